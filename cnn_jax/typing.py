@@ -1,0 +1,60 @@
+"""The contracts that the floors of cnn_jax see each other through.
+
+`train` runs any model on any task: it knows them only by the types of this file.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+
+# A batch is a mapping of arrays that share their first axis, B examples:
+#   image  [B, *space, C]  uint8, or float32 where the data is not a picture
+#   label  [B]             int32 (classification); other tasks add their own
+#   mask   [B]             float32: 1 for an example, 0 for the padding of a ragged batch
+Batch = Mapping[str, Array]
+
+# What a model returns: one array, or several by name (auxiliary heads, box and class heads).
+Outputs = Array | Mapping[str, Array]
+
+
+class Mean(NamedTuple):
+    """A mean that can still be added to another: divided only at the very end.
+
+    Attributes:
+        total: scalar, the sum of the weighted terms over the batch.
+        weight: scalar, the sum of the weights (a count). It must not depend on the parameters.
+    """
+
+    total: Array
+    weight: Array
+
+
+class Observed(NamedTuple):
+    """What evaluation collects from a batch.
+
+    Attributes:
+        sums: arrays that are added over batches and replicas: correct counts, a confusion
+            matrix [K, K].
+        rows: arrays [B, ...] that are concatenated: detections [B, N, 6]. Usually empty.
+    """
+
+    sums: Mapping[str, Array]
+    rows: Mapping[str, Array]
+
+
+class Task(NamedTuple):
+    """What to minimise and what to report: a record of three pure functions.
+
+    Attributes:
+        loss: (outputs, batch) -> named Means. The objective is the sum of the means.
+        observe: (outputs, batch) -> Observed, on the device, in evaluation.
+        report: Observed (numpy, summed over the whole set) -> named figures, on the host.
+    """
+
+    loss: Callable[[Outputs, Batch], Mapping[str, Mean]]
+    observe: Callable[[Outputs, Batch], Observed]
+    report: Callable[[Observed], dict[str, float]]
