@@ -1,0 +1,5 @@
+"""The one exception of this package."""
+
+
+class WeightsError(ValueError):
+    """A weights file cannot be read, or does not fit the model: the message says what and why."""

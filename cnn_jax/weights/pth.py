@@ -1,0 +1,231 @@
+"""PyTorch's checkpoint files, read without PyTorch and without running anything in them.
+
+Two containers hold the same pickle of tensors (`pickle_machine`):
+
+- the zip archive of PyTorch >= 1.6: `<name>/data.pkl`, and the bytes of storage k in
+  `<name>/data/<k>`, uncompressed; `<name>/byteorder` says 'little' or 'big';
+- the file of PyTorch < 1.6: five pickles (magic number, version, system, the object, the storages'
+  keys), then each storage as an 8-byte count of elements and its little-endian bytes.
+
+Refused with a sentence: the tar files of 2016, TorchScript archives, quantised and sparse tensors.
+"""
+
+import io
+import mmap
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from cnn_jax.weights import pickle_machine
+from cnn_jax.weights.errors import WeightsError
+from cnn_jax.weights.pickle_machine import Global, TensorRecord
+
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch/serialization.py, 2.14
+_PROTOCOL_VERSION = 1001
+
+_STORAGE_TYPES = {
+    "FloatStorage": np.float32,
+    "DoubleStorage": np.float64,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+    "ComplexFloatStorage": np.complex64,
+    "ComplexDoubleStorage": np.complex128,
+}
+_DTYPES = {  # without a storage type of their own: the tensor names its dtype
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8_e5m2": ml_dtypes.float8_e5m2,
+    "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
+    "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+}
+
+# Reads the bytes of a storage: (key, expected number of bytes) -> little- or big-endian bytes.
+ReadStorage = Callable[[str, int], bytes]
+
+
+def read(path: str | os.PathLike[str]) -> Any:
+    """Reads what `torch.save` wrote.
+
+    Returns:
+        The saved object: nested dicts and lists, with numpy arrays (read-only views where tensors
+        shared a storage; bfloat16 and float8 as `ml_dtypes`) in place of tensors.
+
+    Raises:
+        WeightsError: not such a file, truncated, or holding anything but tensors and plain data.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+        if start[:4] == b"PK\x03\x04":
+            return _read_zip(path)
+        if start[257:262] == b"ustar":
+            raise WeightsError("a tar file of PyTorch < 0.1.10 is not supported: save it again")
+        return _read_sequential(path)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path}: not a readable PyTorch file ({error})") from error
+
+
+def _read_zip(path: Path) -> Any:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise WeightsError(f"the zip archive is truncated or damaged ({error})") from error
+    with archive:
+        entries = {name.split("/", 1)[-1]: name for name in archive.namelist()}
+        if "constants.pkl" in entries:
+            raise WeightsError("a TorchScript program, not a state dict: save model.state_dict()")
+        if "data.pkl" not in entries:
+            raise WeightsError("a zip archive without data.pkl: not written by torch.save")
+
+        def read_entry(name: str) -> bytes:
+            if name not in entries:
+                raise WeightsError(f"the archive has no entry {name!r}")
+            entry = archive.getinfo(entries[name])
+            if entry.compress_type != zipfile.ZIP_STORED:  # torch.save never compresses
+                raise WeightsError(f"the entry {name!r} is compressed")
+            return archive.read(entry)  # checks the CRC-32
+
+        def read_storage(key: str, size: int) -> bytes:
+            data = read_entry(f"data/{key}")
+            if len(data) != size:
+                raise WeightsError(f"storage {key} has {len(data)} bytes, its tensors want {size}")
+            return data
+
+        order = read_entry("byteorder") if "byteorder" in entries else b"little"
+        if order not in (b"little", b"big"):
+            raise WeightsError(f"the byte order is {order!r}: 'little' or 'big' was expected")
+        tree = pickle_machine.load(io.BytesIO(read_entry("data.pkl")))
+        return _fill(tree, read_storage, big_endian=order == b"big")
+
+
+def _read_sequential(path: Path) -> Any:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            magic = pickle_machine.load(data)
+        except WeightsError:
+            magic = None
+        if magic != _MAGIC_NUMBER:
+            raise WeightsError("not a PyTorch file: neither a zip archive nor the magic number")
+        version = pickle_machine.load(data)
+        if version != _PROTOCOL_VERSION:
+            raise WeightsError(f"protocol version {version!r}, expected {_PROTOCOL_VERSION}")
+        pickle_machine.load(data)  # about the machine that wrote it: its storages are little-endian
+        tree = pickle_machine.load(data)
+        keys = pickle_machine.load(data)
+
+        # Each storage's size is known only with its element type, and that only by its tensors.
+        widths: dict[str, int] = {}
+        _map(tree, lambda t: widths.setdefault(str(t.storage[2]), _storage_dtype(t).itemsize))
+        storages = {}
+        for key in keys:
+            count = int.from_bytes(data.read(8), "little")
+            size = count * widths.get(str(key), 1)
+            storages[str(key)] = data.read(size)
+            if len(storages[str(key)]) != size:
+                raise WeightsError(f"truncated: storage {key} should have {size} bytes")
+
+        def read_storage(key: str, size: int) -> bytes:
+            if key not in storages:
+                raise WeightsError(f"the file has no storage {key!r}")
+            if len(storages[key]) != size:
+                raise WeightsError(
+                    f"storage {key} has {len(storages[key])} bytes, its tensors want {size}"
+                )
+            return storages[key]
+
+        return _fill(tree, read_storage, big_endian=False)
+
+
+def _map(tree: Any, on_tensor: Callable[[TensorRecord], Any]) -> Any:
+    """A copy of the tree with every TensorRecord replaced; what is shared is visited once."""
+    done: dict[int, Any] = {}
+    open_nodes: set[int] = set()
+
+    def visit(node: Any) -> Any:
+        if not isinstance(node, (TensorRecord, dict, list, tuple)):
+            return node
+        if id(node) in open_nodes:
+            raise WeightsError("an object contains itself")
+        if id(node) not in done:
+            open_nodes.add(id(node))
+            if isinstance(node, TensorRecord):
+                done[id(node)] = on_tensor(node)
+            elif isinstance(node, dict):
+                done[id(node)] = {key: visit(value) for key, value in node.items()}
+            elif isinstance(node, list):
+                done[id(node)] = [visit(value) for value in node]
+            else:
+                done[id(node)] = tuple([visit(value) for value in node])
+            open_nodes.remove(id(node))
+        return done[id(node)]
+
+    return visit(tree)
+
+
+def _storage_dtype(tensor: TensorRecord) -> np.dtype:
+    kind, storage_type, *_ = tensor.storage
+    if kind != "storage" or not isinstance(storage_type, Global):
+        raise WeightsError(f"a tensor refers to {kind!r}, not to a storage")
+    module, _, name = storage_type.name.rpartition(".")
+    if name == "UntypedStorage" and tensor.dtype is not None:
+        return np.dtype(np.uint8)
+    if module not in ("torch", "torch.cuda") or name not in _STORAGE_TYPES:
+        raise WeightsError(f"tensors of {storage_type.name} are not supported")
+    return np.dtype(_STORAGE_TYPES[name])
+
+
+def _fill(tree: Any, read_storage: ReadStorage, *, big_endian: bool) -> Any:
+    """Replaces every TensorRecord in the tree by an array; each storage is read once."""
+    read_already: dict[str, bytes] = {}
+
+    def array(tensor: TensorRecord) -> np.ndarray:
+        stored = _storage_dtype(tensor)
+        _, _, key, _, count, *view = tensor.storage
+        key = str(key)
+        if key not in read_already:
+            read_already[key] = read_storage(key, count * stored.itemsize)
+        dtype = stored
+        if tensor.dtype is not None:
+            name = tensor.dtype.name.removeprefix("torch.")
+            if name not in _DTYPES:
+                raise WeightsError(f"tensors of {name} are not supported")
+            dtype = np.dtype(_DTYPES[name])
+        flat = np.frombuffer(read_already[key], dtype)
+        if big_endian:
+            flat = flat.byteswap()
+        start = tensor.offset + (view[0][1] if view and view[0] else 0)
+        return _strided(flat, start, tensor.shape, tensor.strides)
+
+    return _map(tree, array)
+
+
+def _strided(flat: np.ndarray, start: int, shape: tuple, strides: tuple) -> np.ndarray:
+    """A view of `flat`, after checking that it stays inside."""
+    if 0 in shape:
+        return np.empty(shape, flat.dtype)
+    last = start + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if last >= flat.size:
+        raise WeightsError(
+            f"a tensor of shape {shape} reaches element {last} of a storage that has {flat.size}"
+        )
+    steps = tuple(stride * flat.itemsize for stride in strides)
+    raw = flat[start:].view(f"V{flat.itemsize}")  # numpy cannot stride float8 itself
+    return np.lib.stride_tricks.as_strided(raw, shape, steps, writeable=False).view(flat.dtype)
