@@ -1,0 +1,75 @@
+"""Which window of an image to take, and resampling it to the size the network wants.
+
+Windows are (top, left, height, width) in pixels of the image, as floats.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+Window = tuple[float, float, float, float]
+
+CENTER_FRACTION = 0.875  # 224 of 256: He et al. 2016 (arXiv 1512.03385), section 3.4
+AREA_RANGE = (0.08, 1.0)  # share of the image's area: Szegedy et al. 2015 (arXiv 1409.4842), sec. 6
+RATIO_RANGE = (3 / 4, 4 / 3)  # width / height, same place
+
+
+def random_resized_window(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    area_range: tuple[float, float] = AREA_RANGE,
+    ratio_range: tuple[float, float] = RATIO_RANGE,
+) -> Window:
+    """A window of random area and aspect ratio, at a random place: the "Inception" crop.
+
+    The area is uniform in `area_range`, the ratio log-uniform in `ratio_range`. After ten windows
+    that do not fit, the largest central window whose ratio is allowed. Source: Szegedy et al. 2015,
+    arXiv 1409.4842, section 6.
+    """
+    low, high = math.log(ratio_range[0]), math.log(ratio_range[1])
+    for _ in range(10):
+        area = height * width * rng.uniform(*area_range)
+        ratio = math.exp(rng.uniform(low, high))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+            return int(top), int(left), h, w
+    ratio = min(max(width / height, ratio_range[0]), ratio_range[1])
+    w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def center_window(
+    height: int, width: int, size: tuple[int, int], *, fraction: float = CENTER_FRACTION
+) -> Window:
+    """The central window of the shape of `size`, `fraction` of the largest that fits.
+
+    Resampled to `size` this is "resize the shorter side to size / fraction, cut the centre".
+    """
+    scale = fraction * min(height / size[0], width / size[1])
+    h, w = scale * size[0], scale * size[1]
+    return (height - h) / 2, (width - w) / 2, h, w
+
+
+def resample(image: np.ndarray, size: tuple[int, int], window: Window | None = None) -> np.ndarray:
+    """The window of the image at another size: bilinear, antialiased where it shrinks.
+
+    Args:
+        image: uint8 [H, W, C], C from 1 to 4.
+        size: (height, width) of the result.
+        window: the part to take; everything by default.
+
+    Returns:
+        uint8 [*size, C]; the image itself where nothing changes.
+    """
+    height, width, channels = image.shape
+    top, left, h, w = window or (0, 0, height, width)
+    if (top, left, h, w) == (0, 0, *size) and (height, width) == tuple(size):
+        return image
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    box = (max(left, 0), max(top, 0), min(left + w, width), min(top + h, height))
+    pixels = np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    return pixels.reshape(*size, channels)

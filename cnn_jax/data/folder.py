@@ -1,0 +1,137 @@
+"""A folder of images: PATH/<class>/..., or PATH/<split>/<class>/... (`--dataset=folder:PATH`)."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from absl import logging
+
+from cnn_jax.data import split as split_lib
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.source import Record, Source
+
+SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+TEST_SHARE = 0.2  # of every class, where the folder itself has no splits
+
+
+class FolderRecords:
+    """Images on disk and their labels; `files` are relative to `root`."""
+
+    def __init__(self, root: Path, examples: list[tuple[str, int]]):
+        self.root = root
+        self.files = [file for file, _ in examples]
+        self.labels = [label for _, label in examples]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Record:
+        path = self.root / self.files[index]
+        try:
+            return {"image": path.read_bytes(), "label": self.labels[index]}
+        except OSError as error:
+            raise DataError(f"cannot read the image {path}: {error.strerror or error}") from error
+
+    def describe(self, index: int) -> str:
+        return str(self.root / self.files[index])
+
+
+def folder_source(path: str, split: str) -> Source:
+    """Opens a folder of images.
+
+    PATH/<split>/<class>/... has the splits that its sub-folders are named after. PATH/<class>/...
+    has 'all', and a fixed stratified division of it into 'train' and 'test' (`TEST_SHARE` of every
+    class). Classes are sorted by name. Records lie in a fixed order that mixes the classes, so
+    that a slice such as 'train[:10%]' holds all of them.
+
+    Raises:
+        DataError: no such folder, fewer than two classes, no images, no such split.
+    """
+    root = Path(path).expanduser()
+    dataset = f"folder:{path}"
+    if not path or not root.is_dir():
+        raise DataError(f"{dataset}: there is no folder {root}; write folder:PATH")
+    top = _subfolders(root)
+    divided = any(_subfolders(root / name) for name in top)
+    classes = sorted({c for name in top for c in _subfolders(root / name)}) if divided else top
+    if len(classes) < 2:
+        raise DataError(
+            f"{dataset}: wanted one sub-folder of images a class, at least two of them; "
+            f"found {', '.join(classes) or 'none'} in {root}"
+        )
+    if divided:
+        splits = {name: _examples(root, Path(name), classes) for name in _named(top, split)}
+        missing = {name: [] for name in top if name not in splits}
+        splits |= missing
+    else:
+        splits = _divide(_examples(root, Path(), classes))
+    examples = split_lib.select(splits, split, dataset=dataset)
+    if not examples:
+        raise DataError(
+            f"{dataset}, split {split!r}: no images ({', '.join(sorted(SUFFIXES))}) in its folders"
+        )
+    return Source(
+        name=root.resolve().name,
+        split=split,
+        records=FolderRecords(root, examples),
+        class_names=tuple(classes),
+        image_shape=(None, None, 3),
+        upright=True,
+    )
+
+
+def _named(top: list[str], expression: str) -> list[str]:
+    """The splits that an expression mentions; only their folders need walking."""
+    return [name for name in top if name in expression]
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int]]:
+    """(file, label) of every image, in an order that depends on the names alone."""
+    found: list[tuple[str, int]] = []
+    others = 0
+    for label, name in enumerate(classes):
+        files = _files(root / part / name)
+        images = [f for f in files if f.suffix.lower() in SUFFIXES]
+        others += len(files) - len(images)
+        if not images:
+            logging.warning("class folder %s holds no images", root / part / name)
+        found += [(str(f.relative_to(root)), label) for f in images]
+    if others:
+        logging.warning("%s: left out %d files that are not images", root / part, others)
+    return sorted(found, key=lambda example: _digest(example[0]))
+
+
+def _files(folder: Path) -> list[Path]:
+    def fail(error: OSError):
+        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    if not folder.is_dir():
+        return []
+    walk = os.walk(folder, onerror=fail, followlinks=True)
+    return [Path(top, f) for top, _, files in walk for f in files if not f.startswith(".")]
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.blake2b(Path(name).as_posix().encode(), digest_size=16).digest()
+
+
+def _divide(examples: list[tuple[str, int]]) -> dict[str, list[tuple[str, int]]]:
+    """'train' and 'test': of every class, the same share, the same files on every machine."""
+    sizes: dict[int, int] = {}
+    for _, label in examples:
+        sizes[label] = sizes.get(label, 0) + 1
+    seen = dict.fromkeys(sizes, 0)
+    divided: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
+    for example in examples:
+        label = example[1]
+        divided["test" if seen[label] < round(TEST_SHARE * sizes[label]) else "train"] += [example]
+        seen[label] += 1
+    return {"all": examples, **divided}

@@ -1,0 +1,213 @@
+"""Batches as functions of their number: `train_batches` is endless, `eval_batches` covers a set.
+
+There is no iterator state: resuming at step 1000 is `batches.iterate(1000)`. With several
+processes, each gets its rows of the same global batch, so that the training does not depend on how
+many there are; nor does anything depend on threads or workers.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from absl import logging
+
+from cnn_jax.data import order
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.examples import Examples, Gathered, InMemory, Load, Streamed, available_cpus
+from cnn_jax.data.image import image_loader
+from cnn_jax.data.source import Source
+
+Batch = dict[str, np.ndarray]
+
+MEMORY_LIMIT = 2**30  # bytes of decoded images that are kept rather than decoded again and again
+_ENDLESS = 2**62  # more steps than any run takes
+
+
+class _Batches:
+    """What training and evaluation share: the rows of this process, prefetching, what was skipped.
+
+    Attributes:
+        examples: the number of examples in the source.
+        batch_size: rows of the global batch, over all processes.
+        corrupt: the records that were skipped so far, {index: message}.
+    """
+
+    def __init__(self, examples: Examples, *, batch_size, process_index, process_count, workers):
+        if batch_size < 1 or batch_size % process_count:
+            raise DataError(
+                f"batch_size {batch_size}: wanted a multiple of the {process_count} processes"
+            )
+        self._examples = examples
+        self.examples = len(examples)
+        self.batch_size = batch_size
+        self.corrupt: dict[int, str] = {}
+        self._workers = workers
+        rows = batch_size // process_count
+        self._rows = np.arange(process_index * rows, (process_index + 1) * rows)
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._receive(self._make(step))
+
+    def _make(self, step: int) -> tuple[Batch, dict[int, str]]:
+        raise NotImplementedError
+
+    def _receive(self, made: tuple[Batch, dict[int, str]]) -> Batch:
+        """Notes the skipped records here, in the process that trains, and gives the batch."""
+        batch, skipped = made
+        for index in sorted(skipped.keys() - self.corrupt.keys()):
+            logging.warning("skipped: %s", skipped[index])
+            self.corrupt[index] = skipped[index]
+        return batch
+
+    def _iterate(self, start: int, stop: int) -> Iterator[Batch]:
+        if isinstance(self._examples, InMemory):
+            made: Iterator = map(self._make, range(start, stop))
+        else:
+            made = _prefetch(self._make, start, stop, self._workers)
+        return map(self._receive, made)
+
+
+class TrainBatches(_Batches):
+    """An endless stream of shuffled batches; `batches[step]` depends on (seed, step) alone.
+
+    Attributes:
+        steps_per_epoch: examples / batch_size, a fraction.
+    """
+
+    def __init__(self, examples: Examples, *, seed: int, **options):
+        super().__init__(examples, **options)
+        self._seed = seed
+        self.steps_per_epoch = self.examples / self.batch_size
+
+    def iterate(self, start: int = 0) -> Iterator[Batch]:
+        """Batches from step `start` on, made in the background."""
+        return self._iterate(start, _ENDLESS)
+
+    def _make(self, step):
+        positions = step * self.batch_size + self._rows
+        chosen = order.indices(self._seed, positions, self.examples)
+        rngs = None
+        if not isinstance(self._examples, InMemory):
+            rngs = [order.generator(self._seed, int(position)) for position in positions]
+        gathered = self._examples.gather(chosen, rngs, replace=True)
+        return _batch(gathered, np.ones(len(positions), bool)), gathered.skipped
+
+
+class EvalBatches(_Batches, Sequence):
+    """A sequence of batches that holds every example once; padding and corrupt have mask 0."""
+
+    def __len__(self) -> int:
+        return -(-self.examples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._iterate(0, len(self))
+
+    def __getitem__(self, step):
+        if not 0 <= step < len(self):
+            raise IndexError(f"batch {step} of {len(self)}")
+        return super().__getitem__(step)
+
+    def _make(self, step):
+        positions = step * self.batch_size + self._rows
+        real = positions < self.examples
+        gathered = self._examples.gather(np.where(real, positions, 0), None, replace=False)
+        return _batch(gathered, real & gathered.present), gathered.skipped
+
+
+def _batch(gathered: Gathered, real: np.ndarray) -> Batch:
+    arrays = dict(gathered.arrays)
+    if not real.all():
+        for value in arrays.values():
+            value[~real] = 0
+    return {**arrays, "mask": real.astype(np.float32)}
+
+
+def train_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    seed: int,
+    image_size: int | tuple[int, int] | None = None,
+    crop: str | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+    load: Load | None = None,
+) -> TrainBatches:
+    """Shuffled batches without end: {'image': uint8 [b, H, W, C], 'label': int32 [b], 'mask'}.
+
+    Every epoch is a permutation of its own; where an epoch ends inside a batch, the next one goes
+    on there. 'mask' is float32 [b], all ones.
+
+    Args:
+        source: see `load_source`.
+        batch_size: examples in the global batch; this process gets batch_size / process_count.
+        seed: of the order and of random crops.
+        image_size: (height, width) or one number for both; None where all images have one size.
+        crop: 'random_resized', 'center', or None: images are resized whole.
+        process_index: of this process, in multi-process training.
+        process_count: how many processes there are.
+        workers: processes that decode; 0 decodes in threads, which is best up to some eight cores.
+        load: makes an example of a record, in the place of decoding to image and label.
+
+    Raises:
+        DataError: see `image_loader`; batch_size is not a multiple of process_count. While
+            iterating: a corrupt record, unless the source skips those.
+    """
+    examples = _examples(source, image_size, crop, workers, load)
+    return TrainBatches(
+        examples,
+        seed=seed,
+        batch_size=batch_size,
+        process_index=process_index,
+        process_count=process_count,
+        workers=workers,
+    )
+
+
+def eval_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    image_size: int | tuple[int, int] | None = None,
+    crop: str | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+    load: Load | None = None,
+) -> EvalBatches:
+    """Every example once, in the order of the source; same arguments as `train_batches`.
+
+    'mask' is 0 for the rows that fill the last batch and for corrupt records that are skipped.
+    With several processes, all have the same number of batches.
+    """
+    examples = _examples(source, image_size, crop, workers, load)
+    return EvalBatches(
+        examples,
+        batch_size=batch_size,
+        process_index=process_index,
+        process_count=process_count,
+        workers=workers,
+    )
+
+
+def _examples(source, image_size, crop, workers, load) -> Examples:
+    if load is None:
+        load, size = image_loader(source, image_size, crop)
+        if size is not None and size <= MEMORY_LIMIT:
+            return InMemory(source, load)
+    return Streamed(source, load, threads=max(1, available_cpus() // max(1, workers)))
+
+
+def _prefetch(make, start: int, stop: int, workers: int) -> Iterator:
+    """make(start), make(start + 1), ... computed ahead by Grain, in threads or processes."""
+    import grain
+
+    ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=3)
+    dataset = grain.MapDataset.range(start, stop).map(make).to_iter_dataset(ahead)
+    if workers:
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl's flags
+            flags.FLAGS.mark_as_parsed()
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(dataset)

@@ -1,0 +1,101 @@
+"""A source of examples: records by index, and what they are. See `load_source`."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from cnn_jax.data.errors import DataError
+
+Record = Mapping[str, Any]  # 'image': encoded bytes, 'label': int; other sources add their own
+
+
+class Records(Protocol):
+    """Random access to records, cheap to pickle (worker processes open the files anew)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Record: ...
+
+    def describe(self, index: int) -> str:
+        """Names one record for a message, such as its file or its key."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One split of one dataset, not decoded yet.
+
+    Attributes:
+        name: the dataset's name, without version: 'cifar10', 'digits', the folder's name.
+        split: the split expression that was asked for.
+        records: the examples.
+        class_names: one name a class, in the order of the labels.
+        image_shape: (height, width, channels); height and width are None where images differ.
+        upright: whether images are turned as their EXIF orientation says.
+        skip_corrupt: whether a record that cannot be decoded is skipped (and counted) rather than
+            being an error.
+    """
+
+    name: str
+    split: str
+    records: Records
+    class_names: Sequence[str]
+    image_shape: tuple[int | None, int | None, int]
+    upright: bool = False
+    skip_corrupt: bool = False
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.records[index]
+
+    def describe(self, index: int) -> str:
+        """'cifar10, split train, record 17 (train_cat_2970)'."""
+        name = self.records.describe(index)
+        return f"{self.name}, split {self.split}, record {index}" + (f" ({name})" if name else "")
+
+
+def load_source(
+    dataset: str,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    channels: int | None = None,
+    skip_corrupt: bool = False,
+) -> Source:
+    """Opens a split of a dataset.
+
+    Args:
+        dataset: a TFDS name ('cifar10', 'cifar10:3.0.2', 'name/config'), 'digits' (built in), or
+            'folder:PATH', a folder of one sub-folder of images a class.
+        split: a TFDS split expression: 'train', 'train[:90%]', 'train+test'. For folders, a
+            sub-folder of PATH ('train', 'val'), or 'all' or a slice of it if PATH has no splits.
+        data_dir: where TFDS data lies, prepared as array_record. TFDS's own default
+            (~/tensorflow_datasets or $TFDS_DATA_DIR) is looked at too.
+        channels: 1, 3 or 4, to override the dataset's own; 3 by default for folders.
+        skip_corrupt: see `Source`.
+
+    Raises:
+        DataError: no such dataset or split, or it is not prepared and cannot be.
+    """
+    kind, _, path = dataset.partition(":")
+    if kind == "folder":
+        from cnn_jax.data.folder import folder_source
+
+        source = folder_source(path, split)
+    else:
+        from cnn_jax.data.tfds import tfds_source
+
+        source = tfds_source(dataset, split, data_dir=data_dir)
+    if not len(source):
+        raise DataError(f"split {split!r} of {dataset} is empty: ask for a larger part of it")
+    if channels is not None:
+        if channels not in (1, 3, 4):
+            raise DataError(f"channels={channels}: an image can be had with 1, 3 or 4 channels")
+        source = dataclasses.replace(source, image_shape=(*source.image_shape[:2], channels))
+    return dataclasses.replace(source, skip_corrupt=skip_corrupt)
