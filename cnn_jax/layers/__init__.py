@@ -1,1 +1,29 @@
+"""Flax modules that several papers share. What Flax has is used as it is."""
 
+from cnn_jax.layers.conv import (
+    ConvNormAct,
+    ModuleFactory,
+    batch_norm,
+    conv,
+    he_normal_fan_out,
+    lecun_uniform,
+    per_axis,
+)
+from cnn_jax.layers.pool import global_mean, max_pool
+from cnn_jax.layers.squeeze_excite import SqueezeExcite
+from cnn_jax.layers.stochastic_depth import StochasticDepth, linear_rates
+
+__all__ = [
+    "ConvNormAct",
+    "ModuleFactory",
+    "SqueezeExcite",
+    "StochasticDepth",
+    "batch_norm",
+    "conv",
+    "global_mean",
+    "he_normal_fan_out",
+    "lecun_uniform",
+    "linear_rates",
+    "max_pool",
+    "per_axis",
+]

@@ -1,0 +1,151 @@
+"""Convolution with the padding of the papers, and the conv-norm-act unit most networks repeat."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+
+from cnn_jax.typing import Array
+
+ModuleFactory = Callable[..., Any]  # what a module is given to build a layer with: partial(Layer)
+
+# He et al. 2015, arXiv:1502.01852, equation 14: variance 2 / fan_out keeps the scale of the
+# gradients through ReLU. What torchvision calls kaiming_normal_(mode='fan_out').
+he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+# Uniform in +-1/sqrt(fan_in), LeCun 1998 section 4.6 up to a constant: PyTorch's default.
+lecun_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def conv(
+    x: Array,
+    features: int,
+    kernel: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    padding: int | Sequence[int] | None = None,
+    use_bias: bool = False,
+    kernel_init: Callable = he_normal_fan_out,
+    bias_init: Callable = nn.initializers.zeros,
+    dtype: Any = None,
+    name: str,
+) -> Array:
+    """`nn.Conv` over every spatial axis of x, padded by the same amount on both sides.
+
+    The default padding, dilation * (kernel - 1) / 2, is that of the papers and of PyTorch. At
+    stride 2 it differs from `padding='SAME'`, which pads an even-sized image by one pixel less on
+    its left: a network trained under one is off by a pixel in every stage under the other.
+
+    Call it inside a compact method: the parameters belong to the calling module, under `name`.
+
+    Args:
+        x: [B, *space, C], with one, two or three spatial axes.
+        features: number of output channels.
+        kernel: size along every spatial axis, or one size for each of them. The same holds for
+            stride, dilation and padding.
+        padding: pixels on each side; None for the default above.
+        name: the name of the nn.Conv.
+
+    Returns:
+        [B, *space, features], each axis ceil(size / stride) long for odd kernels.
+    """
+    rank = x.ndim - 2
+    kernel, stride, dilation = (per_axis(v, rank) for v in (kernel, stride, dilation))
+    if padding is None:
+        pads = [d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True)]
+    else:
+        pads = list(per_axis(padding, rank))
+    return nn.Conv(
+        features,
+        kernel,
+        strides=stride,
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+        padding=[(p, p) for p in pads],
+        use_bias=use_bias,
+        kernel_init=kernel_init,
+        bias_init=bias_init,
+        dtype=dtype,
+        name=name,
+    )(x)
+
+
+def per_axis(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """One value for each of `rank` spatial axes: 3 -> (3, 3); (1, 3, 3) stays what it is.
+
+    Raises:
+        ValueError: a sequence of another length than rank.
+    """
+    if isinstance(value, int):
+        return (value,) * rank
+    if len(value) != rank:
+        raise ValueError(f"{tuple(value)} has {len(value)} entries for {rank} spatial axes.")
+    return tuple(value)
+
+
+def batch_norm(
+    train: bool,
+    *,
+    momentum: float = 0.9,
+    epsilon: float = 1e-5,
+    dtype: Any = None,
+    axis_name: str | None = None,
+) -> ModuleFactory:
+    """`nn.BatchNorm` (arXiv:1502.03167), ready to be given to blocks: `norm(name='bn1')(x)`.
+
+    Args:
+        train: normalise by the statistics of the batch (and update the running ones), rather
+            than by the running ones.
+        momentum: of the running statistics: new = momentum * old + (1 - momentum) * batch.
+            PyTorch's `momentum` is one minus this.
+        axis_name: the pmap axis over which the statistics are averaged.
+    """
+    return partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=momentum,
+        epsilon=epsilon,
+        dtype=dtype,
+        axis_name=axis_name,
+    )
+
+
+class ConvNormAct(nn.Module):
+    """Convolution without bias, normalisation, activation.
+
+    Attributes:
+        features, kernel, stride, dilation, groups, kernel_init, dtype: see `conv`.
+        norm: builds the normalisation: `batch_norm(train)`.
+        act: the activation; None for none.
+    """
+
+    features: int
+    kernel: int | Sequence[int] = 3
+    stride: int | Sequence[int] = 1
+    dilation: int | Sequence[int] = 1
+    groups: int = 1
+    padding: int | Sequence[int] | None = None
+    norm: ModuleFactory = nn.BatchNorm
+    act: Callable[[Array], Array] | None = nn.relu
+    kernel_init: Callable = he_normal_fan_out
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = conv(
+            x,
+            self.features,
+            self.kernel,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+            padding=self.padding,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            name="conv",
+        )
+        x = self.norm(name="norm")(x)
+        return x if self.act is None else self.act(x)

@@ -1,0 +1,19 @@
+"""Networks, one paper a file. Importing this registers them all.
+
+model = create("resnet50", num_classes=10)
+variables = model.init(jax.random.key(0), images, train=False)
+logits = model.apply(variables, images, train=False)  # [B, 10]
+"""
+
+from cnn_jax.models import (
+    lenet5,  # noqa: F401
+    mlp,  # noqa: F401
+    preact_resnet,  # noqa: F401
+    resnet,  # noqa: F401
+    resnet9,  # noqa: F401
+    resnet_cifar,  # noqa: F401
+    wide_resnet,  # noqa: F401
+)
+from cnn_jax.models.registry import Description, create, describe, list_models
+
+__all__ = ["Description", "create", "describe", "list_models"]

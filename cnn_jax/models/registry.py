@@ -1,0 +1,169 @@
+"""The registry: every network by name, with the figures its paper publishes.
+
+A family's file ends in one call of `register`, which adds a row for each variant of its table.
+"""
+
+import dataclasses
+import difflib
+import fnmatch
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cnn_jax.weights.torch import Rules, check_rules
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of a family's table: what is published of a variant, and what makes it up.
+
+    Attributes:
+        params: published number of trainable parameters; None where no figure was found.
+        gmacs: published 10^9 multiply-adds for one input (papers and torchvision call them
+            GFLOPs); None where no figure was found.
+        fields: the module's fields that differ from their defaults.
+        changes: entries of `Description` in which the variant differs from its family.
+    """
+
+    params: int | None
+    gmacs: float | None
+    fields: Mapping[str, Any]
+    changes: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What is known of a registered network.
+
+    Attributes:
+        name: as given to `create`.
+        module: the Flax module class.
+        fields: the variant's fields, as passed to it.
+        params, gmacs: see `Row`.
+        paper: authors, year, title, arXiv id or venue.
+        source: where params and gmacs were published.
+        input_shape: (*space, C) of the published figures.
+        num_classes: of the published figures.
+        min_size: the shortest side the network takes.
+        torchvision_rules: (torchvision's module, our module) pairs of templates, such as
+            ("layer{i}.{j}.conv{k}", "layer{i}_{j}/conv{k}"), that are read in both directions and
+            together name every module: see `cnn_jax.weights.torch`. Empty where torchvision
+            lacks the network. A variant's own rules go in its row's `changes`.
+    """
+
+    name: str
+    module: type[nn.Module]
+    fields: Mapping[str, Any]
+    params: int | None
+    gmacs: float | None
+    paper: str
+    source: str
+    input_shape: tuple[int, ...]
+    num_classes: int
+    min_size: int
+    torchvision_rules: Rules
+
+
+_REGISTRY: dict[str, Description] = {}
+
+# Fields of every Flax module that are not part of the architecture.
+_FLAX_FIELDS = {"parent", "name"}
+
+
+def row(
+    params: int | None,
+    gmacs: float | None = None,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Row:
+    """A line of a family's table, see `Row`."""
+    return Row(params, gmacs, fields, changes or {})
+
+
+def register(
+    module: type[nn.Module],
+    table: Mapping[str, Row],
+    *,
+    paper: str,
+    source: str,
+    input_shape: tuple[int, ...] = (224, 224, 3),
+    num_classes: int = 1000,
+    min_size: int = 1,
+    torchvision_rules: Rules = (),
+) -> None:
+    """Makes the variants of `table` known to `create`. For the arguments see `Description`.
+
+    Raises:
+        ValueError: a name is taken, or the module lacks a field that a row sets.
+    """
+    for name, line in table.items():
+        if name in _REGISTRY:
+            raise ValueError(f"A model named {name!r} is registered twice.")
+        _check_fields(name, module, line.fields)
+        check_rules(name, line.changes.get("torchvision_rules", torchvision_rules))
+        family = Description(
+            name=name,
+            module=module,
+            fields=line.fields,
+            params=line.params,
+            gmacs=line.gmacs,
+            paper=paper,
+            source=source,
+            input_shape=input_shape,
+            num_classes=num_classes,
+            min_size=min_size,
+            torchvision_rules=torchvision_rules,
+        )
+        _REGISTRY[name] = dataclasses.replace(family, **line.changes)
+
+
+def create(name: str, *, num_classes: int | None, **overrides: Any) -> nn.Module:
+    """The network called `name`, without parameters: `model.init(rngs, x, train=False)`.
+
+    The number of input channels is read from x when the parameters are initialised.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: width K of the logits; None for the stages by name, `dict[str, Array]`. The
+            names sort from shallow to deep, the order in which `jax.jit` returns a dict.
+        **overrides: fields of the module, such as dtype='bfloat16', drop_rate=0.2, remat=True.
+
+    Raises:
+        ValueError: no network, or no field, of that name; num_classes is not positive.
+    """
+    described = describe(name)
+    _check_fields(name, described.module, overrides)
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; it must be positive, or None for stages.")
+    if isinstance(overrides.get("dtype"), str):
+        overrides["dtype"] = jnp.dtype(overrides["dtype"])
+    return described.module(num_classes=num_classes, **{**described.fields, **overrides})
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a shell pattern such as 'resnet*', in alphabetical order."""
+    return sorted(fnmatch.filter(_REGISTRY, pattern))
+
+
+def describe(name: str) -> Description:
+    """What is known of a network: paper, published figures, input size.
+
+    Raises:
+        ValueError: no network of that name; the message holds the nearest ones.
+    """
+    if name not in _REGISTRY:
+        nearest = difflib.get_close_matches(name, _REGISTRY, n=5, cutoff=0.5)
+        hint = f"the nearest names are {', '.join(nearest)}" if nearest else "no name is near it"
+        raise ValueError(f"There is no model {name!r}: {hint}. list_models() gives all.")
+    return _REGISTRY[name]
+
+
+def _check_fields(name: str, module: type[nn.Module], given: Mapping[str, Any]) -> None:
+    known = {f.name for f in dataclasses.fields(module)} - _FLAX_FIELDS - {"num_classes"}
+    if unknown := sorted(set(given) - known):
+        raise ValueError(
+            f"{name} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}."
+        )

@@ -1,0 +1,144 @@
+"""Every registered network: the published parameter count, output shapes and dtypes; errors."""
+
+import functools
+import inspect
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cnn_jax.models import create, describe, list_models
+from cnn_jax.models.registry import register, row
+
+NAMES = list_models()
+SLOW = {"resnet1001_v2"}  # seconds to trace
+ALL = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
+
+
+@functools.cache
+def abstract(name: str, num_classes: int | None = None, **overrides):
+    """Shapes of outputs and variables, without computing anything."""
+    described = describe(name)
+    model = create(name, num_classes=num_classes, dtype="bfloat16", **overrides)
+    x = jax.ShapeDtypeStruct((2, *described.input_shape), jnp.float32)
+    init = functools.partial(model.init_with_output, train=False)
+    return jax.eval_shape(init, jax.random.key(0), x)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_parameter_count_output_shape_and_dtypes(name):
+    described = describe(name)
+    logits, variables = abstract(name, described.num_classes)
+    assert logits.shape == (2, described.num_classes)
+    assert logits.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert set(variables) <= {"params", "batch_stats"}
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) == (
+        described.params
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_parameter_has_an_explicit_name(name):
+    """Flax would call an unnamed layer Conv_0: no part of a path may look like that."""
+    _, variables = abstract(name, describe(name).num_classes)
+    for path, _ in jax.tree_util.tree_leaves_with_path(variables):
+        for key in path:
+            assert key.key[0].islower(), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fields_every_model_has(name):
+    fields = describe(name).module.__dataclass_fields__
+    assert {"num_classes", "dtype", "axis_name", "remat", "drop_rate"} <= set(fields)
+    call = inspect.signature(describe(name).module.__call__)
+    train = call.parameters["train"]
+    assert train.kind is inspect.Parameter.KEYWORD_ONLY
+    assert train.default is inspect.Parameter.empty
+
+
+# The smallest network of each family.
+BY_SIZE = sorted(NAMES, key=lambda name: describe(name).params, reverse=True)
+FAMILIES = sorted({describe(name).module: name for name in BY_SIZE}.values())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_stages_are_shallow_to_deep(name):
+    stages, variables = abstract(name, None)
+    whole = abstract(name, describe(name).num_classes)[1]
+    assert isinstance(stages, dict)
+    # The backbone's variables are a part of the whole network's, under the same paths.
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        assert functools.reduce(lambda tree, key: tree[key.key], path, whole).shape == leaf.shape
+    # jit and eval_shape sort a dict by its keys: the names must keep the order.
+    positions = [math.prod(stage.shape[1:-1]) for stage in stages.values()]
+    assert positions == sorted(positions, reverse=True)
+    assert list(_computed_stages(name)) == list(stages)
+
+
+def _computed_stages(name: str) -> list[str]:
+    described, order = describe(name), []
+
+    def record(key, x):
+        stages, _ = create(name, num_classes=None).init_with_output(key, x, train=False)
+        order.extend(stages)
+
+    x = jax.ShapeDtypeStruct((2, *described.input_shape), jnp.float32)
+    jax.eval_shape(record, jax.random.key(0), x)
+    return order
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_remat_and_batch_norm_axis_keep_the_parameters(name):
+    plain = abstract(name, 10)[1]
+    assert jax.tree.structure(abstract(name, 10, remat=True)[1]) == jax.tree.structure(plain)
+    assert jax.tree.structure(abstract(name, 10, axis_name="batch")[1]) == jax.tree.structure(plain)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_batch_norm_gets_the_axis_name(name):
+    described = describe(name)
+    model = create(name, num_classes=10, axis_name="replicas")
+    axes = []
+
+    def record(call, args, kwargs, context):
+        if isinstance(context.module, nn.BatchNorm):
+            axes.append(context.module.axis_name)
+        return call(*args, **kwargs)
+
+    x = jax.ShapeDtypeStruct((2, *described.input_shape), jnp.float32)
+    with nn.intercept_methods(record):
+        variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), x)
+    assert set(axes) == ({"replicas"} if "batch_stats" in variables else set())
+
+
+def test_list_models_matches_a_pattern():
+    assert {"resnet18", "resnet50"} <= set(list_models("resnet*"))
+    assert all(name.startswith("wrn") for name in list_models("wrn*"))
+
+
+def test_an_unknown_name_gives_the_nearest():
+    with pytest.raises(ValueError, match=r"no model 'resnet51': the nearest names are .*resnet50"):
+        create("resnet51", num_classes=10)
+
+
+def test_an_unknown_field_gives_those_there_are():
+    with pytest.raises(ValueError, match=r"no field dropout; it has .*drop_rate.*stem"):
+        create("resnet18", num_classes=10, dropout=0.1)
+
+
+def test_num_classes_must_be_positive():
+    with pytest.raises(ValueError, match="num_classes is 0"):
+        create("resnet18", num_classes=0)
+
+
+def test_register_refuses_a_second_model_of_the_same_name():
+    with pytest.raises(ValueError, match="registered twice"):
+        register(nn.Module, {"resnet18": row(1)}, paper="", source="")
+
+
+def test_register_refuses_a_field_the_module_lacks():
+    with pytest.raises(ValueError, match="no field depht"):
+        register(describe("wrn_16_4").module, {"new": row(1, depht=3)}, paper="", source="")
