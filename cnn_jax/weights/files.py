@@ -1,0 +1,119 @@
+"""Weights files, `.safetensors` and PyTorch's `.pth`, told apart by what is in them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from cnn_jax.weights import pth
+from cnn_jax.weights.errors import WeightsError
+
+_SAFETENSORS_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+    "C64": np.complex64,
+}
+
+# Where training scripts put the state dict in a checkpoint, in the order they are tried.
+_NESTED = ("state_dict", "model_state_dict", "model")
+_PARALLEL = "module."  # the prefix of torch.nn.DataParallel
+
+
+class StateDict(NamedTuple):
+    """What a weights file holds.
+
+    Attributes:
+        tensors: arrays by PyTorch's names.
+        metadata: the text entries of a safetensors header; empty for a PyTorch file.
+    """
+
+    tensors: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+
+def read(path: str | os.PathLike[str]) -> StateDict:
+    """Reads a state dict from a safetensors or a PyTorch file.
+
+    In a PyTorch checkpoint the state dict may lie under 'state_dict', 'model_state_dict' or
+    'model', and its names may all start with 'module.' (DataParallel).
+
+    Raises:
+        WeightsError: truncated or damaged, no state dict inside, or not such a file at all.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if len(start) == 9 and start[8:] == b"{" and start[:2] != b"PK":
+        return _read_safetensors(path)
+    if path.suffix == ".safetensors":
+        raise WeightsError(f"{path}: not a safetensors file (no header)")
+    tree = pth.read(path)
+    for key in _NESTED:
+        if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping):
+            tree = tree[key]
+    return StateDict(_tensors_only(path, tree), {})
+
+
+def write(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes a safetensors file, at once or not at all."""
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".unfinished")
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    safetensors.numpy.save_file(contiguous, unfinished, dict(metadata))
+    unfinished.replace(path)
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+        entries = safetensors.deserialize(path.read_bytes())  # checks every size and offset
+    except safetensors.SafetensorError as error:
+        raise WeightsError(
+            f"{path}: the safetensors file is truncated, or its header does not agree with its "
+            f"size ({error})"
+        ) from error
+    tensors = {}
+    for name, entry in entries:
+        if entry["dtype"] not in _SAFETENSORS_DTYPES:
+            raise WeightsError(f"{path}: {name} has the dtype {entry['dtype']}: not supported")
+        flat = np.frombuffer(entry["data"], _SAFETENSORS_DTYPES[entry["dtype"]])
+        tensors[name] = flat.reshape(entry["shape"])
+    return StateDict(tensors, metadata)
+
+
+def _tensors_only(path: Path, tree: Any) -> dict[str, np.ndarray]:
+    if not isinstance(tree, Mapping):
+        raise WeightsError(f"{path}: holds a {type(tree).__name__}, not a state dict")
+    other = [str(key) for key, value in tree.items() if not isinstance(value, np.ndarray)]
+    if other or not tree:
+        raise WeightsError(
+            f"{path}: not a state dict: {', '.join(other[:5]) or 'it'} holds no tensor. A state "
+            f"dict may lie under {', '.join(_NESTED)}"
+        )
+    if all(name.startswith(_PARALLEL) for name in tree):
+        tree = {name.removeprefix(_PARALLEL): array for name, array in tree.items()}
+    return dict(tree)
