@@ -1,0 +1,44 @@
+"""Counts that evaluation adds up over batches, devices and hosts."""
+
+import jax.numpy as jnp
+
+from cnn_jax.typing import Array
+
+
+def top_k_correct(logits: Array, labels: Array, *, k: int, mask: Array) -> Array:
+    """How many examples have their label among the k largest logits.
+
+    Ties go to the lower index, as in argmax; a row with a NaN is never correct.
+
+    Args:
+        logits: [B, K].
+        labels: [B] int.
+        k: how many guesses.
+        mask: [B], 1 for an example and 0 for padding.
+
+    Returns:
+        int32 scalar.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)  # [B, 1]
+    first = jnp.arange(logits.shape[1]) < labels[:, None]  # [B, K]
+    ahead = ((logits > own) | ((logits == own) & first)).sum(axis=1)  # [B]
+    correct = (ahead < k) & ~jnp.isnan(logits).any(axis=1) & (mask > 0)
+    return correct.sum(dtype=jnp.int32)
+
+
+def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int, mask: Array) -> Array:
+    """Counts [K, K]: rows are the truth, columns the prediction.
+
+    Args:
+        predictions: int, any shape.
+        labels: int, the same shape.
+        num_classes: K.
+        mask: the same shape; where it is 0, or a label lies outside 0..K-1, nothing is counted.
+
+    Returns:
+        int32 [K, K].
+    """
+    counted = (mask > 0) & (labels >= 0) & (labels < num_classes)
+    cell = jnp.where(counted, labels * num_classes + predictions, num_classes**2)
+    counts = jnp.zeros(num_classes**2 + 1, jnp.int32).at[cell.reshape(-1)].add(1)
+    return counts[:-1].reshape(num_classes, num_classes)

@@ -1,0 +1,164 @@
+"""Checkpoints: Orbax's files, with a checksum of ours inside."""
+
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from cnn_jax.typing import PyTree
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says which, why and what to do."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `directory`: the newest ones and the best ones.
+
+    Saving returns as soon as the arrays are copied; the files are written behind. A kill in the
+    middle of a save leaves the checkpoints before it untouched.
+    """
+
+    def __init__(self, directory: str | Path, *, keep: int = 2, best: str = "accuracy"):
+        """Opens the directory, and makes it if there is none.
+
+        Args:
+            directory: where the checkpoints are, one sub-directory for each step.
+            keep: how many of the newest are kept.
+            best: the metric whose highest value marks the best checkpoint, which is kept too.
+        """
+        self.directory = Path(directory).absolute()
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                create=True,
+                enable_async_checkpointing=True,
+                best_fn=lambda metrics: metrics.get(best, -np.inf),
+                best_mode="max",
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                    [
+                        checkpoint_managers.LatestN(keep),
+                        checkpoint_managers.BestN(
+                            get_metric_fn=lambda metrics: metrics.get(best, -np.inf),
+                            n=1,
+                            keep_checkpoints_without_metrics=False,
+                        ),
+                    ]
+                ),
+            ),
+            item_names=("state", "meta"),
+        )
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint, or None if none was evaluated."""
+        return self._manager.best_step()
+
+    def save(
+        self, step: int, state: PyTree, *, meta: dict[str, Any], metrics: dict[str, float] | None
+    ) -> None:
+        """Saves the state, which must be a copy that no later step gives away.
+
+        Args:
+            step: the number of updates made.
+            state: any tree of arrays.
+            meta: what is needed to understand the state: JSON.
+            metrics: the figures of an evaluation at this step, if there was one.
+        """
+        if step in self._manager.all_steps():  # saved before its evaluation was finished
+            self._manager.delete(step)
+        meta = {**meta, "crc32": checksum(state)}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+            ),
+            metrics=metrics,
+        )
+
+    def restore(self, like: PyTree, *, step: int | None = None) -> tuple[PyTree, dict[str, Any]]:
+        """The state and its meta at `step`, or at the newest step that is sound.
+
+        Args:
+            like: a tree of the same structure and shapes; arrays or ShapeDtypeStructs.
+            step: which checkpoint; None tries them from the newest backwards.
+
+        Raises:
+            CheckpointError: there is none, or none that is whole and fits `like`.
+        """
+        candidates = [step] if step is not None else self.steps()[::-1]
+        if not candidates:
+            raise CheckpointError(f"There is no checkpoint in {self.directory}.")
+        troubles = []
+        for candidate in candidates:
+            try:
+                return self._restore(like, candidate)
+            except CheckpointError as error:
+                troubles.append(str(error))
+                if candidate != candidates[-1]:
+                    log.warning("%s Trying the one before it.", error)
+        raise CheckpointError(" ".join(troubles))
+
+    def meta(self, step: int) -> dict[str, Any]:
+        """The meta of the checkpoint at `step`."""
+        where = f"The checkpoint of step {step} in {self.directory}"
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+            )
+        except Exception as error:  # Orbax raises bare Exception, KeyError, JSONDecodeError ...
+            raise CheckpointError(f"{where} cannot be read ({_short(error)}).") from error
+        return restored["meta"]
+
+    def wait(self) -> None:
+        """Returns when everything saved so far is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and lets go of the directory."""
+        self._manager.close()
+
+    def _restore(self, like: PyTree, step: int) -> tuple[PyTree, dict[str, Any]]:
+        where = f"The checkpoint of step {step} in {self.directory}"
+        meta = self.meta(step)
+        single = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=single), like
+        )
+        try:
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+            )
+        except Exception as error:
+            raise CheckpointError(
+                f"{where} is damaged, or belongs to another network or optimiser ({_short(error)})."
+            ) from error
+        state = restored["state"]
+        if checksum(state) != meta.get("crc32"):
+            raise CheckpointError(f"{where} is damaged: its checksum does not fit its contents.")
+        return state, meta
+
+
+def checksum(tree: PyTree) -> str:
+    """CRC-32 of every array's bytes, in the order of the tree."""
+    crc = 0
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(leaf)
+        crc = zlib.crc32(f"{array.dtype}{array.shape}".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1), crc)
+    return f"{crc:08x}"
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"

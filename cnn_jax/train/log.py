@@ -1,0 +1,125 @@
+"""What a run writes down: metrics.jsonl, TensorBoard events, and the console."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import rich.console
+import rich.logging
+import rich.progress
+import tensorboardX
+
+
+class RunLog:
+    """Rows of figures, each written to `metrics.jsonl`, to TensorBoard and to the console.
+
+    A row is one JSON object: `step`, `split`, the figures, and fields that begin with `wall_`,
+    which depend on the machine and the moment and are no results.
+    """
+
+    def __init__(self, workdir: str | Path, *, first_step: int = 0, console=None):
+        """Opens the log of a run that (re)starts at `first_step`.
+
+        Args:
+            workdir: an existing directory.
+            first_step: rows of later steps, left by an attempt that was cut short, are dropped:
+                they are about to be made again.
+            console: a rich Console; default: one on the standard output.
+        """
+        self.console = console or rich.console.Console(highlight=False)
+        self.path = Path(workdir) / "metrics.jsonl"
+        self._start = time.monotonic()
+        kept = [row for row in read_rows(self.path) if row["step"] <= first_step]
+        self._wall_before = kept[-1].get("wall_seconds", 0.0) if kept else 0.0
+        replacement = self.path.with_suffix(".jsonl.new")
+        replacement.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        replacement.replace(self.path)
+        self._file = self.path.open("a")
+        self._events = tensorboardX.SummaryWriter(
+            str(workdir), purge_step=first_step + 1 if kept else None, flush_secs=10
+        )
+        self._progress: rich.progress.Progress | None = None
+
+    def row(
+        self, step: int, split: str, figures: Mapping[str, float], **wall: float
+    ) -> dict[str, float | int | str]:
+        """Writes one row; `wall` are figures that depend on the machine, named without `wall_`."""
+        wall = {"seconds": self._wall_before + time.monotonic() - self._start, **wall}
+        row = {
+            "step": step,
+            "split": split,
+            **figures,
+            **{f"wall_{name}": round(value, 3) for name, value in wall.items()},
+        }
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in {**figures, **wall}.items():
+            if name != "seconds":
+                self._events.add_scalar(f"{split}/{name}", value, step)
+        return row
+
+    def rows(self) -> list[dict]:
+        """All rows written so far, of earlier attempts too."""
+        return read_rows(self.path)
+
+    def say(self, message: str) -> None:
+        """A line on the console, above the progress bar."""
+        self.console.print(message, markup=False, soft_wrap=True)
+
+    def progress(self, total: int, completed: int) -> rich.progress.Progress | None:
+        """A progress bar over steps on a terminal; None, and plain lines, anywhere else."""
+        if not self.console.is_terminal:
+            return None
+        self._progress = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TextColumn("{task.fields[figures]}"),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TextColumn("ETA"),
+            rich.progress.TimeRemainingColumn(),
+            console=self.console,
+        )
+        self._progress.add_task("train", total=total, completed=completed, figures="compiling")
+        self._progress.start()
+        return self._progress
+
+    def close(self) -> None:
+        """Writes everything out."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        self._file.close()
+        self._events.close()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_rows(path: str | Path) -> list[dict]:
+    """The rows of a metrics.jsonl; a last line that a kill cut short is left out."""
+    path = Path(path)
+    rows: list[dict] = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
+
+
+def handler(console: rich.console.Console) -> logging.Handler:
+    """A log handler that writes above the progress bar."""
+    return rich.logging.RichHandler(console=console, show_path=False, show_time=False)

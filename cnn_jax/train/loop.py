@@ -1,0 +1,329 @@
+"""The loop around the step: evaluation, checkpoints, interruption, and what may go wrong."""
+
+import contextlib
+import itertools
+import math
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.layout import Layout, pad_batch
+from cnn_jax.train.log import RunLog
+from cnn_jax.train.state import TrainState
+from cnn_jax.train.step import EvalStep, TrainStep
+from cnn_jax.typing import Batch, Observed
+
+# How many steps the host may run ahead of the device. The metrics of a step are fetched this many
+# steps later, when they are there already, so that the device never waits for the host.
+RUN_AHEAD = 2
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or the gradient is no longer a number."""
+
+
+class Plan(NamedTuple):
+    """When to do what, in steps; 0 means only at the end.
+
+    Attributes:
+        steps: of the whole run.
+        log_every: a row of training figures.
+        evaluate_every: an evaluation, and a checkpoint with it.
+        checkpoint_every: a checkpoint.
+    """
+
+    steps: int
+    log_every: int
+    evaluate_every: int = 0
+    checkpoint_every: int = 0
+
+    def due(self, every: int, step: int) -> bool:
+        """Whether something done `every` so many steps is due after `step` updates."""
+        return step == self.steps or (every > 0 and step > 0 and step % every == 0)
+
+
+class Outcome(NamedTuple):
+    """How `fit` ended.
+
+    Attributes:
+        state: under the layout.
+        step: the number of updates made.
+        observed: of the evaluation at this step, or None where it was not due.
+        interrupted: the signal that stopped the run, or None.
+    """
+
+    state: TrainState
+    step: int
+    observed: Observed | None
+    interrupted: signal.Signals | None
+
+
+def evaluate(
+    eval_step: EvalStep,
+    state: TrainState,
+    batches: Iterable[Batch],
+    layout: Layout,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> Observed | None:
+    """Runs `eval_step` over `batches` and adds up.
+
+    Args:
+        eval_step: compiled by `layout`.
+        state: placed by `layout`.
+        batches: masked numpy batches, of any size; each is padded to the devices.
+        layout: where it runs.
+        stop: asked before each batch; once it is true the evaluation is given up.
+
+    Returns:
+        Observed in numpy, the sums as float64; None if it was given up.
+    """
+    sums: dict[str, np.ndarray] = {}
+    rows: dict[str, list[np.ndarray]] = {}
+    pending: deque[Observed] = deque()
+
+    def collect(observed: Observed) -> None:
+        host = jax.device_get(observed)
+        for name, value in host.sums.items():
+            sums[name] = sums.get(name, 0.0) + np.asarray(value, np.float64)
+        for name, value in host.rows.items():
+            rows.setdefault(name, []).append(value)
+
+    for batch in batches:
+        if stop():
+            return None
+        pending.append(eval_step(state, layout.shard(pad_batch(batch, layout.device_count))))
+        if len(pending) > RUN_AHEAD:
+            collect(pending.popleft())
+    for observed in pending:
+        collect(observed)
+    return Observed(sums, {name: np.concatenate(parts) for name, parts in rows.items()})
+
+
+def fit(
+    state: TrainState,
+    *,
+    plan: Plan,
+    layout: Layout,
+    train_step: TrainStep,
+    batches: Callable[[int], Iterator[Batch]],
+    evaluator: Callable[[TrainState, Callable[[], bool]], Observed | None],
+    report: Callable[[Observed], dict[str, float]],
+    learning_rate: Callable[[int], float],
+    log: RunLog,
+    checkpoints: Checkpoints,
+    meta: dict[str, Any],
+    resumed: dict[str, Any] | None = None,
+) -> Outcome:
+    """Trains until `plan.steps`, or until SIGTERM or Ctrl-C, which end it with a checkpoint.
+
+    Args:
+        state: placed by `layout`; its step says where to go on. It is used up.
+        plan: when to do what.
+        layout: where it runs.
+        train_step: compiled by `layout`.
+        batches: step -> an iterator over the batches from that step on.
+        evaluator: (state, stop) -> Observed, or None if `stop()` became true on the way.
+        report: Observed -> named figures.
+        learning_rate: step -> number, for the log.
+        log: where the figures go.
+        checkpoints: where the states go.
+        meta: saved with every state.
+        resumed: the meta of the checkpoint that `state` comes from, or None at the beginning.
+
+    Raises:
+        NonFiniteError: the loss or the gradient is not finite; the last good checkpoint is kept.
+    """
+    resumed = resumed or {}
+    first = step = int(layout.fetch(state.step))
+    window = Window(resumed.get("window", {}))
+    evaluated_at = step if resumed.get("evaluated") else -1
+    saved = (step, evaluated_at == step) if resumed else None
+    observed: Observed | None = None
+    figures: dict[str, float] | None = None
+    pending: deque[tuple[int, dict]] = deque()
+    bar = log.progress(plan.steps, step)
+    clock = Clock()
+
+    def collect(limit: int) -> None:
+        while len(pending) > limit:
+            at, metrics = pending.popleft()
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            _check_finite(values, at, learning_rate(at - 1), checkpoints)
+            window.add(values)
+            if plan.due(plan.log_every, at):
+                row = {**window.means(), "learning_rate": float(learning_rate(at - 1))}
+                window.clear()
+                rate = clock.examples_per_second()
+                log.row(at, "train", row, images_per_second=rate)
+                if bar is None:
+                    eta = clock.remaining(at, plan.steps)
+                    log.say(
+                        f"step {at}/{plan.steps}  loss {row['loss']:.4f}  "
+                        f"{rate:,.0f} images/s  ETA {eta:,.0f} s"
+                    )
+                else:
+                    bar.update(
+                        bar.task_ids[0], figures=f"loss {row['loss']:.4f}  {rate:,.0f} images/s"
+                    )
+
+    def save() -> None:
+        nonlocal saved
+        evaluated = evaluated_at == step
+        if saved != (step, evaluated):
+            checkpoints.save(
+                step,
+                layout.fetch(state),
+                meta={**meta, "window": window.sums, "evaluated": evaluated},
+                metrics=figures if evaluated else None,
+            )
+            saved = (step, evaluated)
+
+    with stop_signals() as stopped, contextlib.closing(batches(step)) as source:
+        ahead = _ahead(source, layout)
+        while True:
+            if plan.due(plan.evaluate_every, step):
+                collect(0)
+                if evaluated_at != step or step == plan.steps:
+                    clock.pause()
+                    observed = evaluator(state, lambda: stopped() is not None)
+                    clock.resume()
+                    if observed is not None:
+                        figures = report(observed)
+                        fresh, evaluated_at = evaluated_at != step, step
+                        if fresh:
+                            log.row(step, "test", figures)
+                        table = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+                        log.say(f"step {step}/{plan.steps}  test: {table}")
+                        if fresh:
+                            save()
+            if plan.due(plan.checkpoint_every, step) or stopped():
+                collect(0)
+                save()
+            if step == plan.steps or stopped():
+                break
+            batch = next(ahead)
+            size = int(np.prod(batch["mask"].shape))
+            state, metrics = train_step(state, batch)
+            step += 1
+            pending.append((step, metrics))
+            collect(RUN_AHEAD)
+            clock.tick(size, step - first)
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=step)
+    if bar is not None:
+        bar.stop()
+    checkpoints.wait()
+    done = observed if evaluated_at == step else None
+    return Outcome(state, step, done, stopped())
+
+
+class Window:
+    """Running means of the training figures since the last row; it goes into the checkpoint, so
+    that a resumed run writes the rows it would have written."""
+
+    def __init__(self, sums: dict[str, Sequence[float]]):
+        self.sums = {name: list(pair) for name, pair in sums.items()}
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = [total + value, count + 1]
+
+    def means(self) -> dict[str, float]:
+        return {name: total / count for name, (total, count) in self.sums.items()}
+
+    def clear(self) -> None:
+        self.sums = {}
+
+
+class Clock:
+    """Examples per second since the last question, evaluation and the first step (which compiles)
+    left out."""
+
+    def __init__(self):
+        self._examples = 0
+        self._steps = 0
+        self._since = self._begin = time.monotonic()
+        self._paused = 0.0
+
+    def tick(self, examples: int, steps_done: int) -> None:
+        if steps_done == 1:
+            self._since = self._begin = time.monotonic()
+        else:
+            self._examples += examples
+            self._steps += 1
+
+    def pause(self) -> None:
+        self._paused = time.monotonic()
+
+    def resume(self) -> None:
+        pause = time.monotonic() - self._paused
+        self._since += pause
+        self._begin += pause
+
+    def examples_per_second(self) -> float:
+        now = time.monotonic()
+        rate = self._examples / max(now - self._since, 1e-9)
+        self._examples, self._since = 0, now
+        return rate
+
+    def remaining(self, step: int, steps: int) -> float:
+        """Seconds until `steps`, without evaluations."""
+        each = (time.monotonic() - self._begin) / max(self._steps, 1)
+        return each * (steps - step)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
+    """SIGTERM and the first Ctrl-C only ask: the value yielded tells which signal came, or None.
+
+    A second Ctrl-C is a KeyboardInterrupt as ever. Outside the main thread it does nothing.
+    """
+    received: list[signal.Signals] = []
+
+    def remember(number, frame):
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signal.Signals(number))
+
+    before = {}
+    with contextlib.suppress(ValueError):  # not in the main thread
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, remember)
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _ahead(source: Iterator[Batch], layout: Layout) -> Iterator[Batch]:
+    """The batches on the device, each sent there one step before it is wanted."""
+    queue: deque[Batch] = deque()
+    for batch in itertools.chain(source):
+        queue.append(layout.shard(batch))
+        if len(queue) > 1:
+            yield queue.popleft()
+    yield from queue
+
+
+def _check_finite(
+    values: dict[str, float], step: int, learning_rate: float, checkpoints: Checkpoints
+) -> None:
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if not bad:
+        return
+    kept = checkpoints.steps()
+    good = f"The checkpoint of step {kept[-1]} is good" if kept else "No checkpoint was made yet"
+    raise NonFiniteError(
+        f"{' and '.join(f'{name} is {values[name]}' for name in bad)} at step {step}, with a "
+        f"learning rate of {learning_rate:g}. {good}. Lower the learning rate, lengthen its "
+        "warm-up, or clip the gradient."
+    )

@@ -1,0 +1,229 @@
+"""One step of training and one of evaluation: the same body under every layout.
+
+Both builders return plain functions of (state, batch). `jax.jit` over a sharded batch needs nothing
+else, for there the batch is one global array. Under `jax.pmap` each replica sees its own part, and
+`axis_name` tells the body where to add the parts up. Everything that is added is a sum, never a
+mean: the division by the global weight is what makes the numbers the same on any number of devices.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from cnn_jax.train.state import TrainState, inference_variables
+from cnn_jax.typing import Array, Batch, Observed, PyTree, Task
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+EvalStep = Callable[[TrainState, Batch], Observed]
+
+
+def make_train_step(
+    model: nn.Module,
+    task: Task,
+    tx: optax.GradientTransformation,
+    *,
+    seed: int,
+    axis_name: str | None = None,
+    augment: Callable[[Array, Batch], Batch] = lambda keys, batch: batch,
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+) -> TrainStep:
+    """Builds the training step.
+
+    Args:
+        model: called as `model(image, train=True)` with an rng stream 'dropout'.
+        task: what to minimise.
+        tx: the optimiser. It sees the gradient of the global batch, and does its own clipping.
+        seed: the randomness of a step depends on (seed, step, position of the example in the
+            global batch); dropout also on the replica.
+        axis_name: the name of the pmapped axis; None under jit.
+        augment: (keys [B], batch) -> batch, on the device; keys are one for each example.
+        accumulate: how many microbatches the batch is cut into, one after the other, to save
+            memory. Microbatch j holds the examples i with i % accumulate == j, so that every
+            device keeps the examples it has. Batch-norm statistics are those of a microbatch.
+        ema_decay: of the moving average of the parameters, warmed up as min(decay,
+            (1 + step) / (10 + step)); used where the state keeps one.
+
+    Returns:
+        (state, batch) -> (state, metrics): scalars `loss`, `grad_norm` (before clipping), and the
+        task's own losses where there are several.
+
+    Raises:
+        ValueError: accumulate < 1, or, at the first call, a batch that cannot be cut so.
+    """
+    if accumulate < 1:
+        raise ValueError(f"accumulate is {accumulate}; it must be at least 1.")
+    model = _with_axis(model, axis_name)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        example_keys = _example_keys(jax.random.fold_in(key, 0), batch, axis_name)
+        dropout_key = jax.random.fold_in(key, 1)
+        if axis_name is not None:
+            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+
+        def forward(model_state: PyTree, micro: Batch, keys: Array, dropout_key: Array):
+            """Totals as a function of the parameters; the pullback; weights; new statistics."""
+            micro = augment(keys, micro)
+
+            def totals(params: PyTree):
+                outputs, new_state = model.apply(
+                    {"params": params, **model_state},
+                    micro["image"],
+                    train=True,
+                    rngs={"dropout": dropout_key},
+                    mutable=list(model_state),
+                )
+                means = dict(task.loss(outputs, micro))
+                return (
+                    {name: mean.total for name, mean in means.items()},
+                    ({name: mean.weight for name, mean in means.items()}, new_state),
+                )
+
+            return jax.vjp(totals, state.params, has_aux=True)
+
+        if accumulate == 1:
+            total, pullback, (weight, model_state) = forward(
+                state.model_state, batch, example_keys, dropout_key
+            )
+            weight = _global_sum(weight, axis_name)
+            (grads,) = pullback(jax.tree.map(_inverse, weight))
+        else:
+            total, weight, grads, model_state = _accumulate(
+                forward, state, batch, example_keys, dropout_key, accumulate, axis_name
+            )
+        total, grads = _global_sum((total, grads), axis_name)
+
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema_params = state.ema_params
+        if ema_params is not None:
+            # the warm-up of TensorFlow's ExponentialMovingAverage(num_updates=step)
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            ema_params = optax.incremental_update(params, ema_params, 1 - decay)
+
+        losses = {name: total[name] * _inverse(weight[name]) for name in total}
+        metrics = {"loss": sum(losses.values()), "grad_norm": optax.tree.norm(grads)}
+        if len(losses) > 1:
+            metrics |= losses
+        state = TrainState(
+            step=state.step + 1,
+            params=params,
+            model_state=model_state,
+            opt_state=opt_state,
+            ema_params=ema_params,
+        )
+        return state, metrics
+
+    return train_step
+
+
+def make_eval_step(
+    model: nn.Module,
+    task: Task,
+    *,
+    axis_name: str | None = None,
+    prepare: Callable[[Batch], Batch] = lambda batch: batch,
+) -> EvalStep:
+    """Builds the evaluation step: (state, batch) -> Observed, summed over the replicas.
+
+    Args:
+        model: called as `model(image, train=False)`.
+        task: what to observe.
+        axis_name: the name of the pmapped axis; None under jit.
+        prepare: batch -> batch, on the device: normalisation.
+    """
+
+    def eval_step(state: TrainState, batch: Batch) -> Observed:
+        batch = prepare(batch)
+        outputs = model.apply(inference_variables(state), batch["image"], train=False)
+        sums, rows = task.observe(outputs, batch)
+        if axis_name is not None:
+            sums = jax.lax.psum(sums, axis_name)
+            rows = jax.lax.all_gather(rows, axis_name, tiled=True)
+        return Observed(sums, rows)
+
+    return eval_step
+
+
+def _with_axis(model: nn.Module, axis_name: str | None) -> nn.Module:
+    """The same model, with its batch statistics taken over the pmapped axis as well."""
+    if axis_name is None:
+        return model
+    if "axis_name" not in model.__dataclass_fields__:
+        raise ValueError(
+            f"{type(model).__name__} has no field `axis_name`, so its batch norm, if it has one, "
+            "would differ from device to device under pmap. Give it the field and pass it to "
+            "nn.BatchNorm, or use the jit layout."
+        )
+    return model.clone(axis_name=axis_name)
+
+
+def _example_keys(key: Array, batch: Batch, axis_name: str | None) -> Array:
+    """A key for each example by its position in the global batch, whatever device holds it."""
+    size = batch["mask"].shape[0]
+    position = jnp.arange(size)
+    if axis_name is not None:
+        position += size * jax.lax.axis_index(axis_name)
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(position)  # [B]
+
+
+def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_name):
+    """Sums over `count` microbatches: exact, since a gradient is linear in its cotangents.
+
+    With one loss the gradient of its total is summed and divided by the weight at the end. With
+    several, each has a weight of its own that is known only at the end: then each gets a gradient
+    of its own, in one vectorised pullback.
+    """
+    size = batch["mask"].shape[0]
+    if size % count:
+        raise ValueError(
+            f"A batch of {size} examples (on each device, under pmap) cannot be cut into "
+            f"{count} equal microbatches. Choose a batch size that accumulate divides."
+        )
+
+    def cut(leaf: Array) -> Array:
+        return leaf.reshape(size // count, count, *leaf.shape[1:]).swapaxes(0, 1)
+
+    def body(model_state: PyTree, micro):
+        index, keys, micro = micro
+        total, pullback, (weight, model_state) = forward(
+            model_state, micro, keys, jax.random.fold_in(dropout_key, index)
+        )
+        grads = []
+        for name in total:
+            one_hot = {other: jnp.ones_like(t) * (other == name) for other, t in total.items()}
+            grads += pullback(one_hot)
+        return model_state, (total, weight, dict(zip(total, grads, strict=True)))
+
+    microbatches = (jnp.arange(count), *jax.tree.map(cut, (example_keys, dict(batch))))
+    first = jax.tree.map(lambda leaf: leaf[0], microbatches)
+    shapes = jax.eval_shape(body, state.model_state, first)[1]
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def add(carry, micro):
+        model_state, sums = carry
+        model_state, terms = body(model_state, micro)
+        return (model_state, jax.tree.map(jnp.add, sums, terms)), None
+
+    (model_state, (total, weight, grads)), _ = jax.lax.scan(
+        add, (state.model_state, zeros), microbatches
+    )
+    weight = _global_sum(weight, axis_name)
+    scaled = [
+        jax.tree.map(lambda leaf, name=name: leaf * _inverse(weight[name]), grads[name])
+        for name in grads
+    ]
+    return total, weight, jax.tree.map(lambda *leaves: sum(leaves), *scaled), model_state
+
+
+def _inverse(weight: Array) -> Array:
+    """1 / weight, and 0 for a batch with nothing in it."""
+    return jnp.where(weight > 0, 1 / jnp.maximum(weight, jnp.finfo(weight.dtype).tiny), 0)
+
+
+def _global_sum(tree: PyTree, axis_name: str | None) -> PyTree:
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)

@@ -1,0 +1,1 @@
+"""Experiments: the entry points, and the only place with flags."""

@@ -1,0 +1,130 @@
+"""Trains a network to put one label on each picture, sequence or volume.
+
+    python -m experiments.classification
+    python -m experiments.classification --flagfile=experiments/recipes/cifar10_resnet20.flags
+    python -m experiments.classification --dataset=folder:PATH --model=resnet18 --image_size=224
+
+Without flags it trains a small residual network on handwritten digits.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from cnn_jax import data
+from cnn_jax.analysis import figures
+from cnn_jax.tasks import classification as tasks
+from cnn_jax.typing import Observed, PyTree
+from experiments import entry, training
+from experiments import recipe as recipes
+from experiments.recipe import setting
+
+# Pictures on the sheet of sample predictions.
+SAMPLES = 25
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationRecipe(training.TrainingRecipe):
+    """The settings of `experiments.classification`; the defaults are the digits recipe."""
+
+    model: str = setting("resnet8", "A name of cnn_jax.models; see python -m experiments.models.")
+    dataset: str = setting("digits", "A TFDS name, or folder:PATH with a sub-folder a class.")
+    image_size: int = setting(
+        0, "Height and width in pixels that pictures are cut to; 0: as they are."
+    )
+    augment: str = setting("", "Random changes of single pictures: 'flip,crop:4,cutout:8'.")
+    mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for none.")
+    cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for none.")
+    label_smoothing: float = setting(0.0, "Share of the target spread over all classes, in [0, 1).")
+
+
+def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
+    """The parts of a run that the recipe describes."""
+    train_source = data.load_source(
+        recipe.dataset,
+        recipe.train_split,
+        data_dir=recipe.data_dir or None,
+        skip_corrupt=recipe.skip_corrupt,
+    )
+    test_source = data.load_source(
+        recipe.dataset,
+        recipe.test_split,
+        data_dir=recipe.data_dir or None,
+        skip_corrupt=recipe.skip_corrupt,
+    )
+    classes = train_source.num_classes
+    model = training.create_model(recipe.model, recipe, num_classes=classes)
+    size = recipe.image_size or None
+    train = data.train_batches(
+        train_source,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        image_size=size,
+        workers=recipe.workers,
+    )
+    mean, std = data.statistics(train_source)
+    prepare = tasks.make_prepare(mean, std)
+    augment = tasks.make_augment(
+        prepare,
+        num_classes=classes,
+        augment=recipe.augment,
+        mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
+    )
+    first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
+    image = jax.eval_shape(augment, keys, first)["image"]
+
+    def test():
+        return data.eval_batches(
+            test_source,
+            batch_size=recipe.eval_batch_size or recipe.batch_size,
+            image_size=size,
+            workers=recipe.workers,
+        )
+
+    def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
+        batch = {name: leaf[:SAMPLES] for name, leaf in next(iter(test())).items()}
+        seen = batch["mask"] > 0
+        figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
+        figures.confusion_matrix(
+            observed.sums["confusion"], train_source.class_names, workdir / "confusion_matrix.png"
+        )
+        figures.predictions(
+            batch["image"][seen],
+            batch["label"][seen],
+            np.asarray(predict(batch))[seen],
+            train_source.class_names,
+            workdir / "predictions.png",
+        )
+        figures.first_filters(variables["params"], workdir / "filters.png")
+
+    return training.Experiment(
+        name=f"{recipe.model}-{recipe.dataset}",
+        model=model,
+        task=tasks.classification(classes, label_smoothing=recipe.label_smoothing),
+        image=image,
+        train=train,
+        test=test,
+        augment=augment,
+        prepare=prepare,
+        facts={"model": recipe.model, "dataset": recipe.dataset, "num_classes": classes},
+        draw=draw,
+    )
+
+
+def main() -> int:
+    recipe = recipes.from_flags(ClassificationRecipe)
+    entry.set_up_jax(
+        cpu_devices=recipe.cpu_devices,
+        cpu_convolutions=recipe.cpu_convolutions,
+        compilation_cache=recipe.compilation_cache,
+    )
+    return training.run(recipe, make_experiment(recipe))
+
+
+if __name__ == "__main__":
+    recipes.define_flags(ClassificationRecipe)
+    entry.launch(main)

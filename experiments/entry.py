@@ -1,0 +1,71 @@
+"""How every experiment starts: flags in, one clear line out when something is wrong."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import app, flags
+from absl import logging as absl_logging
+
+import cnn_jax.cpu
+from cnn_jax.train.checkpoint import CheckpointError
+from cnn_jax.train.loop import NonFiniteError
+
+# What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
+# ours and keeps its traceback.
+EXPECTED = (ValueError, OSError, CheckpointError, NonFiniteError)
+
+TRACEBACK = flags.DEFINE_bool(
+    "traceback", False, "Show where an error came from, instead of one line."
+)
+
+
+def launch(main: Callable[[], int | None]) -> None:
+    """Parses the flags, runs `main` and exits with what it returns (None: 0).
+
+    An expected error is printed as one line on the standard error, with exit status 1. Without a
+    message of its own it is treated as a bug.
+    """
+
+    def run(argv: list[str]) -> int | None:
+        if len(argv) > 1:
+            raise app.UsageError(
+                f"{' '.join(argv[1:])!r} is not a flag. Flags are given as --name=value."
+            )
+        absl_logging.set_verbosity(absl_logging.WARNING)
+        try:
+            return main()
+        except EXPECTED as error:
+            if TRACEBACK.value or not str(error):
+                raise
+            print("error:", " ".join(str(error).split()), file=sys.stderr)
+            return 1
+
+    app.run(run)
+
+
+def set_up_jax(*, cpu_devices: int, cpu_convolutions: bool, compilation_cache: str) -> None:
+    """Configures JAX before its first use.
+
+    Args:
+        cpu_devices: how many devices to make of the CPU; 0 leaves JAX's default of one.
+        cpu_convolutions: whether to use the faster convolutions of `cnn_jax.cpu`.
+        compilation_cache: the directory of compiled programs; '' for none.
+    """
+    if cpu_devices < 0:
+        raise ValueError(f"--cpu_devices is {cpu_devices}; it must be 0 (JAX's default) or more.")
+    if cpu_devices:
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    if cpu_convolutions:
+        cnn_jax.cpu.enable()
+    if compilation_cache:
+        directory = Path(compilation_cache).expanduser()
+        directory.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    logging.getLogger("orbax").setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own notes

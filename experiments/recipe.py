@@ -1,0 +1,111 @@
+"""A recipe is a frozen dataclass; its fields are the flags, its defaults the flags' defaults.
+
+A flagfile (`--flagfile=experiments/recipes/cifar10_resnet20.flags`) is a recipe on disk, and so is
+the one that each run leaves behind.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from absl import flags
+
+R = TypeVar("R")
+
+
+def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), result: bool = True) -> Any:
+    """A field of a recipe.
+
+    Args:
+        default: its value unless the flag is given.
+        help: what `--help` says, with the unit.
+        choices: the values allowed, if they are few.
+        result: whether it can change the result. A run can be resumed with other values of the
+            fields that cannot: the directories, the layout, how often to log.
+    """
+    metadata = {"help": help, "choices": choices, "result": result}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def define_flags(recipe: type, values: flags.FlagValues = flags.FLAGS) -> None:
+    """One absl flag for each field of the recipe."""
+    for field in dataclasses.fields(recipe):
+        text, choices = field.metadata["help"], field.metadata["choices"]
+        default: Any = field.default
+        if choices:
+            flags.DEFINE_enum(field.name, default, list(choices), text, flag_values=values)
+        elif isinstance(default, bool):
+            flags.DEFINE_bool(field.name, default, text, flag_values=values)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(field.name, default, text, flag_values=values)
+        elif isinstance(default, float):
+            flags.DEFINE_float(field.name, default, text, flag_values=values)
+        elif isinstance(default, tuple):
+            flags.DEFINE_list(field.name, [str(item) for item in default], text, flag_values=values)
+        else:
+            flags.DEFINE_string(field.name, default, text, flag_values=values)
+
+
+def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
+    """The recipe that the parsed flags describe.
+
+    Raises:
+        ValueError: an item of a list is not a number.
+    """
+    chosen = {}
+    for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
+        value = getattr(values, field.name)
+        if isinstance(field.default, tuple):
+            try:
+                value = tuple(float(item) for item in value)
+            except ValueError:
+                raise ValueError(
+                    f"--{field.name} is {','.join(value)}; it must be numbers with commas between."
+                ) from None
+        chosen[field.name] = value
+    return recipe(**chosen)
+
+
+def to_flagfile(recipe: Any) -> str:
+    """The recipe as the text of a flagfile: every field, but for the place of the run."""
+    lines = ["# Every setting of this run. To repeat it: --flagfile=THIS_FILE"]
+    for field in dataclasses.fields(recipe):
+        if field.name in ("workdir", "resume"):
+            continue
+        value = getattr(recipe, field.name)
+        if isinstance(value, bool):
+            lines.append(f"--{field.name}={str(value).lower()}")
+        elif isinstance(value, tuple):
+            lines.append(f"--{field.name}={','.join(repr(item) for item in value)}")
+        else:
+            lines.append(f"--{field.name}={value}")
+    return "\n".join(lines) + "\n"
+
+
+def from_flagfile(path: Path) -> dict[str, str]:
+    """The settings of a flagfile that `to_flagfile` wrote, as text by name."""
+    settings = {}
+    for line in path.read_text().splitlines():
+        if line.startswith("--"):
+            name, _, value = line[2:].partition("=")
+            settings[name] = value
+    return settings
+
+
+def differences(recipe: Any, earlier: Mapping[str, str]) -> list[str]:
+    """The settings that can change the result and differ from `earlier`, as '--name=was, now is'.
+
+    A setting that `earlier` does not know, because it was written by an older version, is left out.
+    """
+    now = {}
+    for line in to_flagfile(recipe).splitlines()[1:]:
+        name, _, value = line[2:].partition("=")
+        now[name] = value
+    return [
+        f"--{field.name} was {earlier[field.name]} and is now {now[field.name]}"
+        for field in dataclasses.fields(recipe)
+        if field.metadata["result"]
+        and field.name in now
+        and earlier.get(field.name, now[field.name]) != now[field.name]
+    ]

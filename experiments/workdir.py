@@ -1,0 +1,112 @@
+"""The directory of a run: which one, whose it is, and the result it ends with."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments import recipe as recipes
+
+RECIPE_FILE = "recipe.flags"
+RESULT_FILE = "result.json"
+
+
+def open_workdir(recipe: Any, *, name: str) -> Path:
+    """The directory for this run, made if it is new, with the recipe written into it.
+
+    Without --workdir it is runs/<date>-<name>, or the first of -2, -3, ... that is new or holds
+    this very recipe unfinished, which is then gone on with.
+
+    Args:
+        recipe: with fields `workdir` and `resume`.
+        name: of the experiment: '<model>-<dataset>'.
+
+    Raises:
+        ValueError: --workdir holds another experiment, or one that --noresume says not to resume.
+    """
+    if recipe.workdir:
+        workdir = Path(recipe.workdir).expanduser()
+        _check_same_experiment(recipe, workdir)
+    else:
+        base = f"{datetime.date.today():%Y-%m-%d}-{name.replace('/', '_').replace(':', '_')}"
+        workdir, number = Path("runs") / base, 1
+        while workdir.exists() and not _can_go_on(recipe, workdir):
+            number += 1
+            workdir = Path("runs") / f"{base}-{number}"
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / RECIPE_FILE).write_text(recipes.to_flagfile(recipe))
+    return workdir
+
+
+def _can_go_on(recipe: Any, workdir: Path) -> bool:
+    flagfile = workdir / RECIPE_FILE
+    return (
+        recipe.resume
+        and flagfile.exists()
+        and not (workdir / RESULT_FILE).exists()
+        and not recipes.differences(recipe, recipes.from_flagfile(flagfile))
+    )
+
+
+def _check_same_experiment(recipe: Any, workdir: Path) -> None:
+    flagfile = workdir / RECIPE_FILE
+    if not flagfile.exists():
+        return
+    changes = recipes.differences(recipe, recipes.from_flagfile(flagfile))
+    if changes:
+        raise ValueError(
+            f"{workdir} holds another experiment: {'; '.join(changes)}. "
+            "Choose another --workdir, or give the same settings to go on with it."
+        )
+    if not recipe.resume:
+        raise ValueError(
+            f"{workdir} holds a run already, and --noresume forbids to go on with it. "
+            "Choose another --workdir, or delete it."
+        )
+
+
+def write_result(workdir: Path, result: dict[str, Any]) -> Path:
+    """Writes result.json whole or not at all, with versions and hardware added."""
+    path = workdir / RESULT_FILE
+    partial = path.with_suffix(".json.new")
+    partial.write_text(json.dumps({**result, **environment()}, indent=2) + "\n")
+    partial.replace(path)
+    return path
+
+
+def environment() -> dict[str, Any]:
+    """What a figure depends on beside the code: versions and hardware."""
+    packages = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    devices = jax.devices()
+    return {
+        "versions": versions,
+        "hardware": {
+            "platform": devices[0].platform,
+            "device": devices[0].device_kind,
+            "devices": len(devices),
+            "cpu": _cpu_name(),
+            "cpu_cores": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count(),
+        },
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
