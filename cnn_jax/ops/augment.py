@@ -9,16 +9,20 @@ of a static shape, so that it can be jitted, differentiated, and mapped over a b
 One key per *example* is what makes the result independent of the batch: the same example under the
 same key comes out the same in a batch of 1 or of 1000, on one device or on 64.
 
-The random policies built on these are in auto_augment.py, the `--augment` language in
-augment_spec.py, and what mixes two examples in mix.py.
+This file holds what makes them compose, and the changes of place: flips, crops, affine maps.
+Changes of colour are in jitter.py, hidden parts in erase.py, the policies that choose among them
+in auto_augment.py, the `--augment` language in augment_spec.py, and what mixes two examples in
+mix.py.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.ops import geometry
 from cnn_jax.typing import Array
 
 Augmentation = Callable[[Array, Array], Array]  # (key, image [*space, C]) -> image
@@ -133,3 +137,88 @@ def pad_and_crop(
             inside = (source >= 0).reshape([-1 if a == axis else 1 for a in range(image.ndim)])
             image = jnp.where(inside, image, 0)
     return image
+
+
+def random_resized_crop(
+    key: Array,
+    image: Array,
+    *,
+    size: int | Sequence[int],
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Array:
+    """Cuts out a box of random size and aspect ratio and resamples it to `size`.
+
+    Szegedy 2015 (arXiv 1409.4842, section 6), with torchvision's defaults and rejection: if no box
+    of ten fits, the largest central one within the bounds of the ratio is taken.
+
+    Args:
+        image: [*space, C].
+        size: the sides to return, or one number for all of them.
+        scale: bounds of the share of the area.
+        ratio: bounds of width over height; in one or three dimensions the box keeps the
+            proportions of the image, and this is not used.
+
+    Returns:
+        [*size, C].
+
+    Raises:
+        ValueError: if the bounds are not in order or not positive, or the scale exceeds 1.
+    """
+    *space, _ = image.shape
+    for name, (low, high), limit in (("scale", scale, 1.0), ("ratio", ratio, math.inf)):
+        if not 0 < low <= high <= limit:
+            raise ValueError(
+                f"random_resized_crop: {name} must be (low, high) with 0 < low <= high"
+                f"{' <= 1' if name == 'scale' else ''}, got {(low, high)}"
+            )
+    size = (size,) * len(space) if isinstance(size, int) else tuple(size)
+    start, length, found = geometry.random_box(key, space, scale=scale, ratio=ratio)
+    central = list(space)
+    if len(space) == 2:
+        height, width = space
+        aspect = min(max(width / height, ratio[0]), ratio[1])
+        central = [min(height, round(width / aspect)), min(width, round(height * aspect))]
+    margin = [(side - kept) // 2 for side, kept in zip(space, central, strict=True)]
+    start = jnp.where(found, start, jnp.array(margin))
+    length = jnp.where(found, length, jnp.array(central))
+    return geometry.crop_and_resize(image, start, length, size)
+
+
+def random_affine(
+    key: Array,
+    image: Array,
+    *,
+    degrees: float = 0.0,
+    translate: float = 0.0,
+    scale: tuple[float, float] = (1.0, 1.0),
+    shear: float = 0.0,
+    interpolation: geometry.Interpolation = "bilinear",
+    fill: float | Sequence[float] = 0.0,
+) -> Array:
+    """Rotates, shears, scales and moves a picture, resampling it once.
+
+    Args:
+        image: [H, W, C].
+        degrees: the rotation is uniform on -degrees..degrees.
+        translate: the largest shift along each axis, as a share of the side.
+        scale: bounds of the enlargement, log-uniform.
+        shear: the largest horizontal and vertical shear, in degrees.
+        interpolation: 'bilinear' or 'nearest'.
+        fill: what comes in from outside.
+    """
+    if image.ndim != 3:
+        raise ValueError(f"random_affine: wanted a picture [H, W, C], got shape {image.shape}")
+    height, width, _ = image.shape
+    signed = jax.random.uniform(key, (5,), minval=-1.0, maxval=1.0)
+    slope = jnp.tan(jnp.deg2rad(shear * signed[1:3]))
+    low, high = math.log(scale[0]), math.log(scale[1])
+    enlargement = jnp.exp(low + (high - low) * jax.random.uniform(jax.random.fold_in(key, 1)))
+    matrix = geometry.compose(
+        geometry.shear(x=slope[0]),
+        geometry.shear(y=slope[1]),
+        geometry.scaling(enlargement, enlargement),
+        geometry.rotation(degrees * signed[0]),
+        geometry.translation(translate * width * signed[3], translate * height * signed[4]),
+    )
+    return geometry.warp(image, matrix, interpolation=interpolation, fill=fill)

@@ -94,7 +94,7 @@ def mixup_or_cutmix(
         return cutmix(keys, images, targets, alpha=cutmix_alpha, probability=probability)
     by_mixup = mixup(keys, images, targets, alpha=mixup_alpha, probability=probability)
     by_cutmix = cutmix(keys, images, targets, alpha=cutmix_alpha, probability=probability)
-    switch = jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys[0::2])
+    switch, _ = _pair_keys(keys, salt=1)
     use_cutmix = jnp.repeat(_bernoulli(switch, switch_probability), 2)  # [B]
 
     def choose(mixed: Array, cut: Array) -> Array:
@@ -123,10 +123,14 @@ def _check(name: str, keys: Array, images: Array, targets: Array, alpha: float) 
         )
 
 
-def _pair_keys(keys: Array) -> tuple[Array, Array]:
-    """Two keys [B/2] for each pair, from its first member's."""
-    first = keys[0::2]
-    return tuple(jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(first) for i in (0, 1))
+def _pair_keys(keys: Array, salt: int = 0) -> tuple[Array, Array]:
+    """Two keys [B/2] for each pair, from its first member's.
+
+    The tag keeps them apart from the keys that `augment.compose` derives from the same parents.
+    """
+    tagged = jax.vmap(lambda key: jax.random.fold_in(key, 0x6D6978 + salt))(keys[0::2])  # 'mix'
+    pairs = jax.vmap(jax.random.split)(tagged)  # [B/2, 2]
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _bernoulli(keys: Array, probability: float) -> Array:

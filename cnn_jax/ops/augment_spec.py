@@ -1,0 +1,158 @@
+"""A small language for augmentations: 'flip,crop:4,randaugment:2:9,cutout:8'.
+
+Augmentations are separated by commas and applied in the order written. Each is a name and, after
+colons, its numbers in order; what has a default may be left out at the end. The words are the
+functions below under `@_word`: their names, their parameters, their defaults.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+from cnn_jax.ops import augment, auto_augment, erase, jitter
+from cnn_jax.ops.augment import Augmentation
+
+VOCABULARY: dict[str, Callable[..., Augmentation]] = {}
+
+
+def parse(specification: str) -> Augmentation:
+    """Reads an augmentation (key, image) -> image from its specification.
+
+    '' and 'none' give the augmentation that changes nothing.
+
+    Raises:
+        ValueError: for an unknown name (the nearest are listed), or values that are missing, too
+            many, or of the wrong kind.
+    """
+    if specification.strip() in ("", "none"):
+        return lambda key, image: image
+    return augment.compose(*(_parse_word(word.strip()) for word in specification.split(",")))
+
+
+def usage() -> str:
+    """The words of the language with their parameters, one a line: for a flag's help."""
+    return "\n".join(_usage(name) for name in VOCABULARY)
+
+
+def _parse_word(text: str) -> Augmentation:
+    name, *values = text.split(":")
+    if name not in VOCABULARY:
+        near = difflib.get_close_matches(name, VOCABULARY, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"unknown augmentation {name!r}; {hint}Known: {', '.join(VOCABULARY)}")
+    parameters = list(inspect.signature(VOCABULARY[name]).parameters.values())
+    required = sum(p.default is p.empty for p in parameters)
+    if not required <= len(values) <= len(parameters):
+        raise ValueError(
+            f"augmentation {text!r}: {len(values)} values, but it is written {_usage(name)}"
+        )
+    arguments = {}
+    for parameter, value in zip(parameters, values, strict=False):
+        try:
+            arguments[parameter.name] = parameter.annotation(value)  # int, float or str
+        except ValueError:
+            wanted = {int: "a whole number", float: "a number"}[parameter.annotation]
+            raise ValueError(
+                f"augmentation {text!r}: {parameter.name} is {value!r}, wanted {wanted}"
+            ) from None
+    return VOCABULARY[name](**arguments)
+
+
+def _usage(name: str) -> str:
+    shown = [name]
+    for p in inspect.signature(VOCABULARY[name]).parameters.values():
+        shown.append(p.name if p.default is p.empty else f"{p.name}={p.default}")
+    return ":".join(shown)
+
+
+def _word(function: Callable[..., Augmentation]) -> Callable[..., Augmentation]:
+    VOCABULARY[function.__name__] = function
+    return function
+
+
+@_word
+def flip(probability: float = 0.5) -> Augmentation:
+    return partial(augment.horizontal_flip, probability=probability)
+
+
+@_word
+def vertical_flip(probability: float = 0.5) -> Augmentation:
+    return partial(augment.vertical_flip, probability=probability)
+
+
+@_word
+def crop(padding: int, mode: str = "reflect") -> Augmentation:
+    return partial(augment.pad_and_crop, padding=padding, mode=mode)
+
+
+@_word
+def resized_crop(size: int, smallest: float = 0.08, largest: float = 1.0) -> Augmentation:
+    return partial(augment.random_resized_crop, size=size, scale=(smallest, largest))
+
+
+@_word
+def affine(
+    degrees: float, translate: float = 0.0, smallest: float = 1.0, largest: float = 1.0
+) -> Augmentation:
+    scale = (smallest, largest)
+    return partial(augment.random_affine, degrees=degrees, translate=translate, scale=scale)
+
+
+@_word
+def rotate(degrees: float) -> Augmentation:
+    return partial(augment.random_affine, degrees=degrees)
+
+
+@_word
+def translate(share: float) -> Augmentation:
+    return partial(augment.random_affine, translate=share)
+
+
+@_word
+def shear(degrees: float) -> Augmentation:
+    return partial(augment.random_affine, shear=degrees)
+
+
+@_word
+def colour(
+    brightness: float, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
+) -> Augmentation:
+    return partial(
+        jitter.colour_jitter,
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+        hue=hue,
+    )
+
+
+@_word
+def grayscale(probability: float = 0.2) -> Augmentation:
+    return partial(jitter.random_grayscale, probability=probability)
+
+
+@_word
+def blur(largest_sigma: float = 2.0, probability: float = 0.5) -> Augmentation:
+    sigma = (0.05 * largest_sigma, largest_sigma)
+    return partial(jitter.random_blur, sigma=sigma, probability=probability)
+
+
+@_word
+def randaugment(layers: int = 2, magnitude: int = 9) -> Augmentation:
+    return partial(auto_augment.rand_augment, layers=layers, magnitude=magnitude)
+
+
+@_word
+def trivialaugment() -> Augmentation:
+    return auto_augment.trivial_augment
+
+
+@_word
+def cutout(size: int) -> Augmentation:
+    return partial(erase.cutout, size=size)
+
+
+@_word
+def erasing(probability: float = 0.25) -> Augmentation:
+    return partial(erase.random_erasing, probability=probability)
