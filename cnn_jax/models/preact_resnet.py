@@ -18,6 +18,7 @@ from cnn_jax.layers import (
 )
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
+from cnn_jax.weights.layouts import POINTWISE_CONV
 
 IMAGENET = {"widths": (64, 128, 256, 512), "stem": "imagenet", "stem_width": 64}
 CIFAR = {"widths": (16, 32, 64), "stem": "small", "stem_width": 16}
@@ -146,9 +147,29 @@ class PreActResNet(nn.Module):
         return head(x)  # [B, K]
 
 
+# timm calls them resnetv2_18, resnetv2_50 and so on, and counts stages from 0.
+TIMM_RULES = (
+    ("stem.conv", "conv1"),
+    *(
+        rule
+        for stage in range(4)
+        for rule in (
+            (f"stages.{stage}.blocks.{{j}}.norm{{k}}", f"layer{stage + 1}_{{j}}/bn{{k}}"),
+            (f"stages.{stage}.blocks.{{j}}.conv{{k}}", f"layer{stage + 1}_{{j}}/conv{{k}}"),
+            (
+                f"stages.{stage}.blocks.{{j}}.downsample.conv",
+                f"layer{stage + 1}_{{j}}/downsample_conv",
+            ),
+        )
+    ),
+    ("norm", "bn"),
+    ("head.fc", "fc", POINTWISE_CONV),
+)
+
 register(
     PreActResNet,
     TABLE,
     paper="He et al. 2016, Identity Mappings in Deep Residual Networks, arXiv:1603.05027",
     source="timm 1.0",
+    rules={"timm": TIMM_RULES},
 )

@@ -63,7 +63,7 @@ class Description:
     input_shape: tuple[int, ...]
     num_classes: int
     min_size: int
-    torchvision_rules: Rules
+    rules: Mapping[str, Rules]
 
 
 _REGISTRY: dict[str, Description] = {}
@@ -92,7 +92,7 @@ def register(
     input_shape: tuple[int, ...] = (224, 224, 3),
     num_classes: int = 1000,
     min_size: int = 1,
-    torchvision_rules: Rules = (),
+    rules: Mapping[str, Rules] | None = None,
 ) -> None:
     """Makes the variants of `table` known to `create`. For the arguments see `Description`.
 
@@ -103,7 +103,8 @@ def register(
         if name in _REGISTRY:
             raise ValueError(f"A model named {name!r} is registered twice.")
         _check_fields(name, module, line.fields)
-        check_rules(name, line.changes.get("torchvision_rules", torchvision_rules))
+        for translation in (rules or {}).values():
+            check_rules(name, translation)
         family = Description(
             name=name,
             module=module,
@@ -115,7 +116,7 @@ def register(
             input_shape=input_shape,
             num_classes=num_classes,
             min_size=min_size,
-            torchvision_rules=torchvision_rules,
+            rules=rules or {},
         )
         _REGISTRY[name] = dataclasses.replace(family, **line.changes)
 

@@ -257,10 +257,13 @@ TORCHVISION_RULES = (
     ("fc", "fc"),
 )
 
+# timm's names are the same, and it has squeeze-and-excitation (seresnet50).
+TIMM_RULES = (*TORCHVISION_RULES, ("layer{i}.{j}.se.fc{k}", "layer{i}_{j}/se/fc{k}"))
+
 register(
     ResNet,
     TABLE,
     paper="He et al. 2015, Deep Residual Learning for Image Recognition, arXiv:1512.03385",
     source="torchvision 0.29 (v1: arXiv:1512.03385, Table 1)",
-    torchvision_rules=TORCHVISION_RULES,
+    rules={"torchvision": TORCHVISION_RULES, "timm": TIMM_RULES},
 )
