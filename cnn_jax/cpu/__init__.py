@@ -1,0 +1,51 @@
+"""Convolutions and pooling that train fast on a CPU, for every JAX program.
+
+    import cnn_jax.cpu
+    cnn_jax.cpu.enable()
+
+From then on, programs that JAX compiles for a CPU run their convolutions by the methods of this
+package: nothing else in the program changes, and other platforms are not touched. Gradients,
+`vmap`, `jit`, `pmap`, sharding and export work as before, because only the last step changes, the
+translation of `lax.conv_general_dilated` (and of max-pooling's gradient) to the compiler.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import jax
+
+from cnn_jax.cpu import registry
+
+__all__ = ["disable", "enable", "enabled"]
+
+
+def enable() -> bool:
+    """Uses our lowerings for everything compiled from now on (JAX's caches are cleared once).
+
+    Returns:
+        True; or False, with a RuntimeWarning and JAX as it was, if this version of JAX keeps its
+        lowering rules elsewhere.
+    """
+    if registry.installed():
+        return True
+    done = registry.install()
+    jax.clear_caches()  # what was compiled under the old rules must not be reused
+    return done
+
+
+def disable() -> None:
+    """Restores JAX's own lowerings. Does nothing where ours are not in use."""
+    if registry.installed():
+        registry.uninstall()
+        jax.clear_caches()
+
+
+@contextlib.contextmanager
+def enabled(on: bool = True) -> Iterator[None]:
+    """Within the block our lowerings are in use (or, with `on=False`, JAX's own)."""
+    before = registry.installed()
+    enable() if on else disable()
+    try:
+        yield
+    finally:
+        enable() if before else disable()

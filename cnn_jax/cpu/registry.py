@@ -1,0 +1,91 @@
+"""Puts our lowering rules into JAX's registry for platform 'cpu', and takes them out again.
+
+JAX translates each primitive to the compiler's language by a rule that it looks up by platform.
+`jax.interpreters.mlir.register_lowering` adds such a rule; autodiff, vmap, jit, sharding and
+export happen before it and do not notice. Where a rule of ours does not want a convolution (a
+symbolic or empty shape, integers, a case in which XLA is as good) it calls the rule it replaced.
+
+The registry is not a documented interface. Everything we need of it is read in `_stock_rules`; if
+a future JAX moves it, `install` warns and changes nothing.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.interpreters import mlir
+
+from cnn_jax.cpu import geometry
+from cnn_jax.cpu.choose import choose, run
+
+PRIMITIVES: dict[str, Any] = {"conv_general_dilated": lax.conv_general_dilated_p}
+
+_stock: dict[str, Any] = {}  # what stood in the registry before us, by primitive name
+
+
+def installed() -> bool:
+    return bool(_stock)
+
+
+def install() -> bool:
+    """Registers our rules. False, with a warning, where JAX's registry is not as we know it."""
+    if installed():
+        return True
+    try:
+        stock = {name: _stock_rule(p) for name, p in PRIMITIVES.items()}
+        for name, primitive in PRIMITIVES.items():
+            mlir.register_lowering(primitive, RULES[name](stock[name].rule), platform="cpu")
+    except (AttributeError, KeyError, TypeError, NotImplementedError) as error:
+        warnings.warn(
+            f"cnn_jax.cpu does not know the lowering registry of jax {jax.__version__}"
+            f" ({type(error).__name__}: {error}); convolutions stay as XLA compiles them.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return False
+    _stock.update(stock)
+    return True
+
+
+def uninstall() -> None:
+    """Puts the rules that we found back."""
+    for name, entry in _stock.items():
+        mlir._platform_specific_lowerings["cpu"][PRIMITIVES[name]] = entry
+    _stock.clear()
+
+
+def _stock_rule(primitive):
+    return mlir._platform_specific_lowerings["cpu"][primitive]
+
+
+def _convolution_rule(stock: Callable) -> Callable:
+    def rule(ctx, x, w, **params):
+        g = _geometry(ctx, params)
+        method = choose(g) if g is not None else None
+        if method is None:
+            return stock(ctx, x, w, **params)
+        fun = partial(run, method, g, params=params)
+        return mlir.lower_fun(lambda x, w: fun(x, w), multiple_results=False)(ctx, x, w)
+
+    return rule
+
+
+def _geometry(ctx, params) -> geometry.Geometry | None:
+    """The Geometry of a convolution that our methods may run, else None."""
+    x, w = ctx.avals_in
+    (y,) = ctx.avals_out
+    floating = all(jnp.issubdtype(a.dtype, jnp.floating) for a in (x, w, y)) and x.dtype == w.dtype
+    if not floating or params.get("out_sharding") is not None:
+        return None
+    g = geometry.of(x.shape, w.shape, y.shape, params)
+    static = all(isinstance(n, int) for n in (*x.shape, *w.shape, *y.shape, *sum(g.padding, ())))
+    if not static or min((*x.shape, *w.shape, *y.shape)) == 0 or g.rank > 3:
+        return None
+    return g
+
+
+RULES: dict[str, Callable] = {"conv_general_dilated": _convolution_rule}
