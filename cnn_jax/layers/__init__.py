@@ -9,7 +9,7 @@ from cnn_jax.layers.conv import (
     lecun_uniform,
     per_axis,
 )
-from cnn_jax.layers.pool import global_mean, max_pool
+from cnn_jax.layers.pool import adaptive_mean, global_mean, max_pool
 from cnn_jax.layers.squeeze_excite import SqueezeExcite
 from cnn_jax.layers.stochastic_depth import StochasticDepth, linear_rates
 
@@ -18,6 +18,7 @@ __all__ = [
     "ModuleFactory",
     "SqueezeExcite",
     "StochasticDepth",
+    "adaptive_mean",
     "batch_norm",
     "conv",
     "global_mean",

@@ -1,18 +1,72 @@
 """Pooling over every spatial axis, with the padding of the papers."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from cnn_jax.layers.conv import per_axis
 from cnn_jax.typing import Array
 
 
-def max_pool(x: Array, window: int, *, stride: int, padding: int = 0) -> Array:
-    """The maximum over windows of x [B, *space, C]. Padding counts as minus infinity."""
+def max_pool(
+    x: Array,
+    window: int | Sequence[int],
+    *,
+    stride: int | Sequence[int],
+    padding: int | Sequence[int] = 0,
+    ceil: bool = False,
+) -> Array:
+    """The maximum over windows of x [B, *space, C]. Padding counts as minus infinity.
+
+    Args:
+        window, stride, padding: for every spatial axis, or one value for each of them.
+        ceil: keep a last window that hangs over the end, as Caffe did and as the weights of
+            GoogLeNet and SqueezeNet expect (PyTorch's ceil_mode).
+    """
     rank = x.ndim - 2
-    pads = [(padding, padding)] * rank
-    return nn.max_pool(x, per_axis(window, rank), per_axis(stride, rank), padding=pads)
+    window, stride, padding = (per_axis(v, rank) for v in (window, stride, padding))
+    pads = [(p, p) for p in padding]
+    if ceil:
+        sizes = zip(x.shape[1:-1], window, stride, padding, strict=True)
+        pads = [(p, p + _overhang(n, w, s, p)) for n, w, s, p in sizes]
+    return nn.max_pool(x, window, stride, padding=pads)
+
+
+def _overhang(size: int, window: int, stride: int, padding: int) -> int:
+    """How far the last window reaches beyond the padding; it must start before the end."""
+    windows = -(-(size + 2 * padding - window) // stride) + 1
+    if (windows - 1) * stride >= size + padding:
+        windows -= 1
+    return max((windows - 1) * stride + window - size - 2 * padding, 0)
 
 
 def global_mean(x: Array) -> Array:
     """The mean over all positions: [B, *space, C] -> [B, C]."""
     return x.mean(tuple(range(1, x.ndim - 1)))
+
+
+def adaptive_mean(x: Array, size: int) -> Array:
+    """The mean over a grid of `size` cells along every spatial axis: [B, *space, C].
+
+    Cell i of an axis of n covers floor(i n / size) to ceil((i + 1) n / size), so that neighbours
+    overlap by a pixel where size does not divide n, and repeat where n < size. PyTorch's
+    AdaptiveAvgPool: it lets AlexNet's and VGG's dense layers take pictures of any size.
+    """
+    for axis in range(1, x.ndim - 1):
+        n = x.shape[axis]
+        if n != size:
+            x = jnp.moveaxis(x, axis, -1)
+            x = jnp.matmul(x, _cells(n, size).astype(x.dtype), precision=jax.lax.Precision.HIGHEST)
+            x = jnp.moveaxis(x, -1, axis)
+    return x
+
+
+def _cells(n: int, size: int) -> np.ndarray:  # [n, size]: column i averages cell i
+    weights = np.zeros((n, size), np.float32)
+    for i in range(size):
+        start, stop = i * n // size, -(-(i + 1) * n // size)
+        weights[start:stop, i] = 1 / (stop - start)
+    return weights
