@@ -1,6 +1,7 @@
 """What all experiments that train have in common: their settings, and the run itself."""
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -17,7 +18,7 @@ import rich.console
 import rich.table
 
 from cnn_jax import models
-from cnn_jax.data import Batches
+from cnn_jax.data import TrainBatches
 from cnn_jax.train import checkpoint, layout, log, loop, optim, state, step
 from cnn_jax.typing import Array, Batch, Observed, PyTree, Task
 from experiments import workdir as workdirs
@@ -116,7 +117,7 @@ class Experiment(NamedTuple):
     model: nn.Module
     task: Task
     image: jax.ShapeDtypeStruct
-    train: Batches
+    train: TrainBatches
     test: Callable[[], Any]
     augment: Callable[[Array, Batch], Batch]
     prepare: Callable[[Batch], Batch]
@@ -243,7 +244,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     first = int(host_state.step)
     params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
 
-    with log.RunLog(workdir, first_step=first) as run_log:
+    with contextlib.closing(checkpoints), log.RunLog(workdir, first_step=first) as run_log:
         logging.getLogger().handlers = [log.handler(run_log.console)]
         run_log.say(
             f"{experiment.name}: {params:,} parameters, {plan.steps} steps of "
@@ -268,7 +269,6 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             meta={"facts": experiment.facts},
             resumed=resumed,
         )
-        checkpoints.close()
         if outcome.interrupted is not None:
             run_log.say(
                 f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. To go on: "

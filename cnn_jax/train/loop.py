@@ -1,7 +1,6 @@
 """The loop around the step: evaluation, checkpoints, interruption, and what may go wrong."""
 
 import contextlib
-import itertools
 import math
 import signal
 import time
@@ -185,8 +184,8 @@ def fit(
             )
             saved = (step, evaluated)
 
-    with stop_signals() as stopped, contextlib.closing(batches(step)) as source:
-        ahead = _ahead(source, layout)
+    with stop_signals() as stopped:
+        ahead = _ahead(batches(step), layout)
         while True:
             if plan.due(plan.evaluate_every, step):
                 collect(0)
@@ -307,7 +306,7 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
 def _ahead(source: Iterator[Batch], layout: Layout) -> Iterator[Batch]:
     """The batches on the device, each sent there one step before it is wanted."""
     queue: deque[Batch] = deque()
-    for batch in itertools.chain(source):
+    for batch in source:
         queue.append(layout.shard(batch))
         if len(queue) > 1:
             yield queue.popleft()
