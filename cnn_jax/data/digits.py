@@ -7,6 +7,7 @@ no download and no TensorFlow; a template for a builder of your own.
 
 import io
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,7 +21,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     """Images uint8 [8, 8, 1], labels 0 to 9; 'train' 1,438 and 'test' 359, stratified."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "A stratified 80/20 division."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "A stratified 80/20 division."}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

@@ -1,24 +1,24 @@
-"""Examples: records decoded to arrays of one shape, by number.
+"""Examples: records made arrays of one shape, by number.
 
 `Streamed` decodes whenever it is asked; `InMemory` has decoded everything once. Both answer
-`gather(indices, rngs)`, and both know which records had to be skipped.
+`gather`, and both know which records had to be skipped.
 """
 
 import concurrent.futures
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.source import Source
+from cnn_jax.data.source import Record, Source
 
-Arrays = Mapping[str, np.ndarray]
+# (record, rng) -> the arrays of one example, in the same shapes for every record. All randomness
+# comes from rng, which is None where none is wanted. It is pickled to worker processes.
+Load = Callable[[Record, np.random.Generator | None], Mapping[str, np.ndarray]]
 
-# (source, index, rng) -> the arrays of one example, of the same shapes for every example.
-# rng is the only randomness it may use; None asks for no randomness.
-Load = Callable[[Source, int, np.random.Generator | None], Arrays]
+_CHUNK = 512  # records that are read and decoded at a time when filling the memory
 
 
 class Gathered(NamedTuple):
@@ -26,8 +26,8 @@ class Gathered(NamedTuple):
 
     Attributes:
         arrays: [b, ...] each.
-        present: bool [b]; False where the record is corrupt and was not replaced.
-        skipped: the corrupt records that were met: index -> the message.
+        present: bool [b]; False where the record is corrupt and was not replaced: zeros.
+        skipped: the corrupt records that were met: index -> message.
     """
 
     arrays: dict[str, np.ndarray]
@@ -42,86 +42,121 @@ class Examples(Protocol):
 
     def gather(
         self,
-        indices: Sequence[int],
-        rngs: Sequence[np.random.Generator] | None,
+        indices: np.ndarray,
+        rngs: Sequence[np.random.Generator] | None = None,
         *,
         replace: bool,
     ) -> Gathered:
-        """Loads the examples. `replace` puts the next good one in the place of a corrupt one."""
+        """The examples at int64 [b] indices, with random numbers for each or none.
+
+        `replace` puts in the place of a corrupt record the next good one of the source, which is
+        the same whoever asks.
+        """
         ...
 
 
 class Streamed:
-    """Examples loaded when they are asked for, in parallel threads."""
+    """Examples decoded when they are asked for, in parallel threads."""
 
     def __init__(self, source: Source, load: Load, *, threads: int | None = None):
-        self.source, self.load = source, load
-        self.threads = threads or available_cpus()
+        self._source, self._load = source, load
+        self._threads = threads or available_cpus()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._blank: dict[str, np.ndarray] | None = None  # zeros in the shapes of an example
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._source)
 
-    def gather(self, indices, rngs, *, replace) -> Gathered:
+    def gather(self, indices, rngs=None, *, replace) -> Gathered:
         if self._pool is None:
-            self._pool = concurrent.futures.ThreadPoolExecutor(self.threads, "cnn_jax.data")
+            self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, "cnn_jax.data")
+        if self._blank is None:
+            self._blank = self._shapes()
+        size = len(indices)
+        arrays = {name: np.zeros((size, *b.shape), b.dtype) for name, b in self._blank.items()}
+        present = np.zeros(size, bool)
         skipped: dict[int, str] = {}
+        records = self._source.__getitems__([int(index) for index in indices])
 
-        def load(job):
-            return self._load(*job, skipped, replace)
+        def fill(rows: np.ndarray) -> None:
+            for row in rows:
+                rng = rngs[row] if rngs else None
+                example = self._example(int(indices[row]), records[row], rng, replace, skipped)
+                for name, value in (example or {}).items():
+                    arrays[name][row] = value
+                present[row] = example is not None
 
-        loaded = list(self._pool.map(load, zip(indices, rngs or [None] * len(indices))))
-        present = np.array([example is not None for example in loaded])
-        blank = next((example for example in loaded if example is not None), None)
-        if blank is None:  # a whole batch of corrupt records: any good one knows the shapes
-            blank = self._load(int(indices[0]), None, skipped, True)
-        blank = {name: np.zeros_like(value) for name, value in blank.items()}
-        loaded = [blank if example is None else example for example in loaded]
-        arrays = {name: np.stack([example[name] for example in loaded]) for name in blank}
+        # A few pieces a thread: little to hand out, and no long waiting for the last one.
+        pieces = np.array_split(np.arange(size), min(size, 4 * self._threads))
+        list(self._pool.map(fill, pieces))
         return Gathered(arrays, present, skipped)
 
-    def _load(self, index: int, rng, skipped: dict[int, str], replace: bool) -> Arrays | None:
-        for step in range(len(self)):
-            candidate = (int(index) + step) % len(self)
+    def _example(self, index: int, record: Record, rng, replace: bool, skipped: dict[int, str]):
+        """One example; if its record is corrupt the next good one, or None unless `replace`."""
+        for candidate in self._from(index):
+            if candidate != index:
+                record = self._source[candidate]
             try:
-                return self.load(self.source, candidate, rng)
-            except DataError:  # not a matter of decoding: say, a file that may not be read
+                return self._checked(self._load(record, rng))
+            except DataError:  # not corrupt but unreadable: say, a file without permission
                 raise
             except Exception as error:
-                reason = f"{self.source.describe(candidate)} is corrupt: {error}"
-                if not self.source.skip_corrupt:
-                    raise DataError(f"{reason}; --skip_corrupt leaves such records out") from error
-                skipped[candidate] = reason
+                message = f"{self._source.describe(candidate)} is corrupt: {error}"
+                if not self._source.skip_corrupt:
+                    raise DataError(f"{message}; skip_corrupt leaves such records out") from error
+                skipped[candidate] = message
                 if not replace:
                     return None
-        raise DataError(f"{self.source.name}, split {self.source.split}: every record is corrupt")
+        raise DataError(f"{self._source.name}, split {self._source.split}: all records are corrupt")
 
-    def __getstate__(self):  # a pool of threads does not travel to another process
+    def _checked(self, example: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        for name, blank in (self._blank or {}).items():
+            if np.shape(example[name]) != blank.shape:
+                raise ValueError(f"{name} of shape {np.shape(example[name])}, not {blank.shape}")
+        return example
+
+    def _shapes(self) -> dict[str, np.ndarray]:
+        """Loads the first good record, to learn what an example looks like."""
+        example = self._example(0, self._source[0], np.random.default_rng(0), True, {})
+        return {name: np.zeros_like(value) for name, value in example.items()}
+
+    def _from(self, index: int) -> Iterator[int]:
+        yield from range(index, len(self))
+        yield from range(index)
+
+    def __getstate__(self):  # threads do not travel to another process
         return {**self.__dict__, "_pool": None}
 
 
 class InMemory:
-    """Examples loaded once; a batch is one indexing of an array, a hundred times faster."""
+    """Examples decoded once; a batch is one indexing of an array, a thousand times faster."""
 
     def __init__(self, source: Source, load: Load):
-        self._all = Streamed(source, load).gather(range(len(source)), None, replace=False)
-        present = np.flatnonzero(self._all.present)
-        if not len(present):
-            raise DataError(f"{source.name}, split {source.split}: every record is corrupt")
-        following = np.searchsorted(present, np.arange(len(source))) % len(present)
-        self._next_good = present[following]
+        streamed = Streamed(source, load)
+        self._arrays: dict[str, np.ndarray] = {}
+        self._present = np.zeros(len(source), bool)
+        self._skipped: dict[int, str] = {}
+        for start in range(0, len(source), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(source)))
+            chunk = streamed.gather(rows, replace=False)
+            for name, value in chunk.arrays.items():
+                if name not in self._arrays:
+                    self._arrays[name] = np.empty((len(source), *value.shape[1:]), value.dtype)
+                self._arrays[name][rows] = value
+            self._present[rows] = chunk.present
+            self._skipped |= chunk.skipped
+        good = np.flatnonzero(self._present)
+        self._next_good = good[np.searchsorted(good, np.arange(len(source))) % len(good)]
 
     def __len__(self) -> int:
-        return len(self._next_good)
+        return len(self._present)
 
-    def gather(self, indices, rngs, *, replace) -> Gathered:
-        del rngs  # what is drawn at random is never kept in memory
-        indices = np.asarray(indices)
-        present = np.ones(len(indices), bool) if replace else self._all.present[indices]
+    def gather(self, indices, rngs=None, *, replace) -> Gathered:
+        present = self._present[indices]
         if replace:
-            indices = self._next_good[indices]
-        arrays = {name: value[indices] for name, value in self._all.arrays.items()}
-        return Gathered(arrays, present, self._all.skipped)
+            indices, present = self._next_good[indices], np.ones_like(present)
+        arrays = {name: value[indices] for name, value in self._arrays.items()}
+        return Gathered(arrays, present, self._skipped)
 
 
 def available_cpus() -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import logging
@@ -10,7 +11,7 @@ from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.source import Record, Source
 
-SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 TEST_SHARE = 0.2  # of every class, where the folder itself has no splits
 
 
@@ -25,12 +26,8 @@ class FolderRecords:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Record:
-        path = self.root / self.files[index]
-        try:
-            return {"image": path.read_bytes(), "label": self.labels[index]}
-        except OSError as error:
-            raise DataError(f"cannot read the image {path}: {error.strerror or error}") from error
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        return [{"image": self.root / self.files[i], "label": self.labels[i]} for i in indices]
 
     def describe(self, index: int) -> str:
         return str(self.root / self.files[index])

@@ -4,57 +4,65 @@ import dataclasses
 
 import numpy as np
 
-from cnn_jax.data import crop as crop_lib
-from cnn_jax.data.decode import decode_image, image_size
+from cnn_jax.data.crop import Window, center_window, random_resized_window, resample
+from cnn_jax.data.decode import decode_image, image_size, read_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.examples import Arrays
-from cnn_jax.data.source import Source
+from cnn_jax.data.source import Record, Source
 
 CROPS = ("random_resized", "center", None)
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadImage:
-    """(source, index, rng) -> {'image': uint8 [H, W, C], 'label': int32 []}.
+    """(record, rng) -> {'image': uint8 [H, W, C], 'label': int32 []}.
 
     Attributes:
+        channels: of the result.
         size: (height, width) of the result; None leaves images as they are.
-        crop: 'random_resized' (see `crop.random_resized_window`), 'center' (`crop.center_window`)
-            or None: the whole image, resized.
+        crop: 'random_resized' (`crop.random_resized_window`), 'center' (`crop.center_window`) or
+            None: the whole image, resized.
+        upright: turn images as their EXIF orientation says.
     """
 
-    size: tuple[int, int] | None
+    channels: int
+    size: tuple[int, int] | None = None
     crop: str | None = None
+    upright: bool = False
 
-    def __call__(self, source: Source, index: int, rng: np.random.Generator | None) -> Arrays:
-        record = source[index]
-        data, channels, upright = record["image"], source.image_shape[2], source.upright
-        label = np.int32(record["label"])
-        if self.size is None:
-            return {"image": decode_image(data, channels=channels, upright=upright), "label": label}
-        height, width = image_size(data, upright=upright)
-        top, left, h, w = self._window(height, width, rng)
-        # The smallest size of the whole at which the window still has as many pixels as wanted.
-        shrink = min(1.0, max(self.size[0] / h, self.size[1] / w))
-        enough = (round(height * shrink), round(width * shrink))
-        image = decode_image(data, channels=channels, upright=upright, min_size=enough)
+    def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        data = read_image(record["image"])
+        image = self._whole(data) if self.size is None else self._resized(data, self.size, rng)
+        return {"image": image, "label": np.int32(record["label"])}
+
+    def _whole(self, data: bytes) -> np.ndarray:
+        return decode_image(data, channels=self.channels, upright=self.upright)
+
+    def _resized(self, data: bytes, size: tuple[int, int], rng) -> np.ndarray:
+        height, width = image_size(data, upright=self.upright)
+        top, left, h, w = self._window(height, width, size, rng)
+        # How small the whole image may be decoded: the window keeps at least the pixels of `size`.
+        shrink = min(1.0, max(size[0] / h, size[1] / w))
+        image = decode_image(
+            data,
+            channels=self.channels,
+            upright=self.upright,
+            min_size=(round(height * shrink), round(width * shrink)),
+        )
         down, across = image.shape[0] / height, image.shape[1] / width
-        window = (top * down, left * across, h * down, w * across)
-        return {"image": crop_lib.resample(image, self.size, window), "label": label}
+        return resample(image, size, (top * down, left * across, h * down, w * across))
 
-    def _window(self, height: int, width: int, rng) -> crop_lib.Window:
+    def _window(self, height: int, width: int, size: tuple[int, int], rng) -> Window:
         if self.crop == "random_resized":
-            return crop_lib.random_resized_window(rng, height, width)
+            return random_resized_window(rng, height, width)
         if self.crop == "center":
-            return crop_lib.center_window(height, width, self.size)
+            return center_window(height, width, size)
         return 0, 0, height, width
 
 
-def image_loader(source: Source, image_size: int | tuple[int, int] | None, crop: str | None):
-    """The `LoadImage` of a source, and whether its decoded images may be kept: (load, bytes).
-
-    Returns:
-        load, and the bytes that all its decoded images take, or None where they are random.
+def image_loader(
+    source: Source, image_size: int | tuple[int, int] | None, crop: str | None
+) -> LoadImage:
+    """The `LoadImage` that gives a source's images one size.
 
     Raises:
         DataError: the images differ in size and no size is given; an unknown crop.
@@ -64,11 +72,9 @@ def image_loader(source: Source, image_size: int | tuple[int, int] | None, crop:
     height, width, channels = source.image_shape
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if size is None and (height is None or width is None):
-        raise DataError(f"the images of {source.name} differ in size: give an image_size")
+        raise DataError(f"the images of {source.name} may differ in size: give an image_size")
     if size is None and crop:
-        size = (height, width)
-    if size and min(size) < 1:
-        raise DataError(f"image_size {image_size}: wanted at least one pixel")
-    rows, columns = size or (height, width)
-    random = crop == "random_resized"
-    return LoadImage(size, crop), None if random else len(source) * rows * columns * channels
+        size = (height, width)  # a crop of the image at the image's own size
+    if size is not None and min(size) < 1:
+        raise DataError(f"image_size {image_size}: wanted at least one pixel a side")
+    return LoadImage(channels, size, crop, source.upright)

@@ -191,9 +191,12 @@ def eval_batches(
 
 
 def _examples(source, image_size, crop, workers, load) -> Examples:
+    """In memory where the decoded set fits and nothing about it is random, else streamed."""
     if load is None:
-        load, size = image_loader(source, image_size, crop)
-        if size is not None and size <= MEMORY_LIMIT:
+        load = image_loader(source, image_size, crop)
+        rows, columns, channels = *(load.size or source.image_shape[:2]), load.channels
+        fits = len(source) * rows * columns * channels <= MEMORY_LIMIT
+        if fits and crop != "random_resized":
             return InMemory(source, load)
     return Streamed(source, load, threads=max(1, available_cpus() // max(1, workers)))
 

@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 from cnn_jax.data.errors import DataError
 
-Record = Mapping[str, Any]  # 'image': encoded bytes, 'label': int; other sources add their own
+# One example as it is stored: 'image', encoded bytes or the path of a file of them, and 'label',
+# an int. Other kinds of sources add keys of their own.
+Record = Mapping[str, Any]
 
 
 class Records(Protocol):
@@ -14,7 +16,9 @@ class Records(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Record: ...
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        """The records at these indices: reading many at once is what storage is good at."""
+        ...
 
     def describe(self, index: int) -> str:
         """Names one record for a message, such as its file or its key."""
@@ -52,7 +56,10 @@ class Source:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Record:
-        return self.records[index]
+        return self.records.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        return self.records.__getitems__(indices)
 
     def describe(self, index: int) -> str:
         """'cifar10, split train, record 17 (train_cat_2970)'."""

@@ -1,14 +1,37 @@
 """TFDS's split expressions, for sources that are not TFDS: 'train', 'train[:90%]', 'train+test'."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from cnn_jax.data.errors import DataError
 
 T = TypeVar("T")
 
 _TERM = re.compile(r"(?P<name>[\w-]+)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
+
+
+class Term(NamedTuple):
+    """One term of an expression; start and stop are '10', '-5', '90%' or None."""
+
+    name: str
+    start: str | None
+    stop: str | None
+
+
+def parse(expression: str, *, dataset: str) -> list[Term]:
+    """The terms of a split expression.
+
+    Raises:
+        DataError: it is not one.
+    """
+    terms = [_TERM.fullmatch(term.strip()) for term in expression.split("+")]
+    if not all(terms):
+        raise DataError(
+            f"{expression!r} is not a split of {dataset}: "
+            "write 'train', 'train[:90%]', 'train[1000:]' or 'train+test'"
+        )
+    return [Term(term["name"], term["start"], term["stop"]) for term in terms if term]
 
 
 def select(splits: Mapping[str, Sequence[T]], expression: str, *, dataset: str) -> list[T]:
@@ -20,22 +43,16 @@ def select(splits: Mapping[str, Sequence[T]], expression: str, *, dataset: str) 
         DataError: not an expression, or no such split; the message lists those that exist.
     """
     chosen: list[T] = []
-    for term in expression.split("+"):
-        match = _TERM.fullmatch(term.strip())
-        if not match:
-            raise DataError(
-                f"split {expression!r} of {dataset} is not a split expression: "
-                "write 'train', 'train[:90%]' or 'train+test'"
-            )
-        if match["name"] not in splits:
+    for term in parse(expression, dataset=dataset):
+        if term.name not in splits:
             raise no_such_split(expression, dataset, splits)
-        elements = splits[match["name"]]
-        start, stop = (_offset(match[end], len(elements)) for end in ("start", "stop"))
+        elements = splits[term.name]
+        start, stop = (_offset(end, len(elements)) for end in (term.start, term.stop))
         chosen += elements[start:stop]
     return chosen
 
 
-def no_such_split(expression: str, dataset: str, existing) -> DataError:
+def no_such_split(expression: str, dataset: str, existing: Iterable[str]) -> DataError:
     """The error of a split that does not exist."""
     return DataError(
         f"{dataset} has no split {expression!r}: it has {', '.join(map(repr, existing))}"
@@ -43,8 +60,10 @@ def no_such_split(expression: str, dataset: str, existing) -> DataError:
 
 
 def _offset(text: str | None, length: int) -> int | None:
-    if text is None or not text.endswith("%"):
-        return text and int(text)
+    if text is None:
+        return None
+    if not text.endswith("%"):
+        return int(text)
     percent = int(text[:-1])
     if not -100 <= percent <= 100:
         raise DataError(f"split offset {text}: a percentage lies between -100% and 100%")

@@ -1,0 +1,182 @@
+"""Finds TFDS datasets on disk, and prepares those that are not there, as array_record."""
+
+import contextlib
+import difflib
+import importlib.util
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import logging
+
+from cnn_jax.data.errors import DataError
+
+BUILT_IN = {"digits": "cnn_jax.data.digits"}  # name -> module that registers the builder with TFDS
+
+_NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>[\d.*]+))?")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+class Name(NamedTuple):
+    """A TFDS name: 'name', 'name/config', 'name:1.2.3', 'name/config:1.*.*'."""
+
+    name: str
+    config: str | None
+    version: str | None
+
+    def __str__(self) -> str:
+        config = f"/{self.config}" if self.config else ""
+        return self.name + config + (f":{self.version}" if self.version else "")
+
+
+def parse_name(dataset: str) -> Name:
+    """Raises DataError if it is not a name."""
+    match = _NAME.fullmatch(dataset)
+    if not match:
+        raise DataError(
+            f"{dataset!r} does not name a dataset: write NAME, NAME:VERSION, NAME/CONFIG "
+            "or folder:PATH"
+        )
+    return Name(match["name"], match["config"], match["version"])
+
+
+def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
+    """The directory of a prepared dataset, such as .../cifar10/3.0.2.
+
+    Raises:
+        DataError: unknown, ambiguous, or not there and not to be prepared here.
+    """
+    wanted = parse_name(dataset)
+    roots = data_dirs(data_dir)
+    with quiet_tfds():
+        return _find(wanted, roots) or _prepare(wanted, roots)
+
+
+def data_dirs(data_dir: str | None) -> list[Path]:
+    """Where to look: the given directory, then TFDS's default (~/tensorflow_datasets)."""
+    import tensorflow_datasets as tfds
+
+    default = Path(tfds.core.constants.DATA_DIR).expanduser()
+    return [*([Path(data_dir).expanduser()] if data_dir else []), default]
+
+
+def _find(wanted: Name, roots: list[Path]) -> Path | None:
+    """The newest version that fits, in the first directory that has one."""
+    for root in roots:
+        found: dict[str, list[Path]] = {}  # by configuration; '' where there are none
+        for depth in ("*", "*/*"):
+            for features in (root / wanted.name).glob(f"{depth}/features.json"):
+                version = features.parent
+                config = "" if depth == "*" else version.parent.name
+                if wanted.config in (None, config) and _fits(version.name, wanted.version):
+                    found.setdefault(config, []).append(version)
+        if len(found) > 1:
+            names = " or ".join(f"{wanted.name}/{config}" for config in sorted(found))
+            raise DataError(f"{wanted.name} is prepared in several configurations: say {names}")
+        for versions in found.values():
+            return max(versions, key=lambda v: [int(n) for n in v.name.split(".")])
+    return None
+
+
+def _fits(version: str, wanted: str | None) -> bool:
+    if not _VERSION.fullmatch(version):
+        return False
+    parts = zip(version.split("."), (wanted or "*").split("."), strict=False)
+    return all(w in ("*", v) for v, w in parts)
+
+
+def _prepare(wanted: Name, roots: list[Path]) -> Path:
+    looked = " or ".join(map(str, roots))
+    if wanted.name in BUILT_IN:
+        importlib.import_module(BUILT_IN[wanted.name])
+    elif wanted.name not in (known := _known_names()):
+        on_disk = {p.name for root in roots if root.is_dir() for p in root.iterdir() if p.is_dir()}
+        near = difflib.get_close_matches(wanted.name, sorted(known | on_disk), cutoff=0.5)
+        nearest = f"; the nearest names are {', '.join(near)}" if near else ""
+        raise DataError(f"unknown dataset {wanted.name!r}, and not in {looked}{nearest}")
+    elif _is_stock(wanted.name) and not importlib.util.find_spec("tensorflow"):
+        raise DataError(
+            f"{wanted} is not in {looked}, and TFDS needs TensorFlow to download and prepare it: "
+            "pip install 'cnn-jax[prepare]' and run this again"
+        )
+    return _prepare_in(_writable(wanted, roots), wanted)
+
+
+def _prepare_in(root: Path, wanted: Name) -> Path:
+    import tensorflow_datasets as tfds
+
+    with _lock(root / wanted.name):
+        if there := _find(wanted, [root]):  # another process was faster
+            return there
+        logging.info("Preparing %s in %s", wanted, root)
+        try:
+            builder = tfds.builder(str(wanted), data_dir=root, try_gcs=False)
+            builder.download_and_prepare(file_format="array_record")
+        except Exception as error:
+            raise DataError(f"{wanted} could not be prepared in {root}: {error}") from error
+        return Path(builder.data_path)
+
+
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """One process at a time prepares; what a killed one has left behind is removed.
+
+    TFDS writes into `incomplete.*` beside the version and renames it when it is whole. The lock is
+    the operating system's: it ends with the process that holds it, however that ends.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / ".lock", "w") as file:
+        with contextlib.suppress(ImportError, OSError):  # Windows; file systems without locks
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+            for leftover in home.glob("incomplete.*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        yield
+
+
+def _writable(wanted: Name, roots: list[Path]) -> Path:
+    """The first directory that may be written; one marked read-only stays so, even for root."""
+    for root in roots:
+        with contextlib.suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True)
+            if os.access(root, os.W_OK) and root.stat().st_mode & 0o222:
+                return root
+    raise DataError(
+        f"{wanted} has to be prepared, but {' and '.join(map(str, roots))} cannot be written: "
+        "pass another data_dir"
+    )
+
+
+def _known_names() -> set[str]:
+    # Unlike tfds.list_builders(), this does not import TensorFlow.
+    from tensorflow_datasets.core import registered
+
+    return {*registered.list_imported_builders(), *BUILT_IN}
+
+
+def _is_stock(name: str) -> bool:
+    """Whether TFDS itself brings the builder; those need TensorFlow, a user's own may not."""
+    from tensorflow_datasets.core import registered
+
+    return registered.imported_builder_cls(name).__module__.startswith("tensorflow_datasets.")
+
+
+@contextlib.contextmanager
+def quiet_tfds() -> Iterator[None]:
+    """TFDS without progress bars, prints and INFO lines; warnings and errors stay."""
+    import tensorflow_datasets as tfds
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(min(verbosity, logging.WARNING))
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        tfds.enable_progress_bar()
