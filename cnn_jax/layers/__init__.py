@@ -9,12 +9,15 @@ from cnn_jax.layers.conv import (
     lecun_uniform,
     per_axis,
 )
+from cnn_jax.layers.inverted_residual import InvertedResidual, round_channels
 from cnn_jax.layers.pool import adaptive_mean, global_mean, max_pool
+from cnn_jax.layers.size import require_size
 from cnn_jax.layers.squeeze_excite import SqueezeExcite
 from cnn_jax.layers.stochastic_depth import StochasticDepth, linear_rates
 
 __all__ = [
     "ConvNormAct",
+    "InvertedResidual",
     "ModuleFactory",
     "SqueezeExcite",
     "StochasticDepth",
@@ -27,4 +30,6 @@ __all__ = [
     "linear_rates",
     "max_pool",
     "per_axis",
+    "require_size",
+    "round_channels",
 ]

@@ -26,7 +26,7 @@ def conv(
     stride: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
-    padding: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] | str | None = None,
     use_bias: bool = False,
     kernel_init: Callable = he_normal_fan_out,
     bias_init: Callable = nn.initializers.zeros,
@@ -46,7 +46,7 @@ def conv(
         features: number of output channels.
         kernel: size along every spatial axis, or one size for each of them. The same holds for
             stride, dilation and padding.
-        padding: pixels on each side; None for the default above.
+        padding: pixels on each side; None for the default above; 'SAME' for TensorFlow's.
         name: the name of the nn.Conv.
 
     Returns:
@@ -55,16 +55,16 @@ def conv(
     rank = x.ndim - 2
     kernel, stride, dilation = (per_axis(v, rank) for v in (kernel, stride, dilation))
     if padding is None:
-        pads = [d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True)]
-    else:
-        pads = list(per_axis(padding, rank))
+        padding = [d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True)]
+    if not isinstance(padding, str):
+        padding = [(pixels, pixels) for pixels in per_axis(padding, rank)]
     return nn.Conv(
         features,
         kernel,
         strides=stride,
         kernel_dilation=dilation,
         feature_group_count=groups,
-        padding=[(p, p) for p in pads],
+        padding=padding,
         use_bias=use_bias,
         kernel_init=kernel_init,
         bias_init=bias_init,
@@ -117,7 +117,7 @@ class ConvNormAct(nn.Module):
     """Convolution without bias, normalisation, activation.
 
     Attributes:
-        features, kernel, stride, dilation, groups, kernel_init, dtype: see `conv`.
+        features, kernel, stride, dilation, groups, padding, kernel_init, dtype: see `conv`.
         norm: builds the normalisation: `batch_norm(train)`.
         act: the activation; None for none.
     """
@@ -127,7 +127,7 @@ class ConvNormAct(nn.Module):
     stride: int | Sequence[int] = 1
     dilation: int | Sequence[int] = 1
     groups: int = 1
-    padding: int | Sequence[int] | None = None
+    padding: int | Sequence[int] | str | None = None
     norm: ModuleFactory = nn.BatchNorm
     act: Callable[[Array], Array] | None = nn.relu
     kernel_init: Callable = he_normal_fan_out

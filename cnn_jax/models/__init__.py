@@ -6,12 +6,27 @@ logits = model.apply(variables, images, train=False)  # [B, 10]
 """
 
 from cnn_jax.models import (
+    alexnet,  # noqa: F401
+    densenet,  # noqa: F401
+    efficientnet,  # noqa: F401
+    efficientnet_lite,  # noqa: F401
+    efficientnet_v2,  # noqa: F401
+    googlenet,  # noqa: F401
+    inception_v3,  # noqa: F401
     lenet5,  # noqa: F401
     mlp,  # noqa: F401
+    mnasnet,  # noqa: F401
+    mobilenet_v2,  # noqa: F401
+    mobilenet_v3,  # noqa: F401
     preact_resnet,  # noqa: F401
     resnet,  # noqa: F401
     resnet9,  # noqa: F401
     resnet_cifar,  # noqa: F401
+    s3d,  # noqa: F401
+    shufflenet_v2,  # noqa: F401
+    squeezenet,  # noqa: F401
+    vgg,  # noqa: F401
+    video_resnet,  # noqa: F401
     wide_resnet,  # noqa: F401
 )
 from cnn_jax.models.registry import Description, create, describe, list_models

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.layers import conv, lecun_uniform
+from cnn_jax.layers import conv, lecun_uniform, require_size
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
@@ -119,13 +119,8 @@ def _uniform_25(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) ->
 
 
 def _centre(x: Array) -> Array:
-    space = x.shape[1:-1]
-    if min(space) < MIN_SIZE:
-        raise ValueError(
-            f"LeNet-5 takes images of {MIN_SIZE} pixels a side or more, and got {space}: "
-            "resize them, or choose a network for small images such as resnet8."
-        )
-    missing = [max(INPUT_SIZE - n, 0) for n in space]
+    require_size(x, MIN_SIZE, "lenet5")
+    missing = [max(INPUT_SIZE - n, 0) for n in x.shape[1:-1]]
     return jnp.pad(x, [(0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)])
 
 

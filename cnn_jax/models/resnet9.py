@@ -5,7 +5,14 @@ from typing import Any
 
 import flax.linen as nn
 
-from cnn_jax.layers import ConvNormAct, ModuleFactory, batch_norm, lecun_uniform, max_pool
+from cnn_jax.layers import (
+    ConvNormAct,
+    ModuleFactory,
+    batch_norm,
+    lecun_uniform,
+    max_pool,
+    require_size,
+)
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
@@ -13,6 +20,9 @@ TABLE = {
     # "How to train your ResNet", part 4: 64, 128, 256, 512 channels, 6.6 million parameters.
     "resnet9": row(6_573_120),
 }
+
+
+MIN_SIZE = 8  # three 2x2 pools
 
 
 class ResidualPair(nn.Module):
@@ -42,7 +52,7 @@ class ResNet9(nn.Module):
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
 
     Raises:
-        ValueError: a side of less than 8 pixels, which the pools would reduce to nothing.
+        ValueError: a side of less than 8 pixels.
     """
 
     num_classes: int | None
@@ -55,9 +65,7 @@ class ResNet9(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
-        space = x.shape[1:-1]
-        if min(space) < 8:
-            raise ValueError(f"resnet9 halves the image three times: {space} is too small, 8 fits.")
+        require_size(x, MIN_SIZE, "resnet9")
         norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         pair = nn.remat(ResidualPair) if self.remat else ResidualPair
         stages = {}
@@ -92,5 +100,5 @@ register(
     source="the layers as published there, counted by hand",
     input_shape=(32, 32, 3),
     num_classes=10,
-    min_size=8,
+    min_size=MIN_SIZE,
 )
