@@ -16,7 +16,7 @@ TABLE = {
 }
 
 WINDOW = (2, 7, 7)  # of the mean before the last layer
-MIN_FRAMES, MIN_SIZE = 16, 193  # what leaves (2, 7, 7)
+MIN_FRAMES, MIN_SIZE = 13, 209  # what leaves (2, 7, 7)
 
 
 class SeparableConv(nn.Module):
@@ -60,7 +60,7 @@ class SeparableInception(nn.Module):
 class S3D(nn.Module):
     """Separable convolutions and nine separable inception modules.
 
-    x is [B, T, H, W, C] with T >= 16 frames of 193 pixels a side or more.
+    x is [B, T, H, W, C] with T >= 13 frames of 209 pixels a side or more.
 
     Stages, with their strides in time and space: 'conv1' (2, 2), 'conv3' (2, 4), 'mixed3' (2, 8),
     'mixed4' (4, 16), 'mixed5' (8, 32).

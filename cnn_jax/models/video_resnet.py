@@ -126,34 +126,29 @@ class VideoResNet(nn.Module):
         layer = partial(conv, dtype=self.dtype)
         if self.stem == "3d":
             x = layer(x, 64, (3, 7, 7), stride=(1, 2, 2), name="stem")
-        else:
-            x = layer(x, 45, (1, 7, 7), stride=(1, 2, 2), name="stem_space")
-            x = nn.relu(norm(name="stem_space_bn")(x))
-            x = layer(x, 64, (3, 1, 1), name="stem_time")
-        return nn.relu(norm(name="stem_bn")(x))
+            return nn.relu(norm(name="stem_bn")(x))
+        x = layer(x, 45, (1, 7, 7), stride=(1, 2, 2), name="stem_space")
+        x = nn.relu(norm(name="stem_space_bn")(x))
+        x = layer(x, 64, (3, 1, 1), name="stem_time")
+        return nn.relu(norm(name="stem_time_bn")(x))
 
 
-_SHARED_RULES = (
-    ("layer{i}.{j}.conv{k}.1", "layer{i}_{j}/bn{k}"),
-    ("layer{i}.{j}.downsample.0", "layer{i}_{j}/downsample_conv"),
-    ("layer{i}.{j}.downsample.1", "layer{i}_{j}/downsample_bn"),
-    ("fc", "fc"),
-)
 TORCHVISION_RULES = (
     ("stem.0", "stem"),
     ("stem.1", "stem_bn"),
     ("layer{i}.{j}.conv{k}.0", "layer{i}_{j}/conv{k}"),
-    *_SHARED_RULES,
-)
-TORCHVISION_2PLUS1D_RULES = (
+    ("layer{i}.{j}.conv{k}.1", "layer{i}_{j}/bn{k}"),
+    ("layer{i}.{j}.downsample.0", "layer{i}_{j}/downsample_conv"),
+    ("layer{i}.{j}.downsample.1", "layer{i}_{j}/downsample_bn"),
+    ("fc", "fc"),
+    # R(2+1)D
     ("stem.0", "stem_space"),
     ("stem.1", "stem_space_bn"),
     ("stem.3", "stem_time"),
-    ("stem.4", "stem_bn"),
+    ("stem.4", "stem_time_bn"),
     ("layer{i}.{j}.conv{k}.0.0", "layer{i}_{j}/conv{k}_space"),
     ("layer{i}.{j}.conv{k}.0.1", "layer{i}_{j}/conv{k}_bn"),
     ("layer{i}.{j}.conv{k}.0.3", "layer{i}_{j}/conv{k}_time"),
-    *_SHARED_RULES,
 )
 
 register(
