@@ -15,7 +15,9 @@ from absl import logging
 
 from cnn_jax.data.errors import DataError
 
-BUILT_IN = {"digits": "cnn_jax.data.digits"}  # name -> module that registers the builder with TFDS
+# name -> module that registers the builder with TFDS
+BUILT_IN = {"digits": "cnn_jax.data.digits", "digit_scenes": "cnn_jax.data.digit_scenes"}
+DEFAULT_CONFIG = {"digit_scenes": "64"}
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>[\d.*]+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -51,6 +53,8 @@ def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
         DataError: unknown, ambiguous, or not there and not to be prepared here.
     """
     wanted = parse_name(dataset)
+    if wanted.config is None:
+        wanted = wanted._replace(config=DEFAULT_CONFIG.get(wanted.name))
     roots = data_dirs(data_dir)
     with quiet_tfds():
         return _find(wanted, roots) or _prepare(wanted, roots)
