@@ -47,6 +47,7 @@ class Description:
         input_shape: (*space, C) of the published figures.
         num_classes: of the published figures.
         min_size: the shortest side the network takes.
+        task: what the network is for, one of TASKS.
         torchvision_rules: (torchvision's module, our module) pairs of templates, such as
             ("layer{i}.{j}.conv{k}", "layer{i}_{j}/conv{k}"), that are read in both directions and
             together name every module: see `cnn_jax.weights.torch`. Empty where torchvision
@@ -63,8 +64,11 @@ class Description:
     input_shape: tuple[int, ...]
     num_classes: int
     min_size: int
+    task: str
     rules: Mapping[str, Rules]
 
+
+TASKS = ("classification", "segmentation", "detection")
 
 _REGISTRY: dict[str, Description] = {}
 
@@ -92,6 +96,7 @@ def register(
     input_shape: tuple[int, ...] = (224, 224, 3),
     num_classes: int = 1000,
     min_size: int = 1,
+    task: str = "classification",
     rules: Mapping[str, Rules] | None = None,
 ) -> None:
     """Makes the variants of `table` known to `create`. For the arguments see `Description`.
@@ -116,6 +121,7 @@ def register(
             input_shape=input_shape,
             num_classes=num_classes,
             min_size=min_size,
+            task=task,
             rules=rules or {},
         )
         _REGISTRY[name] = dataclasses.replace(family, **line.changes)
@@ -144,9 +150,21 @@ def create(name: str, *, num_classes: int | None, **overrides: Any) -> nn.Module
     return described.module(num_classes=num_classes, **{**described.fields, **overrides})
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """The names that match a shell pattern such as 'resnet*', in alphabetical order."""
-    return sorted(fnmatch.filter(_REGISTRY, pattern))
+def list_models(pattern: str = "*", *, task: str = "classification") -> list[str]:
+    """The names that match a shell pattern such as 'resnet*', in alphabetical order.
+
+    Args:
+        pattern: '*' stands for anything.
+        task: one of TASKS.
+
+    Raises:
+        ValueError: no task is called so.
+    """
+    if task not in TASKS:
+        raise ValueError(f"There is no task {task!r}; choose one of {', '.join(TASKS)}.")
+    return [
+        name for name in sorted(fnmatch.filter(_REGISTRY, pattern)) if _REGISTRY[name].task == task
+    ]
 
 
 def describe(name: str) -> Description:
