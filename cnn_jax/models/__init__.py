@@ -7,6 +7,7 @@ logits = model.apply(variables, images, train=False)  # [B, 10]
 
 from cnn_jax.models import (
     alexnet,  # noqa: F401
+    convnext,  # noqa: F401
     densenet,  # noqa: F401
     efficientnet,  # noqa: F401
     efficientnet_lite,  # noqa: F401
@@ -19,6 +20,7 @@ from cnn_jax.models import (
     mobilenet_v2,  # noqa: F401
     mobilenet_v3,  # noqa: F401
     preact_resnet,  # noqa: F401
+    regnet,  # noqa: F401
     resnet,  # noqa: F401
     resnet9,  # noqa: F401
     resnet_cifar,  # noqa: F401
