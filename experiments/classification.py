@@ -8,6 +8,7 @@ Without flags it trains a small residual network on handwritten digits.
 """
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import jax
@@ -23,6 +24,7 @@ from experiments.recipe import setting
 
 # Pictures on the sheet of sample predictions.
 SAMPLES = 25
+BATCHES_SEARCHED = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,18 +88,13 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         )
 
     def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
-        batch = {name: leaf[:SAMPLES] for name, leaf in next(iter(test())).items()}
-        seen = batch["mask"] > 0
         figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
         figures.confusion_matrix(
             observed.sums["confusion"], train_source.class_names, workdir / "confusion_matrix.png"
         )
+        images, labels, logits = _samples(test(), predict)
         figures.predictions(
-            batch["image"][seen],
-            batch["label"][seen],
-            np.asarray(predict(batch))[seen],
-            train_source.class_names,
-            workdir / "predictions.png",
+            images, labels, logits, train_source.class_names, workdir / "predictions.png"
         )
         figures.first_filters(variables["params"], workdir / "filters.png")
 
@@ -113,6 +110,25 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         facts={"model": recipe.model, "dataset": recipe.dataset, "num_classes": classes},
         draw=draw,
     )
+
+
+def _samples(batches, predict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pictures, labels and logits of a few test examples: the mistakes first, up to half of them.
+
+    A good network makes few, so that more batches than one have to be looked through.
+    """
+    right, wrong = [], []
+    for batch in itertools.islice(batches, BATCHES_SEARCHED):
+        logits = np.asarray(predict(batch))
+        for image, label, row, mask in zip(
+            batch["image"], batch["label"], logits, batch["mask"], strict=True
+        ):
+            if mask:
+                (right if row.argmax() == label else wrong).append((image, label, row))
+        if len(wrong) >= SAMPLES // 2:
+            break
+    wrong = wrong[: max(SAMPLES // 2, SAMPLES - len(right))]
+    return tuple(map(np.stack, zip(*(wrong + right)[:SAMPLES], strict=True)))
 
 
 def main() -> int:

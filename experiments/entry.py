@@ -7,16 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import rich.console
 from absl import app, flags
 from absl import logging as absl_logging
 
 import cnn_jax.cpu
+from cnn_jax.train import log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
 EXPECTED = (ValueError, OSError, CheckpointError, NonFiniteError)
+
+# The one console: what the program says and what is logged stay clear of the progress bar.
+CONSOLE = rich.console.Console(highlight=False)
 
 TRACEBACK = flags.DEFINE_bool(
     "traceback", False, "Show where an error came from, instead of one line."
@@ -36,6 +41,7 @@ def launch(main: Callable[[], int | None]) -> None:
                 f"{' '.join(argv[1:])!r} is not a flag. Flags are given as --name=value."
             )
         absl_logging.set_verbosity(absl_logging.WARNING)
+        logging.getLogger().handlers = [log.handler(CONSOLE)]
         try:
             return main()
         except EXPECTED as error:

@@ -4,7 +4,6 @@ import ast
 import contextlib
 import dataclasses
 import functools
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from cnn_jax import models
 from cnn_jax.data import TrainBatches
 from cnn_jax.train import checkpoint, layout, log, loop, optim, state, step
 from cnn_jax.typing import Array, Batch, Observed, PyTree, Task
+from experiments import entry
 from experiments import workdir as workdirs
 from experiments.recipe import setting
 
@@ -68,6 +68,7 @@ class TrainingRecipe:
     layout: str = setting(
         "jit", "How the step is spread over the devices.", choices=layout.LAYOUTS, result=False
     )
+    devices: int = setting(0, "How many devices to use; 0 for all.", result=False)
     cpu_devices: int = setting(0, "Devices to make of a CPU; 0 for one.", result=False)
     cpu_convolutions: bool = setting(
         True, "Use cnn_jax.cpu, the faster convolutions on a CPU.", result=False
@@ -189,7 +190,7 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
 def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
-    where = layout.make_layout(recipe.layout)
+    where = layout.make_layout(recipe.layout, _devices(recipe.devices))
     if recipe.batch_size % where.device_count:
         raise ValueError(
             f"--batch_size={recipe.batch_size} cannot be spread evenly over "
@@ -244,8 +245,8 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     first = int(host_state.step)
     params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
 
-    with contextlib.closing(checkpoints), log.RunLog(workdir, first_step=first) as run_log:
-        logging.getLogger().handlers = [log.handler(run_log.console)]
+    run_log = log.RunLog(workdir, first_step=first, console=entry.CONSOLE)
+    with contextlib.closing(checkpoints), run_log:
         run_log.say(
             f"{experiment.name}: {params:,} parameters, {plan.steps} steps of "
             f"{recipe.batch_size} on {where.device_count} {jax.devices()[0].platform} device(s), "
@@ -282,6 +283,14 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             _draw(experiment, outcome, where, workdir, run_log)
         _print_table(run_log.console, result, workdir)
     return 0
+
+
+def _devices(count: int) -> list[jax.Device]:
+    """The first `count` devices, or all."""
+    devices = jax.devices()
+    if not 0 <= count <= len(devices):
+        raise ValueError(f"--devices={count}, but there are {len(devices)} devices here.")
+    return devices[: count or len(devices)]
 
 
 def _check_facts(checkpoints: checkpoint.Checkpoints, facts: dict[str, Any]) -> None:

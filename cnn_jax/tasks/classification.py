@@ -8,7 +8,7 @@ import numpy as np
 
 from cnn_jax import losses, metrics
 from cnn_jax.ops import augment as augmentations
-from cnn_jax.ops import mix
+from cnn_jax.ops import augment_spec, mix
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
 # Weight of the auxiliary heads: GoogLeNet, arXiv:1409.4842 section 5, "weighted by 0.3".
@@ -102,7 +102,7 @@ def make_augment(
     Args:
         prepare: what follows the augmentation of single pictures: `make_prepare(...)`.
         num_classes: K, the width of the soft targets.
-        augment: a list such as 'flip,crop:4', see `cnn_jax.ops.augment.parse`.
+        augment: a list such as 'flip,crop:4', see `cnn_jax.ops.augment_spec.parse`.
         mixup: alpha of the Beta distribution (arXiv:1710.09412); 0 switches it off.
         cutmix: alpha of the Beta distribution (arXiv:1905.04899); 0 switches it off. With both,
             each pair draws one of the two with equal probability.
@@ -110,13 +110,12 @@ def make_augment(
     Returns:
         (keys [B], batch) -> batch, with soft labels `target` [B, K] where pictures are mixed.
     """
-    each = augmentations.parse(augment) if augment else None
+    each = augment_spec.parse(augment)
 
     def augment_batch(keys: Array, batch: Batch) -> Batch:
         draws = jax.vmap(lambda key: jax.random.split(key, 2))(keys)  # [B, 2]
         image = augmentations.to_unit(batch["image"])
-        if each is not None:
-            image = augmentations.apply(each, draws[:, 0], image)
+        image = augmentations.apply(each, draws[:, 0], image)
         batch = dict(prepare({**batch, "image": image}))
         if mixup or cutmix:
             target = jax.nn.one_hot(batch["label"], num_classes)  # [B, K]
@@ -126,4 +125,3 @@ def make_augment(
         return batch
 
     return augment_batch
-

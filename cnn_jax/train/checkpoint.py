@@ -19,6 +19,10 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message says which, why and what to do."""
 
 
+class OtherNetworkError(CheckpointError):
+    """A checkpoint that is sound, but of another network or optimiser."""
+
+
 class Checkpoints:
     """The checkpoints of one run, in `directory`: the newest ones and the best ones.
 
@@ -35,18 +39,19 @@ class Checkpoints:
             best: the metric whose highest value marks the best checkpoint, which is kept too.
         """
         self.directory = Path(directory).absolute()
+        self._best = best
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 create=True,
                 enable_async_checkpointing=True,
-                best_fn=lambda metrics: metrics.get(best, -np.inf),
+                best_fn=lambda metrics: metrics[best],
                 best_mode="max",
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [
                         checkpoint_managers.LatestN(keep),
                         checkpoint_managers.BestN(
-                            get_metric_fn=lambda metrics: metrics.get(best, -np.inf),
+                            get_metric_fn=lambda metrics: metrics[best],
                             n=1,
                             keep_checkpoints_without_metrics=False,
                         ),
@@ -62,7 +67,10 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step of the best checkpoint, or None if none was evaluated."""
-        return self._manager.best_step()
+        step = self._manager.best_step()
+        if step is None or self._manager.metrics(step)[self._best] == -np.inf:
+            return None
+        return step
 
     def save(
         self, step: int, state: PyTree, *, meta: dict[str, Any], metrics: dict[str, float] | None
@@ -77,13 +85,13 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():  # saved before its evaluation was finished
             self._manager.delete(step)
-        meta = {**meta, "crc32": checksum(state)}
+        meta = {**meta, "crc32": checksum(state), "arrays": describe(state)}
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
             ),
-            metrics=metrics,
+            metrics={self._best: -np.inf, **(metrics or {})},
         )
 
     def restore(self, like: PyTree, *, step: int | None = None) -> tuple[PyTree, dict[str, Any]]:
@@ -103,6 +111,8 @@ class Checkpoints:
         for candidate in candidates:
             try:
                 return self._restore(like, candidate)
+            except OtherNetworkError:
+                raise
             except CheckpointError as error:
                 troubles.append(str(error))
                 if candidate != candidates[-1]:
@@ -131,6 +141,7 @@ class Checkpoints:
     def _restore(self, like: PyTree, step: int) -> tuple[PyTree, dict[str, Any]]:
         where = f"The checkpoint of step {step} in {self.directory}"
         meta = self.meta(step)
+        _check_same_arrays(where, meta["arrays"], describe(like))
         single = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=single), like
@@ -157,6 +168,29 @@ def checksum(tree: PyTree) -> str:
         crc = zlib.crc32(f"{array.dtype}{array.shape}".encode(), crc)
         crc = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1), crc)
     return f"{crc:08x}"
+
+
+def describe(tree: PyTree) -> dict[str, str]:
+    """The type of every array by its path: {'params/conv1/kernel': 'float32[3, 3, 1, 16]'}."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def _check_same_arrays(where: str, saved: dict[str, str], wanted: dict[str, str]) -> None:
+    """Raises OtherNetworkError with the first few differences."""
+    if saved == wanted:
+        return
+    differences = [
+        f"{path} is {saved.get(path, 'absent')} and should be {wanted.get(path, 'absent')}"
+        for path in sorted(saved.keys() | wanted.keys())
+        if saved.get(path) != wanted.get(path)
+    ]
+    more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
+    raise OtherNetworkError(
+        f"{where} belongs to another network or optimiser: {'; '.join(differences[:3])}{more}."
+    )
 
 
 def _short(error: Exception) -> str:

@@ -83,7 +83,7 @@ def jit_layout(devices: Sequence[jax.Device]) -> Layout:
         device_count=len(devices),
         compile_train=compile_train,
         compile_eval=compile_eval,
-        replicate=place,
+        replicate=lambda state: place(jax.device_get(state)),
         shard=shard,
         fetch=place,
     )

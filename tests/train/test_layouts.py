@@ -51,7 +51,7 @@ def five_steps(where, dtype):
         return {**batch, "image": batch["image"].astype(dtype)}
 
     augment = classification.make_augment(
-        prepare, num_classes=CLASSES, augment="", mixup=0.4, cutmix=1.0
+        prepare, num_classes=CLASSES, augment="flip,crop:2", mixup=0.4, cutmix=1.0
     )
     model = SmallNet()
     tx = optim.make_optimizer(
