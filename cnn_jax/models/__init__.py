@@ -25,6 +25,7 @@ from cnn_jax.models import (
     resnet9,  # noqa: F401
     resnet_cifar,  # noqa: F401
     s3d,  # noqa: F401
+    segmentation,  # noqa: F401
     shufflenet_v2,  # noqa: F401
     squeezenet,  # noqa: F401
     vgg,  # noqa: F401

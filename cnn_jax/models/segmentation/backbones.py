@@ -1,0 +1,63 @@
+"""Networks for classification as the trunk of others: their stages, dilated where wanted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+
+from cnn_jax.models.registry import describe
+from cnn_jax.typing import Array
+
+
+def make_backbone(name: str, *, output_stride: int | None, **fields: Any) -> nn.Module:
+    """The registered network `name` without its head: x -> stages by name, shallow to deep.
+
+    To be called inside a compact method: the parameters go under 'backbone'.
+
+    Args:
+        name: of a classification network.
+        output_stride: 8, 16 or 32: stages that would go beyond are dilated instead; None leaves
+            the network as it is.
+        **fields: dtype, axis_name, remat.
+
+    Raises:
+        ValueError: no network of that name, or it cannot be dilated.
+    """
+    described = describe(name)
+    if output_stride is not None:
+        if "output_stride" not in described.module.__dataclass_fields__:
+            raise ValueError(
+                f"{name} cannot be dilated to an output stride of {output_stride}: "
+                f"{described.module.__name__} has no field output_stride. Give output_stride=None "
+                "to take its stages as they are, or another backbone, such as resnet50."
+            )
+        fields["output_stride"] = output_stride
+    return described.module(num_classes=None, name="backbone", **{**described.fields, **fields})
+
+
+def stage(stages: Mapping[str, Array], name: str | None, *, backbone: str) -> Array:
+    """The stage called `name`; the deepest for None.
+
+    Raises:
+        ValueError: there is no such stage; the message lists those that there are.
+    """
+    if name is None:
+        return stages[list(stages)[-1]]
+    if name not in stages:
+        raise ValueError(f"{backbone} has no stage {name!r}; it has {', '.join(stages)}.")
+    return stages[name]
+
+
+def trunk_rules(rules: Sequence[tuple], *, drop: Sequence[str], strip: str = "") -> list[tuple]:
+    """The weights rules of a classification network, for it as a backbone.
+
+    Args:
+        rules: (theirs, ours) or (theirs, ours, layout), see `cnn_jax.weights.torch`.
+        drop: our names of the head's layers.
+        strip: what the publisher leaves out of its names in a backbone: 'features.'.
+    """
+    return [
+        (f"backbone.{theirs.removeprefix(strip)}", f"backbone/{ours}", *layout)
+        for theirs, ours, *layout in rules
+        if ours not in drop
+    ]

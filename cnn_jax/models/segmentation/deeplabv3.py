@@ -1,0 +1,168 @@
+"""DeepLabV3: convolutions at several dilations side by side, on a dilated backbone."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cnn_jax.layers import ConvNormAct, ModuleFactory, batch_norm, conv
+from cnn_jax.layers.resize import resize_linear
+from cnn_jax.models import mobilenet_v3, resnet
+from cnn_jax.models.registry import register, row
+from cnn_jax.models.segmentation.backbones import make_backbone, stage, trunk_rules
+from cnn_jax.models.segmentation.fcn import FCNHead, fcn_head_rules
+from cnn_jax.typing import Array
+
+# Section 3.3: (6, 12, 18) for an output stride of 16, doubled for 8.
+RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+
+HEAD_RULES = (
+    ("classifier.0.convs.0.0", "aspp/conv1x1/conv"),
+    ("classifier.0.convs.0.1", "aspp/conv1x1/norm"),
+    *((f"classifier.0.convs.{i}.0", f"aspp/dilated{i}/conv") for i in (1, 2, 3)),
+    *((f"classifier.0.convs.{i}.1", f"aspp/dilated{i}/norm") for i in (1, 2, 3)),
+    ("classifier.0.convs.4.1", "aspp/pooled/conv"),
+    ("classifier.0.convs.4.2", "aspp/pooled/norm"),
+    ("classifier.0.project.0", "aspp/project/conv"),
+    ("classifier.0.project.1", "aspp/project/norm"),
+    ("classifier.1", "conv/conv"),
+    ("classifier.2", "conv/norm"),
+    ("classifier.4", "scores"),
+    *fcn_head_rules("aux_classifier", "aux_head"),
+)
+RESNET_RULES = (*trunk_rules(resnet.TORCHVISION_RULES, drop=("fc",)), *HEAD_RULES)
+MOBILENET_RULES = (
+    *trunk_rules(
+        mobilenet_v3.torchvision_rules(mobilenet_v3.LARGE), drop=("fc1", "fc2"), strip="features."
+    ),
+    *HEAD_RULES,
+)
+
+TABLE = {
+    # With the auxiliary head and 21 classes.
+    "deeplabv3_resnet50": row(42_004_074, 178.722, backbone="resnet50", aux_stage="layer3"),
+    "deeplabv3_resnet101": row(60_996_202, 258.743, backbone="resnet101", aux_stage="layer3"),
+    # torchvision takes the rates of stride 8 at stride 16, too.
+    "deeplabv3_mobilenet_v3_large": row(
+        11_029_328,
+        10.452,
+        backbone="mobilenet_v3_large",
+        output_stride=16,
+        rates=(12, 24, 36),
+        aux_stage="block04",
+        changes={"rules": {"torchvision": MOBILENET_RULES}},
+    ),
+}
+
+
+class DeepLabV3(nn.Module):
+    """Chen et al. 2017 on any backbone with dilation.
+
+    Stages: the backbone's.
+
+    Attributes:
+        num_classes: K, channels of the output; None for stages.
+        backbone: a classification network of the registry.
+        output_stride: of the backbone, 8 or 16; None leaves it as it is.
+        rates: dilations of the parallel convolutions; None for those of section 3.3.
+        features: channels of each of them.
+        aux_stage: the stage of an auxiliary FCN head; in training the model then returns
+            {'logits', 'aux'}. None for no such head.
+        drop_rate: after the parallel convolutions.
+        aux_drop_rate: in the auxiliary head.
+        dtype: of the computation; parameters and statistics are float32.
+        axis_name: pmap axis of the BatchNorm statistics.
+        remat: of the backbone.
+    """
+
+    num_classes: int | None
+    backbone: str
+    output_stride: int | None = 8
+    rates: Sequence[int] | None = None
+    features: int = 256
+    aux_stage: str | None = None
+    drop_rate: float = 0.5
+    aux_drop_rate: float = 0.1
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
+        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
+        trunk = make_backbone(
+            self.backbone, output_stride=self.output_stride, remat=self.remat, **shared
+        )
+        stages = trunk(x, train=train)
+        if self.num_classes is None:
+            return stages
+
+        norm = batch_norm(train, **shared)
+        y = stage(stages, None, backbone=self.backbone)  # [B, H/8, W/8, C]
+        y = ASPP(
+            self.rates or RATES.get(self.output_stride, RATES[16]),
+            self.features,
+            norm,
+            self.drop_rate,
+            train,
+            self.dtype,
+            name="aspp",
+        )(y)
+        y = ConvNormAct(self.features, 3, norm=norm, dtype=self.dtype, name="conv")(y)
+        y = conv(y, self.num_classes, 1, use_bias=True, dtype=self.dtype, name="scores")
+        logits = resize_linear(y, x.shape[1:-1])  # [B, H, W, K]
+        if self.aux_stage is None:
+            return logits
+        outputs = {"logits": logits}
+        if train or self.is_initializing():
+            middle = stage(stages, self.aux_stage, backbone=self.backbone)
+            head = FCNHead(
+                self.num_classes, norm, self.aux_drop_rate, train, self.dtype, name="aux_head"
+            )
+            outputs["aux"] = resize_linear(head(middle), x.shape[1:-1])
+        return outputs if train else logits
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling with a branch for the whole picture (section 3.3, figure 5).
+
+    Attributes:
+        rates: dilations of the 3x3 convolutions.
+        features: channels of each branch and of the result.
+        norm: builds a normalisation.
+        drop_rate: at the end; train: whether it is active.
+    """
+
+    rates: Sequence[int]
+    features: int
+    norm: ModuleFactory
+    drop_rate: float
+    train: bool
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:  # [B, H, W, C] -> [B, H, W, features]
+        unit = partial(ConvNormAct, self.features, norm=self.norm, dtype=self.dtype)
+        branches = [unit(1, name="conv1x1")(x)]
+        for i, rate in enumerate(self.rates, start=1):
+            branches.append(unit(3, dilation=rate, name=f"dilated{i}")(x))
+        pooled = x.mean(tuple(range(1, x.ndim - 1)), keepdims=True)  # [B, 1, 1, C]
+        pooled = unit(1, name="pooled")(pooled)
+        branches.append(jnp.broadcast_to(pooled, branches[0].shape))
+        x = unit(1, name="project")(jnp.concatenate(branches, -1))
+        return nn.Dropout(self.drop_rate, deterministic=not self.train, name="drop")(x)
+
+
+register(
+    DeepLabV3,
+    TABLE,
+    paper="Chen et al. 2017, Rethinking Atrous Convolution for Semantic Image Segmentation, "
+    "arXiv:1706.05587",
+    source="torchvision 0.29, for 520x520 pixels",
+    input_shape=(520, 520, 3),
+    num_classes=21,
+    task="segmentation",
+    rules={"torchvision": RESNET_RULES},
+)

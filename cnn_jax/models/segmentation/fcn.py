@@ -1,0 +1,144 @@
+"""Fully convolutional networks: a classifier at every position, enlarged to the picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+
+from cnn_jax.layers import ConvNormAct, ModuleFactory, batch_norm, conv, max_pool
+from cnn_jax.layers.resize import resize_linear
+from cnn_jax.models import resnet
+from cnn_jax.models.registry import register, row
+from cnn_jax.models.segmentation.backbones import make_backbone, stage, trunk_rules
+from cnn_jax.typing import Array
+
+TABLE = {
+    # Section 4: "FCN-32s" scores VGG-16 after its last pooling, stride 32. "FCN-16s" adds those
+    # of stride 16 on the way up, and "FCN-8s" those of stride 8 too. Here with a head of one 3x3
+    # convolution, where the paper turns VGG's dense layers into one of 7x7 with 4096 channels.
+    "fcn32s_vgg16": row(None, backbone="vgg16", pool_stages=True),
+    "fcn16s_vgg16": row(None, backbone="vgg16", pool_stages=True, skips=("conv4",)),
+    "fcn8s_vgg16": row(None, backbone="vgg16", pool_stages=True, skips=("conv4", "conv3")),
+    # torchvision's: a dilated ResNet instead of skips. With the auxiliary head and 21 classes.
+    "fcn_resnet50": row(
+        35_322_218, 152.717, backbone="resnet50", output_stride=8, aux_stage="layer3"
+    ),
+    "fcn_resnet101": row(
+        54_314_346, 232.738, backbone="resnet101", output_stride=8, aux_stage="layer3"
+    ),
+}
+
+
+class FCN(nn.Module):
+    """Long, Shelhamer and Darrell 2015 on any backbone.
+
+    Stages: the backbone's.
+
+    Attributes:
+        num_classes: K, channels of the output; None for stages.
+        backbone: a classification network of the registry.
+        output_stride: 8 or 16 dilates the backbone's last stages (arXiv:1511.07122); None leaves
+            it as it is.
+        skips: stages whose scores are added on the way up, deep to shallow (section 4.2).
+        pool_stages: halve the stages once more before they are scored: VGG's are those before
+            each pooling, and the paper's are those after it.
+        aux_stage: the stage of an auxiliary head; in training the model then returns
+            {'logits', 'aux'}. None for no such head.
+        drop_rate: in the heads, before the scores.
+        dtype: of the computation; parameters and statistics are float32.
+        axis_name: pmap axis of the BatchNorm statistics.
+        remat: of the backbone.
+    """
+
+    num_classes: int | None
+    backbone: str
+    output_stride: int | None = None
+    skips: Sequence[str] = ()
+    pool_stages: bool = False
+    aux_stage: str | None = None
+    drop_rate: float = 0.1
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
+        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
+        trunk = make_backbone(
+            self.backbone, output_stride=self.output_stride, remat=self.remat, **shared
+        )
+        stages = trunk(x, train=train)
+        if self.num_classes is None:
+            return stages
+        if self.pool_stages:
+            stages = {name: max_pool(y, 2, stride=2) for name, y in stages.items()}
+
+        norm = batch_norm(train, **shared)
+        head = {"norm": norm, "drop_rate": self.drop_rate, "train": train, "dtype": self.dtype}
+        deepest = stage(stages, None, backbone=self.backbone)
+        scores = FCNHead(self.num_classes, **head, name="head")(deepest)  # [B, H/s, W/s, K]
+        for name in self.skips:
+            skip = stage(stages, name, backbone=self.backbone)
+            more = conv(
+                skip,
+                self.num_classes,
+                1,
+                use_bias=True,
+                kernel_init=nn.initializers.zeros,  # section 4.2: the new net starts as the old
+                dtype=self.dtype,
+                name=f"score_{name}",
+            )
+            scores = resize_linear(scores, more.shape[1:-1]) + more
+        logits = resize_linear(scores, x.shape[1:-1])  # [B, H, W, K]
+        if self.aux_stage is None:
+            return logits
+        outputs = {"logits": logits}
+        if train or self.is_initializing():
+            middle = stage(stages, self.aux_stage, backbone=self.backbone)
+            scores = FCNHead(self.num_classes, **head, name="aux_head")(middle)
+            outputs["aux"] = resize_linear(scores, x.shape[1:-1])
+        return outputs if train else logits
+
+
+class FCNHead(nn.Module):
+    """A 3x3 convolution to a quarter of the channels, dropout, and the scores (torchvision's)."""
+
+    num_classes: int
+    norm: ModuleFactory
+    drop_rate: float
+    train: bool
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:  # [B, H, W, C] -> [B, H, W, K]
+        x = ConvNormAct(x.shape[-1] // 4, 3, norm=self.norm, dtype=self.dtype, name="conv")(x)
+        x = nn.Dropout(self.drop_rate, deterministic=not self.train, name="drop")(x)
+        return conv(x, self.num_classes, 1, use_bias=True, dtype=self.dtype, name="scores")
+
+
+def fcn_head_rules(theirs: str, ours: str) -> list[tuple[str, str]]:
+    """torchvision's names of an `FCNHead`."""
+    return [
+        (f"{theirs}.0", f"{ours}/conv/conv"),
+        (f"{theirs}.1", f"{ours}/conv/norm"),
+        (f"{theirs}.4", f"{ours}/scores"),
+    ]
+
+
+TORCHVISION_RULES = (
+    *trunk_rules(resnet.TORCHVISION_RULES, drop=("fc",)),
+    *fcn_head_rules("classifier", "head"),
+    *fcn_head_rules("aux_classifier", "aux_head"),
+)
+
+register(
+    FCN,
+    TABLE,
+    paper="Long et al. 2015, Fully Convolutional Networks for Semantic Segmentation, "
+    "arXiv:1411.4038",
+    source="torchvision 0.29, for 520x520 pixels",
+    input_shape=(520, 520, 3),
+    num_classes=21,
+    task="segmentation",
+    rules={"torchvision": TORCHVISION_RULES},
+)
