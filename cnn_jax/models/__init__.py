@@ -32,6 +32,15 @@ from cnn_jax.models import (
     video_resnet,  # noqa: F401
     wide_resnet,  # noqa: F401
 )
+from cnn_jax.models.pretrained import Pretrained, load_pretrained, save_pretrained
 from cnn_jax.models.registry import Description, create, describe, list_models
 
-__all__ = ["Description", "create", "describe", "list_models"]
+__all__ = [
+    "Description",
+    "Pretrained",
+    "create",
+    "describe",
+    "list_models",
+    "load_pretrained",
+    "save_pretrained",
+]

@@ -1,1 +1,26 @@
+"""Weights in PyTorch's names and formats: read, checked against a model, and written.
 
+`cnn_jax.models.load_pretrained` and `save_pretrained` put these together for a registered model.
+"""
+
+from cnn_jax.weights.errors import WeightsError
+from cnn_jax.weights.files import StateDict, read, write
+from cnn_jax.weights.hub import Source, locate
+from cnn_jax.weights.layouts import Layout
+from cnn_jax.weights.preprocessing import Preprocessing
+from cnn_jax.weights.torch import Rules, export_torch, import_torch, torch_names
+
+__all__ = [
+    "Layout",
+    "Preprocessing",
+    "Rules",
+    "Source",
+    "StateDict",
+    "WeightsError",
+    "export_torch",
+    "import_torch",
+    "locate",
+    "read",
+    "torch_names",
+    "write",
+]

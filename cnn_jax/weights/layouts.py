@@ -86,6 +86,27 @@ def flattened(*shape: int) -> Layout:
     return Layout(to_flax, to_torch)
 
 
+def convolved(*shape: int) -> Layout:
+    """A dense layer on flattened feature maps that PyTorch keeps as one convolution over them.
+
+    [O, C, *space] <-> [prod(space) * C, O]
+
+    Args:
+        shape: of the feature maps, (*space, C).
+    """
+    *space, channels = shape
+
+    def to_flax(w: np.ndarray) -> np.ndarray | None:
+        if w.shape[1:] != (channels, *space):
+            return None
+        return np.moveaxis(w, (0, 1), (-1, -2)).reshape(-1, w.shape[0])
+
+    def to_torch(w: np.ndarray) -> np.ndarray:
+        return np.moveaxis(w.reshape(*shape, -1), (-1, -2), (0, 1))
+
+    return Layout(to_flax, to_torch)
+
+
 def default(flax_rank: int, leaf: str) -> Layout:
     """The layout that follows from what a Flax leaf is called, and its rank."""
     if leaf != "kernel":

