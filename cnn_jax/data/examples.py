@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.source import Record, Source
 
 # (record, rng) -> the arrays of one example, in the same shapes for every record. All randomness
 # comes from rng, which is None where none is wanted. It is pickled to worker processes.
-Load = Callable[[Record, np.random.Generator | None], Mapping[str, np.ndarray]]
+Load = Callable[[Record, np.random.Generator | None], Mapping[str, ArrayLike]]
 
 _CHUNK = 512  # records that are read and decoded at a time when filling the memory
 
@@ -109,7 +110,7 @@ class Streamed:
                     return None
         raise DataError(f"{self._source.name}, split {self._source.split}: all records are corrupt")
 
-    def _checked(self, example: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    def _checked(self, example: Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
         for name, blank in (self._blank or {}).items():
             if np.shape(example[name]) != blank.shape:
                 raise ValueError(f"{name} of shape {np.shape(example[name])}, not {blank.shape}")

@@ -57,9 +57,10 @@ def folder_source(path: str, split: str) -> Source:
             f"found {', '.join(classes) or 'none'} in {root}"
         )
     if divided:
-        splits = {name: _examples(root, Path(name), classes) for name in _named(top, split)}
-        missing = {name: [] for name in top if name not in splits}
-        splits |= missing
+        named = {term.name for term in split_lib.parse(split, dataset=dataset)}
+        splits = {  # only the folders of the splits that are asked for need walking
+            name: _examples(root, Path(name), classes) if name in named else [] for name in top
+        }
     else:
         splits = _divide(_examples(root, Path(), classes))
     examples = split_lib.select(splits, split, dataset=dataset)
@@ -75,11 +76,6 @@ def folder_source(path: str, split: str) -> Source:
         image_shape=(None, None, 3),
         upright=True,
     )
-
-
-def _named(top: list[str], expression: str) -> list[str]:
-    """The splits that an expression mentions; only their folders need walking."""
-    return [name for name in top if name in expression]
 
 
 def _subfolders(folder: Path) -> list[str]:

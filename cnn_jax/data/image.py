@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cnn_jax.data.crop import Window, center_window, random_resized_window, resample
 from cnn_jax.data.decode import decode_image, image_size, read_image
@@ -29,7 +30,7 @@ class LoadImage:
     crop: str | None = None
     upright: bool = False
 
-    def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+    def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, ArrayLike]:
         data = read_image(record["image"])
         image = self._whole(data) if self.size is None else self._resized(data, self.size, rng)
         return {"image": image, "label": np.int32(record["label"])}
@@ -73,8 +74,8 @@ def image_loader(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if size is None and (height is None or width is None):
         raise DataError(f"the images of {source.name} may differ in size: give an image_size")
-    if size is None and crop:
-        size = (height, width)  # a crop of the image at the image's own size
+    if size is None and crop and height and width:
+        size = (height, width)  # a crop at the images' own size
     if size is not None and min(size) < 1:
         raise DataError(f"image_size {image_size}: wanted at least one pixel a side")
     return LoadImage(channels, size, crop, source.upright)

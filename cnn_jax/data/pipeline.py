@@ -6,6 +6,7 @@ many there are; nor does anything depend on threads or workers.
 """
 
 from collections.abc import Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from absl import logging
@@ -20,6 +21,9 @@ Batch = dict[str, np.ndarray]
 
 MEMORY_LIMIT = 2**30  # bytes of decoded images that are kept rather than decoded again and again
 _ENDLESS = 2**62  # more steps than any run takes
+
+# What is decoded already, for as long as its source lives: evaluating again costs nothing.
+_decoded: WeakKeyDictionary[Source, dict[Load, InMemory]] = WeakKeyDictionary()
 
 
 class _Batches:
@@ -193,11 +197,14 @@ def eval_batches(
 def _examples(source, image_size, crop, workers, load) -> Examples:
     """In memory where the decoded set fits and nothing about it is random, else streamed."""
     if load is None:
-        load = image_loader(source, image_size, crop)
-        rows, columns, channels = *(load.size or source.image_shape[:2]), load.channels
-        fits = len(source) * rows * columns * channels <= MEMORY_LIMIT
-        if fits and crop != "random_resized":
-            return InMemory(source, load)
+        image = load = image_loader(source, image_size, crop)
+        height, width = image.size or source.image_shape[:2]
+        pixels = len(source) * (height or 0) * (width or 0)
+        if crop != "random_resized" and pixels * image.channels <= MEMORY_LIMIT:
+            decoded = _decoded.setdefault(source, {})
+            if load not in decoded:
+                decoded[load] = InMemory(source, load)
+            return decoded[load]
     return Streamed(source, load, threads=max(1, available_cpus() // max(1, workers)))
 
 
@@ -205,12 +212,16 @@ def _prefetch(make, start: int, stop: int, workers: int) -> Iterator:
     """make(start), make(start + 1), ... computed ahead by Grain, in threads or processes."""
     import grain
 
-    ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=3)
+    ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=3)  # batches, not examples
     dataset = grain.MapDataset.range(start, stop).map(make).to_iter_dataset(ahead)
     if workers:
         from absl import flags
 
-        if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl's flags
+        if not flags.FLAGS.is_parsed():  # Grain's worker processes ask absl's flags
             flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-    return iter(dataset)
+    batches = iter(dataset)
+    try:
+        yield from batches
+    finally:  # ends the threads and processes as soon as nobody holds this iterator
+        batches.close()

@@ -4,10 +4,11 @@ import contextlib
 import difflib
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,19 +72,28 @@ def data_dirs(data_dir: str | None) -> list[Path]:
 def _find(wanted: Name, roots: list[Path]) -> Path | None:
     """The newest version that fits, in the first directory that has one."""
     for root in roots:
+        home = root / wanted.name
         found: dict[str, list[Path]] = {}  # by configuration; '' where there are none
         for depth in ("*", "*/*"):
-            for features in (root / wanted.name).glob(f"{depth}/features.json"):
+            for features in home.glob(f"{depth}/features.json"):
                 version = features.parent
-                config = "" if depth == "*" else version.parent.name
-                if wanted.config in (None, config) and _fits(version.name, wanted.version):
+                if _fits(version.name, wanted.version):
+                    config = "" if depth == "*" else version.parent.name
                     found.setdefault(config, []).append(version)
-        if len(found) > 1:
-            names = " or ".join(f"{wanted.name}/{config}" for config in sorted(found))
-            raise DataError(f"{wanted.name} is prepared in several configurations: say {names}")
-        for versions in found.values():
-            return max(versions, key=lambda v: [int(n) for n in v.name.split(".")])
+        config = wanted.config or _default_config(home, found)
+        if config in found:
+            return max(found[config], key=lambda v: [int(n) for n in v.name.split(".")])
     return None
+
+
+def _default_config(home: Path, found: Collection[str]) -> str:
+    """The configuration that a bare name means: the one TFDS noted, or the only one there."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return json.loads((home / ".config" / "metadata.json").read_text())["default_config_name"]
+    if len(found) > 1:
+        names = " or ".join(f"{home.name}/{config}" for config in sorted(found))
+        raise DataError(f"{home.name} is prepared in several configurations: say {names}")
+    return next(iter(found), "")
 
 
 def _fits(version: str, wanted: str | None) -> bool:

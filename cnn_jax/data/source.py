@@ -25,7 +25,7 @@ class Records(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """One split of one dataset, not decoded yet.
 
