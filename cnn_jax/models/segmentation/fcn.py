@@ -61,8 +61,18 @@ class FCN(nn.Module):
     axis_name: str | None = None
     remat: bool = False
 
-    @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
+        outputs = self.outputs(x, train=train, auxiliary=train or self.is_initializing())
+        if self.num_classes is None or (train and self.aux_stage is not None):
+            return outputs
+        return outputs["logits"]
+
+    @nn.compact
+    def outputs(self, x: Array, *, train: bool, auxiliary: bool) -> dict[str, Array]:
+        """{'logits', 'aux'}, [B, H, W, K] each, with 'aux' where it is asked for and there is one.
+
+        `__call__` asks for it in training only; `model.apply(..., method="outputs")` at any time.
+        """
         shared = {"dtype": self.dtype, "axis_name": self.axis_name}
         trunk = make_backbone(
             self.backbone, output_stride=self.output_stride, remat=self.remat, **shared
@@ -89,15 +99,12 @@ class FCN(nn.Module):
                 name=f"score_{name}",
             )
             scores = resize_linear(scores, more.shape[1:-1]) + more
-        logits = resize_linear(scores, x.shape[1:-1])  # [B, H, W, K]
-        if self.aux_stage is None:
-            return logits
-        outputs = {"logits": logits}
-        if train or self.is_initializing():
+        outputs = {"logits": resize_linear(scores, x.shape[1:-1])}  # [B, H, W, K]
+        if auxiliary and self.aux_stage is not None:
             middle = stage(stages, self.aux_stage, backbone=self.backbone)
-            scores = FCNHead(self.num_classes, **head, name="aux_head")(middle)
-            outputs["aux"] = resize_linear(scores, x.shape[1:-1])
-        return outputs if train else logits
+            aux_head = FCNHead(self.num_classes, **head, name="aux_head")
+            outputs["aux"] = resize_linear(aux_head(middle), x.shape[1:-1])
+        return outputs
 
 
 class FCNHead(nn.Module):
