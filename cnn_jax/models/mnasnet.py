@@ -103,11 +103,31 @@ def _torchvision_rules() -> Rules:
     )
 
 
+def _timm_rules() -> Rules:
+    """timm's row 0 is the separable convolution; BatchNorms are numbered within a block."""
+    units = [("conv_stem", "bn1", "stem")]
+    units += [("blocks.0.0.conv_dw", "blocks.0.0.bn1", "separable_depthwise")]
+    units += [("blocks.0.0.conv_pw", "blocks.0.0.bn2", "separable_project")]
+    for i in range(1, 1 + len(STACKS)):
+        block = f"blocks.{i}.{{j}}"
+        units += [
+            (f"{block}.conv_pw", f"{block}.bn1", f"stack{i}_{{j}}/expand"),
+            (f"{block}.conv_dw", f"{block}.bn2", f"stack{i}_{{j}}/depthwise"),
+            (f"{block}.conv_pwl", f"{block}.bn3", f"stack{i}_{{j}}/project"),
+        ]
+    units += [("conv_head", "bn2", "last")]
+    return (
+        *((conv, f"{unit}/conv") for conv, _, unit in units),
+        *((norm, f"{unit}/norm") for _, norm, unit in units),
+        ("classifier", "classifier"),
+    )
+
+
 register(
     MNASNet,
     TABLE,
     paper="Tan et al. 2018, MnasNet: Platform-Aware Neural Architecture Search for Mobile, "
     "arXiv:1807.11626",
     source="torchvision 0.29",
-    rules={"torchvision": _torchvision_rules()},
+    rules={"torchvision": _torchvision_rules(), "timm": _timm_rules()},
 )

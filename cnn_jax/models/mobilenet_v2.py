@@ -119,11 +119,29 @@ def torchvision_rules() -> rules.Pairs:
     return [*pairs, ("classifier.1", "classifier")]
 
 
+def timm_rules() -> rules.Pairs:
+    """timm counts blocks within a row of the table."""
+    pairs, count = [("conv_stem", "stem/conv"), ("bn1", "stem/norm")], 0
+    for i, stage in enumerate(STAGES):
+        layers = (
+            ("depthwise", "project") if stage.expand == 1 else ("expand", "depthwise", "project")
+        )
+        convs = ("conv_dw", "conv_pw") if stage.expand == 1 else ("conv_pw", "conv_dw", "conv_pwl")
+        for j in range(stage.blocks):
+            count += 1
+            theirs, ours = f"blocks.{i}.{j}", f"block{count:02}"
+            for k, (conv, layer) in enumerate(zip(convs, layers, strict=True), start=1):
+                pairs += [(f"{theirs}.{conv}", f"{ours}/{layer}/conv")]
+                pairs += [(f"{theirs}.bn{k}", f"{ours}/{layer}/norm")]
+    pairs += [("conv_head", "last_conv/conv"), ("bn2", "last_conv/norm")]
+    return [*pairs, ("classifier", "classifier")]
+
+
 register(
     MobileNetV2,
     TABLE,
     paper="Sandler et al. 2018, MobileNetV2: Inverted Residuals and Linear Bottlenecks, "
     "arXiv:1801.04381",
     source="torchvision 0.29",
-    rules={"torchvision": torchvision_rules()},
+    rules={"torchvision": torchvision_rules(), "timm": timm_rules()},
 )
