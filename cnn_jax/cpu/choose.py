@@ -13,14 +13,19 @@ from cnn_jax.cpu import (
     patches,
     pointwise,
     subpixel,
+    winograd,
 )
 from cnn_jax.cpu.geometry import Geometry
 
 
 def choose(g: Geometry) -> str | None:
     """The name of a method, or None where XLA's own convolution is as good."""
+    if winograd.fits_gradient(g) and kernel_gradient.fits(g) and min(g.batch, g.features) >= 16:
+        return "winograd_gradient"
     if kernel_gradient.fits(g):
         return "kernel_gradient"
+    if winograd.fits(g) and min(g.channels, g.features) >= 16:
+        return "winograd"
     if subpixel.fits(g):
         return "subpixel"
     if pointwise.fits(g):
@@ -34,7 +39,12 @@ def choose(g: Geometry) -> str | None:
     return None
 
 
+GRADIENT_METHODS = {
+    "kernel_gradient": kernel_gradient.convolve,
+    "winograd_gradient": partial(winograd.kernel_gradient, tile=4),
+}
 METHODS = {
+    "winograd": partial(winograd.convolve, tile=4),
     "pointwise": pointwise.convolve,
     "patches": patches.convolve,
     "depthwise": depthwise.convolve,
@@ -49,9 +59,9 @@ def run(method: str, g: Geometry, x: jax.Array, w: jax.Array, params) -> jax.Arr
         "precision": params["precision"],
         "preferred_element_type": params["preferred_element_type"],
     }
-    if method == "kernel_gradient":
+    if method in GRADIENT_METHODS:
         x, w = geometry.to_gradient_form(x, w, numbers)
-        return geometry.from_gradient_form(kernel_gradient.convolve(x, w, g, **product), numbers)
+        return geometry.from_gradient_form(GRADIENT_METHODS[method](x, w, g, **product), numbers)
     x, w = geometry.to_canonical(x, w, numbers)
     if method == "subpixel":
         dtype = product["preferred_element_type"] or x.dtype

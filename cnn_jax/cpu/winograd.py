@@ -1,0 +1,193 @@
+"""Three-tap windows with 4x fewer multiplications: Winograd's minimal filtering.
+
+Lavin and Gray 2015, "Fast algorithms for convolutional neural networks" (arXiv 1509.09308),
+after Winograd 1980 and Toom and Cook. Along one axis, a tile of m outputs of an r-tap filter g
+reads n = m + r - 1 inputs d, and
+
+    y = A^T [(G g) * (B^T d)]
+
+spends n multiplications where the definition spends m * r: with m = 4 and r = 3, half; over two
+axes, a quarter. A and G evaluate polynomials at the n - 1 `POINTS` and at infinity, B^T inverts
+that evaluation. Over all tiles and channels the products become n x n (for two axes) matrix
+products [tiles, C] @ [C, F], which is where the time goes and what processors do best.
+
+The kernel gradient is the transpose of the same identity, dg = G^T [(A dy) * (B^T d)] summed
+over tiles: the same transform of the input, and as many products [C, tiles] @ [tiles, F].
+
+Rounding. The transforms mix up to n inputs whose weights do not cancel in magnitude, so the error
+is that of a direct convolution times at most `amplification` (the norm product of Barabasz et al.
+2020, "Error analysis and improving the accuracy of Winograd convolution", arXiv 1803.10986), in
+units of the largest product in the tile rather than of each output's own sum. With the points
+below it is 27 per axis of m = 4, where the usual 0, +-1, +-2 give 48; measured on normal data with
+64 channels, the root mean square error is 6e-7 of the output's, against 2e-7 for m = 2 and for
+direct sums. Because a tile is mixed before the product, one NaN or infinity in the input reaches
+every output of its tile, not only the outputs whose window holds it.
+"""
+
+import math
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from cnn_jax.cpu.geometry import Geometry
+
+TAPS = 3
+POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}  # by tile size m
+
+
+@cache
+def matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """B^T [n, n], G [n, 3] and A^T [m, n] for tiles of m outputs, in float64."""
+    points = POINTS[m]
+
+    def evaluate(count):  # polynomials of `count` coefficients, at the points and at infinity
+        rows = [[p**i for i in range(count)] for p in points]
+        return np.array([*rows, [0.0] * (count - 1) + [1.0]])
+
+    scale = [math.prod(p - q for q in points if q != p) for p in points] + [1.0]
+    scale = np.array(scale)[:, None]  # moves the denominators of B^T into G
+    b_t = np.linalg.inv(evaluate(m + TAPS - 1)).T * scale
+    b_t[abs(b_t) < 1e-12] = 0.0
+    return b_t, evaluate(TAPS) / scale, evaluate(m).T
+
+
+def amplification(m: int, axes: int) -> float:
+    """The most by which transforming tiles of m can enlarge the rounding of a direct sum."""
+    b_t, g, a_t = map(abs, matrices(m))
+    return float((a_t @ (g.sum(1) * b_t.sum(1))).max() ** axes)
+
+
+def fits(g: Geometry) -> bool:
+    return _fits(g, g.window, g.strides, g.window_dilation)
+
+
+def fits_gradient(g: Geometry) -> bool:
+    return _fits(g, g.out, g.window_dilation, g.strides)
+
+
+def _fits(g: Geometry, taps, strides, dilation) -> bool:
+    threes = sum(k == TAPS for k in taps)
+    plain = {*strides, *dilation, *g.base_dilation, g.feature_groups, g.batch_groups} == {1}
+    return plain and set(taps) <= {1, TAPS} and threes in (1, 2)
+
+
+def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:
+    """x [N, *space, C], w [*window, C, F] -> [N, *out, F], for windows of 3 (and 1) pixels."""
+    axes = [i for i, k in enumerate(g.window) if k == TAPS]
+    b_t, to_kernel, a_t = matrices(tile)
+    n = len(b_t)
+    x, counts = _pad_to_tiles(x, g, g.out, axes, tile)
+    kernels = _transform_kernel(w, axes, to_kernel)  # [n, .., n, 1.., C, F]
+    kernels = kernels.reshape(n ** (len(axes) - 1), n, g.channels, g.features)
+    tiles = _split(x, axes, b_t, tile)  # n ** len(axes) arrays [N, *counts, C]
+    products = []
+    for i, kernel in enumerate(kernels):
+        batch = jnp.stack(tiles[i * n : (i + 1) * n])  # [n, N, *counts, C]
+        dimensions = (((batch.ndim - 1,), (1,)), ((0,), (0,)))
+        products.append(lax.dot_general(batch, kernel, dimensions, **product))
+    y = _assemble(products, [a + 1 for a in axes], a_t)
+    return y[(slice(None), *map(slice, g.out))]
+
+
+def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:
+    """x [N, *space, J], w [N, *window, F] (the gradient from above) -> [*out, J, F]; out of 3s."""
+    axes = [i for i, k in enumerate(g.out) if k == TAPS]
+    b_t, to_kernel, a_t = matrices(tile)
+    n = len(b_t)
+    x, counts = _pad_to_tiles(x, g, g.window, axes, tile)
+    inputs = _split(x, axes, b_t, tile)
+    more = [(0, 0, 0)] * w.ndim
+    for a in axes:
+        more[a + 1] = (0, counts[a] * tile - g.window[a], 0)
+    above = _split(lax.pad(w, w.dtype.type(0), more), axes, a_t.T, tile)
+    contract = tuple(range(x.ndim - 1))
+    sums = []
+    for d, y in zip(inputs, above, strict=True):
+        sums.append(lax.dot_general(d, y, ((contract, contract), ((), ())), **product))
+    total = jnp.stack(sums).reshape(*[n] * len(axes), *sums[0].shape)
+    for a in range(len(axes)):
+        total = _contract(to_kernel.T, total, a)
+    return total.reshape(*g.out, g.batch, g.features)
+
+
+def _pad_to_tiles(x, g, out, axes, tile):
+    """Pads x so that each axis of `axes` holds whole tiles; also how many it holds."""
+    config, counts = [(0, 0, 0)], []
+    for a, (size, (lo, hi)) in enumerate(zip(g.space, g.padding, strict=True)):
+        count = out[a]
+        if a in axes:
+            count = -(-out[a] // tile)
+            hi = count * tile + TAPS - 1 - size - lo
+        counts.append(count)
+        config.append((lo, hi, 0))
+    return lax.pad(x, x.dtype.type(0), [*config, (0, 0, 0)]), counts
+
+
+def _combine(weights, arrays):
+    """The weighted sum of arrays, leaving out zeros."""
+    total = None
+    for c, a in zip(weights.tolist(), arrays, strict=True):
+        if c != 0.0:
+            term = a if c == 1.0 else a * a.dtype.type(c)
+            total = term if total is None else total + term
+    return total
+
+
+def _split(x, axes, matrix, tile):
+    """Tiles of x, transformed along each axis by matrix [n, reach]: arrays [N, *counts, C].
+
+    A tile starts every `tile` pixels and reads `reach`. The first axis varies slowest.
+    """
+    parts, reach = [x], matrix.shape[1]
+    for a in axes:
+        new = []
+        for part in parts:
+            count = (part.shape[a + 1] - reach) // tile + 1
+            views = [
+                lax.slice_in_dim(part, i, i + (count - 1) * tile + 1, tile, a + 1)
+                for i in range(reach)
+            ]
+            new += [_combine(row, views) for row in matrix]
+        parts = new
+    return parts
+
+
+def _transform_kernel(w, axes, to_kernel):
+    for a in axes:
+        w = _contract(to_kernel, w, a)
+    return w
+
+
+def _contract(matrix, x, axis):
+    """Applies matrix [p, q] along an axis of length q; as broadcast sums, one fused loop."""
+    shape = [1] * x.ndim
+    shape[axis] = len(matrix)
+    columns = [jnp.asarray(column.reshape(shape), x.dtype) for column in matrix.T]
+    views = [lax.slice_in_dim(x, i, i + 1, 1, axis) for i in range(matrix.shape[1])]
+    total = columns[0] * views[0]
+    for column, view in zip(columns[1:], views[1:], strict=True):
+        total = total + column * view
+    return total
+
+
+def _assemble(products, axes, a_t):
+    """Inverse transform of products, each [n (last axis), N, *counts, F], into [N, *out, F]."""
+    if len(axes) == 1:
+        (stacked,) = products
+        rows = [_combine(row, list(stacked)) for row in a_t]
+        return _interleave(rows, axes[0])
+    outer = len(products) // len(a_t[0])
+    rows = []
+    for row in a_t:
+        inner = [_combine(row, products[b::outer]) for b in range(outer)]
+        rows.append(_assemble(inner, axes[1:], a_t))
+    return _interleave(rows, axes[0])
+
+
+def _interleave(rows, axis):
+    """m arrays [.., count, ..] -> [.., count * m, ..]: output i of every tile from array i."""
+    y = jnp.stack(rows, axis + 1)
+    return y.reshape(*y.shape[:axis], y.shape[axis] * len(rows), *y.shape[axis + 2 :])

@@ -1,0 +1,84 @@
+"""Timing for the benchmarks: alternated repeats, medians, ratios, and what they ran on."""
+
+import math
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+
+import jax
+
+
+def alternate(
+    functions: Mapping[str, Callable[[], object]], *, repeats: int, seconds: float = math.inf
+) -> dict[str, list[float]]:
+    """Seconds of every call, the functions taking turns so that all see the same disturbances.
+
+    Args:
+        functions: name -> a call that returns when its work is done.
+        repeats: rounds after one that is not counted.
+        seconds: a function whose calls have taken this long together sits out further rounds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+    for _ in range(repeats):
+        for name, function in functions.items():
+            if times[name] and sum(times[name]) > seconds:
+                continue
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def geometric_mean(values) -> float:
+    values = list(values)
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
+
+
+def matmul_peak(size: int = 2048, repeats: int = 5) -> float:
+    """FLOP/s of jax's float32 product of two [size, size] matrices: the yardstick here."""
+    a = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(lambda a: a @ a)
+    times = alternate({"product": lambda: product(a).block_until_ready()}, repeats=repeats)
+    return 2 * size**3 / min(times["product"])
+
+
+def peak_memory() -> int:
+    """The most resident memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def machine() -> dict[str, object]:
+    """What a figure depends on: processor, cores, versions."""
+    versions = {}
+    for package in ("jax", "jaxlib", "flax", "torch", "numpy"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            facts = [line.split(":", 1) for line in lines if ":" in line]
+    except OSError:
+        return platform.processor()
+    named = {key.strip(): value.strip() for key, value in facts}
+    vector = [f for f in ("avx512f", "avx2", "avx") if f in named.get("flags", "").split()]
+    return " ".join([named.get("model name", platform.processor()), *vector[:1]])
