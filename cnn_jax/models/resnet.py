@@ -27,7 +27,7 @@ class BasicBlock(nn.Module):
     Attributes:
         planes: width; the block returns planes * expansion channels.
         stride: of the first 3x3 convolution.
-        dilation: of the 3x3 convolutions.
+        first_dilation, dilation: of the first and of the second 3x3 convolution.
         groups, width_per_group, stride_on_1x1: only for `Bottleneck`; here 1, 64, False.
         squeeze_ratio: > 0 adds squeeze-and-excitation to planes * expansion / squeeze_ratio.
         norm: builds a normalisation, norm(name='bn1').
@@ -38,6 +38,7 @@ class BasicBlock(nn.Module):
 
     planes: int
     stride: int = 1
+    first_dilation: int = 1
     dilation: int = 1
     groups: int = 1
     width_per_group: int = 64
@@ -52,10 +53,10 @@ class BasicBlock(nn.Module):
     def __call__(self, x: Array) -> Array:  # [B, H, W, C] -> [B, H/stride, W/stride, planes]
         if self.groups != 1 or self.width_per_group != 64 or self.stride_on_1x1:
             raise ValueError("groups, width_per_group and stride_on_1x1 need block=Bottleneck.")
-        conv3x3 = partial(conv, kernel=3, dilation=self.dilation, dtype=self.dtype)
-        y = conv3x3(x, self.planes, stride=self.stride, name="conv1")
+        conv3x3 = partial(conv, features=self.planes, kernel=3, dtype=self.dtype)
+        y = conv3x3(x, stride=self.stride, dilation=self.first_dilation, name="conv1")
         y = nn.relu(self.norm(name="bn1")(y))
-        y = conv3x3(y, self.planes, name="conv2")
+        y = conv3x3(y, dilation=self.dilation, name="conv2")
         y = self.norm(name="bn2", scale_init=last_scale(self.zero_init_residual))(y)
         return residual_sum(self, x, y)
 
@@ -66,7 +67,7 @@ class Bottleneck(nn.Module):
     Attributes:
         planes: the block returns planes * 4 channels.
         stride: of the 3x3 convolution (v1.5), or of the first 1x1 (v1) with `stride_on_1x1`.
-        dilation: of the 3x3 convolution.
+        first_dilation: of the 3x3 convolution; `dilation` is for `BasicBlock`.
         groups: of the 3x3 convolution (ResNeXt, arXiv:1611.05431).
         width_per_group: channels of a group in the first stage, where planes = 64.
         squeeze_ratio, zero_init_residual, norm, drop: see `BasicBlock`.
@@ -76,6 +77,7 @@ class Bottleneck(nn.Module):
 
     planes: int
     stride: int = 1
+    first_dilation: int = 1
     dilation: int = 1
     groups: int = 1
     width_per_group: int = 64
@@ -97,7 +99,7 @@ class Bottleneck(nn.Module):
             width,
             3,
             stride=second,
-            dilation=self.dilation,
+            dilation=self.first_dilation,
             groups=self.groups,
             dtype=self.dtype,
             name="conv2",
@@ -219,7 +221,8 @@ class ResNet(nn.Module):
                 x = block(
                     planes=planes,
                     stride=stride if j == 0 else 1,
-                    dilation=last_dilation if j == 0 else dilation,
+                    first_dilation=last_dilation if j == 0 else dilation,
+                    dilation=dilation,
                     groups=self.groups,
                     width_per_group=self.width_per_group,
                     stride_on_1x1=self.stride_on_1x1,
