@@ -49,8 +49,10 @@ def folder_source(path: str, split: str) -> Source:
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write folder:PATH")
     top = _subfolders(root)
-    divided = any(_subfolders(root / name) for name in top)
-    classes = sorted({c for name in top for c in _subfolders(root / name)}) if divided else top
+    inner = {name: _subfolders(root / name) for name in top}
+    # A folder with images in it is a class, whatever else it holds.
+    divided = any(inner.values()) and not any(_holds_images(root / name) for name in top)
+    classes = sorted({c for names in inner.values() for c in names}) if divided else top
     if len(classes) < 2:
         raise DataError(
             f"{dataset}: wanted one sub-folder of images a class, at least two of them; "
@@ -84,6 +86,10 @@ def _subfolders(folder: Path) -> list[str]:
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(file.suffix.lower() in SUFFIXES for file in folder.iterdir())
 
 
 def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int]]:

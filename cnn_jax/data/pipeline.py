@@ -86,6 +86,11 @@ class TrainBatches(_Batches):
         """Batches from step `start` on, made in the background."""
         return self._iterate(start, _ENDLESS)
 
+    def __getitem__(self, step: int) -> Batch:
+        if step < 0:
+            raise IndexError(f"batch {step}: steps count from 0")
+        return super().__getitem__(step)
+
     def _make(self, step):
         positions = step * self.batch_size + self._rows
         chosen = order.indices(self._seed, positions, self.examples)
@@ -136,6 +141,7 @@ def train_batches(
     process_count: int = 1,
     workers: int = 0,
     load: Load | None = None,
+    in_memory: bool = False,
 ) -> TrainBatches:
     """Shuffled batches without end: {'image': uint8 [b, H, W, C], 'label': int32 [b], 'mask'}.
 
@@ -152,12 +158,14 @@ def train_batches(
         process_count: how many processes there are.
         workers: processes that decode; 0 decodes in threads, which is best up to some eight cores.
         load: makes an example of a record, in the place of decoding to image and label.
+        in_memory: load every record once and keep it, for a `load` without randomness. Images and
+            labels are kept without being asked where they fit.
 
     Raises:
         DataError: see `image_loader`; batch_size is not a multiple of process_count. While
             iterating: a corrupt record, unless the source skips those.
     """
-    examples = _examples(source, image_size, crop, workers, load)
+    examples = _examples(source, image_size, crop, workers, load, in_memory)
     return TrainBatches(
         examples,
         seed=seed,
@@ -178,13 +186,14 @@ def eval_batches(
     process_count: int = 1,
     workers: int = 0,
     load: Load | None = None,
+    in_memory: bool = False,
 ) -> EvalBatches:
     """Every example once, in the order of the source; same arguments as `train_batches`.
 
     'mask' is 0 for the rows that fill the last batch and for corrupt records that are skipped.
     With several processes, all have the same number of batches.
     """
-    examples = _examples(source, image_size, crop, workers, load)
+    examples = _examples(source, image_size, crop, workers, load, in_memory)
     return EvalBatches(
         examples,
         batch_size=batch_size,
@@ -194,17 +203,18 @@ def eval_batches(
     )
 
 
-def _examples(source, image_size, crop, workers, load) -> Examples:
-    """In memory where the decoded set fits and nothing about it is random, else streamed."""
+def _examples(source, image_size, crop, workers, load, in_memory) -> Examples:
+    """In memory if wanted, or if images and labels fit and nothing about them is random."""
     if load is None:
         image = load = image_loader(source, image_size, crop)
         height, width = image.size or source.image_shape[:2]
         pixels = len(source) * (height or 0) * (width or 0)
-        if crop != "random_resized" and pixels * image.channels <= MEMORY_LIMIT:
-            decoded = _decoded.setdefault(source, {})
-            if load not in decoded:
-                decoded[load] = InMemory(source, load)
-            return decoded[load]
+        in_memory = crop != "random_resized" and pixels * image.channels <= MEMORY_LIMIT
+    if in_memory:
+        decoded = _decoded.setdefault(source, {})
+        if load not in decoded:
+            decoded[load] = InMemory(source, load)
+        return decoded[load]
     return Streamed(source, load, threads=max(1, available_cpus() // max(1, workers)))
 
 

@@ -31,7 +31,14 @@ def parse(expression: str, *, dataset: str) -> list[Term]:
             f"{expression!r} is not a split of {dataset}: "
             "write 'train', 'train[:90%]', 'train[1000:]' or 'train+test'"
         )
-    return [Term(term["name"], term["start"], term["stop"]) for term in terms if term]
+    found = [Term(term["name"], term["start"], term["stop"]) for term in terms if term]
+    for term in found:
+        units = {end.endswith("%") for end in (term.start, term.stop) if end is not None}
+        if len(units) > 1:  # TFDS would read the plain number as a percentage
+            raise DataError(
+                f"{expression!r} of {dataset}: give both ends of a slice in percent, or neither"
+            )
+    return found
 
 
 def select(splits: Mapping[str, Sequence[T]], expression: str, *, dataset: str) -> list[T]:

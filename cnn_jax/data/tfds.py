@@ -19,6 +19,7 @@ class TFDSRecords:
     def __init__(self, builder, split: str, keys: Mapping[str, str]):
         from tensorflow_datasets.core.decode import DeserializeMethod
 
+        self._directory = str(builder.data_path)
         self._keys = dict(keys)  # name in our records -> feature of the dataset
         self._serialized = builder.as_data_source(
             split, deserialize_method=DeserializeMethod.RAW_BYTES
@@ -28,7 +29,14 @@ class TFDSRecords:
         return len(self._serialized)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Record]:
-        records = map(_parse, self._serialized.__getitems__(list(indices)))
+        try:
+            serialized = self._serialized.__getitems__(list(indices))
+        except Exception as error:  # ArrayRecord's checksums
+            raise DataError(
+                f"cannot read {self._directory}, it may be damaged: {error}; delete it and prepare "
+                "or copy it again"
+            ) from error
+        records = map(_parse, serialized)
         return [{key: _value(r[name]) for key, name in self._keys.items()} for r in records]
 
     def describe(self, index: int) -> str:
