@@ -26,6 +26,7 @@ from cnn_jax.ops import geometry
 from cnn_jax.typing import Array
 
 Augmentation = Callable[[Array, Array], Array]  # (key, image [*space, C]) -> image
+Padding = Literal["reflect", "constant"]
 
 
 def to_unit(images: Array) -> Array:
@@ -102,7 +103,7 @@ def pad_and_crop(
     image: Array,
     *,
     padding: int,
-    mode: Literal["reflect", "constant"] = "reflect",
+    mode: Padding = "reflect",
 ) -> Array:
     """Shifts by up to `padding` pixels along every axis: pads each side, then crops back.
 

@@ -9,9 +9,17 @@ import difflib
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any, get_args
 
 from cnn_jax.ops import augment, auto_augment, erase, jitter
-from cnn_jax.ops.augment import Augmentation
+from cnn_jax.ops.augment import Augmentation, Padding
+
+_READ: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    Padding: lambda text: get_args(Padding)[get_args(Padding).index(text)],
+}
+_WANTED = {int: "a whole number", float: "a number", Padding: "reflect or constant"}
 
 VOCABULARY: dict[str, Callable[..., Augmentation]] = {}
 
@@ -50,9 +58,9 @@ def _parse_word(text: str) -> Augmentation:
     arguments = {}
     for parameter, value in zip(parameters, values, strict=False):
         try:
-            arguments[parameter.name] = parameter.annotation(value)  # int, float or str
+            arguments[parameter.name] = _READ[parameter.annotation](value)
         except ValueError:
-            wanted = {int: "a whole number", float: "a number"}[parameter.annotation]
+            wanted = _WANTED[parameter.annotation]
             raise ValueError(
                 f"augmentation {text!r}: {parameter.name} is {value!r}, wanted {wanted}"
             ) from None
@@ -82,7 +90,7 @@ def vertical_flip(probability: float = 0.5) -> Augmentation:
 
 
 @_word
-def crop(padding: int, mode: str = "reflect") -> Augmentation:
+def crop(padding: int, mode: Padding = "reflect") -> Augmentation:
     return partial(augment.pad_and_crop, padding=padding, mode=mode)
 
 

@@ -204,4 +204,5 @@ def _geometric_matrix(only, height: int, width: int) -> Array:
 def _sides(image: Array) -> tuple[int, int]:
     if image.ndim != 3:
         raise ValueError(f"augmentation policies want a picture [H, W, C], got {image.shape}")
-    return image.shape[:2]
+    height, width, _ = image.shape
+    return height, width

@@ -8,7 +8,10 @@ Images are [H, W, C] of 1 or 3 channels. A grey image has no hue and no saturati
 change them returns it as it is. Images without a second axis work where the idea does.
 """
 
+import functools
+
 import dm_pix
+import jax
 import jax.numpy as jnp
 
 from cnn_jax.typing import Array
@@ -64,8 +67,27 @@ def adjust_hue(image: Array, shift: Number) -> Array:
     if image.shape[-1] == 1:
         return image
     _luma(image)  # checks the channels
-    turned = dm_pix.adjust_hue(image.astype(jnp.float32), jnp.asarray(shift, jnp.float32))
-    return turned.astype(image.dtype)
+    wide = image.astype(jnp.promote_types(image.dtype, jnp.float32))
+    red, green, blue = wide[..., 0], wide[..., 1], wide[..., 2]
+    value = wide.max(axis=-1)
+    chroma = value - wide.min(axis=-1)
+    # The brightest channel is found by order, not as the one that equals the maximum (so does
+    # dm_pix): under jit the two sides of == may be rounded apart, and the hue jumps. Here, where
+    # order is in doubt, either branch gives the same hue.
+    sixths = jnp.where(
+        (red >= green) & (red >= blue),
+        green - blue,
+        jnp.where(green >= blue, blue - red, red - green),
+    ) / jnp.where(chroma > 0, chroma, 1)
+    offset = jnp.where((red >= green) & (red >= blue), 0, jnp.where(green >= blue, 2, 4))
+    sixths = sixths + offset + 6 * jnp.asarray(shift, wide.dtype)  # the new hue
+
+    def channel(n: int) -> Array:
+        """Smith 1978, in one formula: a trapezium over the hue circle, turned by n sixths."""
+        k = jnp.mod(n + sixths, 6)
+        return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+
+    return jnp.stack([channel(5), channel(3), channel(1)], axis=-1).astype(image.dtype)
 
 
 def invert(image: Array) -> Array:
@@ -154,10 +176,11 @@ def gaussian_blur(image: Array, sigma: Number, *, radius: int) -> Array:
         widths = [(radius, radius) if a == axis else (0, 0) for a in range(image.ndim)]
         padded = jnp.pad(image, widths, mode="reflect")
         # One tap after another: shifts and sums, which fuse, where a convolution would not.
-        image = sum(
-            kernel[tap] * jnp.take(padded, tap + jnp.arange(size), axis=axis)
+        taps = [
+            kernel[tap] * jax.lax.slice_in_dim(padded, tap, tap + size, axis=axis)
             for tap in range(2 * radius + 1)
-        )
+        ]
+        image = functools.reduce(jnp.add, taps)
     return image
 
 

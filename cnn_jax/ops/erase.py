@@ -51,6 +51,7 @@ def random_erasing(
     *space, _ = image.shape
     start, length, _ = geometry.random_box(place, space, scale=scale, ratio=ratio)
     length = jnp.where(jax.random.bernoulli(choose, probability), length, 0)
+    value: Array
     if fill is None:
         value = jax.random.uniform(noise, image.shape).astype(image.dtype)
     else:

@@ -164,26 +164,23 @@ def random_box(
         (start [n], length [n], found []): whole numbers of pixels, and whether one fitted. If not,
         start and length are 0.
     """
-    area_key, ratio_key, start_key = jax.random.split(key, 3)
-    n = len(space)
-    sides = jnp.asarray(space, jnp.float32)
-    share = jax.random.uniform(area_key, (attempts, 1), minval=scale[0], maxval=scale[1])
+    n, sides = len(space), jnp.asarray(space, jnp.float32)
+    # One draw for everything: a program compiles each draw anew.
+    uniform = jax.random.uniform(key, (2 * attempts + n,))
+    share = scale[0] + (scale[1] - scale[0]) * uniform[:attempts, None]
     if n == 2:
-        bounds = jnp.log(jnp.asarray(ratio, jnp.float32))
-        log_aspect = jax.random.uniform(
-            ratio_key, (attempts, 1), minval=bounds[0], maxval=bounds[1]
-        )
-        aspect = jnp.exp(log_aspect)  # width / height
+        low, high = math.log(ratio[0]), math.log(ratio[1])
+        aspect = jnp.exp(low + (high - low) * uniform[attempts : 2 * attempts, None])
         stretch = jnp.concatenate([1 / aspect, aspect], axis=1)
-        length = jnp.sqrt(share * math.prod(space) * stretch)
+        length = jnp.sqrt(share * math.prod(space) * stretch)  # height, width
     else:
         length = share ** (1 / n) * sides
-    length = jnp.round(length).astype(jnp.int32)  # [attempts, n]
-    fits = ((length >= 1) & (length <= jnp.asarray(space))).all(axis=1)
+    length = jnp.round(length)  # [attempts, n]
+    fits = ((length >= 1) & (length <= sides)).all(axis=1)
     found = fits.any()
     length = jnp.where(found, length[jnp.argmax(fits)], 0)  # the first that fits
-    start = jax.random.randint(start_key, (n,), 0, jnp.asarray(space) - length + 1)
-    return jnp.where(found, start, 0), length, found
+    start = jnp.where(found, jnp.floor(uniform[2 * attempts :] * (sides - length + 1)), 0)
+    return start.astype(jnp.int32), length.astype(jnp.int32), found
 
 
 def _triangle_weights(size: int, start: Number, length: Number, wanted: int) -> Array:
