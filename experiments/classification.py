@@ -16,6 +16,7 @@ import numpy as np
 
 from cnn_jax import data
 from cnn_jax.analysis import figures
+from cnn_jax.ops import augment_spec
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Observed, PyTree
 from experiments import entry, training
@@ -33,13 +34,23 @@ class ClassificationRecipe(training.TrainingRecipe):
 
     model: str = setting("resnet8", "A name of cnn_jax.models; see python -m experiments.models.")
     dataset: str = setting("digits", "A TFDS name, or folder:PATH with a sub-folder a class.")
+    # The digits recipe, where it differs from the settings that all experiments share.
+    epochs: float = setting(60.0, "Passes over the training set.")
+    nesterov: bool = setting(True, "Whether the momentum looks ahead.")
+    weight_decay: float = setting(5e-4, "On kernels only; coupled for sgd, adam and lars.")
+    warmup_epochs: float = setting(2.0, "Epochs of linear rise of the learning rate.")
     image_size: int = setting(
         0, "Height and width in pixels that pictures are cut to; 0: as they are."
     )
-    augment: str = setting("", "Random changes of single pictures: 'flip,crop:4,cutout:8'.")
+    augment: str = setting(
+        "affine:10:0.1:0.9:1.1",
+        "Random changes of single pictures, in order, of "
+        + ", ".join(augment_spec.VOCABULARY)
+        + ": 'flip,crop:4,cutout:8'; '' for none.",
+    )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for none.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for none.")
-    label_smoothing: float = setting(0.0, "Share of the target spread over all classes, in [0, 1).")
+    label_smoothing: float = setting(0.1, "Share of the target spread over all classes, in [0, 1).")
 
 
 def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
@@ -66,7 +77,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         image_size=size,
         workers=recipe.workers,
     )
-    mean, std = ((0.5,), (0.25,))
+    mean, std = data.statistics(train_source.name, train_source.image_shape[-1])
     prepare = tasks.make_prepare(mean, std)
     augment = tasks.make_augment(
         prepare,

@@ -196,6 +196,12 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             f"--batch_size={recipe.batch_size} cannot be spread evenly over "
             f"{where.device_count} devices; choose a multiple of {where.device_count}."
         )
+    each = recipe.batch_size // (where.device_count if where.axis_name else 1)
+    if recipe.accumulate > 1 and each % recipe.accumulate:
+        raise ValueError(
+            f"--accumulate={recipe.accumulate}: {each} examples cannot be cut into "
+            f"{recipe.accumulate} equal microbatches. Choose a number that divides them."
+        )
     per_epoch = experiment.train.steps_per_epoch
     plan = plan_of(recipe, per_epoch)
     schedule = schedule_of(recipe, plan.steps, per_epoch)
