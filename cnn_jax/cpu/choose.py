@@ -74,8 +74,9 @@ def run(method: str, g: Geometry, x: jax.Array, w: jax.Array, params) -> jax.Arr
 def _undilated(g: Geometry, product, x, w, strides, padding, window_dilation):
     """One phase of a sub-pixel decomposition: it comes back to `choose` as a primitive."""
     space = tuple(range(1, g.rank + 1))
+    last_two = (g.rank + 1, g.rank)[:: -1 if g.kernel_transposed else 1]
     numbers = lax.ConvDimensionNumbers(
-        (0, g.rank + 1, *space), (g.rank + 1, g.rank, *range(g.rank)), (0, g.rank + 1, *space)
+        (0, g.rank + 1, *space), (*last_two, *range(g.rank)), (0, g.rank + 1, *space)
     )
     return lax.conv_general_dilated(
         x,

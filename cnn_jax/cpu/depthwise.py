@@ -11,7 +11,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.cpu.geometry import Geometry, pad, window_slice
+from cnn_jax.cpu.geometry import Geometry, pad, untransposed, window_slice
 
 
 def fits(g: Geometry) -> bool:
@@ -26,7 +26,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     dtype = product.get("preferred_element_type") or x.dtype
     multiplier = g.features // g.channels
     x = pad(x, g)
-    w = w.reshape(*g.window, g.channels, multiplier).astype(dtype)
+    w = untransposed(w, g).reshape(*g.window, g.channels, multiplier).astype(dtype)
     total = None
     for tap in itertools.product(*map(range, g.window)):
         start = [t * d for t, d in zip(tap, g.window_dilation, strict=True)]

@@ -35,6 +35,8 @@ class Geometry(NamedTuple):
         window_dilation: distance of neighbouring taps (JAX: rhs_dilation).
         feature_groups: channels and features come in this many groups that do not mix.
         batch_groups: the same for batch and features: the kernel gradient of a grouped one.
+        kernel_transposed: w comes as [*window, features, channels / feature_groups], as it does
+            in input gradients; to transpose it would cost more than to contract its last axis.
     """
 
     batch: int
@@ -49,6 +51,7 @@ class Geometry(NamedTuple):
     window_dilation: tuple[int, ...]
     feature_groups: int
     batch_groups: int
+    kernel_transposed: bool = False
 
     @property
     def rank(self) -> int:
@@ -79,6 +82,7 @@ def of(x_shape, w_shape, y_shape, params: dict[str, Any]) -> Geometry:
     """Reads a Geometry off the operand shapes and parameters of `conv_general_dilated_p`."""
     x_spec, w_spec, y_spec = params["dimension_numbers"]
     return Geometry(
+        kernel_transposed=w_spec[0] < w_spec[1],
         batch=x_shape[x_spec[0]],
         channels=x_shape[x_spec[1]],
         features=w_shape[w_spec[0]],
@@ -112,10 +116,13 @@ def from_gradient_form(y: jax.Array, dimension_numbers) -> jax.Array:
 
 
 def to_canonical(x: jax.Array, w: jax.Array, dimension_numbers) -> tuple[jax.Array, jax.Array]:
-    """Transposes operands to x [batch, *space, channels] and w [*window, channels, features]."""
+    """Transposes operands to x [batch, *space, channels] and w [*window, channels, features].
+
+    Of the last two axes of w, the one that comes first in the caller's layout stays first.
+    """
     x_spec, w_spec, _ = dimension_numbers
     x = lax.transpose(x, (x_spec[0], *x_spec[2:], x_spec[1]))
-    w = lax.transpose(w, (*w_spec[2:], w_spec[1], w_spec[0]))
+    w = lax.transpose(w, (*w_spec[2:], *sorted(w_spec[:2])))
     return x, w
 
 
@@ -124,6 +131,11 @@ def from_canonical(y: jax.Array, dimension_numbers) -> jax.Array:
     y_spec = dimension_numbers[2]
     order = (y_spec[0], *y_spec[2:], y_spec[1])  # where each canonical axis goes
     return lax.transpose(y, tuple(order.index(i) for i in range(len(order))))
+
+
+def untransposed(w: jax.Array, g: Geometry) -> jax.Array:
+    """w as [*window, channels / feature_groups, features], whichever way it came."""
+    return jnp.swapaxes(w, -2, -1) if g.kernel_transposed else w
 
 
 def pad(x: jax.Array, g: Geometry) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnn_jax.cpu.geometry import Geometry
+from cnn_jax.cpu.geometry import Geometry, untransposed
 from cnn_jax.cpu.patches import gather
 
 
@@ -19,7 +19,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     c, f = g.channels // groups, g.features // groups
     columns = gather(x, g)  # [N, *out, taps, G * c]
     columns = columns.reshape(*columns.shape[:-1], groups, c)
-    w = w.reshape(g.taps, c, groups, f)
+    w = untransposed(w, g).reshape(g.taps, c, groups, f)
     last = columns.ndim - 1
     contract, batch = ((last - 2, last), (0, 1)), ((last - 1,), (2,))
     y = lax.dot_general(columns, w, (contract, batch), **product)  # [G, N, *out, f]

@@ -26,16 +26,34 @@ def fits(g: Geometry) -> bool:
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     """x [N, *space, J], w [N, *window, F] -> [*out, J / groups, F]. Exact up to summation order."""
-    groups, rank = g.batch_groups, g.rank
+    groups = g.batch_groups
     x = pad(x, g)
-    w = w.reshape(*w.shape[:-1], groups, g.features // groups)
-    contract = tuple(range(rank + 1))
-    dimensions = ((contract, contract), ((rank + 1,), (rank + 1,)))
     taps = []
     for tap in itertools.product(*map(range, g.out)):
         start = [t * s for t, s in zip(tap, g.strides, strict=True)]
         seen = window_slice(x, start, g.window_dilation, g.window)
-        seen = seen.reshape(*seen.shape[:-1], groups, g.batch // groups)
-        taps.append(lax.dot_general(seen, w, dimensions, **product))  # [groups, J, F]
-    y = jnp.moveaxis(jnp.stack(taps), 1, 2)  # [taps, J, groups, F]
-    return y.reshape(*g.out, g.batch // groups, g.features)
+        if groups == 1:
+            taps.append(gram(seen.reshape(-1, g.batch), w.reshape(-1, g.features), **product))
+        else:
+            seen = seen.reshape(-1, groups, g.batch // groups)
+            above = w.reshape(-1, groups, g.features // groups)
+            y = lax.dot_general(seen, above, (((0,), (0,)), ((1,), (1,))), **product)
+            taps.append(jnp.moveaxis(y, 0, 1).reshape(g.batch // groups, g.features))
+    return jnp.stack(taps).reshape(*g.out, g.batch // groups, g.features)
+
+
+def gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
+    """x [T, J], y [T, F] -> x^T y [J, F], the wider operand on the right: the faster way round."""
+    return batched_gram(x[None], y[None], **product)[0]
+
+
+def batched_gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
+    """x [B, T, J], y [B, T, F] -> x^T y [B, J, F].
+
+    The sum runs over the rows of both operands: one contracted axis, because XLA would
+    rearrange operands with several.
+    """
+    dimensions = (((1,), (1,)), ((0,), (0,)))
+    if x.shape[-1] > y.shape[-1]:
+        return jnp.swapaxes(lax.dot_general(y, x, dimensions, **product), 1, 2)
+    return lax.dot_general(x, y, dimensions, **product)

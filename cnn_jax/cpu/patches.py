@@ -12,7 +12,7 @@ import itertools
 import jax
 from jax import lax
 
-from cnn_jax.cpu.geometry import Geometry, pad, window_slice
+from cnn_jax.cpu.geometry import Geometry, pad, untransposed, window_slice
 
 
 def gather(x: jax.Array, g: Geometry) -> jax.Array:
@@ -29,5 +29,5 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     """x [N, *space, C], w [*window, C, F] -> [N, *out, F]. Exact up to the order of one sum."""
     columns = gather(x, g)
     columns = columns.reshape(*columns.shape[:-2], g.taps * g.channels)
-    w = w.reshape(g.taps * g.channels, g.features)
+    w = untransposed(w, g).reshape(g.taps * g.channels, g.features)
     return lax.dot_general(columns, w, (((columns.ndim - 1,), (0,)), ((), ())), **product)

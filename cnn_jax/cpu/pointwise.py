@@ -19,5 +19,6 @@ def fits(g: Geometry) -> bool:
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     """x [N, *space, C], w [1.., C, F] -> [N, *out, F]. Exact up to the order of one sum."""
     x = window_slice(pad(x, g), (0,) * g.rank, g.strides, g.out)
-    w = w.reshape(g.channels, g.features)
-    return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())), **product)
+    w = w.reshape(w.shape[-2:])
+    contract = ((x.ndim - 1,), (int(g.kernel_transposed),))
+    return lax.dot_general(x, w, (contract, ((), ())), **product)

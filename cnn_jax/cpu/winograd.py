@@ -33,6 +33,7 @@ import numpy as np
 from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry
+from cnn_jax.cpu.kernel_gradient import batched_gram
 
 TAPS = 3
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}  # by tile size m
@@ -81,12 +82,12 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> j
     n = len(b_t)
     x, counts = _pad_to_tiles(x, g, g.out, axes, tile)
     kernels = _transform_kernel(w, axes, to_kernel)  # [n, .., n, 1.., C, F]
-    kernels = kernels.reshape(n ** (len(axes) - 1), n, g.channels, g.features)
+    kernels = kernels.reshape(n ** (len(axes) - 1), n, *w.shape[-2:])
     tiles = _split(x, axes, b_t, tile)  # n ** len(axes) arrays [N, *counts, C]
     products = []
     for i, kernel in enumerate(kernels):
         batch = jnp.stack(tiles[i * n : (i + 1) * n])  # [n, N, *counts, C]
-        dimensions = (((batch.ndim - 1,), (1,)), ((0,), (0,)))
+        dimensions = (((batch.ndim - 1,), (1 + g.kernel_transposed,)), ((0,), (0,)))
         products.append(lax.dot_general(batch, kernel, dimensions, **product))
     y = _assemble(products, [a + 1 for a in axes], a_t)
     return y[(slice(None), *map(slice, g.out))]
@@ -98,16 +99,17 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **produc
     b_t, to_kernel, a_t = matrices(tile)
     n = len(b_t)
     x, counts = _pad_to_tiles(x, g, g.window, axes, tile)
-    inputs = _split(x, axes, b_t, tile)
     more = [(0, 0, 0)] * w.ndim
     for a in axes:
         more[a + 1] = (0, counts[a] * tile - g.window[a], 0)
+    inputs = _split(x, axes, b_t, tile)
     above = _split(lax.pad(w, w.dtype.type(0), more), axes, a_t.T, tile)
-    contract = tuple(range(x.ndim - 1))
     sums = []
-    for d, y in zip(inputs, above, strict=True):
-        sums.append(lax.dot_general(d, y, ((contract, contract), ((), ())), **product))
-    total = jnp.stack(sums).reshape(*[n] * len(axes), *sums[0].shape)
+    for i in range(0, len(inputs), n):
+        d = jnp.stack(inputs[i : i + n]).reshape(n, -1, g.batch)  # [n, tiles, J]
+        y = jnp.stack(above[i : i + n]).reshape(n, -1, g.features)
+        sums.append(batched_gram(d, y, **product))  # [n, J, F]
+    total = jnp.stack(sums).reshape(*[n] * len(axes), g.batch, g.features)
     for a in range(len(axes)):
         total = _contract(to_kernel.T, total, a)
     return total.reshape(*g.out, g.batch, g.features)
