@@ -158,6 +158,8 @@ def train_batches(
         process_count: how many processes there are.
         workers: processes that decode; 0 decodes in threads, which is best up to some eight cores.
         load: makes an example of a record, in the place of decoding to image and label.
+        in_memory: whether to load every example once and keep it, which is for loads without
+            randomness; by default where the decoded images take at most MEMORY_LIMIT.
         in_memory: load every record once and keep it, for a `load` without randomness. Images and
             labels are kept without being asked where they fit.
 
@@ -204,12 +206,14 @@ def eval_batches(
 
 
 def _examples(source, image_size, crop, workers, load, in_memory) -> Examples:
-    """In memory if wanted, or if images and labels fit and nothing about them is random."""
+    """In memory where the decoded set fits and nothing about it is random, else streamed."""
     if load is None:
         image = load = image_loader(source, image_size, crop)
-        height, width = image.size or source.image_shape[:2]
-        pixels = len(source) * (height or 0) * (width or 0)
-        in_memory = crop != "random_resized" and pixels * image.channels <= MEMORY_LIMIT
+        if in_memory is None:
+            height, width = image.size or source.image_shape[:2]
+            pixels = len(source) * (height or 0) * (width or 0)
+            fits = pixels * image.channels <= MEMORY_LIMIT
+            in_memory = fits and crop != "random_resized"
     if in_memory:
         decoded = _decoded.setdefault(source, {})
         if load not in decoded:

@@ -1,0 +1,100 @@
+"""Figures of segmentations, as PNG files and as pictures with a class laid over every pixel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+IGNORE = 255
+RIGHT, WRONG, NOT_COUNTED = "#dcdcdc", "#d1495b", "#808080"
+
+
+def palette(classes: int) -> np.ndarray:
+    """uint8 [K, 3]: black for class 0, and colours that are told apart for the others."""
+    if classes <= 11:
+        colours = matplotlib.colormaps["tab10"](np.arange(classes - 1))[:, :3]
+    elif classes <= 21:
+        colours = matplotlib.colormaps["tab20"](np.arange(classes - 1))[:, :3]
+    else:  # steps of the golden ratio keep neighbours apart
+        colours = matplotlib.colormaps["hsv"](np.arange(classes - 1) * 0.618034 % 1)[:, :3]
+    return np.concatenate([[[0, 0, 0]], colours * 255]).round().astype(np.uint8)
+
+
+def coloured(label: np.ndarray, classes: int) -> np.ndarray:
+    """The picture uint8 [H, W, 3] of a mask [H, W]; ignored pixels are white."""
+    table = np.full((256, 3), 255, np.uint8)
+    table[:classes] = palette(classes)[:256]
+    return table[label]
+
+
+def overlay(image: np.ndarray, label: np.ndarray, classes: int, *, opacity: float = 0.5):
+    """The picture with the colours of its classes over it; class 0 and ignored stay as they are.
+
+    Args:
+        image: uint8 [H, W, C], C of 1 or at least 3.
+        label: uint8 [H, W].
+        classes: K.
+        opacity: of the colours, 0..1.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    image = np.broadcast_to(image[..., :1] if image.shape[-1] < 3 else image[..., :3],
+                            (*image.shape[:2], 3))  # fmt: skip
+    shown = ((label > 0) & (label < classes))[..., None]
+    mixed = (1 - opacity) * image + opacity * coloured(label, classes)
+    return np.where(shown, mixed, image).round().astype(np.uint8)
+
+
+def predictions(
+    images: np.ndarray,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    class_names: Sequence[str],
+    path: str | Path,
+) -> None:
+    """A sheet with a row for each picture: it, the truth, the prediction and where it errs.
+
+    Args:
+        images: uint8 [B, H, W, C].
+        labels: uint8 [B, H, W], ignored pixels included.
+        predicted: int [B, H, W], or smaller where the network gives the middle of the picture.
+        class_names: K names.
+        path: of the PNG.
+    """
+    classes = len(class_names)
+    figure = Figure(figsize=(8.5, 2 * len(images) + 0.8), layout="constrained")
+    grid = figure.subplots(len(images), 4, squeeze=False)
+    for axis, title in zip(grid[0], ("picture", "truth", "prediction", "errors"), strict=True):
+        axis.set_title(title)
+    for row, image, label, guess in zip(grid, images, labels, predicted, strict=True):
+        label = _middle(label, guess.shape)
+        wrong = np.where(label == IGNORE, 2, label != guess)
+        colours = matplotlib.colors.ListedColormap([RIGHT, WRONG, NOT_COUNTED])
+        grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[-1] == 1 else {}
+        row[0].imshow(image[..., 0] if grey else image[..., :3], **grey)
+        row[1].imshow(coloured(label, classes))
+        row[2].imshow(coloured(guess.astype(np.uint8), classes))
+        row[3].imshow(wrong, cmap=colours, vmin=0, vmax=2)
+        share = (wrong == 1).sum() / max((wrong < 2).sum(), 1)
+        row[3].set_xlabel(f"{share:.1%} wrong", fontsize=8)
+        for axis in row:
+            axis.set(xticks=[], yticks=[])
+    if classes <= 21:
+        colours = palette(classes) / 255
+        handles = [
+            Patch(color=colour, label=name)
+            for colour, name in zip(colours, class_names, strict=True)
+        ]
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=min(classes, 7), fontsize=8
+        )
+    figure.savefig(path, dpi=100)
+
+
+def _middle(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    top, left = [(have - want) // 2 for have, want in zip(label.shape, shape, strict=True)]
+    return label[top : top + shape[0], left : left + shape[1]]

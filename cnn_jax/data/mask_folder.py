@@ -1,0 +1,149 @@
+"""A folder of pictures with a folder of masks (`--dataset=masks:PATH`)."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cnn_jax.data import split as split_lib
+from cnn_jax.data.decode import read_image
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
+from cnn_jax.data.masks import MaskSource, decode_mask
+from cnn_jax.data.source import Record
+
+CLASS_LIST = "classes.txt"  # in PATH, one name a line, in the order of the masks' values
+MASK_SUFFIX = "annot"  # SegNet's CamVid: train/ and trainannot/
+
+
+class Pair(NamedTuple):
+    """The files of an example."""
+
+    image: Path
+    mask: Path
+
+
+class PairRecords:
+    """Pictures and masks on disk."""
+
+    def __init__(self, pairs: Sequence[Pair]):
+        self.pairs = list(pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        return [self.pairs[i]._asdict() for i in indices]
+
+    def describe(self, index: int) -> str:
+        return str(self.pairs[index].image)
+
+
+def mask_folder_source(
+    path: str, split: str, *, class_names: Sequence[str], ignored: Sequence[int]
+) -> MaskSource:
+    """Opens a folder of pictures and masks, which belong together by their names without suffix.
+
+    PATH/train/, PATH/trainannot/ (and val, test, ...) have the splits they are named after.
+    PATH/images/, PATH/masks/ have 'all', and a fixed division of it into 'train' and 'test'.
+
+    Args:
+        path: PATH.
+        split: a split expression.
+        class_names: in the order of the masks' values; if there are none, the lines of
+            PATH/classes.txt; if there is no such file, all masks are read once to see how many
+            classes they have.
+        ignored: values of the masks that do not count.
+
+    Raises:
+        DataError: no such folder or split; another layout; a picture without a mask.
+    """
+    root = Path(path).expanduser()
+    dataset = f"masks:{path}"
+    if not path or not root.is_dir():
+        raise DataError(f"{dataset}: there is no folder {root}; write masks:PATH")
+    splits = _splits(root, dataset)
+    pairs = split_lib.select(splits, split, dataset=dataset)
+    names = tuple(class_names) or _class_list(root) or _counted_classes(splits, ignored, dataset)
+    return MaskSource(
+        name=root.resolve().name,
+        split=split,
+        records=PairRecords(pairs),
+        class_names=names,
+        image_shape=(*_common_size(pairs), 3),
+        values=tuple((i,) for i in range(len(names))),
+        ignored=tuple(ignored),
+    )
+
+
+def _splits(root: Path, dataset: str) -> dict[str, list[Pair]]:
+    folders = {f.name: f for f in sorted(root.iterdir()) if f.is_dir()}
+    divided = [name for name in folders if f"{name}{MASK_SUFFIX}" in folders]
+    if divided:
+        return {
+            name: _pairs(folders[name], folders[f"{name}{MASK_SUFFIX}"], dataset)
+            for name in divided
+        }
+    if {"images", "masks"} <= set(folders):
+        pairs = _pairs(folders["images"], folders["masks"], dataset)
+        pairs.sort(key=lambda pair: hashlib.blake2b(pair.image.stem.encode()).digest())
+        test = round(TEST_SHARE * len(pairs))
+        return {"all": pairs, "train": pairs[test:], "test": pairs[:test]}
+    raise DataError(
+        f"{dataset}: wanted the folders train/ and trainannot/ (val/, valannot/, ...) or images/ "
+        f"and masks/; found {', '.join(folders) or 'no folder'} in {root}"
+    )
+
+
+def _pairs(images: Path, masks: Path, dataset: str) -> list[Pair]:
+    """The pictures of a folder in the order of their names, each with its mask."""
+    by_stem = {f.stem: f for f in sorted(masks.iterdir()) if f.suffix.lower() in SUFFIXES}
+    pictures = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
+    without = [f for f in pictures if f.stem not in by_stem]
+    if without:
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        raise DataError(
+            f"{dataset}: {without[0]}{more} has no mask: wanted {without[0].stem}.png in {masks}"
+        )
+    return [Pair(f, by_stem[f.stem]) for f in pictures]
+
+
+def _class_list(root: Path) -> tuple[str, ...]:
+    file = root / CLASS_LIST
+    if not file.is_file():
+        return ()
+    return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+
+
+def _counted_classes(
+    splits: Mapping[str, Sequence[Pair]], ignored: Sequence[int], dataset: str
+) -> tuple[str, ...]:
+    """As many classes as the largest value in any mask that is not ignored says."""
+    largest = -1
+    for mask in {pair.mask for pairs in splits.values() for pair in pairs}:
+        try:
+            values = np.unique(decode_mask(read_image(mask)))
+        except (ValueError, OSError) as error:
+            raise DataError(f"{dataset}: {mask} is not readable as a mask: {error}") from error
+        largest = max([largest, *(int(v) for v in values if v not in ignored)])
+    if largest < 0:
+        raise DataError(f"{dataset}: every pixel of every mask is ignored, there are no classes")
+    return tuple(f"class {i}" for i in range(largest + 1))
+
+
+def _common_size(pairs: Sequence[Pair]) -> tuple[int | None, int | None]:
+    """(height, width) where all pictures have the same, by their headers."""
+    sizes = set()
+    for pair in pairs:
+        try:
+            with Image.open(pair.image) as image:
+                sizes.add(image.size)
+        except OSError:  # damaged: said when it is decoded, with its name
+            continue
+        if len(sizes) > 1:
+            return None, None
+    width, height = sizes.pop() if sizes else (None, None)
+    return height, width

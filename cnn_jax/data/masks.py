@@ -1,0 +1,272 @@
+"""Pictures with a class for every pixel: TFDS sets by name, and folders (`masks:PATH`).
+
+A mask is an image of one channel whose values are class indices. Records hold 'image' and 'mask',
+encoded; `LoadPair` makes of them {'image': uint8 [H, W, C], 'label': uint8 [H, W]}, in which IGNORE
+marks the pixels that do not count. Pictures are not turned by their EXIF orientation: a mask
+belongs to the pixels as they are stored.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cnn_jax.data.crop import resample
+from cnn_jax.data.decode import decode_image, read_image
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.pipeline import MEMORY_LIMIT
+from cnn_jax.data.source import Record, Source
+
+IGNORE = 255
+
+
+class MaskSet(NamedTuple):
+    """How a TFDS set stores its masks.
+
+    Attributes:
+        image: the feature of the picture.
+        mask: the feature of the mask.
+        classes: (name, the mask's values of this class), in the order of our indices. Values that
+            no class has are ignored.
+    """
+
+    image: str
+    mask: str
+    classes: Sequence[tuple[str, Sequence[int]]]
+
+
+# Cordts et al. 2016, arXiv:1604.01685: the 19 classes that are evaluated, and their label ids.
+CITYSCAPES = {
+    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17,
+    "traffic light": 19, "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23,
+    "person": 24, "rider": 25, "car": 26, "truck": 27, "bus": 28, "train": 31, "motorcycle": 32,
+    "bicycle": 33,
+}  # fmt: skip
+
+TABLE = {
+    # The trimap: 1 pet, 2 background, 3 neither for certain (Parkhi et al. 2012).
+    "oxford_iiit_pet": MaskSet(
+        "image", "segmentation_mask", (("background", [2]), ("pet", [1]), ("border", [3]))
+    ),
+    "cityscapes": MaskSet(
+        "image_left",
+        "segmentation_label",
+        tuple((name, [value]) for name, value in CITYSCAPES.items()),
+    ),
+    # MIT scene parsing: 0 is what belongs to none of the 150 classes.
+    "scene_parse150": MaskSet(
+        "image", "annotation", tuple((f"class {i}", [i]) for i in range(1, 151))
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MaskSource(Source):
+    """A `Source` whose records have masks.
+
+    Attributes:
+        values: for each class, the values of the mask that mean it; all others are ignored.
+        ignored: values that do not count. Any value beside those and these is an error; None
+            ignores all values that no class has.
+    """
+
+    values: Sequence[Sequence[int]] = ()
+    ignored: Sequence[int] | None = (IGNORE,)
+
+    def translation(self) -> tuple[int, ...]:
+        """For each of 256 values of the mask its class, IGNORE, or -1 where it is an error."""
+        table = dict.fromkeys(range(256), IGNORE if self.ignored is None else -1)
+        for index, values in enumerate(self.values):
+            table |= dict.fromkeys(values, index)
+        return tuple((table | dict.fromkeys(self.ignored or (), IGNORE)).values())
+
+
+def load_mask_source(
+    dataset: str,
+    split: str,
+    *,
+    data_dir: str | None = None,
+    image_feature: str = "",
+    mask_feature: str = "",
+    class_names: Sequence[str] = (),
+    ignored: Sequence[int] = (IGNORE,),
+    skip_corrupt: bool = False,
+) -> MaskSource:
+    """Opens a split of a set of pictures with masks.
+
+    Args:
+        dataset: 'digit_scenes' (built in), another TFDS name, or 'masks:PATH', see
+            `cnn_jax.data.mask_folder`.
+        split: a TFDS split expression; for folders see there.
+        data_dir: see `cnn_jax.data.load_source`.
+        image_feature, mask_feature: of a TFDS set that TABLE does not have.
+        class_names: in the order of the mask's values 0, 1, ...; '' for those of the set itself.
+        ignored: values of the mask that do not count; those of sets in TABLE are fixed.
+        skip_corrupt: see `cnn_jax.data.Source`.
+
+    Raises:
+        DataError: no such dataset, split or feature; nothing says what the classes are.
+    """
+    ignored = tuple(sorted({*ignored, IGNORE}))
+    kind, _, path = dataset.partition(":")
+    if kind == "masks":
+        from cnn_jax.data.mask_folder import mask_folder_source
+
+        source = mask_folder_source(path, split, class_names=class_names, ignored=ignored)
+    else:
+        source = _tfds(dataset, split, data_dir, image_feature, mask_feature, class_names, ignored)
+    if not len(source):
+        raise DataError(f"split {split!r} of {dataset} is empty: ask for a larger part of it")
+    return dataclasses.replace(source, skip_corrupt=skip_corrupt)
+
+
+def _tfds(dataset, split, data_dir, image, mask, class_names, ignored) -> MaskSource:
+    from cnn_jax.data.tfds import open_builder, open_records
+
+    builder = open_builder(dataset, data_dir=data_dir)
+    features = builder.info.features
+    known = TABLE.get(builder.info.name)
+    image = image or (known.image if known else "image")
+    mask = mask or (known.mask if known else "mask")
+    for name in (image, mask):
+        if name not in features:
+            raise DataError(
+                f"{dataset} has no feature {name!r}, it has {', '.join(features)}: say which are "
+                "the picture and the mask"
+            )
+    if known and not class_names:
+        names = [name for name, _ in known.classes]
+        values, ignored = [values for _, values in known.classes], None
+    else:
+        names = list(class_names or getattr(features[mask], "names", None) or ())
+        if not names:
+            raise DataError(f"{dataset} does not say what its classes are: give their names")
+        values = [[i] for i in range(len(names))]
+    height, width, channels = features[image].shape
+    return MaskSource(
+        name=builder.info.name,
+        split=split,
+        records=open_records(builder, split, {"image": image, "mask": mask}),
+        class_names=tuple(names),
+        image_shape=(height, width, channels or 3),
+        values=tuple(map(tuple, values)),
+        ignored=ignored,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadPair:
+    """(record, rng) -> {'image': uint8 [H, W, C], 'label': uint8 [H, W]}, IGNORE included.
+
+    A picture is resized linearly and its mask by the nearest pixel.
+
+    Attributes:
+        channels: of the picture.
+        translation: see `MaskSource.translation`.
+        size: (height, width) of the result; None leaves pictures as they are.
+    """
+
+    channels: int
+    translation: tuple[int, ...]
+    size: tuple[int, int] | None = None
+
+    def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        image = decode_image(read_image(record["image"]), channels=self.channels)
+        mask = decode_mask(read_image(record["mask"]))
+        if mask.shape != image.shape[:2]:
+            sizes = ["x".join(map(str, x.shape[1::-1])) for x in (mask, image)]
+            raise ValueError(f"its mask has {sizes[0]} pixels and its picture {sizes[1]}")
+        translation = np.array(self.translation, np.int16)
+        label = translation[mask]
+        if (wrong := mask[label < 0]).size:
+            classes = translation[translation != IGNORE].max() + 1
+            raise ValueError(
+                f"{wrong.size} pixels of its mask have a value such as {wrong[0]}, which is "
+                f"none of the {classes} classes and not ignored"
+            )
+        label = label.astype(np.uint8)
+        if self.size is not None:
+            image, label = resample(image, self.size), _nearest(label, self.size)
+        return {"image": image, "label": label}
+
+
+def pair_loader(source: MaskSource, image_size: tuple[int, int] | None) -> LoadPair:
+    """The `LoadPair` that gives a source's pictures one size.
+
+    Args:
+        image_size: (height, width); None where all pictures have one size.
+
+    Raises:
+        DataError: the pictures may differ in size and no size is given.
+    """
+    if image_size is None and None in source.image_shape[:2]:
+        raise DataError(
+            f"the pictures of {source.name} may differ in size: give an image_size, height and "
+            "width"
+        )
+    return LoadPair(source.image_shape[2], source.translation(), image_size)
+
+
+def fits_in_memory(source: MaskSource, load: LoadPair) -> bool:
+    """Whether all decoded pictures and masks may be kept."""
+    height, width = load.size or source.image_shape[:2]
+    return len(source) * height * width * (load.channels + 1) <= MEMORY_LIMIT
+
+
+def decode_mask(data: bytes) -> np.ndarray:
+    """Decodes a mask: uint8 [H, W] of the stored values, a palette's indices included.
+
+    Raises:
+        ValueError: not an image; it is in colour, or has values above 255.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        values = np.asarray(image)
+    if values.ndim == 3:  # grey that was saved as colour is as good
+        if np.any(values[..., :3] != values[..., :1]):
+            raise ValueError(
+                "its mask is in colour: wanted a palette or grey image whose values are classes"
+            )
+        values = values[..., 0]
+    if values.dtype != np.uint8 and values.size and not 0 <= values.min() <= values.max() <= 255:
+        raise ValueError(f"its mask has the value {values.max()}: wanted at most 255")
+    return values.astype(np.uint8)
+
+
+def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The label at the middle of each new pixel."""
+    rows, columns = (
+        ((np.arange(want) + 0.5) * have / want).astype(int)
+        for want, have in zip(size, label.shape, strict=True)
+    )
+    return label[rows[:, None], columns]
+
+
+def median_frequency_weights(batches: Iterable[Mapping[str, np.ndarray]], classes: int):
+    """Weights of the classes that make up for how rare they are.
+
+    median(f) / f_c, where f_c is the number of pixels of class c over the number of all pixels in
+    the pictures that hold it (Eigen and Fergus 2015, arXiv:1411.4734, section 6.3.2). Pixels that
+    are ignored do not count, and a class that never occurs gets 0.
+
+    Args:
+        batches: with 'label' [B, H, W] and 'mask' [B], each picture once.
+        classes: K.
+
+    Returns:
+        float64 [K].
+    """
+    own, around = np.zeros(classes), np.zeros(classes)
+    for batch in batches:
+        for label, real in zip(batch["label"], batch["mask"], strict=True):
+            if real:
+                counts = np.bincount(label.ravel(), minlength=classes)[:classes]
+                own += counts
+                around += np.where(counts > 0, counts.sum(), 0)
+    frequency = np.divide(own, around, out=np.zeros(classes), where=around > 0)
+    if not frequency.any():
+        return np.ones(classes)
+    median = np.median(frequency[frequency > 0])
+    return np.divide(median, frequency, out=np.zeros(classes), where=frequency > 0)

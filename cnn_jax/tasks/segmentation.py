@@ -1,0 +1,179 @@
+"""Segmentation: a class for every pixel."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax import losses, metrics
+from cnn_jax.ops import augment as augmentations
+from cnn_jax.ops.paired import PairedAugmentation
+from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
+
+# Weight of the auxiliary heads: torchvision's references/segmentation/train.py.
+AUXILIARY_WEIGHT = 0.5
+
+LOSSES = ("cross_entropy", "dice", "cross_entropy+dice")
+
+
+def segmentation(
+    class_names: Sequence[str],
+    *,
+    loss: str = "cross_entropy",
+    class_weights: Sequence[float] | None = None,
+) -> Task:
+    """The task of predicting `batch['label']` [B, *space], of which IGNORE does not count.
+
+    Reports, over all pixels of the whole set: `mean_iou`, the mean over the classes that occur in
+    the truth or the predictions of intersection over union; `pixel_accuracy`; `mean_accuracy`, the
+    mean over the classes in the truth of the share found; `loss`, the cross-entropy; and
+    `iou/<class>` for each class.
+
+    Logits that are smaller than the labels, as a U-Net without padding gives them, are those of the
+    middle of the picture.
+
+    Args:
+        class_names: K names.
+        loss: one of LOSSES, for training.
+        class_weights: K weights of the cross-entropy in training, see
+            `cnn_jax.data.masks.median_frequency_weights`; None for ones.
+
+    Raises:
+        ValueError: an unknown loss, or not K weights.
+    """
+    classes = len(class_names)
+    if loss not in LOSSES:
+        raise ValueError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+    if class_weights is not None and len(class_weights) != classes:
+        raise ValueError(f"{len(class_weights)} class weights were given for {classes} classes.")
+    weights = None if class_weights is None else np.asarray(class_weights, np.float32)
+    parts = loss.split("+")
+
+    def training_loss(outputs: Outputs, batch: Batch) -> dict[str, Mean]:
+        by_head = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
+        means = {}
+        for head, logits in by_head.items():
+            labels = central(batch["label"], logits)
+            share = 1.0 if head == "logits" else AUXILIARY_WEIGHT
+            prefix = "" if head == "logits" else f"{head}_"
+            if "cross_entropy" in parts:
+                total, weight = losses.pixel_cross_entropy(
+                    logits, labels, mask=batch["mask"], class_weights=weights
+                )
+                means[f"{prefix}cross_entropy"] = Mean(share * total, weight)
+            if "dice" in parts:
+                total, weight = losses.dice(logits, labels, mask=batch["mask"])
+                means[f"{prefix}dice"] = Mean(share * total, weight)
+        return means
+
+    def observe(outputs: Outputs, batch: Batch) -> Observed:
+        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs
+        labels = central(batch["label"], logits)
+        mask = jnp.broadcast_to(_expand(batch["mask"], labels), labels.shape)
+        entropy = losses.pixel_cross_entropy(logits, labels, mask=batch["mask"])
+        counts = {
+            "confusion": metrics.confusion_matrix(
+                logits.argmax(-1), labels.astype(jnp.int32), num_classes=classes, mask=mask
+            ),
+            "examples": (batch["mask"] > 0).sum(dtype=jnp.int32),
+            "loss": entropy.total,
+            "pixels": entropy.weight,
+        }
+        return Observed(sums=counts, rows={})
+
+    def report(observed: Observed) -> dict[str, float]:
+        figures = summary(np.asarray(observed.sums["confusion"]), class_names)
+        pixels = float(observed.sums["pixels"])
+        mean_loss = float(observed.sums["loss"]) / pixels if pixels else float("nan")
+        overall = {name: value for name, value in figures.items() if "/" not in name}
+        return {**overall, "loss": mean_loss, **figures}
+
+    return Task(loss=training_loss, observe=observe, report=report)
+
+
+def summary(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """The figures of a confusion matrix, on the host.
+
+    Args:
+        confusion: [K, K] counts of pixels; rows are the truth, columns the prediction.
+        class_names: K names.
+
+    Returns:
+        `mean_iou`, `pixel_accuracy`, `mean_accuracy`, and `iou/<class>` of each class. A class that
+        neither occurs nor is predicted has no IoU (nan), and no part in the mean; one that is
+        predicted but does not occur has 0. Without a pixel all are nan.
+    """
+    confusion = np.asarray(confusion, np.float64)
+    found = np.diag(confusion)
+    truth, predicted = confusion.sum(1), confusion.sum(0)
+    union = truth + predicted - found
+    iou = np.divide(found, union, out=np.full(len(found), np.nan), where=union > 0)
+    recall = np.divide(found, truth, out=np.full(len(found), np.nan), where=truth > 0)
+    total = confusion.sum()
+    return {
+        "mean_iou": _mean(iou),
+        "pixel_accuracy": float(found.sum() / total) if total else float("nan"),
+        "mean_accuracy": _mean(recall),
+        **{f"iou/{name}": float(value) for name, value in zip(class_names, iou, strict=True)},
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def central(labels: Array, logits: Array) -> Array:
+    """The middle of labels [B, *space] that logits [B, *smaller, K] are of."""
+    margins = [have - want for have, want in zip(labels.shape, logits.shape, strict=False)]
+    if min(margins) < 0 or any(margin % 2 for margin in margins):
+        raise ValueError(
+            f"logits {logits.shape} cannot be those of the middle of labels {labels.shape}."
+        )
+    cuts = [slice(m // 2, m // 2 + size) for m, size in zip(margins, logits.shape, strict=False)]
+    return labels[tuple(cuts)]
+
+
+def _expand(mask: Array, labels: Array) -> Array:
+    return mask.reshape(-1, *(1,) * (labels.ndim - 1))
+
+
+def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
+    """The part of the input that evaluation and training share: scale and normalise.
+
+    Args:
+        mean: for each channel, on the scale of 0..1.
+        std: for each channel, on the scale of 0..1.
+
+    Returns:
+        batch -> batch, whose `image` is float32 [B, *space, C]. uint8 is first divided by 255.
+    """
+
+    def prepare(batch: Batch) -> Batch:
+        return {**batch, "image": augmentations.normalise(batch["image"], mean=mean, std=std)}
+
+    return prepare
+
+
+def make_augment(
+    prepare: Callable[[Batch], Batch],
+    *,
+    paired: PairedAugmentation,
+) -> Callable[[Array, Batch], Batch]:
+    """The random part of the training input, on the device.
+
+    Args:
+        prepare: what follows: `make_prepare(...)`.
+        paired: moves picture and labels together, see `cnn_jax.ops.paired.parse`.
+
+    Returns:
+        (keys [B], batch) -> batch.
+    """
+
+    def augment_batch(keys: Array, batch: Batch) -> Batch:
+        image = augmentations.to_unit(batch["image"])
+        image, label = jax.vmap(paired)(keys, image, batch["label"])
+        return prepare({**batch, "image": image, "label": label})
+
+    return augment_batch

@@ -1,0 +1,172 @@
+"""Trains a network to give a class to every pixel.
+
+    python -m experiments.segmentation
+    python -m experiments.segmentation --flagfile=experiments/recipes/digit_scenes_mlp.flags
+    python -m experiments.segmentation --dataset=masks:PATH --model=segnet_basic --ignore=11
+
+Without flags it trains a small U-Net on scenes of handwritten digits.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from cnn_jax import data
+from cnn_jax.analysis import figures, segmentation_figures
+from cnn_jax.data import masks
+from cnn_jax.ops import paired
+from cnn_jax.tasks import segmentation as tasks
+from cnn_jax.typing import Observed, PyTree
+from experiments import entry, training
+from experiments import recipe as recipes
+from experiments.recipe import setting
+
+SAMPLES = 8  # pictures on the sheet of predictions
+
+CLASS_WEIGHTS = ("none", "median_frequency")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationRecipe(training.TrainingRecipe):
+    """The settings of `experiments.segmentation`; the defaults are the digit_scenes recipe."""
+
+    model: str = setting("unet_small", "A segmentation network of cnn_jax.models.")
+    dataset: str = setting(
+        "digit_scenes",
+        "A TFDS name, or masks:PATH with train/ and trainannot/, or images/, masks/.",
+    )
+    image_feature: str = setting("", "The picture in a TFDS set; '' for the one known or 'image'.")
+    mask_feature: str = setting("", "The mask in a TFDS set; '' for the one known or 'mask'.")
+    classes: str = setting("", "Names of the classes 0, 1, ...: 'sky,road'; '' for the set's own.")
+    ignore: tuple[float, ...] = setting((255.0,), "Values of the mask that do not count.")
+    image_size: str = setting(
+        "",
+        "Pixels that pictures are resized to: '256' or HEIGHTxWIDTH, '360x480'; '': as they are.",
+    )
+    augment: str = setting(
+        "affine:10:0.1:0.8:1.25,colour:0.2",
+        "Random changes of picture and mask, in order, of "
+        + ", ".join((*paired.VOCABULARY, *paired.PICTURE_ONLY))
+        + "; '' for none.",
+    )
+    loss: str = setting("cross_entropy", "What to minimise.", choices=tasks.LOSSES)
+    class_weights: str = setting(
+        "none", "Weights of the classes in the cross-entropy.", choices=CLASS_WEIGHTS
+    )
+    # The digit_scenes recipe, where it differs from the settings that all experiments share.
+    batch_size: int = setting(16, "Examples a step, over all devices.")
+    epochs: float = setting(20.0, "Passes over the training set.")
+    optimizer: str = setting("adamw", "One of the optimisers of cnn_jax.train.optim.")
+    learning_rate: float = setting(3e-3, "At its highest.")
+    weight_decay: float = setting(1e-4, "On kernels only; coupled for sgd, adam and lars.")
+    schedule: str = setting("one_cycle", "How the learning rate changes.")
+    evaluate_every_epochs: float = setting(
+        5.0, "Epochs between evaluations; 0: only the last.", result=False
+    )
+    checkpoint_every_epochs: float = setting(5.0, "Epochs between checkpoints.", result=False)
+
+
+def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
+    """The parts of a run that the recipe describes."""
+    sources = {
+        split: masks.load_mask_source(
+            recipe.dataset,
+            split,
+            data_dir=recipe.data_dir or None,
+            image_feature=recipe.image_feature,
+            mask_feature=recipe.mask_feature,
+            class_names=[name.strip() for name in recipe.classes.split(",") if name.strip()],
+            ignored=[int(value) for value in recipe.ignore],
+            skip_corrupt=recipe.skip_corrupt,
+        )
+        for split in (recipe.train_split, recipe.test_split)
+    }
+    train_source, test_source = sources[recipe.train_split], sources[recipe.test_split]
+    class_names = train_source.class_names
+    model = training.create_model(recipe.model, recipe, num_classes=len(class_names))
+    train = data.train_batches(
+        train_source,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        **_reading(train_source, recipe),
+    )
+    statistics = data.statistics(train_source.name, train_source.image_shape[2])
+    prepare = tasks.make_prepare(*statistics)
+    augment = tasks.make_augment(prepare, paired=paired.parse(recipe.augment))
+    first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
+    image = jax.eval_shape(augment, keys, first)["image"]
+
+    def evaluation(source):
+        batch_size = recipe.eval_batch_size or recipe.batch_size
+        return data.eval_batches(source, batch_size=batch_size, **_reading(source, recipe))
+
+    weights = None
+    if recipe.class_weights == "median_frequency":
+        weights = masks.median_frequency_weights(evaluation(train_source), len(class_names))
+
+    def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
+        figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
+        figures.confusion_matrix(
+            observed.sums["confusion"], class_names, workdir / "confusion_matrix.png"
+        )
+        batch = next(iter(evaluation(test_source)))
+        kept = np.flatnonzero(batch["mask"])[:SAMPLES]
+        segmentation_figures.predictions(
+            batch["image"][kept],
+            batch["label"][kept],
+            predict(batch)[kept].argmax(-1),
+            class_names,
+            workdir / "predictions.png",
+        )
+
+    return training.Experiment(
+        name=f"{recipe.model}-{recipe.dataset}",
+        model=model,
+        task=tasks.segmentation(class_names, loss=recipe.loss, class_weights=weights),
+        image=image,
+        train=train,
+        test=lambda: evaluation(test_source),
+        augment=augment,
+        prepare=prepare,
+        facts={"model": recipe.model, "dataset": recipe.dataset, "num_classes": len(class_names)},
+        draw=draw,
+    )
+
+
+def _reading(source: masks.MaskSource, recipe: SegmentationRecipe) -> dict:
+    """How the pipeline reads this source."""
+    load = masks.pair_loader(source, parse_size(recipe.image_size))
+    in_memory = masks.fits_in_memory(source, load)
+    return {"load": load, "in_memory": in_memory, "workers": recipe.workers}
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """'256' -> (256, 256); '360x480' -> (360, 480), height first; '' -> None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not text:
+        return None
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise ValueError(f"--image_size={text}: wanted '256', or HEIGHTxWIDTH such as '360x480'.")
+    return int(sides[0]), int(sides[-1])
+
+
+def main() -> int:
+    recipe = recipes.from_flags(SegmentationRecipe)
+    entry.set_up_jax(
+        cpu_devices=recipe.cpu_devices,
+        cpu_convolutions=recipe.cpu_convolutions,
+        compilation_cache=recipe.compilation_cache,
+    )
+    return training.run(recipe, make_experiment(recipe))
+
+
+if __name__ == "__main__":
+    recipes.define_flags(SegmentationRecipe)
+    entry.launch(main)
