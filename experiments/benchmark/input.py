@@ -1,0 +1,265 @@
+"""Images a second: our input pipeline, PyTorch's with the same work, and what a step consumes.
+
+    python -m experiments.benchmark.input --workdir=/tmp/input [--quick]
+
+Two jobs. `memory`: shuffled batches of 128 from 10,000 pictures of 32x32. `jpeg`: 512 photographs
+of 500x375 (cut from the two that come with scikit-learn; nothing is downloaded), decoded, a random
+resized crop of each to 224x224, batches of 64. PyTorch does the same with `TensorDataset`, and with
+torchvision's `ImageFolder`, `RandomResizedCrop` and `PILToTensor`, in the main process and in two
+workers. The contenders take turns; each turn opens a fresh iterator, throws the first batches away,
+and times the next ones, so that starting up is not counted. Beside them stands what one training
+step of ResNet-20 on 32x32 consumes.
+"""
+
+import itertools
+import json
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich.console
+import rich.table
+import simplejpeg
+from absl import app, flags
+from sklearn.datasets import load_sample_images
+
+import cnn_jax.cpu
+from cnn_jax import models
+from cnn_jax.data import Source, load_source, statistics, train_batches
+from cnn_jax.tasks.classification import classification, make_prepare
+from cnn_jax.train import layout, optim, state, step
+from experiments.benchmark import timing
+
+WORKDIR = flags.DEFINE_string("workdir", None, "where result.json goes")
+QUICK = flags.DEFINE_bool("quick", False, "one round of few batches: a check, no result")
+REPEATS = flags.DEFINE_integer("repeats", 7, "counted turns of each contender")
+
+PICTURES = 10_000  # of 32x32, the size of CIFAR's test set
+PHOTOGRAPHS = 512
+PHOTOGRAPH_SIZE = (375, 500)  # pixels: about the mean of ImageNet, 400x350
+QUALITY = 90  # of the JPEG
+MEMORY_BATCH, JPEG_BATCH = 128, 64
+CROP = 224
+
+
+class Pixels:
+    """Records that are pictures already: what decoding has left in memory."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, indices):
+        return [{"image": self.images[i], "label": self.labels[i]} for i in indices]
+
+    def describe(self, index: int) -> str:
+        return ""
+
+
+def write_photographs(folder: pathlib.Path) -> None:
+    """Random cuts of two photographs, as folder/train/<class>/<number>.jpg."""
+    photographs = load_sample_images().images  # two of uint8 [427, 640, 3]
+    rng = np.random.default_rng(0)
+    height, width = PHOTOGRAPH_SIZE
+    for number in range(PHOTOGRAPHS):
+        name, picture = [("china", photographs[0]), ("flower", photographs[1])][number % 2]
+        top = rng.integers(picture.shape[0] - height + 1)
+        left = rng.integers(picture.shape[1] - width + 1)
+        cut = np.ascontiguousarray(picture[top : top + height, left : left + width])
+        path = folder / "train" / name / f"{number:04}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        jpeg = simplejpeg.encode_jpeg(cut, QUALITY, colorspace="RGB", colorsubsampling="420")
+        path.write_bytes(jpeg)
+
+
+def cifar_shaped() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
+    return images, rng.integers(0, 10, PICTURES).astype(np.int32)
+
+
+Open = Callable[[], Iterator]  # a fresh, endless iterator over batches
+
+
+def ours_in_memory(images: np.ndarray, labels: np.ndarray) -> Open:
+    records = Pixels(images, labels)
+    source = Source("pixels", "train", records, tuple(map(str, range(10))), images.shape[1:])
+    batches = train_batches(source, batch_size=MEMORY_BATCH, seed=0, load=_keep, in_memory=True)
+    return batches.iterate
+
+
+def _keep(record, rng):
+    return record
+
+
+def ours_from_jpeg(folder: pathlib.Path, workers: int) -> Open:
+    source = load_source(f"folder:{folder}", "train")
+    return train_batches(
+        source,
+        batch_size=JPEG_BATCH,
+        seed=0,
+        image_size=CROP,
+        crop="random_resized",
+        workers=workers,
+    ).iterate
+
+
+def torch_loader(dataset, batch_size: int, workers: int) -> Open:
+    """An endless DataLoader: epochs one after the other, without a stop in between."""
+    import torch
+
+    def indices():
+        while True:
+            yield from torch.randperm(len(dataset)).tolist()
+
+    def opened() -> Iterator:
+        sampler = torch.utils.data.BatchSampler(indices(), batch_size, drop_last=True)
+        return iter(
+            torch.utils.data.DataLoader(dataset, batch_sampler=sampler, num_workers=workers)
+        )
+
+    return opened
+
+
+def torch_in_memory(images: np.ndarray, labels: np.ndarray, workers: int) -> Open:
+    import torch
+
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+    return torch_loader(dataset, MEMORY_BATCH, workers)
+
+
+def torch_from_jpeg(folder: pathlib.Path, workers: int) -> Open:
+    from torchvision import datasets, transforms
+
+    crop = transforms.Compose([transforms.RandomResizedCrop(CROP), transforms.PILToTensor()])
+    return torch_loader(datasets.ImageFolder(folder / "train", crop), JPEG_BATCH, workers)
+
+
+def rates(
+    contenders: dict[str, Open], *, batch_size: int, skip: int, count: int, repeats: int
+) -> dict[str, dict[str, float]]:
+    """Images a second of each, over `count` batches after the first `skip`: median and extremes."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, opened in contenders.items():
+            batches = opened()
+            for _ in itertools.islice(batches, skip):
+                pass
+            start = time.perf_counter()
+            for _ in itertools.islice(batches, count):
+                pass
+            seconds[name].append(time.perf_counter() - start)
+            del batches  # ends its workers
+    images = batch_size * count
+    return {
+        name: {
+            "median": images / float(np.median(times)),
+            "slowest": images / max(times),
+            "fastest": images / min(times),
+        }
+        for name, times in seconds.items()
+    }
+
+
+def step_rate(images: np.ndarray, labels: np.ndarray, repeats: int) -> float:
+    """Images a second of a training step of ResNet-20, the batch already on the device."""
+    model = models.create("resnet20", num_classes=10)
+    mean, std = statistics("cifar10", 3)
+    prepare = make_prepare(mean, std)
+    tx = optim.make_optimizer("sgd", 0.1)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    body = step.make_train_step(
+        model,
+        classification(10),
+        tx,
+        seed=0,
+        augment=lambda keys, batch: prepare(batch),
+    )
+    where = layout.make_layout("jit")
+    train_step = where.compile_train(body)
+    current = where.replicate(state.create_state(model, tx, image, seed=0))
+    mask = np.ones(MEMORY_BATCH, np.float32)
+    batch = where.shard(
+        {"image": images[:MEMORY_BATCH], "label": labels[:MEMORY_BATCH], "mask": mask}
+    )
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        current, metrics = train_step(current, batch)
+        jax.block_until_ready(metrics)
+        times.append(time.perf_counter() - start)
+    return MEMORY_BATCH / float(np.median(times[1:]))
+
+
+def show(result: dict) -> None:
+    table = rich.table.Table(title="images/s: median (slowest .. fastest)")
+    for column in ("job", "contender", "images/s"):
+        table.add_column(column)
+    for job in ("memory", "jpeg"):
+        for name, rate in result[job].items():
+            spread = f"({rate['slowest']:,.0f} .. {rate['fastest']:,.0f})"
+            table.add_row(job, name, f"{rate['median']:,.0f} {spread}")
+        if (ratio := result["ratios"].get(job)) is not None:
+            table.add_row(job, "ours over the best of PyTorch", f"x {ratio:.2f}")
+    table.add_row("step", "ResNet-20 at 32x32 consumes", f"{result['step']:,.0f}")
+    rich.console.Console().print(table)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1]!r} is not a flag: write --name=value")
+    try:
+        import torch
+        import torchvision  # noqa: F401
+
+        torch.manual_seed(0)
+        rivals = [0, 2]
+    except ImportError:
+        rivals = []
+    cnn_jax.cpu.enable()
+    images, labels = cifar_shaped()
+    repeats = 1 if QUICK.value else REPEATS.value
+    result: dict = {"step": step_rate(images, labels, repeats=2 if QUICK.value else 20)}
+    with tempfile.TemporaryDirectory() as folder:
+        photographs = pathlib.Path(folder)
+        write_photographs(photographs)
+        memory = {"ours": ours_in_memory(images, labels)}
+        jpeg = {
+            "ours": ours_from_jpeg(photographs, 0),
+            "ours, 2 workers": ours_from_jpeg(photographs, 2),
+        }
+        for workers in rivals:
+            memory[f"PyTorch, {workers} workers"] = torch_in_memory(images, labels, workers)
+            jpeg[f"PyTorch, {workers} workers"] = torch_from_jpeg(photographs, workers)
+        result["memory"] = rates(
+            memory, batch_size=MEMORY_BATCH, skip=10, count=100, repeats=repeats
+        )
+        result["jpeg"] = rates(
+            jpeg,
+            batch_size=JPEG_BATCH,
+            skip=8,
+            count=3 if QUICK.value else 16,
+            repeats=repeats,
+        )
+    result["ratios"] = {
+        job: result[job]["ours"]["median"]
+        / max(rate["median"] for name, rate in result[job].items() if "PyTorch" in name)
+        for job in ("memory", "jpeg")
+        if rivals
+    }
+    result |= {"repeats": repeats, "machine": timing.machine()}
+    show(result)
+    if WORKDIR.value:
+        workdir = pathlib.Path(WORKDIR.value)
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
