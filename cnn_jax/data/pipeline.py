@@ -141,7 +141,7 @@ def train_batches(
     process_count: int = 1,
     workers: int = 0,
     load: Load | None = None,
-    in_memory: bool = False,
+    in_memory: bool | None = None,
 ) -> TrainBatches:
     """Shuffled batches without end: {'image': uint8 [b, H, W, C], 'label': int32 [b], 'mask'}.
 
@@ -160,8 +160,6 @@ def train_batches(
         load: makes an example of a record, in the place of decoding to image and label.
         in_memory: whether to load every example once and keep it, which is for loads without
             randomness; by default where the decoded images take at most MEMORY_LIMIT.
-        in_memory: load every record once and keep it, for a `load` without randomness. Images and
-            labels are kept without being asked where they fit.
 
     Raises:
         DataError: see `image_loader`; batch_size is not a multiple of process_count. While
@@ -188,7 +186,7 @@ def eval_batches(
     process_count: int = 1,
     workers: int = 0,
     load: Load | None = None,
-    in_memory: bool = False,
+    in_memory: bool | None = None,
 ) -> EvalBatches:
     """Every example once, in the order of the source; same arguments as `train_batches`.
 
