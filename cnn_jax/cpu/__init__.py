@@ -14,18 +14,24 @@ from collections.abc import Iterator
 
 import jax
 
-from cnn_jax.cpu import registry
+from cnn_jax.cpu import memory, registry
 
 __all__ = ["disable", "enable", "enabled"]
 
 
-def enable() -> bool:
+def enable(*, keep_memory: bool = True) -> bool:
     """Uses our lowerings for everything compiled from now on (JAX's caches are cleared once).
+
+    Args:
+        keep_memory: also tell the C library to keep freed memory for the next step; see
+            `cnn_jax.cpu.memory`.
 
     Returns:
         True; or False, with a RuntimeWarning and JAX as it was, if this version of JAX keeps its
         lowering rules elsewhere.
     """
+    if keep_memory:
+        memory.keep()
     if registry.installed():
         return True
     done = registry.install()
@@ -34,8 +40,9 @@ def enable() -> bool:
 
 
 def disable() -> None:
-    """Restores JAX's own lowerings. Does nothing where ours are not in use."""
+    """Restores JAX's own lowerings and malloc's defaults; nothing where ours are not in use."""
     if registry.installed():
+        memory.release()
         registry.uninstall()
         jax.clear_caches()
 

@@ -34,7 +34,9 @@ def choose(g: Geometry) -> str | None:
         return "depthwise"
     if g.feature_groups > 1:
         return "grouped"
-    if max(g.strides, default=1) > 1 or g.channels < 8:
+    if g.channels >= 32 and max(g.strides, default=1) > 1:
+        return "patches"
+    if g.channels <= 4 and g.taps <= 16:
         return "patches"
     return None
 
