@@ -1,6 +1,9 @@
 """Batches are functions of (seed, step), whatever computes them."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.data import DataError, eval_batches, train_batches
+from cnn_jax.data.image import image_loader
 from tests.data.pictures import make_source
 
 RANDOM = {"image_size": 3, "crop": "random_resized"}  # streamed: decoded for every batch anew
@@ -59,8 +63,6 @@ def test_decoding_every_time_and_once_give_the_same_batches():
 
 
 def kept_load(source):
-    from cnn_jax.data.image import image_loader
-
     return image_loader(source, 6, "center")
 
 
@@ -229,3 +231,16 @@ def test_what_cannot_be_asked_for():
         train_batches(make_source(3, fixed_size=False), batch_size=5, seed=0)
     with pytest.raises(IndexError):
         train_batches(SOURCE, batch_size=5, seed=0)[-1]
+
+
+def test_importing_and_reading_need_neither_jax_nor_tensorflow(tmp_path):
+    """A data process stays small; and no device is touched."""
+    code = (
+        "import sys; from cnn_jax.data import *;"
+        "assert not {'jax', 'tensorflow', 'tensorflow_datasets', 'grain'} & set(sys.modules);"
+        f"source = load_source('digits', 'train', data_dir={str(tmp_path)!r});"
+        "train_batches(source, batch_size=8, seed=0)[0];"
+        "assert not {'jax', 'tensorflow'} & set(sys.modules)"
+    )
+    environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
