@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from cnn_jax import data
+from cnn_jax import data, models
 from cnn_jax.analysis import figures
 from cnn_jax.ops import augment_spec
 from cnn_jax.tasks import classification as tasks
@@ -32,7 +32,6 @@ BATCHES_SEARCHED = 20
 class ClassificationRecipe(training.TrainingRecipe):
     """The settings of `experiments.classification`; the defaults are the digits recipe."""
 
-    model: str = setting("resnet8", "A name of cnn_jax.models; see python -m experiments.models.")
     dataset: str = setting("digits", "A TFDS name, or folder:PATH with a sub-folder a class.")
     # The digits recipe, where it differs from the settings that all experiments share.
     epochs: float = setting(60.0, "Passes over the training set.")
@@ -41,6 +40,13 @@ class ClassificationRecipe(training.TrainingRecipe):
     warmup_epochs: float = setting(2.0, "Epochs of linear rise of the learning rate.")
     image_size: int = setting(
         0, "Height and width in pixels that pictures are cut to; 0: as they are."
+    )
+    channels: int = setting(0, "1 for grey, 3 for colour; 0: as the data set has them.")
+    crop: str = setting(
+        "random_resized",
+        "How pictures are cut to --image_size: a random part in training and the centre in "
+        "evaluation; always the centre; or the whole, squeezed.",
+        choices=("random_resized", "center", "whole"),
     )
     augment: str = setting(
         "affine:10:0.1:0.9:1.1",
@@ -60,12 +66,14 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         recipe.train_split,
         data_dir=recipe.data_dir or None,
         skip_corrupt=recipe.skip_corrupt,
+        channels=recipe.channels or None,
     )
     test_source = data.load_source(
         recipe.dataset,
         recipe.test_split,
         data_dir=recipe.data_dir or None,
         skip_corrupt=recipe.skip_corrupt,
+        channels=recipe.channels or None,
     )
     classes = train_source.num_classes
     model = training.create_model(recipe.model, recipe, num_classes=classes)
@@ -75,9 +83,15 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         image_size=size,
+        crop=recipe.crop if size and recipe.crop != "whole" else None,
         workers=recipe.workers,
     )
-    mean, std = data.statistics(train_source.name, train_source.image_shape[-1])
+    channels = train_source.image_shape[-1]
+    sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
+    pretrained = training.load_pretrained(recipe, model, sample)
+    mean, std = data.statistics(train_source.name, channels)
+    if pretrained is not None and pretrained.preprocessing is not None:
+        mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
     prepare = tasks.make_prepare(mean, std)
     augment = tasks.make_augment(
         prepare,
@@ -95,6 +109,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
             test_source,
             batch_size=recipe.eval_batch_size or recipe.batch_size,
             image_size=size,
+            crop="center" if size and recipe.crop != "whole" else None,
             workers=recipe.workers,
         )
 
@@ -118,6 +133,10 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         test=test,
         augment=augment,
         prepare=prepare,
+        head=frozenset(
+            path.removeprefix("params/") for path in models.head_paths(recipe.model, model)
+        ),
+        variables=None if pretrained is None else pretrained.variables,
         facts={"model": recipe.model, "dataset": recipe.dataset, "num_classes": classes},
         draw=draw,
     )

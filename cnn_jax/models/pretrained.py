@@ -66,10 +66,10 @@ def load_pretrained(
     file = weights.read(source.path)
     template = _shapes(name, model) if template is None else template
     publisher, rules = _publisher(name, template, file.tensors)
-    head = _head(name, model) if init_head else ()
+    own = head_paths(name, model) if init_head else ()
     try:
         variables = weights.import_torch(
-            file.tensors, template, rules, init=head, drop=_left_out(name, model)
+            file.tensors, template, rules, init=own, drop=_left_out(name, model)
         )
     except WeightsError as error:
         hint = "" if init_head else _hint(model, name, template, file.tensors, rules)
@@ -135,8 +135,16 @@ def _flat_shapes(name: str, model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in leaves.items()}
 
 
-def _head(name: str, model: nn.Module) -> set[str]:
-    """The leaves whose shape depends on the number of classes."""
+def head_paths(name: str, model: nn.Module) -> set[str]:
+    """The paths of the last layer: the leaves whose shape depends on the number of classes.
+
+    Args:
+        name: of the model in the registry.
+        model: what `create(name, ...)` returned; its own number of classes does not matter.
+
+    Returns:
+        Paths such as 'params/fc/kernel'.
+    """
     two, three = (_flat_shapes(name, model.clone(num_classes=n)) for n in (2, 3))
     return {path for path in two if two[path] != three[path]}
 
@@ -159,7 +167,7 @@ def _hint(
     try:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
         left_out = _left_out(name, model)
-        weights.import_torch(tensors, zeros, rules, init=_head(name, model), drop=left_out)
+        weights.import_torch(tensors, zeros, rules, init=head_paths(name, model), drop=left_out)
     except WeightsError:
         return ""
     return (

@@ -146,6 +146,28 @@ def make_optimizer(
     return optax.chain(optax.clip_by_global_norm(clip_norm), tx) if clip_norm else tx
 
 
+def scale_by_path(
+    tx: optax.GradientTransformation, factor: Callable[[str], float]
+) -> optax.GradientTransformation:
+    """`tx` with its updates scaled leaf by leaf: a lower learning rate for some, 0 to freeze them.
+
+    Args:
+        tx: the optimiser.
+        factor: the path of a parameter, 'layer1_0/conv1/kernel', -> what its update is multiplied
+            by. For a decoupled weight decay this scales the decay as well.
+    """
+
+    def scale(updates: PyTree, params: PyTree | None) -> PyTree:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: (
+                leaf * factor(jax.tree_util.keystr(path, simple=True, separator="/"))
+            ),
+            updates,
+        )
+
+    return optax.chain(tx, optax.stateless(scale))
+
+
 def make_schedule(
     name: str,
     peak: float,

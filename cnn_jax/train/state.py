@@ -60,8 +60,7 @@ def create_state(
         seed: of the initial parameters.
         ema: whether to keep an average of the parameters.
     """
-    variables = init_variables(model, image, seed=seed)
-    return state_from(variables, tx, ema=ema)
+    return state_from(init_variables(model, image, seed=seed), tx, ema=ema)
 
 
 def state_from(variables: PyTree, tx: optax.GradientTransformation, *, ema: bool) -> TrainState:

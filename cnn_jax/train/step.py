@@ -30,6 +30,7 @@ def make_train_step(
     augment: Callable[[Array, Batch], Batch] = lambda keys, batch: batch,
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    frozen: Callable[[str], bool] | None = None,
 ) -> TrainStep:
     """Builds the training step.
 
@@ -46,6 +47,10 @@ def make_train_step(
             device keeps the examples it has. Batch-norm statistics are those of a microbatch.
         ema_decay: of the moving average of the parameters, warmed up as min(decay,
             (1 + step) / (10 + step)); used where the state keeps one.
+        frozen: path of a parameter -> whether it is left as it is; no gradient is computed for it.
+            The network then runs as in evaluation, with stored statistics and no dropout, so that
+            the frozen layers give the features that they were trained to give. The optimiser must
+            leave the frozen parameters alone too, see `optim.scale_by_path`.
 
     Returns:
         (state, batch) -> (state, metrics): scalars `loss`, `grad_norm` (before clipping), and the
@@ -70,10 +75,12 @@ def make_train_step(
             micro = augment(keys, micro)
 
             def totals(params: PyTree):
+                if frozen is not None:
+                    params = _stop_gradient(params, frozen)
                 outputs, new_state = model.apply(
                     {"params": params, **model_state},
                     micro["image"],
-                    train=True,
+                    train=frozen is None,
                     rngs={"dropout": dropout_key},
                     mutable=list(model_state),
                 )
@@ -218,6 +225,14 @@ def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_na
         for name in grads
     ]
     return total, weight, jax.tree.map(lambda *leaves: sum(leaves), *scaled), model_state
+
+
+def _stop_gradient(params: PyTree, frozen: Callable[[str], bool]) -> PyTree:
+    def stop(path, leaf: Array) -> Array:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return jax.lax.stop_gradient(leaf) if frozen(name) else leaf
+
+    return jax.tree_util.tree_map_with_path(stop, params)
 
 
 def _inverse(weight: Array) -> Array:

@@ -1,0 +1,67 @@
+"""Lists the networks: parameters, multiply-adds, input, paper.
+
+python -m experiments.models
+python -m experiments.models --pattern='resnet*'
+"""
+
+import fnmatch
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import rich.table
+from absl import flags
+
+from cnn_jax import models
+from cnn_jax.analysis import flops
+from experiments import entry
+
+PATTERN = flags.DEFINE_string("pattern", "*", "Which names to list, as in a shell: 'resnet*'.")
+
+
+def parameters(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """How many numbers a network learns, for inputs of shape (*space, C)."""
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def main() -> int:
+    names = models.list_models(PATTERN.value)
+    if not names:
+        near = [
+            name for name in models.list_models() if fnmatch.fnmatch(name, f"*{PATTERN.value}*")
+        ]
+        hint = f"did you mean {', '.join(near[:5])}?" if near else "without it, all are listed."
+        raise ValueError(f"--pattern={PATTERN.value!r} fits no network; {hint}")
+    table = rich.table.Table()
+    for heading, justify in [
+        ("name", "left"),
+        ("task", "left"),
+        ("parameters", "right"),
+        ("GMACs", "right"),
+        ("input", "right"),
+        ("paper", "left"),
+    ]:
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for name in names:
+        known = models.describe(name)
+        params, gmacs = known.params, known.gmacs  # published, and held to by the tests
+        if params is None or gmacs is None:
+            model = models.create(name, num_classes=known.num_classes)
+            params = params or parameters(model, known.input_shape)
+            gmacs = gmacs or flops.model_multiply_adds(model, known.input_shape) / 1e9
+        table.add_row(
+            name,
+            known.task,
+            f"{params:,}",
+            f"{gmacs:.3g}",
+            "x".join(str(size) for size in known.input_shape),
+            known.paper,
+        )
+    entry.CONSOLE.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.launch(main)
