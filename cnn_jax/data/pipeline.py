@@ -38,8 +38,11 @@ class _Batches:
     def __init__(self, examples: Examples, *, batch_size, process_index, process_count, workers):
         if batch_size < 1 or batch_size % process_count:
             raise DataError(
-                f"batch_size {batch_size}: wanted a multiple of the {process_count} processes"
+                f"batch_size {batch_size}: wanted a positive multiple of the number of processes, "
+                f"{process_count}"
             )
+        if not 0 <= process_index < process_count:
+            raise DataError(f"process_index {process_index} of {process_count} processes")
         self._examples = examples
         self.examples = len(examples)
         self.batch_size = batch_size
