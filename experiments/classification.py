@@ -137,7 +137,16 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
             path.removeprefix("params/") for path in models.head_paths(recipe.model, model)
         ),
         variables=None if pretrained is None else pretrained.variables,
-        facts={"model": recipe.model, "dataset": recipe.dataset, "num_classes": classes},
+        facts={
+            "model": recipe.model,
+            "dataset": recipe.dataset,
+            "num_classes": classes,
+            # for predictions, which know the checkpoint only
+            "class_names": list(train_source.class_names),
+            "image_shape": list(image.shape[1:]),
+            "mean": list(mean),
+            "std": list(std),
+        },
         draw=draw,
     )
 

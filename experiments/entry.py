@@ -28,22 +28,26 @@ TRACEBACK = flags.DEFINE_bool(
 )
 
 
-def launch(main: Callable[[], int | None]) -> None:
+def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
     """Parses the flags, runs `main` and exits with what it returns (None: 0).
 
     An expected error is printed as one line on the standard error, with exit status 1. Without a
     message of its own it is treated as a bug.
+
+    Args:
+        main: called without arguments, or, where `positional` names them, with the list of those.
+        positional: what the arguments that are not flags are; '' where there are none.
     """
 
     def run(argv: list[str]) -> int | None:
-        if len(argv) > 1:
+        if len(argv) > 1 and not positional:
             raise app.UsageError(
                 f"{' '.join(argv[1:])!r} is not a flag. Flags are given as --name=value."
             )
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger().handlers = [log.handler(CONSOLE)]
         try:
-            return main()
+            return main(argv[1:]) if positional else main()
         except EXPECTED as error:
             if TRACEBACK.value or not str(error):
                 raise

@@ -4,11 +4,10 @@ python -m experiments.models
 python -m experiments.models --pattern='resnet*'
 """
 
-import fnmatch
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import rich.console
 import rich.table
 from absl import flags
 
@@ -59,7 +58,9 @@ def main() -> int:
             "x".join(str(size) for size in known.input_shape),
             known.paper,
         )
-    entry.CONSOLE.print(table)
+    # as wide as it needs to be: a terminal scrolls or wraps, a pipe does not care
+    console = rich.console.Console(width=max(entry.CONSOLE.width, 160))
+    console.print(table)
     return 0
 
 

