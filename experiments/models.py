@@ -1,7 +1,9 @@
 """Lists the networks: parameters, multiply-adds, input, paper.
 
-python -m experiments.models
-python -m experiments.models --pattern='resnet*'
+    python -m experiments.models
+    python -m experiments.models --pattern='resnet*'
+
+The figures are the published ones where there are any; the tests hold the networks to them.
 """
 
 import flax.linen as nn
@@ -28,9 +30,7 @@ def parameters(model: nn.Module, input_shape: tuple[int, ...]) -> int:
 def main() -> int:
     names = models.list_models(PATTERN.value)
     if not names:
-        near = [
-            name for name in models.list_models() if fnmatch.fnmatch(name, f"*{PATTERN.value}*")
-        ]
+        near = models.list_models(f"*{PATTERN.value}*")
         hint = f"did you mean {', '.join(near[:5])}?" if near else "without it, all are listed."
         raise ValueError(f"--pattern={PATTERN.value!r} fits no network; {hint}")
     table = rich.table.Table()

@@ -9,7 +9,7 @@ The network is a published one (--model, --pretrained), or one that was trained 
 
 import dataclasses
 import importlib.resources
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ class Predictor(NamedTuple):
         model, variables: the network.
         class_names: K names.
         preprocess: picture -> float32 [H, W, C].
+        mean, std: that `preprocess` normalises with, to show what the network sees.
     """
 
     name: str
@@ -59,6 +60,13 @@ class Predictor(NamedTuple):
     variables: PyTree
     class_names: list[str]
     preprocess: Callable[[Image.Image], np.ndarray]
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def shown(self, x: np.ndarray) -> Image.Image:
+        """The picture that the network sees: [H, W, C], cut and scaled, before normalisation."""
+        pixels = np.clip(x * np.float32(self.std) + np.float32(self.mean), 0, 1) * 255
+        return Image.fromarray(np.broadcast_to(pixels, (*x.shape[:2], 3)).astype(np.uint8))
 
 
 def published() -> Predictor:
@@ -77,7 +85,15 @@ def published() -> Predictor:
             f"Nothing says how pictures are prepared for these weights; taken to be {size} pixels, "
             "ImageNet's mean and deviation."
         )
-    return Predictor(MODEL.value, model, loaded.variables, names, preprocess)
+    return Predictor(
+        MODEL.value,
+        model,
+        loaded.variables,
+        names,
+        preprocess,
+        preprocess.mean,
+        preprocess.std,
+    )
 
 
 def trained(directory: Path) -> Predictor:
@@ -113,7 +129,9 @@ def trained(directory: Path) -> Predictor:
 
     names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
     variables = {"params": params, **tree["model_state"]}
-    return Predictor(facts["model"], model, variables, names, preprocess)
+    return Predictor(
+        facts["model"], model, variables, names, preprocess, facts["mean"], facts["std"]
+    )
 
 
 def imagenet_classes() -> list[str]:
@@ -153,7 +171,7 @@ def main(paths: list[str]) -> int:
         return jax.nn.softmax(logits.astype(jnp.float32))  # [B, K]
 
     for path, picture in zip(paths, pictures, strict=True):
-        x = jnp.asarray(predictor.preprocess(picture))[None]
+        x = predictor.preprocess(picture)[None]  # [1, H, W, C]
         shares = np.asarray(probabilities(x))[0]
         best = shares.argsort()[::-1][: TOP.value]
         entry.CONSOLE.print(path, markup=False)
@@ -164,7 +182,8 @@ def main(paths: list[str]) -> int:
         if OUTPUT.value:
             heat = None
             if GRAD_CAM.value:
-                heat = np.asarray(cam.grad_cam(predictor.model, predictor.variables, x))[0]
+                maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x))
+                heat = predictor.shown(x[0]), np.asarray(maps)[0]
             written = annotate(picture, shares, best, predictor.class_names, heat, path)
             entry.CONSOLE.print(f"  drawn in {written}", markup=False)
     return 0
@@ -175,22 +194,24 @@ def annotate(
     shares: np.ndarray,
     best: np.ndarray,
     class_names: list[str],
-    heat: np.ndarray | None,
+    heat: tuple[Image.Image, np.ndarray] | None,
     path: str,
 ) -> Path:
-    """The picture with bars for the best classes, and beside it where the first was seen."""
+    """The picture with bars for the best classes, and between them where the first was seen:
+    `heat` is what the network saw, cut to its size, and the map for it."""
     columns: list[Any] = ["picture", *(["heat"] if heat is not None else []), "bars"]
     figure = Figure(figsize=(4.2 * len(columns), 4), layout="constrained")
     axes = dict(zip(columns, figure.subplots(1, len(columns)), strict=True))
     axes["picture"].imshow(picture)
     axes["picture"].set_title(Path(path).name)
     if heat is not None:
-        scaled = heat / max(heat.max(), 1e-12)
+        seen, values = heat
+        scaled = values / max(values.max(), 1e-12)
         colours = matplotlib.colormaps["inferno"](scaled)[..., :3]
         overlay = Image.fromarray((colours * 255).astype(np.uint8)).resize(
-            picture.size, Image.Resampling.BICUBIC
+            seen.size, Image.Resampling.BICUBIC
         )
-        axes["heat"].imshow(Image.blend(picture, overlay, 0.5))
+        axes["heat"].imshow(Image.blend(seen, overlay, 0.5))
         axes["heat"].set_title(f"Grad-CAM: {class_names[best[0]]}")
     for name in columns[:-1]:
         axes[name].set_axis_off()

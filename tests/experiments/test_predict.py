@@ -1,0 +1,71 @@
+"""Predictions from a run of ours, as a user sees them."""
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from cnn_jax import data
+from experiments import classification, predict, training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two seconds of training are enough to tell most digits apart."""
+    where = tmp_path_factory.mktemp("run")
+    recipe = classification.ClassificationRecipe(
+        model="mlp", epochs=8.0, figures=False, compilation_cache="", devices=1,
+        workdir=str(where), evaluate_every_epochs=0.0, checkpoint_every_epochs=0.0, augment="",
+    )  # fmt: skip
+    training.run(recipe, classification.make_experiment(recipe))
+    return where
+
+
+@pytest.fixture
+def parsed():
+    """Flags as after parsing, put back afterwards."""
+    flags.FLAGS.mark_as_parsed()
+    before = {name: flags.FLAGS[name].value for name in ("run", "output", "model", "pretrained")}
+    yield flags.FLAGS
+    for name, value in before.items():
+        flags.FLAGS[name].value = value
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """Ten test digits as picture files, with their labels."""
+    batch = data.eval_batches(data.load_source("digits", "test"), batch_size=10)[0]
+    paths = []
+    for i, image in enumerate(batch["image"]):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(image[..., 0]).save(paths[-1])
+    return paths, batch["label"]
+
+
+def test_names_the_digits_and_draws_them(trained, parsed, digits, tmp_path, capsys):
+    paths, labels = digits
+    parsed.run, parsed.output = str(trained), str(tmp_path / "out")
+    parsed["grad_cam"].value = False  # a fully connected network has no map
+    assert predict.main(paths) == 0
+    parsed["grad_cam"].value = True
+    lines = capsys.readouterr().out.splitlines()
+    first = [lines[i + 1].split()[-1] for i, line in enumerate(lines) if line.endswith(".png")
+             and not line.startswith("  ")]  # fmt: skip
+    assert np.mean([name == str(label) for name, label in zip(first, labels, strict=True)]) >= 0.8
+    assert len(list((tmp_path / "out").glob("*_predicted.png"))) == 10
+
+
+def test_errors(trained, parsed, tmp_path):
+    with pytest.raises(ValueError, match="Name the pictures"):
+        predict.main([])
+    with pytest.raises(ValueError, match="no picture"):
+        predict.main([str(tmp_path / "none.png")])
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(ValueError, match=r"text\.png is not a picture"):
+        predict.main([str(tmp_path / "text.png")])
+    Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
+    with pytest.raises(ValueError, match="Say which network"):
+        predict.main([str(tmp_path / "black.png")])
+    parsed.run = str(tmp_path)
+    with pytest.raises(ValueError, match="is no run directory"):
+        predict.main([str(tmp_path / "black.png")])
