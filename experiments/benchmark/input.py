@@ -120,8 +120,15 @@ def torch_loader(dataset, batch_size: int, workers: int) -> Open:
 
     def opened() -> Iterator:
         sampler = torch.utils.data.BatchSampler(indices(), batch_size, drop_last=True)
+        # A fork of a process that has JAX's threads in it can deadlock.
+        context = "forkserver" if workers else None
         return iter(
-            torch.utils.data.DataLoader(dataset, batch_sampler=sampler, num_workers=workers)
+            torch.utils.data.DataLoader(
+                dataset,
+                batch_sampler=sampler,
+                num_workers=workers,
+                multiprocessing_context=context,
+            )
         )
 
     return opened
