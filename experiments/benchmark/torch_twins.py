@@ -1,0 +1,189 @@
+"""PyTorch's side of the benchmarks: the same networks, from torchvision or, where it lacks them,
+written here. Needs torch.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+
+
+class WideResNet(nn.Module):
+    """WRN-16-4, as `cnn_jax.models.wide_resnet`."""
+
+    def __init__(self, num_classes: int, blocks: int = 2, widen: int = 4):
+        super().__init__()
+        widths = [16 * widen, 32 * widen, 64 * widen]
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        layers, before = [], 16
+        for i, width in enumerate(widths):
+            for j in range(blocks):
+                layers.append(WideBlock(before, width, 2 if i > 0 and j == 0 else 1))
+                before = width
+        self.layers = nn.Sequential(*layers)
+        self.bn = nn.BatchNorm2d(before)
+        self.fc = nn.Linear(before, num_classes)
+
+    def forward(self, x):
+        x = functional.relu(self.bn(self.layers(self.conv1(x))), inplace=True)
+        return self.fc(x.mean((2, 3)))
+
+
+class WideBlock(nn.Module):
+    """BN-ReLU-conv twice, with a 1x1 convolution where the shape changes."""
+
+    def __init__(self, before: int, width: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(before)
+        self.conv1 = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.downsample = None
+        if stride != 1 or before != width:
+            self.downsample = nn.Conv2d(before, width, 1, stride, bias=False)
+
+    def forward(self, x):
+        y = functional.relu(self.bn1(x), inplace=True)
+        shortcut = x if self.downsample is None else self.downsample(y)
+        y = functional.relu(self.bn2(self.conv1(y)), inplace=True)
+        return shortcut + self.conv2(y)
+
+
+class UNet(nn.Module):
+    """`unet_same` of `cnn_jax.models.segmentation`, of any width."""
+
+    def __init__(self, num_classes: int, channels: int = 3, width: int = 32, depth: int = 4):
+        super().__init__()
+        widths = [width * 2**i for i in range(depth + 1)]
+        self.encoders = nn.ModuleList(
+            double_conv(before, after)
+            for before, after in zip([channels, *widths], widths, strict=False)
+        )
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(2 * after, after, 2, 2) for after in widths[:-1]
+        )
+        self.decoders = nn.ModuleList(double_conv(2 * after, after) for after in widths[:-1])
+        self.head = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, x):
+        skips = []
+        for i, encoder in enumerate(self.encoders):
+            x = encoder(functional.max_pool2d(x, 2) if i else x)
+            skips.append(x)
+        skips.pop()
+        for up, decoder in zip(reversed(self.ups), reversed(self.decoders), strict=True):
+            x = decoder(torch.cat([skips.pop(), up(x)], 1))
+        return self.head(x)
+
+
+def double_conv(before: int, after: int) -> nn.Module:
+    """Two 3x3 convolutions, each with batch norm and ReLU."""
+    layers = []
+    for channels in (before, after):
+        layers += [
+            nn.Conv2d(channels, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class ResNet1d(nn.Module):
+    """ResNet-18 in one dimension, as `cnn_jax.models.resnet` builds it for sequences."""
+
+    def __init__(self, num_classes: int, channels: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv1d(channels, 64, 7, 2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm1d(64)
+        layers, before = [], 64
+        for i, width in enumerate([64, 128, 256, 512]):
+            for j in range(2):
+                layers.append(BasicBlock1d(before, width, 2 if i > 0 and j == 0 else 1))
+                before = width
+        self.layers = nn.Sequential(*layers)
+        self.fc = nn.Linear(512, num_classes)
+
+    def forward(self, x):
+        x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = self.layers(functional.max_pool1d(x, 3, 2, padding=1))
+        return self.fc(x.mean(2))
+
+
+class BasicBlock1d(nn.Module):
+    """Two convolutions of three and a shortcut."""
+
+    def __init__(self, before: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv1d(before, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm1d(width)
+        self.conv2 = nn.Conv1d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm1d(width)
+        self.downsample = None
+        if stride != 1 or before != width:
+            self.downsample = nn.Sequential(
+                nn.Conv1d(before, width, 1, stride, bias=False), nn.BatchNorm1d(width)
+            )
+
+    def forward(self, x):
+        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return functional.relu(shortcut + y, inplace=True)
+
+
+def cifar_resnet18(num_classes: int) -> nn.Module:
+    """torchvision's ResNet-18 with a 3x3 stem and no pooling after it."""
+    model = torchvision.models.resnet18(num_classes=num_classes)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return model
+
+
+def build(name: str, num_classes: int) -> nn.Module:
+    """The PyTorch network of a row of the train-step table."""
+    own: dict[str, Callable[[int], nn.Module]] = {
+        "resnet18": cifar_resnet18,
+        "wrn_16_4": WideResNet,
+        "unet": UNet,
+        "resnet18_1d": ResNet1d,
+    }
+    if name in own:
+        return own[name](num_classes)
+    return torchvision.models.get_model(name, num_classes=num_classes)
+
+
+class Steps:
+    """Training and evaluation steps of a network on a fixed batch, at PyTorch's best.
+
+    channels_last, all cores, oneDNN; optionally torch.compile.
+    """
+
+    def __init__(self, name: str, x: np.ndarray, y: np.ndarray, num_classes: int, *, compile: bool):
+        """x: [B, *space, C] float32; y: [B] or [B, *space] int."""
+        torch.manual_seed(0)
+        self.model = build(name, num_classes)
+        order = (0, x.ndim - 1, *range(1, x.ndim - 1))
+        self.x = torch.from_numpy(np.ascontiguousarray(x.transpose(order)))
+        if x.ndim == 4:
+            self.model = self.model.to(memory_format=torch.channels_last)
+            self.x = self.x.contiguous(memory_format=torch.channels_last)
+        self.y = torch.from_numpy(y.astype(np.int64))
+        self.run = torch.compile(self.model) if compile else self.model
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
+
+    def train(self) -> None:
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        functional.cross_entropy(self.run(self.x), self.y).backward()
+        self.optimizer.step()
+
+    def evaluate(self) -> None:
+        self.model.eval()
+        with torch.inference_mode():
+            self.run(self.x)
+
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())

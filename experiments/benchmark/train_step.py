@@ -1,0 +1,271 @@
+"""Train steps and evaluation of whole networks: stock JAX, ours, and PyTorch, taking turns.
+
+    python -m experiments.benchmark.train_step --workdir=DIR
+    python -m experiments.benchmark.train_step --only=resnet50,unet --nostock --compile
+
+A step is the forward and the backward pass and SGD with momentum, on one batch that lies ready, in
+float32; PyTorch has channels_last and all cores, and with --compile torch.compile beside eager.
+Each figure is the median of --repeats steps; ratios are between medians of the same rounds. Compile
+seconds are those of JAX, without a cache. Memory is the peak of a process of its own that makes two
+steps. A contender sits out further rounds after --seconds, for some of stock JAX's gradients take
+minutes.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+import cnn_jax.cpu
+from cnn_jax import models
+from experiments import entry
+from experiments.benchmark import timing
+
+WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
+ONLY = flags.DEFINE_list("only", [], "Names of rows, with commas between; none for all.")
+REPEATS = flags.DEFINE_integer("repeats", 5, "Counted steps of each contender.", lower_bound=1)
+STOCK = flags.DEFINE_bool("stock", True, "Time JAX's own convolutions too.")
+SECONDS = flags.DEFINE_float("seconds", 30.0, "A contender sits out rounds after this long.")
+TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch too, where it is installed.")
+COMPILE = flags.DEFINE_bool("compile", False, "Time torch.compile beside eager PyTorch.")
+MEMORY = flags.DEFINE_bool("memory", True, "Measure the peak memory of each contender.")
+PROBE = flags.DEFINE_string(
+    "probe", "", "Internal: make two steps of this contender, print memory."
+)
+
+
+class Network(NamedTuple):
+    """A row: our name and fields, the batch, the input."""
+
+    name: str
+    model: str
+    batch: int
+    input_shape: tuple[int, ...]
+    fields: dict
+    dense: bool = False  # a class for every pixel
+    num_classes: int = 10
+
+
+TABLE = [
+    Network("resnet18", "resnet18", 64, (32, 32, 3), {"stem": "small"}),
+    Network("resnet50", "resnet50", 16, (96, 96, 3), {}),
+    Network("wrn_16_4", "wrn_16_4", 64, (32, 32, 3), {}),
+    Network("vgg11_bn", "vgg11_bn", 16, (64, 64, 3), {}),
+    Network("resnext50_32x4d", "resnext50_32x4d", 16, (96, 96, 3), {}),
+    Network("mobilenet_v2", "mobilenet_v2", 16, (96, 96, 3), {}),
+    Network("efficientnet_b0", "efficientnet_b0", 16, (96, 96, 3), {}),
+    Network("convnext_tiny", "convnext_tiny", 16, (96, 96, 3), {}),
+    Network("densenet121", "densenet121", 16, (64, 64, 3), {}),
+    Network("unet", "unet_same", 8, (96, 96, 3), {"width": 32}, dense=True),
+    Network("resnet18_1d", "resnet18", 64, (1024, 1), {}),
+]
+
+
+def arrays(network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs [B, *space, C] and labels [B] or [B, *space]."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((network.batch, *network.input_shape), np.float32)
+    shape = x.shape[:-1] if network.dense else x.shape[:1]
+    return x, random.integers(0, network.num_classes, shape)
+
+
+class JaxSteps:
+    """Compiled under the lowerings in force; holds its own state."""
+
+    def __init__(self, network: Network, x: np.ndarray, y: np.ndarray):
+        model = models.create(network.model, num_classes=network.num_classes, **network.fields)
+        x, y = jnp.asarray(x), jnp.asarray(y)
+        variables = dict(
+            model.lazy_init(jax.random.key(0), jax.ShapeDtypeStruct(x.shape, x.dtype), train=False)
+        )
+        params = variables.pop("params")
+        tx = optax.sgd(0.01, momentum=0.9)
+
+        def train(state, x, y):
+            params, rest, opt_state, key = state
+            key, dropout = jax.random.split(key)
+
+            def loss(params):
+                outputs, new = model.apply(
+                    {"params": params, **rest},
+                    x,
+                    train=True,
+                    rngs={"dropout": dropout},
+                    mutable=list(rest),
+                )
+                losses = optax.softmax_cross_entropy_with_integer_labels(outputs, y)
+                return losses.mean(), new
+
+            (value, rest), grads = jax.value_and_grad(loss, has_aux=True)(params)
+            updates, opt_state = tx.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), rest, opt_state, key), value
+
+        def evaluate(state, x):
+            return model.apply({"params": state[0], **state[1]}, x, train=False)
+
+        self.state = (params, variables, tx.init(params), jax.random.key(1))
+        self.x, self.y = x, y
+        start = time.perf_counter()
+        self._train = jax.jit(train, donate_argnums=0).lower(self.state, x, y).compile()
+        self.train_compile_seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        self._evaluate = jax.jit(evaluate).lower(self.state, x).compile()
+        self.eval_compile_seconds = time.perf_counter() - start
+
+    def train(self) -> None:
+        self.state, value = self._train(self.state, self.x, self.y)
+        jax.block_until_ready((self.state, value))
+
+    def evaluate(self) -> None:
+        jax.block_until_ready(self._evaluate(self.state, self.x))
+
+    def parameters(self) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state[0]))
+
+
+def contenders() -> dict[str, Callable]:
+    """Name -> what builds its steps from (network, x, y)."""
+
+    def ours(network, x, y):
+        with cnn_jax.cpu.enabled():
+            return JaxSteps(network, x, y)
+
+    def stock(network, x, y):
+        with cnn_jax.cpu.enabled(False):
+            return JaxSteps(network, x, y)
+
+    chosen: dict[str, Callable] = {"ours": ours}
+    if STOCK.value:
+        chosen["stock"] = stock
+    if TORCH.value:
+        try:
+            from experiments.benchmark import torch_twins
+        except ImportError:
+            print("PyTorch is not installed: pip install -e '.[torch]'", file=sys.stderr)
+        else:
+
+            def torch(network, x, y, compile=False):
+                return torch_twins.Steps(network.name, x, y, network.num_classes, compile=compile)
+
+            chosen["torch"] = torch
+            if COMPILE.value:
+                chosen["torch_compile"] = lambda network, x, y: torch(network, x, y, True)
+    return chosen
+
+
+def measure(network: Network, build: dict[str, Callable]) -> dict[str, object]:
+    """One row of the result."""
+    x, y = arrays(network)
+    steps = {name: make(network, x, y) for name, make in build.items()}
+    counts = {name: each.parameters() for name, each in steps.items()}
+    if len(set(counts.values())) > 1:
+        raise RuntimeError(f"{network.name}: the contenders are not the same network: {counts}")
+    row: dict[str, object] = {
+        "network": network.name,
+        "batch": network.batch,
+        "input": network.input_shape,
+        "parameters": counts["ours"],
+    }
+    for name in ("ours", "stock"):
+        if name in steps:
+            row[f"{name}_compile_seconds"] = round(steps[name].train_compile_seconds, 1)
+    for what in ("train", "evaluate"):
+        calls = {name: getattr(each, what) for name, each in steps.items()}
+        times = timing.alternate(calls, repeats=REPEATS.value, seconds=SECONDS.value)
+        median = timing.medians(times)
+        for name, value in median.items():
+            row[f"{what}_{name}_ms"] = round(1e3 * value, 1)
+            if name != "ours":
+                row[f"{what}_vs_{name}"] = round(value / median["ours"], 3)
+        row[f"{what}_spread_ours"] = round(
+            (max(times["ours"]) - min(times["ours"])) / median["ours"], 3
+        )
+    if MEMORY.value:
+        for name in build:
+            row[f"{name}_peak_mib"] = peak_mib(network, name)
+    return row
+
+
+def peak_mib(network: Network, contender: str) -> int | None:
+    """Peak resident memory of a process that makes two steps."""
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.benchmark.train_step",
+        f"--only={network.name}",
+        f"--probe={contender}",
+        f"--compile={str(contender == 'torch_compile').lower()}",
+    ]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return int(done.stdout.split()[-1]) if done.returncode == 0 else None
+
+
+def probe(contender: str) -> int:
+    (network,) = (row for row in TABLE if row.name in ONLY.value)
+    steps = contenders()[contender](network, *arrays(network))
+    for _ in range(2):
+        steps.train()
+    print(timing.peak_memory() // 2**20)
+    return 0
+
+
+def line(row: dict) -> str:
+    """A row for the console."""
+    shown = f"{row['network']:16s}"
+    for what in ("train", "evaluate"):
+        shown += f"  {what}"
+        for name in ("stock", "torch", "torch_compile", "ours"):
+            if f"{what}_{name}_ms" in row:
+                shown += f"  {name} {row[f'{what}_{name}_ms']:8.1f} ms"
+        for name in ("stock", "torch", "torch_compile"):
+            if f"{what}_vs_{name}" in row:
+                shown += f"  {row[f'{what}_vs_{name}']:.2f}x {name}"
+    for name in ("ours", "stock"):
+        if f"{name}_compile_seconds" in row:
+            shown += f"  compile {name} {row[f'{name}_compile_seconds']:.0f} s"
+    return shown
+
+
+def main() -> int:
+    unknown = set(ONLY.value) - {row.name for row in TABLE}
+    if unknown:
+        known = ", ".join(row.name for row in TABLE)
+        raise ValueError(f"--only={','.join(sorted(unknown))}: the rows are {known}.")
+    if PROBE.value:
+        return probe(PROBE.value)
+    build = contenders()
+    rows = []
+    for network in TABLE:
+        if not ONLY.value or network.name in ONLY.value:
+            rows.append(measure(network, build))
+            print(line(rows[-1]), flush=True)
+            jax.clear_caches()
+    result: dict[str, object] = {"machine": timing.machine(), "repeats": REPEATS.value}
+    for what in ("train", "evaluate"):
+        for other in ("stock", "torch", "torch_compile"):
+            ratios = [row[f"{what}_vs_{other}"] for row in rows if f"{what}_vs_{other}" in row]
+            if ratios:
+                prefix = "" if what == "train" else f"{what}_"
+                result[f"{prefix}geomean_vs_{other}"] = round(timing.geometric_mean(ratios), 3)
+                result[f"{prefix}worst_vs_{other}"] = min(ratios)
+    print(json.dumps(result, indent=2))
+    if WORKDIR.value:
+        folder = pathlib.Path(WORKDIR.value)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").write_text(json.dumps({**result, "rows": rows}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    entry.launch(main)
