@@ -160,6 +160,13 @@ def torch_names(template: Variables, rules: Rules) -> dict[str, str]:
     return {path: place.name for path, place in _places(_flatten(template), rules).items()}
 
 
+def torch_shapes(template: Variables, rules: Rules) -> dict[str, tuple[int, ...]]:
+    """The PyTorch name and shape of every leaf that the rules name: what a file must hold."""
+    leaves = _flatten(template)
+    places = _places(leaves, rules)
+    return {p.name: tuple(p.layout.torch_shape(leaves[path].shape)) for path, p in places.items()}
+
+
 def coverage(state_dict: StateDict, template: Variables, rules: Rules) -> float:
     """The part of the file's names that these rules place in the model: which publisher it is."""
     wanted = {place.name for place in _places(_flatten(template), rules).values()}
