@@ -22,6 +22,8 @@ def choose(g: Geometry) -> str | None:
     """The name of a method, or None where XLA's own convolution is as good."""
     if winograd.fits_gradient(g) and kernel_gradient.fits(g) and min(g.batch, g.features) >= 16:
         return "winograd_gradient"
+    if depthwise.fits_gradient(g):
+        return "depthwise_gradient"
     if kernel_gradient.fits(g):
         return "kernel_gradient"
     if winograd.fits(g) and min(g.channels, g.features) >= 16:
@@ -42,6 +44,7 @@ def choose(g: Geometry) -> str | None:
 
 
 GRADIENT_METHODS = {
+    "depthwise_gradient": depthwise.kernel_gradient,
     "kernel_gradient": kernel_gradient.convolve,
     "winograd_gradient": partial(winograd.kernel_gradient, tile=4),
 }

@@ -10,12 +10,18 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, untransposed, window_slice
 
 
 def fits(g: Geometry) -> bool:
     return g.feature_groups == g.channels and g.batch_groups == 1
+
+
+def fits_gradient(g: Geometry) -> bool:
+    return g.batch_groups == g.batch == g.features and g.positions <= 128
 
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
@@ -37,3 +43,30 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
             term = seen[..., None] * w[tap]  # [N, *out, C, m]
         total = term if total is None else total + term
     return jnp.reshape(total, (*total.shape[: g.rank + 1], g.features))
+
+
+def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
+    """x [N, *space, C], w [N, *window, C] (the gradient from above) -> [*out, 1, C].
+
+    All taps of one kernel row are summed along the image's last axis by one loop (a reduction
+    with as many results as taps), which reads the gradient once and keeps the sums in
+    registers; the partial sums [N, rows, C] that it leaves are small. Reducing over all of N,
+    rows and columns at once would leave XLA only C sums to share among cores.
+    """
+    dtype = product.get("preferred_element_type") or x.dtype
+    x, w, last = pad(x, g), w.astype(dtype), g.rank
+    rows = []
+    for row in itertools.product(*map(range, g.out[:-1])):
+        products = []
+        for column in range(g.out[-1]):
+            start = [t * s for t, s in zip((*row, column), g.strides, strict=True)]
+            seen = window_slice(x, start, g.window_dilation, g.window)
+            products.append(seen.astype(dtype) * w)
+        zeros = (np.zeros((), dtype),)
+        sums = lax.reduce(tuple(products), zeros * len(products), _add_each, (last,))
+        rows += [s.sum(tuple(range(last))) for s in sums]  # from [N, rows, C]
+    return jnp.stack(rows).reshape(*g.out, 1, g.features)
+
+
+def _add_each(a, b):
+    return tuple(x + y for x, y in zip(a, b, strict=True))

@@ -20,6 +20,7 @@ from absl import app, flags
 from jax import lax
 
 import cnn_jax.cpu
+from cnn_jax.cpu import memory
 from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", None, "where result.json goes")
@@ -172,11 +173,14 @@ def measure(layer: Layer, peak: float) -> list[dict[str, object]]:
             contenders["stock"] = jax_calls(layer, *inputs)
     if TORCH.value and _torch_is_installed():
         contenders["torch"] = torch_calls(layer, x, w, y)
+    memory.keep()  # for all three alike: what we report is the arithmetic
     rows = []
     work = 2 * y.size * w.size // layer.features
     for name in contenders["ours"]:
         calls = {contender: passes[name] for contender, passes in contenders.items()}
-        times = timing.alternate(calls, repeats=REPEATS.value, seconds=SECONDS.value)
+        times = timing.alternate(
+            calls, repeats=REPEATS.value, seconds=SECONDS.value, pause=0.05
+        )
         median = timing.medians(times)
         row = {"layer": layer.name, "pass": name, "gflop": work / 1e9}
         row |= {f"{contender}_ms": 1e3 * t for contender, t in median.items()}

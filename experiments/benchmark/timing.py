@@ -13,7 +13,11 @@ import jax
 
 
 def alternate(
-    functions: Mapping[str, Callable[[], object]], *, repeats: int, seconds: float = math.inf
+    functions: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    seconds: float = math.inf,
+    pause: float = 0.0,
 ) -> dict[str, list[float]]:
     """Seconds of every call, the functions taking turns so that all see the same disturbances.
 
@@ -21,6 +25,8 @@ def alternate(
         functions: name -> a call that returns when its work is done.
         repeats: rounds after one that is not counted.
         seconds: a function whose calls have taken this long together sits out further rounds.
+        pause: seconds of sleep before each call: threads of the last contender's pool that still
+            spin in wait for work would take a core from the next.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
@@ -29,6 +35,7 @@ def alternate(
         for name, function in functions.items():
             if times[name] and sum(times[name]) > seconds:
                 continue
+            time.sleep(pause)
             start = time.perf_counter()
             function()
             times[name].append(time.perf_counter() - start)
