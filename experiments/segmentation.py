@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from cnn_jax import data
+from cnn_jax import data, models
 from cnn_jax.analysis import figures, segmentation_figures
 from cnn_jax.data import masks
 from cnn_jax.ops import paired
@@ -92,8 +92,13 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
         seed=recipe.seed,
         **_reading(train_source, recipe),
     )
-    statistics = data.statistics(train_source.name, train_source.image_shape[2])
-    prepare = tasks.make_prepare(*statistics)
+    channels = train_source.image_shape[2]
+    mean, std = data.statistics(train_source.name, channels)
+    sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
+    pretrained = training.load_pretrained(recipe, model, sample)
+    if pretrained is not None and pretrained.preprocessing is not None:
+        mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
+    prepare = tasks.make_prepare(mean, std)
     augment = tasks.make_augment(prepare, paired=paired.parse(recipe.augment))
     first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
@@ -131,9 +136,29 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
         test=lambda: evaluation(test_source),
         augment=augment,
         prepare=prepare,
-        facts={"model": recipe.model, "dataset": recipe.dataset, "num_classes": len(class_names)},
+        head=_head(recipe, model),
+        variables=None if pretrained is None else pretrained.variables,
+        facts={
+            "task": "segmentation",
+            "model": recipe.model,
+            "dataset": recipe.dataset,
+            "num_classes": len(class_names),
+            # for predictions, which know the checkpoint only
+            "class_names": list(class_names),
+            "image_shape": list(image.shape[1:]),
+            "mean": list(mean),
+            "std": list(std),
+        },
         draw=draw,
     )
+
+
+def _head(recipe: SegmentationRecipe, model) -> frozenset[str]:
+    """The paths of the layers that give the classes, where a setting asks for them."""
+    if not recipe.freeze and recipe.backbone_factor == 1:
+        return frozenset()
+    paths = models.head_paths(recipe.model, model)
+    return frozenset(path.removeprefix("params/") for path in paths)
 
 
 def _reading(source: masks.MaskSource, recipe: SegmentationRecipe) -> dict:

@@ -1,0 +1,117 @@
+"""The classes of all pixels of pictures of any size: the part of `experiments.predict` for runs of
+`experiments.segmentation`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from cnn_jax.analysis import segmentation_figures
+
+Apply = Callable[[np.ndarray], np.ndarray]  # pictures [1, *tile, C] -> logits [1, *space, K]
+
+
+def segment(
+    apply: Apply, image: np.ndarray, *, tile: tuple[int, int], overlap: tuple[int, int]
+) -> np.ndarray:
+    """Probabilities of the classes of a picture, tile by tile.
+
+    Where tiles overlap, their probabilities are averaged, with less weight towards their borders.
+    What lies beyond the picture is its reflection, as in section 2 of the U-Net paper
+    (arXiv:1505.04597), whose network gives the middle of its tile only.
+
+    Args:
+        apply: the network; its output may be smaller than its input.
+        image: float32 [H, W, C], normalised, of any size.
+        tile: (height, width) that the network is shown.
+        overlap: pixels that neighbouring outputs share, at least, down and across.
+
+    Returns:
+        float32 [H, W, K].
+
+    Raises:
+        ValueError: the overlap is not smaller than the output.
+    """
+    blank = np.zeros((1, *tile, image.shape[-1]), np.float32)
+    out = jax.eval_shape(apply, blank).shape[1:3]
+    if any(o < 0 or o >= n for o, n in zip(overlap, out, strict=True)):
+        raise ValueError(f"An overlap of {overlap} does not fit tiles that give {out} pixels.")
+    space = image.shape[:2]
+    covered = [max(have, n) for have, n in zip(space, out, strict=True)]
+    margin = [(t - n) // 2 for t, n in zip(tile, out, strict=True)]
+    pads = [(m, m + c - s) for m, c, s in zip(margin, covered, space, strict=True)]
+    mode = "reflect" if min(space) > 1 else "edge"
+    padded = np.pad(image, [*pads, (0, 0)], mode=mode)
+    starts = [_starts(c, n, n - o) for c, n, o in zip(covered, out, overlap, strict=True)]
+    ramps = [_ramp(n, o) for n, o in zip(out, overlap, strict=True)]
+    weight = (ramps[0][:, None] * ramps[1])[..., None]  # [h, w, 1]
+    total, weights = None, np.zeros((*covered, 1), np.float32)
+    for top in starts[0]:
+        for left in starts[1]:
+            part = padded[None, top : top + tile[0], left : left + tile[1]]
+            shares = np.asarray(jax.nn.softmax(jnp.asarray(apply(part), jnp.float32)))[0]
+            if total is None:
+                total = np.zeros((*covered, shares.shape[-1]), np.float32)
+            window = (slice(top, top + out[0]), slice(left, left + out[1]))
+            total[window] += weight * shares
+            weights[window] += weight
+    return (total / weights)[: space[0], : space[1]]
+
+
+def _starts(length: int, size: int, step: int) -> list[int]:
+    """Where windows of `size` begin that cover `length`, the last one flush with its end."""
+    return [*range(0, length - size, step), length - size]
+
+
+def _ramp(size: int, overlap: int) -> np.ndarray:
+    """Weights that rise over the overlap from both ends: [size], in (0, 1]."""
+    distance = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
+    return np.minimum(distance / (overlap + 1), 1).astype(np.float32)
+
+
+def draw(
+    picture: Image.Image, label: np.ndarray, class_names: Sequence[str], directory: Path, path: str
+) -> tuple[Path, Path]:
+    """Writes the classes as a palette PNG, and the picture with its classes laid over it.
+
+    Args:
+        picture: as it was opened.
+        label: uint8 [H, W] of the picture's size.
+        class_names: K names.
+        directory: where to; made if it is new.
+        path: of the picture, for the names of the files.
+
+    Returns:
+        The two files.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    classes = len(class_names)
+    mask = Image.fromarray(label).convert("P")
+    mask.putpalette(segmentation_figures.palette(classes).ravel().tolist())
+    mask.putdata(label.ravel().tolist())
+    written = directory / f"{Path(path).stem}_classes.png"
+    mask.save(written)
+    height, width = label.shape
+    figure = Figure(figsize=(max(4.0, width / 100), max(3.0, height / 100 + 0.8)), dpi=100,
+                    layout="constrained")  # fmt: skip
+    axis = figure.subplots()
+    axis.imshow(segmentation_figures.overlay(np.asarray(picture), label, classes))
+    axis.set_axis_off()
+    colours = segmentation_figures.palette(classes) / 255
+    handles = [Patch(color=colours[k], label=class_names[k]) for k in np.unique(label) if k > 0]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
+    overlaid = directory / f"{Path(path).stem}_overlay.png"
+    figure.savefig(overlaid)
+    return written, overlaid
+
+
+def shares(label: np.ndarray, class_names: Sequence[str]) -> list[tuple[str, float]]:
+    """The classes of a picture and the share of its pixels that each has, the largest first."""
+    counts = np.bincount(label.ravel(), minlength=len(class_names)) / label.size
+    return [(class_names[k], float(counts[k])) for k in counts.argsort()[::-1] if counts[k] > 0]
