@@ -198,7 +198,12 @@ def fit(
                         fresh, evaluated_at = evaluated_at != step, step
                         if fresh:
                             log.row(step, "test", figures)
-                        table = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+                        # figures of single classes, 'iou/road', are for the log
+                        table = "  ".join(
+                            f"{name} {value:.4f}"
+                            for name, value in figures.items()
+                            if "/" not in name
+                        )
                         log.say(f"step {step}/{plan.steps}  test: {table}")
                         if fresh:
                             save()
