@@ -20,20 +20,16 @@ from cnn_jax.cpu.geometry import Geometry
 
 def choose(g: Geometry) -> str | None:
     """The name of a method, or None where XLA's own convolution is as good."""
-    if winograd.fits_gradient(g) and kernel_gradient.fits(g) and min(g.batch, g.features) >= 16:
-        return "winograd_gradient"
-    if depthwise.fits_gradient(g):
-        return "depthwise_gradient"
     if kernel_gradient.fits(g):
-        return "kernel_gradient"
-    if winograd.fits(g) and min(g.channels, g.features) >= 16:
-        return "winograd"
+        return _choose_gradient(g)
     if subpixel.fits(g):
         return "subpixel"
     if pointwise.fits(g):
         return "pointwise"
     if depthwise.fits(g):
         return "depthwise"
+    if winograd.fits(g) and min(g.channels, g.features) >= 16:
+        return "winograd"
     if g.feature_groups > 1:
         return "grouped"
     if g.channels >= 32 and max(g.strides, default=1) > 1:
@@ -43,8 +39,17 @@ def choose(g: Geometry) -> str | None:
     return None
 
 
+def _choose_gradient(g: Geometry) -> str | None:
+    if depthwise.fits_gradient(g):
+        return "depthwise_gradient"
+    if winograd.fits_gradient(g) and min(g.batch, g.features) >= 16:
+        return "winograd_gradient"
+    return "grouped_gradient" if g.batch_groups > 1 else "kernel_gradient"
+
+
 GRADIENT_METHODS = {
     "depthwise_gradient": depthwise.kernel_gradient,
+    "grouped_gradient": grouped.kernel_gradient,
     "kernel_gradient": kernel_gradient.convolve,
     "winograd_gradient": partial(winograd.kernel_gradient, tile=4),
 }

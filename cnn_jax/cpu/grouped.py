@@ -1,27 +1,81 @@
-"""Groups of channels: one matrix product a group, batched.
+"""Groups of channels: batched matrix products over blocks of groups.
 
 (Krizhevsky et al. 2012 split AlexNet over two GPUs so; Xie et al. 2017, arXiv 1611.05431, made it
-a design.) Patches are gathered as in `patches`, and the products of all groups run as one
-batched product [groups, pixels, taps * c] @ [groups, taps * c, f].
+a design.) Each group is a small dense convolution, often of 4 to 32 channels: too narrow for the
+processor's matrix kernel, whose vectors hold 8 or 16 numbers and which wants several of them.
+So neighbouring groups are merged into blocks of at least `WIDTH` channels, whose kernel is
+block-diagonal: some multiplications by zero, in exchange for products of full width. For kernel
+gradients the block's whole product is computed and its diagonal kept.
 """
+
+import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from cnn_jax.cpu.geometry import Geometry, untransposed
+from cnn_jax.cpu.geometry import Geometry, pad, untransposed, window_slice
 from cnn_jax.cpu.patches import gather
+
+WIDTH = 32  # channels of a block
+
+
+def merged(groups: int, channels: int) -> int:
+    """How many groups of `channels` make a block: the least that divides `groups`, if any."""
+    divisors = (s for s in range(1, groups + 1) if groups % s == 0)
+    return next(s for s in divisors if s * channels >= WIDTH or s == groups)
+
+
+def block_diagonal(w: jax.Array, groups: int, merge: int) -> jax.Array:
+    """w [*window, c, G * f] -> [*window, G / merge, merge * c, merge * f], zero between groups."""
+    *window, c, features = w.shape
+    f = features // groups
+    w = w.reshape(*window, c, groups // merge, merge, f)
+    w = jnp.moveaxis(w, -4, -3)[..., None, :, :, :]  # [*window, blocks, 1, c, merge, f]
+    same = jnp.asarray(np.eye(merge)[:, None, :, None], w.dtype)
+    return (w * same).reshape(*window, groups // merge, merge * c, merge * f)
+
+
+def diagonal(y: jax.Array, merge: int) -> jax.Array:
+    """The inverse of `block_diagonal`: y [.., blocks, merge * c, merge * f] -> [.., c, G * f]."""
+    *lead, blocks, rows, columns = y.shape
+    c, f = rows // merge, columns // merge
+    y = y.reshape(*lead, blocks, merge, c, merge, f)
+    parts = [y[..., i, :, i, :] for i in range(merge)]  # each [.., blocks, c, f]
+    y = jnp.moveaxis(jnp.stack(parts, -2), -4, -3)  # [.., c, blocks, merge, f]
+    return y.reshape(*lead, c, blocks * merge * f)
 
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
-    """x [N, *space, G * c], w [*window, c, G * f] -> [N, *out, G * f]."""
-    groups = g.feature_groups
-    c, f = g.channels // groups, g.features // groups
-    columns = gather(x, g)  # [N, *out, taps, G * c]
-    columns = columns.reshape(*columns.shape[:-1], groups, c)
-    w = untransposed(w, g).reshape(g.taps, c, groups, f)
+    """x [N, *space, G * c], w [*window, c, G * f] -> [N, *out, G * f].
+
+    Exact up to the order of one sum; a zero of the block-diagonal kernel times an infinity or NaN
+    is NaN, so a non-finite channel reaches the outputs of its whole block.
+    """
+    merge = merged(g.feature_groups, g.channels // g.feature_groups)
+    w = block_diagonal(untransposed(w, g), g.feature_groups, merge)
+    *_, blocks, width, features = w.shape
+    columns = gather(x, g)
+    columns = columns.reshape(*columns.shape[:-1], blocks, width)  # [N, *out, taps, blocks, b]
+    w = w.reshape(g.taps, blocks, width, features)
     last = columns.ndim - 1
-    contract, batch = ((last - 2, last), (0, 1)), ((last - 1,), (2,))
-    y = lax.dot_general(columns, w, (contract, batch), **product)  # [G, N, *out, f]
+    contract, batch = ((last - 2, last), (0, 2)), ((last - 1,), (1,))
+    y = lax.dot_general(columns, w, (contract, batch), **product)  # [blocks, N, *out, features]
     y = jnp.moveaxis(y, 0, -2)
     return y.reshape(*y.shape[:-2], g.features)
+
+
+def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
+    """x [N, *space, G * c], w [N, *window, G * f] (from above) -> [*out, c, G * f]."""
+    merge = merged(g.batch_groups, g.batch // g.batch_groups)
+    blocks = g.batch_groups // merge
+    x = pad(x, g)
+    above = w.reshape(-1, blocks, g.features // blocks)
+    taps = []
+    for tap in itertools.product(*map(range, g.out)):
+        start = [t * s for t, s in zip(tap, g.strides, strict=True)]
+        seen = window_slice(x, start, g.window_dilation, g.window)
+        seen = seen.reshape(-1, blocks, g.batch // blocks)
+        taps.append(lax.dot_general(seen, above, (((0,), (0,)), ((1,), (1,))), **product))
+    return diagonal(jnp.stack(taps).reshape(*g.out, *taps[0].shape), merge)

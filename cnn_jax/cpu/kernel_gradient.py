@@ -25,21 +25,15 @@ def fits(g: Geometry) -> bool:
 
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
-    """x [N, *space, J], w [N, *window, F] -> [*out, J / groups, F]. Exact up to summation order."""
-    groups = g.batch_groups
+    """x [N, *space, J], w [N, *window, F] -> [*out, J, F]. Exact up to summation order."""
     x = pad(x, g)
+    above = w.reshape(-1, g.features)
     taps = []
     for tap in itertools.product(*map(range, g.out)):
         start = [t * s for t, s in zip(tap, g.strides, strict=True)]
         seen = window_slice(x, start, g.window_dilation, g.window)
-        if groups == 1:
-            taps.append(gram(seen.reshape(-1, g.batch), w.reshape(-1, g.features), **product))
-        else:
-            seen = seen.reshape(-1, groups, g.batch // groups)
-            above = w.reshape(-1, groups, g.features // groups)
-            y = lax.dot_general(seen, above, (((0,), (0,)), ((1,), (1,))), **product)
-            taps.append(jnp.moveaxis(y, 0, 1).reshape(g.batch // groups, g.features))
-    return jnp.stack(taps).reshape(*g.out, g.batch // groups, g.features)
+        taps.append(gram(seen.reshape(-1, g.batch), above, **product))
+    return jnp.stack(taps).reshape(*g.out, g.batch, g.features)
 
 
 def gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:

@@ -32,7 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_jax.cpu.geometry import Geometry
+from cnn_jax.cpu import grouped
+from cnn_jax.cpu.geometry import Geometry, untransposed
 from cnn_jax.cpu.kernel_gradient import batched_gram
 
 TAPS = 3
@@ -71,7 +72,7 @@ def fits_gradient(g: Geometry) -> bool:
 
 def _fits(g: Geometry, taps, strides, dilation) -> bool:
     threes = sum(k == TAPS for k in taps)
-    plain = {*strides, *dilation, *g.base_dilation, g.feature_groups, g.batch_groups} == {1}
+    plain = {*strides, *dilation, *g.base_dilation} == {1}
     return plain and set(taps) <= {1, TAPS} and threes in (1, 2)
 
 
@@ -81,14 +82,18 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> j
     b_t, to_kernel, a_t = matrices(tile)
     n = len(b_t)
     x, counts = _pad_to_tiles(x, g, g.out, axes, tile)
+    blocks, transposed = 1, g.kernel_transposed
     kernels = _transform_kernel(w, axes, to_kernel)  # [n, .., n, 1.., C, F]
-    kernels = kernels.reshape(n ** (len(axes) - 1), n, *w.shape[-2:])
+    if g.feature_groups > 1:
+        merge = grouped.merged(g.feature_groups, g.channels // g.feature_groups)
+        blocks, transposed = g.feature_groups // merge, False
+        kernels = grouped.block_diagonal(untransposed(kernels, g), g.feature_groups, merge)
+    kernels = kernels.reshape(n ** (len(axes) - 1), n, blocks, *kernels.shape[-2:])
     tiles = _split(x, axes, b_t, tile)  # n ** len(axes) arrays [N, *counts, C]
     products = []
     for i, kernel in enumerate(kernels):
         batch = jnp.stack(tiles[i * n : (i + 1) * n])  # [n, N, *counts, C]
-        dimensions = (((batch.ndim - 1,), (1 + g.kernel_transposed,)), ((0,), (0,)))
-        products.append(lax.dot_general(batch, kernel, dimensions, **product))
+        products.append(_products(batch, kernel, transposed, **product))
     y = _assemble(products, [a + 1 for a in axes], a_t)
     return y[(slice(None), *map(slice, g.out))]
 
@@ -108,11 +113,34 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **produc
     for i in range(0, len(inputs), n):
         d = jnp.stack(inputs[i : i + n]).reshape(n, -1, g.batch)  # [n, tiles, J]
         y = jnp.stack(above[i : i + n]).reshape(n, -1, g.features)
-        sums.append(batched_gram(d, y, **product))  # [n, J, F]
-    total = jnp.stack(sums).reshape(*[n] * len(axes), g.batch, g.features)
+        sums.append(_sums_over_tiles(d, y, g, **product))  # [n, J / groups, F]
+    total = jnp.stack(sums).reshape(*[n] * len(axes), g.batch // g.batch_groups, g.features)
     for a in range(len(axes)):
         total = _contract(to_kernel.T, total, a)
-    return total.reshape(*g.out, g.batch, g.features)
+    return total.reshape(*g.out, *total.shape[-2:])
+
+
+def _sums_over_tiles(d, y, g, **product):
+    """d [n, tiles, J] and y [n, tiles, F] -> [n, J / groups, F]."""
+    if g.batch_groups == 1:
+        return batched_gram(d, y, **product)
+    merge = grouped.merged(g.batch_groups, g.batch // g.batch_groups)
+    d, y = (a.reshape(*a.shape[:2], g.batch_groups // merge, -1) for a in (d, y))
+    dimensions = (((1,), (1,)), ((0, 2), (0, 2)))
+    return grouped.diagonal(lax.dot_general(d, y, dimensions, **product), merge)
+
+
+def _products(batch, kernel, transposed, **product):
+    """batch [n, N, *counts, C] and kernel [n, blocks, c, f] -> [n, N, *counts, blocks * f]."""
+    last, blocks = batch.ndim - 1, kernel.shape[1]
+    if blocks == 1:
+        dimensions = (((last,), (1 + transposed,)), ((0,), (0,)))
+        return lax.dot_general(batch, kernel[:, 0], dimensions, **product)
+    batch = batch.reshape(*batch.shape[:-1], blocks, kernel.shape[2])
+    dimensions = (((last + 1,), (2,)), ((0, last), (0, 1)))
+    y = lax.dot_general(batch, kernel, dimensions, **product)  # [n, blocks, N, *counts, f]
+    y = jnp.moveaxis(y, 1, -2)
+    return y.reshape(*y.shape[:-2], blocks * kernel.shape[3])
 
 
 def _pad_to_tiles(x, g, out, axes, tile):
