@@ -55,7 +55,7 @@ class DenseLayer(nn.Module):
 class DenseNet(nn.Module):
     """Dense blocks, with transitions between them that halve the maps and the resolution.
 
-    Stages: 'stem' (stride 2), 'block1' (4), 'block2' (8), 'block3' (16), 'block4' (32).
+    Stages: 'block0' (stride 2), 'block1' (4), 'block2' (8), 'block3' (16), 'block4' (32).
 
     Attributes:
         num_classes: width of the logits; None for stages.
@@ -86,7 +86,7 @@ class DenseNet(nn.Module):
         stages = {}
 
         x = layer(x, self.stem_width, 7, stride=2, name="conv0")
-        x = stages["stem"] = nn.relu(norm(name="norm0")(x))
+        x = stages["block0"] = nn.relu(norm(name="norm0")(x))
         x = max_pool(x, 3, stride=2, padding=1)
         for i, depth in enumerate(self.depths, start=1):
             for j in range(1, depth + 1):

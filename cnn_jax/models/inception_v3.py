@@ -180,7 +180,7 @@ class AuxiliaryHead(nn.Module):
 class InceptionV3(nn.Module):
     """A stem and eleven modules of parallel convolutions.
 
-    Stages: 'stem' (stride 4, before its last pooling), 'mixed5' (8), 'mixed6' (16), 'mixed7'
+    Stages: 'conv4' (stride 4, before its last pooling), 'mixed5' (8), 'mixed6' (16), 'mixed7'
     (32): the strides are nominal, for valid convolutions also cut the border.
 
     Attributes:
@@ -208,7 +208,7 @@ class InceptionV3(nn.Module):
         stages, outputs = {}, {}
         for name, features, kernel, stride, padding, pool in STEM:
             x = layer(features, kernel, stride=stride, padding=padding, name=name)(x)
-            stages["stem"] = x
+            stages["conv4"] = x
             x = max_pool(x, 3, stride=2) if pool else x
         for name, branches in MODULES.items():
             x = mixed(branches, name in REDUCTIONS, norm, self.dtype, name=name)(x)

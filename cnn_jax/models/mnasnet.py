@@ -33,7 +33,7 @@ MOMENTUM = 0.9997  # of the running statistics, the TensorFlow value of the refe
 class MNASNet(nn.Module):
     """A separable stem, six stacks of inverted residuals, a 1x1 convolution.
 
-    Stages: 'stem' (stride 2), 'stack1' (4), 'stack2' (8), 'stack3' (16), 'stack4' (16),
+    Stages: 'stack0' (stride 2), 'stack1' (4), 'stack2' (8), 'stack3' (16), 'stack4' (16),
     'stack5' (32), 'stack6' (32).
 
     Attributes:
@@ -61,7 +61,7 @@ class MNASNet(nn.Module):
         stages = {}
         x = layer(stem, 3, stride=2, name="stem")(x)
         x = layer(stem, 3, groups=stem, name="separable_depthwise")(x)
-        x = stages["stem"] = layer(first, 1, act=None, name="separable_project")(x)
+        x = stages["stack0"] = layer(first, 1, act=None, name="separable_project")(x)
         for i, (features, kernel, stride, expansion, repeats) in enumerate(STACKS, start=1):
             for j in range(repeats):
                 x = block(

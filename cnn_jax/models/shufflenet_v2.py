@@ -72,7 +72,7 @@ def channel_shuffle(x: Array, groups: int) -> Array:
 class ShuffleNetV2(nn.Module):
     """A stem, three stages of shuffle units, a 1x1 convolution.
 
-    Stages: 'stem' (stride 2), 'stage2' (8), 'stage3' (16), 'stage4' (32).
+    Stages: 'stage1' (stride 2), 'stage2' (8), 'stage3' (16), 'stage4' (32).
 
     Attributes:
         num_classes: width of the logits; None for stages.
@@ -98,7 +98,7 @@ class ShuffleNetV2(nn.Module):
         layer = partial(conv, kernel_init=lecun_uniform, dtype=self.dtype)
         stages = {}
         x = layer(x, STEM_WIDTH, 3, stride=2, name="conv1")
-        x = stages["stem"] = nn.relu(norm(name="bn1")(x))
+        x = stages["stage1"] = nn.relu(norm(name="bn1")(x))
         x = max_pool(x, 3, stride=2, padding=1)
         for i, (width, repeats) in enumerate(zip(self.widths, REPEATS, strict=True), start=2):
             for j in range(repeats):

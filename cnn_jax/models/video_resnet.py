@@ -81,7 +81,7 @@ class VideoResNet(nn.Module):
 
     x is [B, T, H, W, C]: the first axis of space is time.
 
-    Stages: 'stem' (stride 1 in time, 2 in space), 'layer1' (1, 2), 'layer2' (2, 4), 'layer3'
+    Stages: 'layer0' (stride 1 in time, 2 in space), 'layer1' (1, 2), 'layer2' (2, 4), 'layer3'
     (4, 8), 'layer4' (8, 16); in MC3 time keeps stride 1.
 
     Attributes:
@@ -108,7 +108,7 @@ class VideoResNet(nn.Module):
         norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         block = nn.remat(BasicBlock) if self.remat else BasicBlock
         stages = {}
-        x = stages["stem"] = self._stem(x, norm)
+        x = stages["layer0"] = self._stem(x, norm)
         for i, (planes, kind) in enumerate(zip(PLANES, self.kinds, strict=True), start=1):
             for j in range(BLOCKS):
                 stride = 2 if i > 1 and j == 0 else 1
