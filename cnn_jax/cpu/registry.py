@@ -19,10 +19,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import geometry
+from cnn_jax.cpu import geometry, pooling
 from cnn_jax.cpu.choose import choose, run
 
-PRIMITIVES: dict[str, Any] = {"conv_general_dilated": lax.conv_general_dilated_p}
+PRIMITIVES: dict[str, Any] = {
+    "conv_general_dilated": lax.conv_general_dilated_p,
+    "reduce_window_max": lax.reduce_window_max_p,
+    "reduce_window_sum": lax.reduce_window_sum_p,
+    "select_and_gather_add": lax.select_and_gather_add_p,
+    "select_and_scatter_add": lax.select_and_scatter_add_p,
+}
 
 _stock: dict[str, Any] = {}  # what stood in the registry before us, by primitive name
 
@@ -54,12 +60,14 @@ def install() -> bool:
 def uninstall() -> None:
     """Puts the rules that we found back."""
     for name, entry in _stock.items():
-        mlir._platform_specific_lowerings["cpu"][PRIMITIVES[name]] = entry
+        mlir._platform_specific_lowerings["cpu"][PRIMITIVES[name]] = entry  # the same either way
     _stock.clear()
 
 
 def _stock_rule(primitive):
-    return mlir._platform_specific_lowerings["cpu"][primitive]
+    """The registered entry for platform 'cpu', or else the one for all platforms."""
+    special = mlir._platform_specific_lowerings["cpu"]
+    return special[primitive] if primitive in special else mlir._lowerings[primitive]
 
 
 def _convolution_rule(stock: Callable) -> Callable:
@@ -88,4 +96,26 @@ def _geometry(ctx, params) -> geometry.Geometry | None:
     return g
 
 
-RULES: dict[str, Callable] = {"conv_general_dilated": _convolution_rule}
+def _pooling_rule(function: Callable) -> Callable:
+    def wrap(stock: Callable) -> Callable:
+        def rule(ctx, *operands, **params):
+            floating = all(jnp.issubdtype(a.dtype, jnp.floating) for a in ctx.avals_in)
+            sizes = [n for a in (*ctx.avals_in, *ctx.avals_out) for n in a.shape]
+            static = all(isinstance(n, int) and n > 0 for n in sizes)
+            if not (floating and static and pooling.fits(params["window_dimensions"])):
+                return stock(ctx, *operands, **params)
+            fun = partial(function, **params)
+            return mlir.lower_fun(lambda *a: fun(*a), multiple_results=False)(ctx, *operands)
+
+        return rule
+
+    return wrap
+
+
+RULES: dict[str, Callable] = {
+    "conv_general_dilated": _convolution_rule,
+    "reduce_window_max": _pooling_rule(pooling.reduce_max),
+    "reduce_window_sum": _pooling_rule(pooling.reduce_sum),
+    "select_and_gather_add": _pooling_rule(pooling.gather_selected),
+    "select_and_scatter_add": _pooling_rule(pooling.scatter_selected),
+}
