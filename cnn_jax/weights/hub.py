@@ -12,7 +12,6 @@ is used.
 import importlib.util
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,13 +73,18 @@ def _from_hub(spec: str) -> Source:
             f"{spec} needs the package huggingface_hub: pip install 'cnn-jax[hub]'"
         ) from error
 
-    def get(filename: str) -> Path | None:
+    def get(filename: str, *, only_cached: bool) -> Path | None:
         """The file in the cache, downloaded if need be; None where the repository has none."""
-        download: Callable[..., str] = huggingface_hub.hf_hub_download
         try:
-            return Path(download(match["repo"], filename, revision=match["revision"]))
+            path = huggingface_hub.hf_hub_download(
+                match["repo"],
+                filename,
+                revision=match["revision"],
+                local_files_only=only_cached,
+            )
+            return Path(path)
         except errors.LocalEntryNotFoundError as error:
-            raise WeightsError(
+            raise _UnreachableError(
                 f"{spec}: {filename} is not in the cache and the Hub cannot be reached (or "
                 "HF_HUB_OFFLINE is set)"
             ) from error
@@ -92,27 +96,25 @@ def _from_hub(spec: str) -> Source:
             ) from error
         except (OSError, ValueError, errors.HTTPError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise WeightsError(f"{spec}: the Hub cannot be reached ({reason})") from error
+            raise _UnreachableError(f"{spec}: the Hub cannot be reached ({reason})") from error
 
-    config_path = _quietly(get, "config.json")
-    config = json.loads(config_path.read_text()) if config_path else None
-    missing: WeightsError | None = None
+    path, unreachable = None, None
     for filename in _FILES:
-        try:
-            path = get(filename)
-        except WeightsError as error:  # perhaps only the other one is in the cache
-            missing = missing or error
-            continue
-        if path is not None:
-            return Source(path, config, spec)
-    raise missing or WeightsError(f"{spec} holds neither {' nor '.join(_FILES)}")
-
-
-def _quietly(get: Callable[[str], Path | None], filename: str) -> Path | None:
+        try:  # after one failure only the cache is asked: each attempt waits for a timeout
+            path = path or get(filename, only_cached=unreachable is not None)
+        except _UnreachableError as error:
+            unreachable = unreachable or error
+    if path is None:
+        raise unreachable or WeightsError(f"{spec} holds neither {' nor '.join(_FILES)}")
     try:
-        return get(filename)
-    except WeightsError:
-        return None
+        config = get("config.json", only_cached=unreachable is not None)
+    except _UnreachableError:
+        config = None
+    return Source(path, json.loads(config.read_text()) if config else None, spec)
+
+
+class _UnreachableError(WeightsError):
+    """The Hub does not answer, or the user said not to ask it."""
 
 
 def _from_package(distribution: str) -> Path:
