@@ -1,8 +1,17 @@
-"""Which method runs a convolution: a short list of rules over its Geometry."""
+"""Which method runs a convolution: a short list of rules over its Geometry.
 
+Costs are counted in multiply-adds of a large matrix product, the one thing that every processor
+does near its peak. Reading and writing a number once costs `TOUCH` of them: at 150 GFLOP/s and
+15 GB/s, about what two cores of 2021 reach on arrays that do not fit their caches, 8 bytes take as
+long as 40 multiply-adds. The rules need no more precision than that, because the methods differ
+by factors.
+"""
+
+import math
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from cnn_jax.cpu import (
@@ -17,19 +26,30 @@ from cnn_jax.cpu import (
 )
 from cnn_jax.cpu.geometry import Geometry
 
+TOUCH = 40
 
-def choose(g: Geometry) -> str | None:
-    """The name of a method, or None where XLA's own convolution is as good."""
+
+def choose(g: Geometry, exact: bool = False) -> str | None:
+    """The name of a method, or None where XLA's own convolution is as good.
+
+    Args:
+        g: the convolution.
+        exact: only methods whose rounding is that of a plain sum: no Winograd.
+    """
     if kernel_gradient.fits(g):
-        return _choose_gradient(g)
+        return _choose_gradient(g, exact)
     if subpixel.fits(g):
         return "subpixel"
     if pointwise.fits(g):
         return "pointwise"
     if depthwise.fits(g):
         return "depthwise"
-    if winograd.fits(g) and min(g.channels, g.features) >= 16:
-        return "winograd"
+    if winograd.fits(g) and not exact:
+        blocks = _blocks(g.feature_groups, g.channels)
+        direct = g.taps * g.pixels * g.channels * (g.features // blocks)
+        best = _best_tile(g.batch, g.out, g.window, g.channels, g.features, blocks, direct)
+        if best:
+            return best
     if g.feature_groups > 1:
         return "grouped"
     if g.channels >= 32 and max(g.strides, default=1) > 1:
@@ -39,22 +59,47 @@ def choose(g: Geometry) -> str | None:
     return None
 
 
-def _choose_gradient(g: Geometry) -> str | None:
+def _choose_gradient(g: Geometry, exact: bool) -> str:
     if depthwise.fits_gradient(g):
         return "depthwise_gradient"
-    if winograd.fits_gradient(g) and min(g.batch, g.features) >= 16:
-        return "winograd_gradient"
+    if winograd.fits_gradient(g) and not exact:
+        blocks, pixels = _blocks(g.batch_groups, g.batch), g.channels * g.taps
+        direct = g.positions * pixels * g.batch * (g.features // blocks + TOUCH)
+        best = _best_tile(g.channels, g.window, g.out, g.batch, g.features, blocks, direct)
+        if best:
+            return f"{best}_gradient"
     return "grouped_gradient" if g.batch_groups > 1 else "kernel_gradient"
+
+
+def _best_tile(batch, image, window, channels, features, blocks, direct) -> str | None:
+    """The Winograd method that is cheapest and cheaper than `direct`, if there is one."""
+    best = None
+    for tile in winograd.POINTS:
+        counts = [math.ceil(n / tile) if k > 1 else n for n, k in zip(image, window, strict=True)]
+        tiles = batch * math.prod(counts)
+        products = tiles * channels * (features // blocks)
+        touched = channels * (features // blocks) + tiles * (channels + features)
+        points = math.prod(tile + k - 1 if k > 1 else 1 for k in window)
+        cost = points * (products + TOUCH * touched)
+        if cost < direct:
+            best, direct = f"winograd{tile}", cost
+    return best
+
+
+def _blocks(groups: int, channels: int) -> int:
+    return groups // grouped.merged(groups, channels // groups)
 
 
 GRADIENT_METHODS = {
     "depthwise_gradient": depthwise.kernel_gradient,
     "grouped_gradient": grouped.kernel_gradient,
     "kernel_gradient": kernel_gradient.convolve,
-    "winograd_gradient": partial(winograd.kernel_gradient, tile=4),
+    "winograd2_gradient": partial(winograd.kernel_gradient, tile=2),
+    "winograd4_gradient": partial(winograd.kernel_gradient, tile=4),
 }
 METHODS = {
-    "winograd": partial(winograd.convolve, tile=4),
+    "winograd2": partial(winograd.convolve, tile=2),
+    "winograd4": partial(winograd.convolve, tile=4),
     "pointwise": pointwise.convolve,
     "patches": patches.convolve,
     "depthwise": depthwise.convolve,
@@ -63,22 +108,26 @@ METHODS = {
 
 
 def run(method: str, g: Geometry, x: jax.Array, w: jax.Array, params) -> jax.Array:
-    """Convolves by the named method, in the caller's layout."""
+    """Convolves by the named method, in the caller's layout.
+
+    Half-precision operands are widened first: sums are taken in float32 and rounded once.
+    """
     numbers = params["dimension_numbers"]
-    product = {
-        "precision": params["precision"],
-        "preferred_element_type": params["preferred_element_type"],
-    }
+    dtype = jnp.dtype(params["preferred_element_type"] or x.dtype)
+    wide = jnp.promote_types(jnp.promote_types(x.dtype, dtype), jnp.float32)
+    product = {"precision": params["precision"]}
+    x, w = x.astype(wide), w.astype(wide)
     if method in GRADIENT_METHODS:
         x, w = geometry.to_gradient_form(x, w, numbers)
-        return geometry.from_gradient_form(GRADIENT_METHODS[method](x, w, g, **product), numbers)
-    x, w = geometry.to_canonical(x, w, numbers)
-    if method == "subpixel":
-        dtype = product["preferred_element_type"] or x.dtype
-        y = subpixel.convolve(x, w, g, partial(_undilated, g, product), dtype)
+        y = geometry.from_gradient_form(GRADIENT_METHODS[method](x, w, g, **product), numbers)
     else:
-        y = METHODS[method](x, w, g, **product)
-    return geometry.from_canonical(y, numbers)
+        x, w = geometry.to_canonical(x, w, numbers)
+        if method == "subpixel":
+            y = subpixel.convolve(x, w, g, partial(_undilated, g, product))
+        else:
+            y = METHODS[method](x, w, g, **product)
+        y = geometry.from_canonical(y, numbers)
+    return y.astype(dtype)
 
 
 def _undilated(g: Geometry, product, x, w, strides, padding, window_dilation):

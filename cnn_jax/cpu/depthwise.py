@@ -24,19 +24,18 @@ def fits_gradient(g: Geometry) -> bool:
     return g.batch_groups == g.batch == g.features and g.positions <= 128
 
 
-def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
+def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     """x [N, *space, C], w [*window, 1, C * m] -> [N, *out, C * m]; m filters for each channel.
 
     Exact up to the order of one sum of `taps` terms.
     """
-    dtype = product.get("preferred_element_type") or x.dtype
     multiplier = g.features // g.channels
     x = pad(x, g)
-    w = untransposed(w, g).reshape(*g.window, g.channels, multiplier).astype(dtype)
+    w = untransposed(w, g).reshape(*g.window, g.channels, multiplier)
     total = None
     for tap in itertools.product(*map(range, g.window)):
         start = [t * d for t, d in zip(tap, g.window_dilation, strict=True)]
-        seen = window_slice(x, start, g.strides, g.out).astype(dtype)
+        seen = window_slice(x, start, g.strides, g.out)
         if multiplier == 1:
             term = seen * w[tap][:, 0]
         else:
@@ -45,7 +44,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     return jnp.reshape(total, (*total.shape[: g.rank + 1], g.features))
 
 
-def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
+def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     """x [N, *space, C], w [N, *window, C] (the gradient from above) -> [*out, 1, C].
 
     All taps of one kernel row are summed along the image's last axis by one loop (a reduction
@@ -53,16 +52,15 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.A
     registers; the partial sums [N, rows, C] that it leaves are small. Reducing over all of N,
     rows and columns at once would leave XLA only C sums to share among cores.
     """
-    dtype = product.get("preferred_element_type") or x.dtype
-    x, w, last = pad(x, g), w.astype(dtype), g.rank
+    x, last = pad(x, g), g.rank
     rows = []
     for row in itertools.product(*map(range, g.out[:-1])):
         products = []
         for column in range(g.out[-1]):
             start = [t * s for t, s in zip((*row, column), g.strides, strict=True)]
             seen = window_slice(x, start, g.window_dilation, g.window)
-            products.append(seen.astype(dtype) * w)
-        zeros = (np.zeros((), dtype),)
+            products.append(seen * w)
+        zeros = (np.zeros((), x.dtype),)
         sums = lax.reduce(tuple(products), zeros * len(products), _add_each, (last,))
         rows += [s.sum(tuple(range(last))) for s in sums]  # from [N, rows, C]
     return jnp.stack(rows).reshape(*g.out, 1, g.features)

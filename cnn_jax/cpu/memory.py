@@ -4,8 +4,9 @@ A training step allocates its temporary arrays anew each time, tens of megabytes
 glibc gives such blocks back to the operating system when they are freed. The next step then
 gets pages that have to be cleared and mapped one by one, 4 KiB at a time: on two cores a Winograd
 layer of 64 channels took twice as long for that reason alone. `keep` tells glibc to take memory
-from one heap only and never to shrink it; it is most use before JAX starts its threads. The peak does not change, but memory that was once used
-stays with the process, which is what one wants of a process that trains.
+from one heap only and never to shrink it; it is most use before JAX starts its threads. The peak
+does not change, but memory that was once used stays with the process, which is what one wants of
+a process that trains.
 """
 
 import ctypes

@@ -73,13 +73,19 @@ def _stock_rule(primitive):
 def _convolution_rule(stock: Callable) -> Callable:
     def rule(ctx, x, w, **params):
         g = _geometry(ctx, params)
-        method = choose(g) if g is not None else None
+        method = choose(g, _wants_exact(ctx, params)) if g is not None else None
         if method is None:
             return stock(ctx, x, w, **params)
         fun = partial(run, method, g, params=params)
         return mlir.lower_fun(lambda x, w: fun(x, w), multiple_results=False)(ctx, x, w)
 
     return rule
+
+
+def _wants_exact(ctx, params) -> bool:
+    """float64, or a precision above the default, ask for the rounding of a plain sum."""
+    default = params["precision"] in (None, (lax.Precision.DEFAULT,) * 2)
+    return not default or any(a.dtype == jnp.float64 for a in (*ctx.avals_in, *ctx.avals_out))
 
 
 def _geometry(ctx, params) -> geometry.Geometry | None:

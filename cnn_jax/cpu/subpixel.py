@@ -24,7 +24,7 @@ def fits(g: Geometry) -> bool:
     return max(g.base_dilation, default=1) > 1 and g.batch_groups == 1
 
 
-def convolve(x: jax.Array, w: jax.Array, g: Geometry, convolution, dtype) -> jax.Array:
+def convolve(x: jax.Array, w: jax.Array, g: Geometry, convolution) -> jax.Array:
     """x [N, *space, C], w [*window, C / G, F] -> [N, *out, F].
 
     `convolution(x, w, strides, padding, window_dilation)` does the undilated part. Exact up to
@@ -36,7 +36,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, convolution, dtype) -> jax
     parts = []
     for phase in itertools.product(*axes):
         if None in phase:  # no tap meets a pixel here
-            part = jnp.zeros((g.batch, *sizes, g.features), dtype)
+            part = jnp.zeros((g.batch, *sizes, g.features), x.dtype)
         else:
             taps = tuple(p[0] for p in phase)
             padding = [p[1] for p in phase]

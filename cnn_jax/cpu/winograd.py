@@ -81,7 +81,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> j
     axes = [i for i, k in enumerate(g.window) if k == TAPS]
     b_t, to_kernel, a_t = matrices(tile)
     n = len(b_t)
-    x, counts = _pad_to_tiles(x, g, g.out, axes, tile)
+    x, _ = _pad_to_tiles(x, g, g.out, axes, tile)
     blocks, transposed = 1, g.kernel_transposed
     kernels = _transform_kernel(w, axes, to_kernel)  # [n, .., n, 1.., C, F]
     if g.feature_groups > 1:

@@ -178,7 +178,12 @@ def check(case: Case, names, growth=1.0):
 
 
 NAMES = ["forward", "gradients", "jvp", "second", "vmap x", "vmap w", "vmap both"]
-QUICK = dict(deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate])
+QUICK = {
+    "deadline": None,
+    "derandomize": True,
+    "database": None,
+    "phases": [hypothesis.Phase.generate],
+}
 
 
 @settings(max_examples=30, **QUICK)
