@@ -104,21 +104,20 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
     image = jax.eval_shape(augment, keys, first)["image"]
 
-    def test():
-        return data.eval_batches(
-            test_source,
-            batch_size=recipe.eval_batch_size or recipe.batch_size,
-            image_size=size,
-            crop="center" if size and recipe.crop != "whole" else None,
-            workers=recipe.workers,
-        )
+    test = data.eval_batches(
+        test_source,
+        batch_size=recipe.eval_batch_size or recipe.batch_size,
+        image_size=size,
+        crop="center" if size and recipe.crop != "whole" else None,
+        workers=recipe.workers,
+    )
 
     def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
         figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
         figures.confusion_matrix(
             observed.sums["confusion"], train_source.class_names, workdir / "confusion_matrix.png"
         )
-        images, labels, logits = _samples(test(), predict)
+        images, labels, logits = _samples(test, predict)
         figures.predictions(
             images, labels, logits, train_source.class_names, workdir / "predictions.png"
         )
@@ -130,7 +129,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         task=tasks.classification(classes, label_smoothing=recipe.label_smoothing),
         image=image,
         train=train,
-        test=test,
+        test=lambda: test,
         augment=augment,
         prepare=prepare,
         head=frozenset(

@@ -1,11 +1,23 @@
 """Checkpoints come back bit for bit, and a damaged one is never taken for a good one."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cnn_jax.train import checkpoint
+
+# Orbax leaves coroutines behind when it meets damaged data; Python says so when they are collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Has them collected here, and not during some other test."""
+    yield
+    gc.collect()
 
 
 def tree(value):
