@@ -1,0 +1,68 @@
+"""Multiply-adds, against counts by hand and the figures torchvision publishes."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cnn_jax.analysis.flops import model_multiply_adds, multiply_adds
+from cnn_jax.models import create, describe, list_models
+
+X = jax.ShapeDtypeStruct((2, 16, 16, 8), jnp.float32)
+
+
+def conv(x, kernel, **options):
+    return jax.lax.conv_general_dilated(
+        x, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **options
+    )
+
+
+def kernel(*shape):
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def test_layers_by_hand():
+    strided = {"window_strides": (2, 2), "padding": "SAME"}
+    # [2, 8, 8, 12] outputs, each from 3 x 3 x 8 inputs.
+    assert multiply_adds(lambda x, k: conv(x, k, **strided), X, kernel(3, 3, 8, 12)) == (
+        2 * 8 * 8 * 12 * 9 * 8
+    )
+    grouped = {"window_strides": (1, 1), "padding": "SAME", "feature_group_count": 8}
+    assert multiply_adds(lambda x, k: conv(x, k, **grouped), X, kernel(5, 5, 1, 8)) == (
+        2 * 16 * 16 * 8 * 25
+    )
+    # Transposed, stride 2: every input meets every weight once.
+    assert multiply_adds(
+        lambda x, k: jax.lax.conv_transpose(x, k, (2, 2), "SAME"), X, kernel(2, 2, 8, 4)
+    ) == (2 * 16 * 16 * 8 * 4 * 4)
+    assert multiply_adds(jnp.matmul, kernel(7, 5, 3), kernel(7, 3, 2)) == 7 * 5 * 3 * 2
+    assert multiply_adds(lambda x: jnp.tanh(x + 1).sum(), X) == 0
+
+
+def test_control_flow():
+    a = kernel(4, 4)
+    product = lambda a: a @ a  # noqa: E731
+    assert multiply_adds(lambda a: jax.lax.fori_loop(0, 5, lambda i, b: b @ a, a), a) == 5 * 64
+    assert multiply_adds(lambda a: jax.lax.cond(True, product, lambda a: a, a), a) == 64
+    assert multiply_adds(jax.jit(jax.checkpoint(product)), a) == 64
+    custom = jax.custom_vjp(product)
+    custom.defvjp(lambda a: (a @ a, a), lambda a, g: (g @ a,))
+    assert multiply_adds(custom, a) == 64
+
+
+QUICK = ("alexnet", "resnet18", "mobilenet_v3_small", "squeezenet1_1", "r3d_18", "vgg16_bn")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in list_models()
+        if "torchvision" in describe(name).rules and not name.endswith("_v1")
+    ],
+)
+def test_published_figures(name):
+    """torchvision's `_ops`, which it rounds to a thousandth of 10^9."""
+    described = describe(name)
+    model = create(name, num_classes=described.num_classes)
+    counted = model_multiply_adds(model, described.input_shape) / 1e9
+    assert counted == pytest.approx(described.gmacs, rel=0.01, abs=0.0006)
