@@ -27,6 +27,9 @@ from cnn_jax.cpu import (
 from cnn_jax.cpu.geometry import Geometry
 
 TOUCH = 40
+# Winograd turns one convolution into some thirty loops, which take XLA half a second to compile:
+# not worth it for what takes less than half a millisecond to run.
+LEAST = 40_000_000
 
 
 def choose(g: Geometry, exact: bool = False) -> str | None:
@@ -74,6 +77,8 @@ def _choose_gradient(g: Geometry, exact: bool) -> str:
 def _best_tile(batch, image, window, channels, features, blocks, direct) -> str | None:
     """The Winograd method that is cheapest and cheaper than `direct`, if there is one."""
     best = None
+    if direct < LEAST:
+        return None
     for tile in winograd.POINTS:
         counts = [math.ceil(n / tile) if k > 1 else n for n, k in zip(image, window, strict=True)]
         tiles = batch * math.prod(counts)
