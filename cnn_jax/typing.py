@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -58,3 +58,45 @@ class Task(NamedTuple):
     loss: Callable[[Outputs, Batch], Mapping[str, Mean]]
     observe: Callable[[Outputs, Batch], Observed]
     report: Callable[[Observed], dict[str, float]]
+
+
+# Detection: boxes are (left, top, right, bottom) in pixels, and every list of them has a fixed
+# length, filled up with the label -1.
+
+
+class Targets(NamedTuple):
+    """The objects to find.
+
+    Attributes:
+        boxes: [B, N, 4].
+        labels: int32 [B, N], 0..K-1, or -1 where there is no object.
+    """
+
+    boxes: Array
+    labels: Array
+
+
+class Detections(NamedTuple):
+    """The objects found, best first.
+
+    Attributes:
+        boxes: [B, M, 4].
+        scores: [B, M] in 0..1, and 0 where there is none.
+        labels: int32 [B, M], 0..K-1, or -1 where there is none.
+    """
+
+    boxes: Array
+    scores: Array
+    labels: Array
+
+
+class Detector(Protocol):
+    """What a detection network knows beside its layers: pure functions of its raw outputs."""
+
+    def losses(self, outputs: Outputs, targets: Targets, mask: Array) -> Mapping[str, Mean]:
+        """The losses of the paper; `mask` [B] is 0 for the padding of a ragged batch."""
+        ...
+
+    def detect(self, outputs: Outputs, size: tuple[int, int]) -> Detections:
+        """The final boxes in a picture of `size` (height, width), after suppression."""
+        ...

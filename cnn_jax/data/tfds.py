@@ -29,6 +29,11 @@ class TFDSRecords:
         return len(self._serialized)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        records = self.features(indices)
+        return [{key: _value(r[name]) for key, name in self._keys.items()} for r in records]
+
+    def features(self, indices: Sequence[int]) -> list:
+        """The records as they are stored: {name: a protobuf Feature}, lists included."""
         try:
             serialized = self._serialized.__getitems__(list(indices))
         except Exception as error:  # ArrayRecord's checksums
@@ -36,8 +41,7 @@ class TFDSRecords:
                 f"cannot read {self._directory}, it may be damaged: {error}; delete it and prepare "
                 "or copy it again"
             ) from error
-        records = map(_parse, serialized)
-        return [{key: _value(r[name]) for key, name in self._keys.items()} for r in records]
+        return [_parse(record) for record in serialized]
 
     def describe(self, index: int) -> str:
         """The record's file name or key, if the dataset kept one."""

@@ -1,0 +1,158 @@
+"""Figures of detections: boxes with scores, what was missed, and precision against recall."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from cnn_jax import average_precision
+
+FOUND, WRONG, MISSED = "#2a9d5c", "#d1495b", "#f2c14e"
+
+SHOWN = 0.3  # score from which a detection is drawn
+OVERLAP = 0.5  # IoU from which a detection counts as found
+COLUMNS = 4
+
+
+def draw_boxes(
+    axis: Axes,
+    image: np.ndarray,
+    boxes: np.ndarray,
+    texts: Sequence[str],
+    colours: Sequence[str],
+    *,
+    dashed: bool = False,
+) -> None:
+    """Draws boxes [n, 4], (left, top, right, bottom) in pixels, over a picture uint8 [H, W, C]."""
+    grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[-1] == 1 else {}
+    axis.imshow(
+        image[..., 0] if grey else image[..., :3],
+        extent=(0, image.shape[1], image.shape[0], 0),
+        **grey,
+    )
+    for (left, top, right, bottom), text, colour in zip(boxes, texts, colours, strict=True):
+        axis.add_patch(
+            Rectangle(
+                (left, top),
+                right - left,
+                bottom - top,
+                fill=False,
+                edgecolor=colour,
+                linewidth=1.5,
+                linestyle="--" if dashed else "-",
+            )
+        )
+        axis.text(
+            left, top, text, fontsize=6, color="black", verticalalignment="bottom",
+            bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+        )  # fmt: skip
+    axis.set(xticks=[], yticks=[])
+
+
+def predictions(
+    batches: Iterable[Mapping[str, np.ndarray]],
+    detections: np.ndarray,
+    truth: np.ndarray,
+    class_names: Sequence[str],
+    path: str | Path,
+    *,
+    count: int = 12,
+) -> None:
+    """A sheet of pictures with what was found, wrongly found and missed; half of it with mistakes.
+
+    Args:
+        batches: of an evaluation, in the order of the rows: 'image', 'factor', 'extent', 'mask'.
+        detections: [B, M, 6], truth: [B, N, 6]: see `cnn_jax.average_precision`.
+        class_names: K names.
+        path: of the PNG.
+        count: pictures on the sheet.
+    """
+    verdicts = [judge(d, t) for d, t in zip(detections, truth, strict=True)]
+    faults = [int((~right).sum() + missed.sum()) for _, right, missed in verdicts]
+    wrong = [i for i, n in enumerate(faults) if n][: count // 2]
+    chosen = wrong + [i for i, n in enumerate(faults) if not n][: count - len(wrong)]
+    images = _pictures(batches, set(chosen))
+    chosen = [i for i in chosen if i in images]
+    rows = max(-(-len(chosen) // COLUMNS), 1)
+    figure = Figure(figsize=(2.6 * COLUMNS, 2.8 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, index in zip(axes, chosen, strict=False):
+        axis.axis("on")
+        shown, right, missed = verdicts[index]
+        found, lost = detections[index][shown], truth[index][missed]
+        image, factor = images[index]
+        scale = np.tile(factor, 2)
+        names = [f"{class_names[int(row[5])]} {row[4]:.2f}" for row in found]
+        draw_boxes(axis, image, found[:, :4] * scale, names, np.where(right, FOUND, WRONG))
+        names = [class_names[int(row[5])] for row in lost]
+        boxes = lost[:, :4] * scale
+        draw_boxes(axis, image, boxes, names, [MISSED] * len(lost), dashed=True)
+    handles = [
+        Rectangle((0, 0), 1, 1, color=colour, label=label)
+        for colour, label in ((FOUND, "found"), (WRONG, "wrong"), (MISSED, "missed"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def judge(detections: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a picture's detections [M, 6], best first, find of its truth [N, 6].
+
+    Returns:
+        (indices of the detections that are shown; bool, which of these are right; bool [N], which
+        objects were missed). Each object is found once, by the best detection of its class that
+        overlaps it by OVERLAP.
+    """
+    shown = np.flatnonzero((detections[:, 5] >= 0) & (detections[:, 4] >= SHOWN))
+    free = (truth[:, 5] >= 0) & (truth[:, 4] == 0)
+    right = np.zeros(len(shown), bool)
+    for i, row in enumerate(detections[shown]):
+        overlap = np.where(free & (truth[:, 5] == row[5]), _iou(row[:4], truth[:, :4]), 0)
+        if overlap.max(initial=0) >= OVERLAP:
+            right[i], free[overlap.argmax()] = True, False
+    return shown, right, free
+
+
+def precision_recall(
+    detections: np.ndarray, truth: np.ndarray, class_names: Sequence[str], path: str | Path
+) -> None:
+    """Precision against recall at an IoU of 0.5, a line for each class (of the first twenty)."""
+    curves = average_precision.precision_recall(detections, truth, len(class_names))
+    figure = Figure(figsize=(6.5, 5), layout="constrained")
+    axis = figure.subplots()
+    for name, curve in list(zip(class_names, curves, strict=True))[:20]:
+        if (curve.precision > -1).all():
+            label = f"{name} ({curve.precision.mean():.3f})"
+            axis.plot(curve.recall, curve.precision, label=label)
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axis.set_title("average precision at IoU 0.5")
+    axis.legend(fontsize=7, loc="lower left")
+    figure.savefig(path, dpi=100)
+
+
+def _pictures(batches, wanted: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """The pictures of these indices without the filling around them, and their factors."""
+    found, first = {}, 0
+    for batch in batches:
+        size = len(batch["mask"])
+        for i in wanted & set(range(first, first + size)):
+            if batch["mask"][i - first]:
+                height, width = batch["extent"][i - first].astype(int)
+                image = batch["image"][i - first][:height, :width]
+                found[i] = image, batch["factor"][i - first]
+        first += size
+        if first > max(wanted, default=-1):
+            break
+    return found
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    overlap = np.maximum(sides, 0).prod(1)
+    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+    return overlap / np.maximum(areas - overlap, 1e-9)

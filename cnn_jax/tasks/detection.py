@@ -1,0 +1,115 @@
+"""Detection: a box and a class for every object."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from cnn_jax import average_precision
+from cnn_jax.ops import augment as augmentations
+from cnn_jax.ops import box_augment
+from cnn_jax.typing import Array, Batch, Detector, Mean, Observed, Outputs, Targets, Task
+
+
+def detection(class_names: Sequence[str], detector: Detector, *, size: tuple[int, int]) -> Task:
+    """The task of finding `batch['boxes']` with their `batch['labels']`.
+
+    Reports the COCO figures: `ap`, the mean over classes and over the IoU thresholds 0.5, 0.55 ...
+    0.95 of average precision; `ap50` and `ap75` at one threshold; `ap_small`, `ap_medium`,
+    `ap_large` (nan where there is no such object); `recall100`; and `ap/<class>`.
+
+    Args:
+        class_names: K names.
+        detector: the network: its losses and how its outputs become boxes.
+        size: (height, width) of the frames.
+    """
+
+    def loss(outputs: Outputs, batch: Batch) -> dict[str, Mean]:
+        return dict(detector.losses(outputs, training_targets(batch), batch["mask"]))
+
+    def observe(outputs: Outputs, batch: Batch) -> Observed:
+        found = detector.detect(outputs, size)
+        # back to the pixels of the picture, whose border may lie inside the frame
+        border = jnp.tile(batch["extent"][:, ::-1], 2)[:, None]  # [B, 1, 4]
+        factor = jnp.tile(batch["factor"], 2)[:, None]
+        factor = jnp.where(factor > 0, factor, 1)
+        boxes = jnp.clip(found.boxes, 0, border) / factor
+        real = batch["mask"][:, None] > 0
+        found_rows = [boxes, found.scores[..., None], jnp.where(real, found.labels, -1)[..., None]]
+        true_rows = [
+            batch["boxes"] / factor,
+            batch["crowd"][..., None],
+            jnp.where(real, batch["labels"], -1)[..., None],
+        ]
+        return Observed(
+            sums={"examples": (batch["mask"] > 0).sum(dtype=jnp.int32)},
+            rows={
+                "detections": jnp.concatenate(found_rows, -1),  # [B, M, 6]
+                "truth": jnp.concatenate(true_rows, -1),  # [B, N, 6]
+            },
+        )
+
+    def report(observed: Observed) -> dict[str, float]:
+        return average_precision.evaluate(
+            observed.rows["detections"], observed.rows["truth"], class_names
+        )
+
+    return Task(loss=loss, observe=observe, report=report)
+
+
+def training_targets(batch: Batch) -> Targets:
+    """What is to be found: crowds, and all of a padded example, are left out."""
+    usable = (batch["mask"][:, None] > 0) & (batch["crowd"] == 0)
+    sides = batch["boxes"][..., 2:] - batch["boxes"][..., :2]
+    usable &= (sides > 0).all(-1)
+    return Targets(batch["boxes"], jnp.where(usable, batch["labels"], -1).astype(jnp.int32))
+
+
+def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
+    """The part of the input that evaluation and training share: scale and normalise.
+
+    Args:
+        mean: for each channel, on the scale of 0..1.
+        std: for each channel, on the scale of 0..1.
+
+    Returns:
+        batch -> batch, whose `image` is float32 [B, H, W, C]. uint8 is first divided by 255.
+    """
+
+    def prepare(batch: Batch) -> Batch:
+        image = augmentations.to_unit(batch["image"])
+        return {**batch, "image": augmentations.normalise(image, mean=mean, std=std)}
+
+    return prepare
+
+
+def make_augment(
+    prepare: Callable[[Batch], Batch], *, augment: str = "", mosaic: float = 0.0
+) -> Callable[[Array, Batch], Batch]:
+    """The random part of the training input, on the device.
+
+    Args:
+        prepare: what follows: `make_prepare(...)`.
+        augment: a list such as 'flip,affine:0.1:0.8:1.25', see `cnn_jax.ops.box_augment.parse`.
+        mosaic: the share of pictures made of four others.
+
+    Returns:
+        (keys [B], batch) -> batch.
+    """
+    each = box_augment.parse(augment)
+
+    def augment_batch(keys: Array, batch: Batch) -> Batch:
+        batch = {**batch, "image": augmentations.to_unit(batch["image"])}
+        # a crowd has no place of its own after mixing: it is left out before
+        batch["labels"] = jnp.where(batch["crowd"] > 0, -1, batch["labels"])
+        batch["crowd"] = jnp.zeros_like(batch["crowd"])
+        if mosaic:
+            draws = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys)
+            batch = box_augment.mosaic(draws, batch, probability=mosaic)
+        draws = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+        image, boxes, labels = jax.vmap(each)(
+            draws, batch["image"], batch["boxes"], batch["labels"]
+        )
+        return prepare({**batch, "image": image, "boxes": boxes, "labels": labels})
+
+    return augment_batch

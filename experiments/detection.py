@@ -1,0 +1,203 @@
+"""Trains a network to put a box around every object.
+
+    python -m experiments.detection
+    python -m experiments.detection --flagfile=experiments/recipes/bccd.flags --data_dir=DIR
+    python -m experiments.detection --dataset=coco:PATH --model=retinanet_resnet50_fpn
+
+Without flags it trains a small detector on scenes of handwritten digits.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+from absl import logging
+
+from cnn_jax import data
+from cnn_jax.analysis import detection_figures, figures
+from cnn_jax.data import boxes
+from cnn_jax.ops import box_augment
+from cnn_jax.tasks import detection as tasks
+from cnn_jax.typing import Observed, PyTree
+from experiments import entry, training
+from experiments import recipe as recipes
+from experiments.recipe import setting
+
+SAMPLES = 12  # pictures on the sheet of predictions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionRecipe(training.TrainingRecipe):
+    """The settings of `experiments.detection`; the defaults are the digit_scenes recipe."""
+
+    model: str = setting("detector_small", "A detection network of cnn_jax.models.")
+    dataset: str = setting(
+        "digit_scenes", "A TFDS name, coco:PATH (annotations/*.json) or voc:PATH (Annotations/)."
+    )
+    image_size: str = setting(
+        "", "Pixels of the frame: '320' or HEIGHTxWIDTH, '480x640'; '': as the pictures are."
+    )
+    fit: str = setting(
+        "letterbox", "How pictures get into the frame: in proportion, or not.", choices=boxes.FITS
+    )
+    jitter: tuple[float, ...] = setting(
+        (), "Smallest and largest enlargement in the frame, on the host: '0.5,2'."
+    )
+    max_boxes: int = setting(
+        0, "Most boxes a training picture keeps, the largest; 0: as many as any has."
+    )
+    augment: str = setting(
+        "affine:0.1:0.8:1.25:1.1,colour:0.2",
+        "Random changes of picture and boxes, in order, of "
+        + ", ".join((*box_augment.VOCABULARY, *box_augment.PICTURE_ONLY))
+        + "; '' for none.",
+    )
+    mosaic: float = setting(0.0, "Share of training pictures made of four others.")
+    # The digit_scenes recipe, where it differs from the settings that all experiments share.
+    batch_size: int = setting(16, "Examples a step, over all devices.")
+    epochs: float = setting(25.0, "Passes over the training set.")
+    optimizer: str = setting("adamw", "One of the optimisers of cnn_jax.train.optim.")
+    learning_rate: float = setting(2e-3, "At its highest.")
+    weight_decay: float = setting(0.05, "On kernels only; coupled for sgd, adam and lars.")
+    schedule: str = setting("one_cycle", "How the learning rate changes.")
+    clip_norm: float = setting(10.0, "Largest global norm of the gradient; 0 for any.")
+    ema_decay: float = setting(0.998, "Of the moving average of the parameters; 0 for none.")
+    evaluate_every_epochs: float = setting(
+        5.0, "Epochs between evaluations; 0: only the last.", result=False
+    )
+    checkpoint_every_epochs: float = setting(5.0, "Epochs between checkpoints.", result=False)
+
+
+def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
+    """The parts of a run that the recipe describes."""
+    opened = {
+        split: boxes.load_box_source(
+            recipe.dataset,
+            split,
+            data_dir=recipe.data_dir or None,
+            skip_corrupt=recipe.skip_corrupt,
+        )
+        for split in (recipe.train_split, recipe.test_split)
+    }
+    train_source, test_source = opened[recipe.train_split], opened[recipe.test_split]
+    held = {split: _survey(source) for split, source in opened.items()}
+    statistics = data.statistics(train_source.name, train_source.image_shape[2])
+    size = parse_size(recipe.image_size)
+
+    def reading(source, capacity, jitter=None) -> dict:
+        load = boxes.box_loader(
+            source, size, capacity=capacity, fit=recipe.fit, mean=statistics.mean, jitter=jitter
+        )
+        in_memory = boxes.fits_in_memory(source, load)
+        return {"load": load, "in_memory": in_memory, "workers": recipe.workers}
+
+    most = max(held[recipe.train_split].most, 1)
+    capacity = recipe.max_boxes or most
+    if capacity < most:
+        logging.warning(
+            "--max_boxes=%d: some training pictures have up to %d boxes, and keep the largest.",
+            capacity,
+            most,
+        )
+    train = data.train_batches(
+        train_source,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        **reading(train_source, capacity, _jitter(recipe.jitter)),
+    )
+    prepare = tasks.make_prepare(*statistics)
+    augment = tasks.make_augment(prepare, augment=recipe.augment, mosaic=recipe.mosaic)
+    first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
+    image = jax.eval_shape(augment, keys, first)["image"]
+    class_names = train_source.class_names
+    model = training.create_model(recipe.model, recipe, num_classes=len(class_names))
+    frame = image.shape[1:3]
+
+    def test():
+        return data.eval_batches(
+            test_source,
+            batch_size=recipe.eval_batch_size or recipe.batch_size,
+            # no object may be missing from the truth
+            **reading(test_source, max(held[recipe.test_split].most, 1)),
+        )
+
+    def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
+        figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
+        detection_figures.precision_recall(
+            observed.rows["detections"],
+            observed.rows["truth"],
+            class_names,
+            workdir / "precision_recall.png",
+        )
+        detection_figures.predictions(
+            test(),
+            observed.rows["detections"],
+            observed.rows["truth"],
+            class_names,
+            workdir / "predictions.png",
+            count=SAMPLES,
+        )
+
+    return training.Experiment(
+        name=f"{recipe.model}-{recipe.dataset}",
+        model=model,
+        task=tasks.detection(class_names, model, size=frame),
+        image=image,
+        train=train,
+        test=test,
+        augment=augment,
+        prepare=prepare,
+        facts={"model": recipe.model, "dataset": recipe.dataset, "num_classes": len(class_names)},
+        draw=draw,
+    )
+
+
+def _survey(source: data.Source) -> boxes.Survey:
+    """Counts the boxes of a split before the first step, and says which are of no use."""
+    held = boxes.survey(source)
+    say = logging.warning if held.left_out else logging.info
+    say("%s, split %s: %s", source.name, source.split, held)
+    if not held.boxes:
+        raise ValueError(f"{source.name}, split {source.split}, holds no box that can be used.")
+    return held
+
+
+def _jitter(bounds: tuple[float, ...]) -> tuple[float, float] | None:
+    if not bounds:
+        return None
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ValueError(
+            f"--jitter={','.join(map(str, bounds))}: wanted the smallest and the largest "
+            "enlargement, such as 0.5,2."
+        )
+    return bounds[0], bounds[1]
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """'256' -> (256, 256); '360x480' -> (360, 480), height first; '' -> None.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not text:
+        return None
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise ValueError(f"--image_size={text}: wanted '256', or HEIGHTxWIDTH such as '360x480'.")
+    return int(sides[0]), int(sides[-1])
+
+
+def main() -> int:
+    recipe = recipes.from_flags(DetectionRecipe)
+    entry.set_up_jax(
+        cpu_devices=recipe.cpu_devices,
+        cpu_convolutions=recipe.cpu_convolutions,
+        compilation_cache=recipe.compilation_cache,
+    )
+    return training.run(recipe, make_experiment(recipe))
+
+
+if __name__ == "__main__":
+    recipes.define_flags(DetectionRecipe)
+    entry.launch(main)
