@@ -56,15 +56,18 @@ def conv(
     kernel, stride, dilation = (per_axis(v, rank) for v in (kernel, stride, dilation))
     if padding is None:
         padding = [d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True)]
-    if not isinstance(padding, str):
-        padding = [(pixels, pixels) for pixels in per_axis(padding, rank)]
+    pads: str | list[tuple[int, int]]
+    if isinstance(padding, str):
+        pads = padding
+    else:
+        pads = [(pixels, pixels) for pixels in per_axis(padding, rank)]
     return nn.Conv(
         features,
         kernel,
         strides=stride,
         kernel_dilation=dilation,
         feature_group_count=groups,
-        padding=padding,
+        padding=pads,
         use_bias=use_bias,
         kernel_init=kernel_init,
         bias_init=bias_init,

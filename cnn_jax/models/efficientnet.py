@@ -245,7 +245,7 @@ class EfficientNet(nn.Module):
 
     def _block(self, stage: Stage, inputs: int, stride: int) -> ModuleFactory:
         """A block for `inputs` channels, without its normalisation and name."""
-        shared = {
+        shared: dict[str, Any] = {
             "features": stage.channels,
             "expanded": round_channels(inputs * stage.expand),
             "kernel": stage.kernel,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,6 +28,13 @@ TABLE_I = (
     (2, 3, 4, 7, 8, 9, 10, 12, 13, 15),
     (3, 4, 5, 8, 9, 10, 11, 13, 14, 15),
 )
+
+# Input, kernel and output, by the number of spatial axes.
+AXES = {
+    1: ("NWC", "WIO", "NWC"),
+    2: ("NHWC", "HWIO", "NHWC"),
+    3: ("NDHWC", "DHWIO", "NDHWC"),
+}
 
 INPUT_SIZE = 32  # a 28x28 digit is centred in a 32x32 field, section II.B
 MIN_SIZE = 28
@@ -104,8 +112,9 @@ class PartialConv(nn.Module):
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         full = jnp.zeros((5,) * rank + (6, 16), kernel.dtype)
         full = full.at[(..., *np.nonzero(connected))].set(kernel)
-        frozen = nn.Conv(16, (5,) * rank, padding="VALID", dtype=self.dtype, parent=None)
-        return frozen.apply({"params": {"kernel": full, "bias": bias}}, x)
+        strides = (1,) * rank
+        axes = jax.lax.conv_dimension_numbers(x.shape, full.shape, AXES[rank])
+        return jax.lax.conv_general_dilated(x, full, strides, "VALID", None, None, axes) + bias
 
 
 def scaled_tanh(a: Array) -> Array:

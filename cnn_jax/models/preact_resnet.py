@@ -19,9 +19,10 @@ from cnn_jax.layers import (
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 from cnn_jax.weights.layouts import POINTWISE_CONV
+from cnn_jax.weights.torch import Rules
 
-IMAGENET = {"widths": (64, 128, 256, 512), "stem": "imagenet", "stem_width": 64}
-CIFAR = {"widths": (16, 32, 64), "stem": "small", "stem_width": 16}
+IMAGENET: dict[str, Any] = {"widths": (64, 128, 256, 512), "stem": "imagenet", "stem_width": 64}
+CIFAR: dict[str, Any] = {"widths": (16, 32, 64), "stem": "small", "stem_width": 16}
 FOR_CIFAR = {
     "input_shape": (32, 32, 3),
     "num_classes": 10,
@@ -67,6 +68,7 @@ class PreActBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         features = self.width * (EXPANSION if self.bottleneck else 1)
+        layers: tuple[tuple[int, int, int], ...]  # width, kernel, stride
         if self.bottleneck:
             layers = ((self.width, 1, 1), (self.width, 3, self.stride), (features, 1, 1))
         else:
@@ -148,7 +150,7 @@ class PreActResNet(nn.Module):
 
 
 # timm calls them resnetv2_18, resnetv2_50 and so on, and counts stages from 0.
-TIMM_RULES = (
+TIMM_RULES: Rules = (
     ("stem.conv", "conv1"),
     *(
         rule
