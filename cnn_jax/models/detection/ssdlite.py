@@ -162,7 +162,8 @@ def _torchvision_rules() -> tuple:
             theirs, layers = "backbone.features.1.0", layers[1:]
         else:
             theirs = f"backbone.features.1.{i - C4}.block"
-        for j, layer in enumerate(layers):
+        # the rest of C4 keeps the numbers it had in the whole block
+        for j, layer in enumerate(layers, start=int(i == C4)):
             if layer == "se":
                 rules.append((f"{theirs}.{j}.fc{{k}}", f"{ours}/se/fc{{k}}"))
             else:
