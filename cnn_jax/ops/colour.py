@@ -84,7 +84,8 @@ def adjust_hue(image: Array, shift: Number) -> Array:
 
     def channel(n: int) -> Array:
         """Smith 1978, in one formula: a trapezium over the hue circle, turned by n sixths."""
-        k = jnp.mod(n + sixths, 6)
+        k = n + sixths
+        k = k - 6 * jnp.floor(k / 6)  # mod 6; a float remainder does not vectorise on a CPU
         return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
 
     return jnp.stack([channel(5), channel(3), channel(1)], axis=-1).astype(image.dtype)
