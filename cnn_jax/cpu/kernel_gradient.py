@@ -19,6 +19,10 @@ from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, window_slice
 
+# The product x^T y runs near the processor's peak only if one side is wide, so the first layer of
+# a network, with its three channels, lays its taps side by side.
+WIDE, NARROW = 256, 32
+
 
 def fits(g: Geometry) -> bool:
     return g.batch_groups > 1 or (g.feature_groups == 1 and g.taps > g.positions)
@@ -28,12 +32,18 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     """x [N, *space, J], w [N, *window, F] -> [*out, J, F]. Exact up to summation order."""
     x = pad(x, g)
     above = w.reshape(-1, g.features)
-    taps = []
+    views = []
     for tap in itertools.product(*map(range, g.out)):
         start = [t * s for t, s in zip(tap, g.strides, strict=True)]
         seen = window_slice(x, start, g.window_dilation, g.window)
-        taps.append(gram(seen.reshape(-1, g.batch), above, **product))
-    return jnp.stack(taps).reshape(*g.out, g.batch, g.features)
+        views.append(seen.reshape(-1, g.batch))
+    together = max(1, WIDE // g.batch) if g.batch < NARROW else 1
+    sums = []
+    for i in range(0, len(views), together):
+        some = views[i : i + together]
+        total = gram(lax.concatenate(some, 1), above, **product)  # [taps * J, F]
+        sums.append(total.reshape(len(some), g.batch, g.features))
+    return lax.concatenate(sums, 0).reshape(*g.out, g.batch, g.features)
 
 
 def gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
