@@ -1,6 +1,6 @@
 """The built-in `digit_scenes`: handwritten digits scattered over cluttered pictures.
 
-The 1,797 real digits of `digits` are enlarged, turned, coloured and laid over each other on
+The 1,797 real digits of `digits` are enlarged, turned, coloured and laid over each other on darker
 backgrounds of soft colours, strokes and blobs. Each scene comes with what is needed to learn to
 segment and to detect: the class of every pixel, which digit it belongs to, and a box around each.
 The digits of the test scenes are those of the test split of `digits`: no digit is in both.
@@ -25,12 +25,13 @@ CLASS_NAMES = ("background", *DIGIT_NAMES)  # of the mask: the digit d is class 
 SCENES = {"train": 2000, "test": 500}
 SIZES = (64, 96, 128)  # pixels; the configurations 'digit_scenes/64' (the default), '/96', '/128'
 
-DIGIT_PIXELS = (18, 36)  # the side of the 8x8 field that a digit is drawn in, once enlarged
+DIGIT_PIXELS = (22, 36)  # the side of the 8x8 field that a digit is drawn in, once enlarged
 MAX_TURN = 25.0  # degrees, either way: more would make 6 and 9 one class
 MAX_SQUEEZE = 0.15  # the sides are stretched by 1 -+ this against each other
 PER_DIGIT = 32 * 32  # pixels of the scene for each digit, at the most: 4 digits in 64x64
-LEAST_VISIBLE = 0.65  # share of its own pixels that a digit keeps under those laid over it
-LEAST_CONTRAST = 90  # between a digit's colour and the background under it, of 255, in one channel
+LEAST_VISIBLE = 0.75  # share of its own pixels that a digit keeps under those laid over it
+BACKGROUND, CLUTTER, INK = (20, 120), (20, 160), (110, 256)  # bounds of each channel, of 255
+COLOURS = 4  # to choose a digit's from: the one that stands out most from what is under it
 
 GRAIN = 6.0  # standard deviation of the noise of the picture, of 255
 
@@ -46,8 +47,11 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
             0..1, and its label 0..9.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "2,000 training scenes and 500 test scenes in three sizes."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "2,000 training scenes and 500 test scenes in three sizes.",
+        "2.0.0": "Digits lighter than their background, larger, and less hidden.",
+    }
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name=str(size), description=f"Scenes of {size} pixels a side.")
         for size in SIZES
@@ -135,8 +139,7 @@ def draw_scene(
         labels: int [N], 0..9.
         size: S, the side of the scene in pixels.
     """
-    background = _background(rng, size)  # float32 [S, S, 3] in 0..255
-    image = background.copy()
+    image = _background(rng, size)  # float32 [S, S, 3] in 0..255
     instances = np.zeros((size, size), np.uint8)
     chosen: list[int] = []
     own = np.zeros(0, int)  # pixels of each digit chosen, those hidden by later ones included
@@ -149,7 +152,7 @@ def draw_scene(
         hidden = np.bincount(instances[window][covered], minlength=len(chosen) + 1)[1:]
         if not covered.any() or np.any(visible - hidden < LEAST_VISIBLE * own):
             continue
-        colour = _contrasting(rng, background[window][covered].mean(0))
+        colour = _contrasting(rng, image[window][covered].mean(0))
         image[window] += ink[..., None] * (colour - image[window])
         chosen.append(index)
         own = np.append(own, covered.sum())
@@ -170,14 +173,14 @@ def draw_scene(
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Soft blotches of colour under strokes, rings and discs: float32 [S, S, 3] in 0..255."""
-    blotches = rng.integers(30, 226, (4, 4, 3), dtype=np.uint8)
+    blotches = rng.integers(*BACKGROUND, (4, 4, 3), dtype=np.uint8)
     picture = Image.fromarray(blotches).resize((size, size), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     for _ in range(rng.integers(4, 8) * size // 64):
         x, y = rng.uniform(0, size, 2)
         across, down = rng.uniform(-size / 3, size / 3, 2)
         corners = [min(x, x + across), min(y, y + down), max(x, x + across), max(y, y + down)]
-        colour = tuple(int(c) for c in rng.integers(30, 226, 3))
+        colour = tuple(int(c) for c in rng.integers(*CLUTTER, 3))
         width = int(rng.integers(1, 4))
         shape = rng.integers(4)
         if shape == 0:
@@ -188,7 +191,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
             draw.ellipse(corners, colour)
         else:
             draw.rectangle(corners, outline=colour, width=width)
-    return np.asarray(picture, np.float32)
+    return np.array(picture, np.float32)
 
 
 def _place(
@@ -221,11 +224,9 @@ def _place(
 
 
 def _contrasting(rng: np.random.Generator, under: np.ndarray) -> np.ndarray:
-    """A random colour [3] that differs from another by LEAST_CONTRAST in some channel."""
-    while True:
-        colour = rng.uniform(0, 255, 3).astype(np.float32)
-        if np.abs(colour - under).max() >= LEAST_CONTRAST:
-            return colour
+    """Of a few random light colours the one [3] that differs most from another in some channel."""
+    colours = rng.uniform(*INK, (COLOURS, 3)).astype(np.float32)
+    return colours[np.abs(colours - under).max(1).argmax()]
 
 
 def _box(covered: np.ndarray) -> tuple[float, float, float, float]:

@@ -18,7 +18,8 @@ from cnn_jax.data.errors import DataError
 
 # name -> module that registers the builder with TFDS
 BUILT_IN = {"digits": "cnn_jax.data.digits", "digit_scenes": "cnn_jax.data.digit_scenes"}
-DEFAULT_CONFIG = {"digit_scenes": "64"}
+# What a name means that does not say its configuration or version: no older one that is on disk.
+DEFAULTS = {"digit_scenes": ("64", "2.0.0")}
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>[\d.*]+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -54,8 +55,8 @@ def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
         DataError: unknown, ambiguous, or not there and not to be prepared here.
     """
     wanted = parse_name(dataset)
-    if wanted.config is None:
-        wanted = wanted._replace(config=DEFAULT_CONFIG.get(wanted.name))
+    config, version = DEFAULTS.get(wanted.name, (None, None))
+    wanted = Name(wanted.name, wanted.config or config, wanted.version or version)
     roots = data_dirs(data_dir)
     with quiet_tfds():
         return _find(wanted, roots) or _prepare(wanted, roots)

@@ -28,7 +28,7 @@ def segmentation(
     Reports, over all pixels of the whole set: `mean_iou`, the mean over the classes that occur in
     the truth or the predictions of intersection over union; `pixel_accuracy`; `mean_accuracy`, the
     mean over the classes in the truth of the share found; `loss`, the cross-entropy; and
-    `iou/<class>` for each class.
+    `iou/<class>` for each class that has one.
 
     Logits that are smaller than the labels, as a U-Net without padding gives them, are those of the
     middle of the picture.
@@ -87,7 +87,8 @@ def segmentation(
         pixels = float(observed.sums["pixels"])
         mean_loss = float(observed.sums["loss"]) / pixels if pixels else float("nan")
         overall = {name: value for name, value in figures.items() if "/" not in name}
-        return {**overall, "loss": mean_loss, **figures}
+        known = {name: value for name, value in figures.items() if not np.isnan(value)}
+        return {**overall, "loss": mean_loss, **known}
 
     return Task(loss=training_loss, observe=observe, report=report)
 

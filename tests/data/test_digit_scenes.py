@@ -83,7 +83,7 @@ def test_no_digit_is_in_both_splits():
 def test_prepared_without_tensorflow_and_read_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(digit_scenes, "SCENES", {"train": 5, "test": 3})
     builder = open_builder("digit_scenes", data_dir=str(tmp_path))
-    assert builder.data_path.parts[-3:] == ("digit_scenes", "64", "1.0.0")
+    assert builder.data_path.parts[-3:] == ("digit_scenes", "64", "2.0.0")
     names = tuple(builder.info.features["mask"].names)
     assert names == digit_scenes.CLASS_NAMES
     records = open_records(builder, "train+test", {"image": "image", "mask": "mask"})
