@@ -128,8 +128,14 @@ def randomise(network: Any, seed: int, x: np.ndarray) -> None:
             norm.momentum = momentum
             mean, variance = norm.running_mean, norm.running_var
             variance += 0.1 * variance.mean()  # no channel is quite dead
-            mean += 0.1 * variance.sqrt() * torch.randn(mean.shape, generator=generator)
-            variance *= 0.8 + 0.8 * torch.rand(variance.shape, generator=generator)
+            mean += (
+                0.1
+                * variance.sqrt()
+                * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+            )
+            variance *= 0.8 + 0.8 * torch.rand(
+                variance.shape, generator=generator, dtype=mean.dtype
+            )
 
 
 def is_scale(name: str, rank: int) -> bool:
