@@ -30,6 +30,9 @@ TOUCH = 40
 # Winograd turns one convolution into some thirty loops, which take XLA half a second to compile:
 # not worth it for what takes less than half a millisecond to run.
 LEAST = 40_000_000
+# Up to here XLA's own strided convolutions were faster than gathering patches (forward) or
+# interleaving phases (input gradient): measured at 64 channels; at 256 ours were.
+NARROW = 64
 
 
 def choose(g: Geometry, exact: bool = False) -> str | None:
@@ -42,7 +45,8 @@ def choose(g: Geometry, exact: bool = False) -> str | None:
     if kernel_gradient.fits(g):
         return _choose_gradient(g, exact)
     if subpixel.fits(g):
-        return "subpixel"
+        narrow = g.feature_groups == 1 and g.features <= NARROW and g.taps > 1
+        return None if narrow else "subpixel"
     if pointwise.fits(g):
         return "pointwise"
     if depthwise.fits(g):
@@ -55,23 +59,29 @@ def choose(g: Geometry, exact: bool = False) -> str | None:
             return best
     if g.feature_groups > 1:
         return "grouped"
-    if g.channels >= 32 and max(g.strides, default=1) > 1:
+    strided = max(g.strides, default=1) > 1
+    overlap = g.taps > math.prod(g.strides)
+    if strided and g.channels > (NARROW if overlap else 32):
         return "patches"
     if g.channels <= 4 and g.taps <= 16:
         return "patches"
     return None
 
 
-def _choose_gradient(g: Geometry, exact: bool) -> str:
+def _choose_gradient(g: Geometry, exact: bool) -> str | None:
     if depthwise.fits_gradient(g):
         return "depthwise_gradient"
+    if g.rank == 1 and g.positions > 1 and g.batch_groups == 1:
+        return None  # XLA runs this one well; ours took 1.7-3x as long
     if winograd.fits_gradient(g) and not exact:
         blocks, pixels = _blocks(g.batch_groups, g.batch), g.channels * g.taps
         direct = g.positions * pixels * g.batch * (g.features // blocks + TOUCH)
         best = _best_tile(g.channels, g.window, g.out, g.batch, g.features, blocks, direct)
         if best:
             return f"{best}_gradient"
-    return "grouped_gradient" if g.batch_groups > 1 else "kernel_gradient"
+    if g.batch_groups > 1:
+        return "grouped_gradient"
+    return "kernel_gradient"
 
 
 def _best_tile(batch, image, window, channels, features, blocks, direct) -> str | None:
