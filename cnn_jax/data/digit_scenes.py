@@ -25,11 +25,11 @@ CLASS_NAMES = ("background", *DIGIT_NAMES)  # of the mask: the digit d is class 
 SCENES = {"train": 2000, "test": 500}
 SIZES = (64, 96, 128)  # pixels; the configurations 'digit_scenes/64' (the default), '/96', '/128'
 
-DIGIT_PIXELS = (22, 36)  # the side of the 8x8 field that a digit is drawn in, once enlarged
+DIGIT_PIXELS = (24, 36)  # the side of the 8x8 field that a digit is drawn in, once enlarged
 MAX_TURN = 25.0  # degrees, either way: more would make 6 and 9 one class
 MAX_SQUEEZE = 0.15  # the sides are stretched by 1 -+ this against each other
-PER_DIGIT = 32 * 32  # pixels of the scene for each digit, at the most: 4 digits in 64x64
-LEAST_VISIBLE = 0.75  # share of its own pixels that a digit keeps under those laid over it
+PER_DIGIT = 36 * 36  # pixels of the scene for each digit, at the most: 3 digits in 64x64
+LEAST_VISIBLE = 0.85  # share of its own pixels that a digit keeps under those laid over it
 BACKGROUND, CLUTTER, INK = (20, 120), (20, 160), (110, 256)  # bounds of each channel, of 255
 COLOURS = 4  # to choose a digit's from: the one that stands out most from what is under it
 
@@ -37,7 +37,7 @@ GRAIN = 6.0  # standard deviation of the noise of the picture, of 255
 
 
 class DigitScenes(tfds.core.GeneratorBasedBuilder):
-    """2,000 training and 500 test scenes of 64x64 (or 96x96, 128x128), 1 to 4 (9, 16) digits each.
+    """2,000 training and 500 test scenes of 64x64 (or 96x96, 128x128), 1 to 3 (7, 12) digits each.
 
     Features:
         image: uint8 [S, S, 3].
@@ -47,10 +47,10 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
             0..1, and its label 0..9.
     """
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("2.1.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "2,000 training scenes and 500 test scenes in three sizes.",
-        "2.0.0": "Digits lighter than their background, larger, and less hidden.",
+        "2.1.0": "Fewer digits, lighter than their background, larger, less hidden.",
     }
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name=str(size), description=f"Scenes of {size} pixels a side.")

@@ -19,7 +19,7 @@ from cnn_jax.data.errors import DataError
 # name -> module that registers the builder with TFDS
 BUILT_IN = {"digits": "cnn_jax.data.digits", "digit_scenes": "cnn_jax.data.digit_scenes"}
 # What a name means that does not say its configuration or version: no older one that is on disk.
-DEFAULTS = {"digit_scenes": ("64", "2.0.0")}
+DEFAULTS = {"digit_scenes": ("64", "2.1.0")}
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>[\d.*]+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")

@@ -3,6 +3,7 @@ written here. Needs torch.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -142,6 +143,18 @@ def cifar_resnet18(num_classes: int) -> nn.Module:
     return model
 
 
+class Scores(nn.Module):
+    """A segmentation network of torchvision, which returns a dict, by its main scores alone."""
+
+    def __init__(self, name: str, num_classes: int):
+        super().__init__()
+        build = getattr(torchvision.models.segmentation, name)
+        self.network = build(weights=None, weights_backbone=None, num_classes=num_classes)
+
+    def forward(self, x):
+        return self.network(x)["out"]
+
+
 def build(name: str, num_classes: int) -> nn.Module:
     """The PyTorch network of a row of the train-step table."""
     own: dict[str, Callable[[int], nn.Module]] = {
@@ -149,6 +162,7 @@ def build(name: str, num_classes: int) -> nn.Module:
         "wrn_16_4": WideResNet,
         "unet": UNet,
         "resnet18_1d": ResNet1d,
+        "deeplabv3_mobilenet_v3_large": partial(Scores, "deeplabv3_mobilenet_v3_large"),
     }
     if name in own:
         return own[name](num_classes)

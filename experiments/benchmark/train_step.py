@@ -67,6 +67,15 @@ TABLE = [
     Network("convnext_tiny", "convnext_tiny", 16, (96, 96, 3), {}),
     Network("densenet121", "densenet121", 16, (64, 64, 3), {}),
     Network("unet", "unet_same", 8, (96, 96, 3), {"width": 32}, dense=True),
+    Network(
+        "deeplabv3_mobilenet_v3_large",
+        "deeplabv3_mobilenet_v3_large",
+        4,
+        (128, 128, 3),
+        {"aux_stage": None},
+        dense=True,
+        num_classes=21,
+    ),
     Network("resnet18_1d", "resnet18", 64, (1024, 1), {}),
 ]
 

@@ -1,5 +1,6 @@
 """U-Net: a contracting path, an expanding one, and shortcuts between them at every scale."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,12 +19,13 @@ TABLE = {
     "unet_same": row(
         31_036_546, padding="same", use_norm=True, changes={"input_shape": (256, 256, 1)}
     ),
-    # A sixteenth of the width in channels^2: for small pictures and small machines.
+    # For small pictures and small machines: narrow where the pictures are large.
     "unet_small": row(
-        1_942_747,
+        448_603,
         padding="same",
         use_norm=True,
-        width=16,
+        widths=(8, 24, 64, 128),
+        depth=3,
         changes={"input_shape": (64, 64, 3), "num_classes": 11},
     ),
 }
@@ -40,6 +42,7 @@ class UNet(nn.Module):
         num_classes: K, channels of the output; None for stages.
         width: channels of the first level; each level below has twice as many.
         depth: how many times the resolution is halved.
+        widths: channels of the depth + 1 levels, instead of `width`.
         padding: 'valid', as published: every convolution loses a pixel at each border, and the
             output is smaller than the input; or 'same': it is as large.
         use_norm: BatchNorm after every 3x3 convolution, which then has no bias. The paper, which is
@@ -54,6 +57,7 @@ class UNet(nn.Module):
     num_classes: int | None
     width: int = 64
     depth: int = 4
+    widths: Sequence[int] | None = None
     padding: str = "valid"
     use_norm: bool = False
     drop_rate: float = 0.0
@@ -70,6 +74,9 @@ class UNet(nn.Module):
         """
         if self.padding not in PADDINGS:
             raise ValueError(f"padding is {self.padding!r}; choose one of {', '.join(PADDINGS)}.")
+        widths = self.widths or [self.width * 2**i for i in range(self.depth + 1)]
+        if len(widths) != self.depth + 1:
+            raise ValueError(f"widths {widths} are not those of {self.depth + 1} levels.")
         valid = self.padding == "valid"
         _check_size(x.shape[1:-1], self.depth, valid=valid)
         norm = None
@@ -83,15 +90,15 @@ class UNet(nn.Module):
         for i in range(self.depth + 1):
             if i > 0:
                 x = max_pool(x, 2, stride=2)
-            x = level(self.width * 2**i, name=f"encoder{i}")(x)
+            x = level(widths[i], name=f"encoder{i}")(x)
             if i >= self.depth - 1:
                 x = drop(name=f"drop{i}")(x)
-            stages[f"encoder{i}"] = x  # [B, *space / 2^i, width * 2^i]
+            stages[f"encoder{i}"] = x  # [B, *space / 2^i, widths[i]]
         if self.num_classes is None:
             return stages
 
         for i in reversed(range(self.depth)):
-            skip, features = stages[f"encoder{i}"], self.width * 2**i
+            skip, features = stages[f"encoder{i}"], widths[i]
             x = _up_convolution(x, features, self.dtype, name=f"up{i}")
             skip, x = (_centre(skip, x.shape), x) if valid else (skip, _padded(x, skip.shape))
             x = jnp.concatenate([skip, x], -1)  # [B, *space / 2^i, 2 * features]
