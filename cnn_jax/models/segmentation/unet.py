@@ -24,7 +24,7 @@ TABLE = {
         448_603,
         padding="same",
         use_norm=True,
-        widths=(8, 24, 64, 128),
+        width=(8, 24, 64, 128),
         depth=3,
         changes={"input_shape": (64, 64, 3), "num_classes": 11},
     ),
@@ -40,9 +40,9 @@ class UNet(nn.Module):
 
     Attributes:
         num_classes: K, channels of the output; None for stages.
-        width: channels of the first level; each level below has twice as many.
+        width: channels of the first level, of which each level below has twice as many; or those of
+            all depth + 1 levels.
         depth: how many times the resolution is halved.
-        widths: channels of the depth + 1 levels, instead of `width`.
         padding: 'valid', as published: every convolution loses a pixel at each border, and the
             output is smaller than the input; or 'same': it is as large.
         use_norm: BatchNorm after every 3x3 convolution, which then has no bias. The paper, which is
@@ -55,9 +55,8 @@ class UNet(nn.Module):
     """
 
     num_classes: int | None
-    width: int = 64
+    width: int | Sequence[int] = 64
     depth: int = 4
-    widths: Sequence[int] | None = None
     padding: str = "valid"
     use_norm: bool = False
     drop_rate: float = 0.0
@@ -74,9 +73,13 @@ class UNet(nn.Module):
         """
         if self.padding not in PADDINGS:
             raise ValueError(f"padding is {self.padding!r}; choose one of {', '.join(PADDINGS)}.")
-        widths = self.widths or [self.width * 2**i for i in range(self.depth + 1)]
+        widths = self.width
+        if isinstance(widths, int):
+            widths = [widths * 2**i for i in range(self.depth + 1)]
         if len(widths) != self.depth + 1:
-            raise ValueError(f"widths {widths} are not those of {self.depth + 1} levels.")
+            raise ValueError(
+                f"{tuple(widths)} are {len(widths)} widths for {self.depth + 1} levels."
+            )
         valid = self.padding == "valid"
         _check_size(x.shape[1:-1], self.depth, valid=valid)
         norm = None

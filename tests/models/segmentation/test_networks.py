@@ -105,8 +105,11 @@ def test_unet_without_padding_gives_the_middle():
 
 def test_unet_too_small_a_picture():
     model = create("unet_small", num_classes=2)
-    with pytest.raises(ValueError, match=r"16 pixels a side or more, and got 8x20"):
-        model.init(jax.random.key(0), np.zeros((1, 8, 20, 1)), train=False)
+    with pytest.raises(ValueError, match=r"8 pixels a side or more, and got 4x20"):
+        model.init(jax.random.key(0), np.zeros((1, 4, 20, 1)), train=False)
+    model = create("unet_small", num_classes=2, depth=2)
+    with pytest.raises(ValueError, match=r"\(8, 24, 64, 128\) are 4 widths for 3 levels"):
+        model.init(jax.random.key(0), np.zeros((1, 16, 20, 1)), train=False)
 
 
 def test_a_backbone_that_cannot_be_dilated_or_lacks_the_stage():
