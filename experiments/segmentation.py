@@ -18,6 +18,7 @@ from cnn_jax.analysis import figures, segmentation_figures
 from cnn_jax.data import masks
 from cnn_jax.ops import paired
 from cnn_jax.tasks import segmentation as tasks
+from cnn_jax.train import optim
 from cnn_jax.typing import Observed, PyTree
 from experiments import entry, training
 from experiments import recipe as recipes
@@ -46,26 +47,28 @@ class SegmentationRecipe(training.TrainingRecipe):
         "Pixels that pictures are resized to: '256' or HEIGHTxWIDTH, '360x480'; '': as they are.",
     )
     augment: str = setting(
-        "affine:10:0.1:0.8:1.25,colour:0.2",
+        "affine:10:0.1:0.8:1.2,colour:0.2",
         "Random changes of picture and mask, in order, of "
         + ", ".join((*paired.VOCABULARY, *paired.PICTURE_ONLY))
         + "; '' for none.",
     )
-    loss: str = setting("cross_entropy", "What to minimise.", choices=tasks.LOSSES)
+    loss: str = setting("cross_entropy+dice", "What to minimise.", choices=tasks.LOSSES)
     class_weights: str = setting(
         "none", "Weights of the classes in the cross-entropy.", choices=CLASS_WEIGHTS
     )
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
-    batch_size: int = setting(16, "Examples a step, over all devices.")
-    epochs: float = setting(20.0, "Passes over the training set.")
-    optimizer: str = setting("adamw", "One of the optimisers of cnn_jax.train.optim.")
-    learning_rate: float = setting(3e-3, "At its highest.")
-    weight_decay: float = setting(1e-4, "On kernels only; coupled for sgd, adam and lars.")
-    schedule: str = setting("one_cycle", "How the learning rate changes.")
+    batch_size: int = setting(8, "Examples a step, over all devices.")
+    epochs: float = setting(9.0, "Passes over the training set.")
+    optimizer: str = setting("muon", f"One of {', '.join(optim.OPTIMIZERS)}.")
+    learning_rate: float = setting(0.02, "At its highest.")
+    momentum: float = setting(0.95, "Decay of the first moment; b1 of the Adam family.")
+    nesterov: bool = setting(True, "Whether the momentum looks ahead.")
+    weight_decay: float = setting(0.01, "On kernels only; coupled for sgd, adam and lars.")
+    schedule: str = setting("one_cycle", f"One of {', '.join(optim.SCHEDULES)}.")
     evaluate_every_epochs: float = setting(
-        5.0, "Epochs between evaluations; 0: only the last.", result=False
+        3.0, "Epochs between evaluations; 0: only the last.", result=False
     )
-    checkpoint_every_epochs: float = setting(5.0, "Epochs between checkpoints.", result=False)
+    checkpoint_every_epochs: float = setting(3.0, "Epochs between checkpoints.", result=False)
 
 
 def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
