@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import dataclasses
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import rich.table
 from cnn_jax import models
 from cnn_jax.data import TrainBatches
 from cnn_jax.train import checkpoint, layout, log, loop, optim, state, step
-from cnn_jax.typing import Array, Batch, Observed, PyTree, Task
+from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
 from experiments import entry
 from experiments import workdir as workdirs
 from experiments.recipe import setting
@@ -139,7 +140,7 @@ class Experiment(NamedTuple):
     facts: dict[str, Any]
     head: frozenset[str] = frozenset()
     variables: PyTree | None = None
-    draw: Callable[[Path, Observed, PyTree, Callable[[Batch], Any]], None] | None = None
+    draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
 
 
 def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Module:
@@ -162,9 +163,12 @@ def load_pretrained(
 
 
 def _options(text: str) -> dict[str, Any]:
-    """'drop_rate=0.1,stem=small' -> {'drop_rate': 0.1, 'stem': 'small'}"""
+    """'drop_rate=0.1,stem=small,widths=(4,8)' ->
+    {'drop_rate': 0.1, 'stem': 'small', 'widths': (4, 8)}"""
     options = {}
-    for item in filter(None, text.split(",")):
+    for item in filter(
+        None, re.split(r",(?![^(\[]*[)\]])", text)
+    ):  # not the commas inside brackets
         name, equals, value = item.partition("=")
         if not equals:
             raise ValueError(f"--model_options has {item!r}; it must be name=value,name=value.")

@@ -81,7 +81,8 @@ def theirs(name: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_and_auxiliary_scores_are_torchvisions(name):
-    golden = np.load(GOLDEN)
+    with np.load(GOLDEN) as file:
+        golden = dict(file)
     outputs = ours(name)
     expected = {key.split("/")[1]: golden[key] for key in golden if key.split("/")[0] == name}
     assert set(outputs) == set(expected) == ({"logits"} if "lraspp" in name else {"logits", "aux"})
@@ -92,7 +93,8 @@ def test_logits_and_auxiliary_scores_are_torchvisions(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_golden_file_is_what_torchvision_computes(name):
-    golden = np.load(GOLDEN)
+    with np.load(GOLDEN) as file:
+        golden = dict(file)
     for head, scores in theirs(name).items():
         np.testing.assert_allclose(golden[f"{name}/{head}"], thinned(scores), atol=1e-5)
 

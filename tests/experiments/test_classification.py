@@ -1,0 +1,124 @@
+"""What a run leaves behind, and how it ends when the numbers do not hold."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
+
+from cnn_jax.train import checkpoint, log, loop
+from experiments import classification, training
+from experiments import recipe as recipes
+
+SETTINGS = [
+    "--model=resnet8",
+    "--model_options=widths=(4,8,8)",
+    "--steps=24",
+    "--batch_size=64",
+    "--log_every=6",
+    "--evaluate_every_steps=12",
+    "--compilation_cache=",
+    "--devices=1",
+]
+
+
+def parsed(*arguments):
+    """The recipe of a command line."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    recipes.define_flags(classification.ClassificationRecipe, values)
+    values(["program", *arguments])
+    return recipes.from_flags(classification.ClassificationRecipe, values)
+
+
+def run(*arguments):
+    chosen = parsed(*arguments)
+    return training.run(chosen, classification.make_experiment(chosen))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    where = tmp_path_factory.mktemp("run")
+    assert run(*SETTINGS, f"--workdir={where}") == 0
+    return where
+
+
+def test_result(finished):
+    result = json.loads((finished / "result.json").read_text())
+    assert result["steps"] == 24
+    assert 0 <= result["test_accuracy"] <= result["test_top5"] <= 1
+    assert result["test_loss"] > 0
+    assert result["seconds"] > 0
+    assert result["images_per_second"] > 0
+    assert result["versions"]["jax"]
+    assert result["hardware"]["platform"] == "cpu"
+
+
+def test_metrics_are_one_object_a_row_with_the_clock_apart(finished):
+    rows = log.read_rows(finished / "metrics.jsonl")
+    assert [row["step"] for row in rows if row["split"] == "train"] == [6, 12, 18, 24]
+    assert [row["step"] for row in rows if row["split"] == "test"] == [12, 24]
+    for row in rows:
+        assert row["wall_seconds"] > 0
+        assert {"loss"} <= row.keys()
+    result = json.loads((finished / "result.json").read_text())
+    assert rows[-1]["accuracy"] == result["test_accuracy"]
+
+
+def test_tensorboard_reads_the_events(finished):
+    events = event_accumulator.EventAccumulator(str(finished))
+    events.Reload()
+    scalars = [(event.step, event.value) for event in events.Scalars("test/accuracy")]
+    rows = [row for row in log.read_rows(finished / "metrics.jsonl") if row["split"] == "test"]
+    assert scalars == [(row["step"], pytest.approx(row["accuracy"])) for row in rows]
+
+
+@pytest.mark.parametrize("name", ["learning_curves", "confusion_matrix", "filters", "predictions"])
+def test_figures_are_pictures_with_something_on_them(finished, name):
+    with Image.open(finished / f"{name}.png") as picture:
+        assert min(picture.size) > 100
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 3
+
+
+def test_flagfile_repeats_the_run(finished, tmp_path):
+    again = parsed(f"--flagfile={finished / 'recipe.flags'}", f"--workdir={tmp_path}")
+    assert recipes.to_flagfile(again) == (finished / "recipe.flags").read_text()
+    assert training.run(again, classification.make_experiment(again)) == 0
+
+    def results(where):
+        return [
+            {name: value for name, value in row.items() if not name.startswith("wall_")}
+            for row in log.read_rows(where / "metrics.jsonl")
+        ]
+
+    assert results(tmp_path) == results(finished)
+
+
+def test_loss_that_is_no_number_stops_the_run(tmp_path):
+    with pytest.raises(loop.NonFiniteError, match=r"at step \d+, with a learning rate of 1e\+30"):
+        run(
+            *SETTINGS, f"--workdir={tmp_path}", "--learning_rate=1e30", "--schedule=constant",
+            "--warmup_epochs=0", "--checkpoint_every_steps=1",
+        )  # fmt: skip
+    manager = checkpoint.Checkpoints(tmp_path / "checkpoints")
+    for step in manager.steps():  # whatever was kept is good
+        state, _ = manager.restore_as_saved(step)
+        assert state["step"] == step
+    manager.close()
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_every_recipe_file_is_read():
+    folder = Path(classification.__file__).parent / "recipes"
+    for name in ("digits", "mnist_lenet5", "cifar10_resnet20", "cifar10_wrn16_4",
+                 "imagenet_resnet50", "imagenet_resnet50_modern"):  # fmt: skip
+        recipe = parsed(f"--flagfile={folder / name}.flags")
+        training.schedule_of(recipe, 1000, 10.0)
+
+
+def test_digits_recipe_is_the_default():
+    file = Path(classification.__file__).parent / "recipes" / "digits.flags"
+    assert parsed(f"--flagfile={file}") == classification.ClassificationRecipe()
