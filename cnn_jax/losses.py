@@ -6,6 +6,7 @@ a padded example, an ignored pixel or a ragged batch never shifts the result.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from cnn_jax.typing import Array, Mean
@@ -50,7 +51,11 @@ IGNORE = 255
 
 
 def pixel_cross_entropy(
-    logits: Array, labels: Array, *, mask: Array, class_weights: Array | None = None
+    logits: Array,
+    labels: Array,
+    *,
+    mask: Array,
+    class_weights: Array | np.ndarray | None = None,
 ) -> Mean:
     """Cross-entropy of softmax(logits) at every pixel.
 

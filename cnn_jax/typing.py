@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 
 Array = jax.Array
 PyTree = Any
@@ -16,6 +17,7 @@ PyTree = Any
 #   label  [B]             int32 (classification); other tasks add their own
 #   mask   [B]             float32: 1 for an example, 0 for the padding of a ragged batch
 Batch = Mapping[str, Array]
+HostBatch = Mapping[str, np.ndarray]  # the same, not yet on a device
 
 # What a model returns: one array, or several by name (auxiliary heads, box and class heads).
 Outputs = Array | Mapping[str, Array]
@@ -34,7 +36,7 @@ class Mean(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """What evaluation collects from a batch.
+    """What evaluation collects from a batch: jax arrays on the device, numpy's on the host.
 
     Attributes:
         sums: arrays that are added over batches and replicas: correct counts, a confusion
@@ -42,8 +44,8 @@ class Observed(NamedTuple):
         rows: arrays [B, ...] that are concatenated: detections [B, N, 6]. Usually empty.
     """
 
-    sums: Mapping[str, Array]
-    rows: Mapping[str, Array]
+    sums: Mapping[str, Any]
+    rows: Mapping[str, Any]
 
 
 class Task(NamedTuple):

@@ -155,7 +155,8 @@ def _samples(batches, predict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     A good network makes few, so that more batches than one have to be looked through.
     """
-    right, wrong = [], []
+    right: list[tuple[np.ndarray, ...]] = []
+    wrong: list[tuple[np.ndarray, ...]] = []
     for batch in itertools.islice(batches, BATCHES_SEARCHED):
         logits = np.asarray(predict(batch))
         for image, label, row, mask in zip(
@@ -166,7 +167,8 @@ def _samples(batches, predict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if len(wrong) >= SAMPLES // 2:
             break
     wrong = wrong[: max(SAMPLES // 2, SAMPLES - len(right))]
-    return tuple(map(np.stack, zip(*(wrong + right)[:SAMPLES], strict=True)))
+    images, labels, rows = map(np.stack, zip(*(wrong + right)[:SAMPLES], strict=True))
+    return images, labels, rows
 
 
 def main() -> int:

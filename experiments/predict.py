@@ -73,7 +73,8 @@ class Predictor(NamedTuple):
 
     def shown(self, x: np.ndarray) -> Image.Image:
         """The picture that the network sees: [H, W, C], cut and scaled, before normalisation."""
-        pixels = np.clip(x * np.float32(self.std) + np.float32(self.mean), 0, 1) * 255
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        pixels = np.clip(x * std + mean, 0, 1) * 255
         return Image.fromarray(np.broadcast_to(pixels, (*x.shape[:2], 3)).astype(np.uint8))
 
 
@@ -180,7 +181,7 @@ def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
     names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
     for path, picture in zip(paths, pictures, strict=True):
         image = normalised(picture.convert("L" if channels == 1 else "RGB"), facts)
-        overlap = tuple(int(OVERLAP.value * side) for side in out)
+        overlap = (int(OVERLAP.value * out[0]), int(OVERLAP.value * out[1]))
         label = (
             segment_pictures.segment(apply, image, tile=tuple(tile), overlap=overlap)
             .argmax(-1)
@@ -231,7 +232,7 @@ def main(paths: list[str]) -> int:
 
     @jax.jit
     def probabilities(x: jax.Array) -> jax.Array:
-        logits = predictor.model.apply(predictor.variables, x, train=False)
+        logits: Any = predictor.model.apply(predictor.variables, x, train=False)
         return jax.nn.softmax(logits.astype(jnp.float32))  # [B, K]
 
     for path, picture in zip(paths, pictures, strict=True):

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def segment(
     covered = [max(have, n) for have, n in zip(space, out, strict=True)]
     margin = [(t - n) // 2 for t, n in zip(tile, out, strict=True)]
     pads = [(m, m + c - s) for m, c, s in zip(margin, covered, space, strict=True)]
-    mode = "reflect" if min(space) > 1 else "edge"
+    mode: Literal["reflect", "edge"] = "reflect" if min(space) > 1 else "edge"
     padded = np.pad(image, [*pads, (0, 0)], mode=mode)
     starts = [_starts(c, n, n - o) for c, n, o in zip(covered, out, overlap, strict=True)]
     ramps = [_ramp(n, o) for n, o in zip(out, overlap, strict=True)]

@@ -42,20 +42,24 @@ def _count(jaxpr: core.Jaxpr) -> int:
 def _count_equation(equation: core.JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval.shape
+        kernel = _shape(equation.invars[1])
         numbers = params["dimension_numbers"]
         out_channels = kernel[numbers.rhs_spec[0]]
         window = math.prod(kernel) // out_channels  # one group's input channels x the kernel's size
-        outputs = math.prod(equation.outvars[0].aval.shape)
+        outputs = math.prod(_shape(equation.outvars[0]))
         return outputs * window // math.prod(params["lhs_dilation"])
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        left = equation.invars[0].aval.shape
-        return math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+        left = _shape(equation.invars[0])
+        return math.prod(_shape(equation.outvars[0])) * math.prod(left[i] for i in contracted)
     if name == "cond":
         return max(_count(branch.jaxpr) for branch in params["branches"])
     repeats = params["length"] if name == "scan" else 1
     return repeats * sum(_count(inner) for inner in _inner_jaxprs(params))
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
 
 
 def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:

@@ -84,10 +84,10 @@ def predictions(
         for axis in row:
             axis.set(xticks=[], yticks=[])
     if classes <= 21:
-        colours = palette(classes) / 255
+        swatches = palette(classes) / 255
         handles = [
             Patch(color=colour, label=name)
-            for colour, name in zip(colours, class_names, strict=True)
+            for colour, name in zip(swatches, class_names, strict=True)
         ]
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(classes, 7), fontsize=8

@@ -8,6 +8,7 @@ by factors.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -105,14 +106,14 @@ def _blocks(groups: int, channels: int) -> int:
     return groups // grouped.merged(groups, channels // groups)
 
 
-GRADIENT_METHODS = {
+GRADIENT_METHODS: dict[str, Callable[..., jax.Array]] = {
     "depthwise_gradient": depthwise.kernel_gradient,
     "grouped_gradient": grouped.kernel_gradient,
     "kernel_gradient": kernel_gradient.convolve,
     "winograd2_gradient": partial(winograd.kernel_gradient, tile=2),
     "winograd4_gradient": partial(winograd.kernel_gradient, tile=4),
 }
-METHODS = {
+METHODS: dict[str, Callable[..., jax.Array]] = {
     "winograd2": partial(winograd.convolve, tile=2),
     "winograd4": partial(winograd.convolve, tile=4),
     "pointwise": pointwise.convolve,

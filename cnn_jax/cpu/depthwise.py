@@ -32,7 +32,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     multiplier = g.features // g.channels
     x = pad(x, g)
     w = untransposed(w, g).reshape(*g.window, g.channels, multiplier)
-    total = None
+    total: jax.Array | None = None
     for tap in itertools.product(*map(range, g.window)):
         start = [t * d for t, d in zip(tap, g.window_dilation, strict=True)]
         seen = window_slice(x, start, g.strides, g.out)
@@ -41,6 +41,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
         else:
             term = seen[..., None] * w[tap]  # [N, *out, C, m]
         total = term if total is None else total + term
+    assert total is not None  # a window has at least one tap
     return jnp.reshape(total, (*total.shape[: g.rank + 1], g.features))
 
 

@@ -75,11 +75,10 @@ def scatter_selected(source, x, *, select_prim, window_dimensions, window_stride
     """
     ones = (1,) * x.ndim
     padded = _pad(x, _worst(select_prim, x.dtype), padding, ones)
-    best, place = None, None
-    for i, (_, value) in enumerate(_views(padded, window_dimensions, window_strides, ones)):
-        if best is None:
-            best, place = value, jnp.zeros(value.shape, np.int32)
-            continue
+    views = iter(_views(padded, window_dimensions, window_strides, ones))
+    _, best = next(views)
+    place = jnp.zeros(best.shape, np.int32)
+    for i, (_, value) in enumerate(views, start=1):
         keep = select_prim.bind(best, value)
         best = jnp.where(keep, best, value)
         place = jnp.where(keep, place, np.int32(i))

@@ -73,8 +73,7 @@ def _stock_rule(primitive):
 def _convolution_rule(stock: Callable) -> Callable:
     def rule(ctx, x, w, **params):
         g = _geometry(ctx, params)
-        method = choose(g, _wants_exact(ctx, params)) if g is not None else None
-        if method is None:
+        if g is None or (method := choose(g, _wants_exact(ctx, params))) is None:
             return stock(ctx, x, w, **params)
         fun = partial(run, method, g, params=params)
         return mlir.lower_fun(lambda x, w: fun(x, w), multiple_results=False)(ctx, x, w)

@@ -58,7 +58,7 @@ def _phases(size, window, out, stride, padding, base, dilation):
     new_stride = stride * count // base
     step = base // math.gcd(dilation, base)  # taps of one phase are this far apart
     new_dilation = dilation * step // base
-    phases = []
+    phases: list[tuple[slice, tuple[int, int], int, int] | None] = []
     for phase in range(count):
         offset = phase * stride - padding[0]
         meets = (k for k in range(min(step, window)) if (offset + k * dilation) % base == 0)

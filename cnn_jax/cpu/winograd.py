@@ -49,8 +49,8 @@ def matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = [[p**i for i in range(count)] for p in points]
         return np.array([*rows, [0.0] * (count - 1) + [1.0]])
 
-    scale = [math.prod(p - q for q in points if q != p) for p in points] + [1.0]
-    scale = np.array(scale)[:, None]  # moves the denominators of B^T into G
+    scales = [math.prod(p - q for q in points if q != p) for p in points] + [1.0]
+    scale = np.array(scales)[:, None]  # moves the denominators of B^T into G
     b_t = np.linalg.inv(evaluate(m + TAPS - 1)).T * scale
     b_t[abs(b_t) < 1e-12] = 0.0
     return b_t, evaluate(TAPS) / scale, evaluate(m).T
@@ -134,8 +134,8 @@ def _products(batch, kernel, transposed, **product):
     """batch [n, N, *counts, C] and kernel [n, blocks, c, f] -> [n, N, *counts, blocks * f]."""
     last, blocks = batch.ndim - 1, kernel.shape[1]
     if blocks == 1:
-        dimensions = (((last,), (1 + transposed,)), ((0,), (0,)))
-        return lax.dot_general(batch, kernel[:, 0], dimensions, **product)
+        one = (((last,), (1 + transposed,)), ((0,), (0,)))
+        return lax.dot_general(batch, kernel[:, 0], one, **product)
     batch = batch.reshape(*batch.shape[:-1], blocks, kernel.shape[2])
     dimensions = (((last + 1,), (2,)), ((0, last), (0, 1)))
     y = lax.dot_general(batch, kernel, dimensions, **product)  # [n, blocks, N, *counts, f]

@@ -212,14 +212,14 @@ def _place(
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     back = np.diag([1 / (scale * squeeze), squeeze / scale]) @ turn  # scene -> digit
     offset = np.array([5.0, 5.0]) - back @ [x - left, y - top]  # 5: the middle of the field of 10
-    ink = Image.fromarray(np.pad(digit, 1)).transform(
+    blob = Image.fromarray(np.pad(digit, 1)).transform(
         (right - left, bottom - top),
         Image.Transform.AFFINE,
         (*back[0], offset[0], *back[1], offset[1]),
         Image.Resampling.BICUBIC,
     )
     # The strokes are soft blobs once enlarged: make their edges a pixel or so wide.
-    ink = np.clip((np.asarray(ink) - 0.5) * scale + 0.5, 0, 1)
+    ink = np.clip((np.asarray(blob) - 0.5) * scale + 0.5, 0, 1)
     return (slice(top, bottom), slice(left, right)), ink
 
 

@@ -19,6 +19,7 @@ from cnn_jax.layers import (
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 from cnn_jax.weights.layouts import flattened
+from cnn_jax.weights.torch import Rules
 
 TABLE = {
     "googlenet": row(6_624_904, 1.498),  # without the auxiliary heads
@@ -124,8 +125,8 @@ class GoogLeNet(nn.Module):
                 stages[f"inception{part}"] = x
             if part in ("3b", "4e"):
                 x = max_pool(x, 3 if part == "3b" else 2, stride=2, ceil=True)
-            build_aux = self.aux_heads and self.num_classes is not None
-            if build_aux and part in AUX_AFTER and (train or self.is_initializing()):
+            build_aux = self.aux_heads and (train or self.is_initializing())
+            if build_aux and part in AUX_AFTER and self.num_classes is not None:
                 name = AUX_AFTER[part]
                 outputs[name] = AuxiliaryHead(
                     self.num_classes, self.aux_drop_rate, train, norm, self.dtype, name=name
@@ -145,7 +146,7 @@ def _convs(theirs: str, ours: str) -> tuple[tuple[str, str], ...]:
     return (f"{theirs}.conv", f"{ours}/conv"), (f"{theirs}.bn", f"{ours}/norm")
 
 
-TORCHVISION_RULES = (
+TORCHVISION_RULES: Rules = (
     *(rule for name in ("conv1", "conv2", "conv3") for rule in _convs(name, name)),
     *(
         rule

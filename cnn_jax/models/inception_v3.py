@@ -214,8 +214,8 @@ class InceptionV3(nn.Module):
             x = mixed(branches, name in REDUCTIONS, norm, self.dtype, name=name)(x)
             if name in STAGES:
                 stages[STAGES[name]] = x
-            build_aux = self.aux_heads and self.num_classes is not None
-            if build_aux and name == "mixed6e" and (train or self.is_initializing()):
+            build_aux = self.aux_heads and (train or self.is_initializing())
+            if build_aux and name == "mixed6e" and self.num_classes is not None:
                 aux = AuxiliaryHead(self.num_classes, norm, self.dtype, name="aux")
                 outputs["aux"] = aux(x)
         if self.num_classes is None:

@@ -154,7 +154,8 @@ def _left_out(name: str, model: nn.Module) -> set[str]:
     lacks_aux = getattr(model, "aux_heads", True) is False
     if model.num_classes is not None and not lacks_aux:
         return set()
-    full = model.clone(num_classes=2, **({"aux_heads": True} if lacks_aux else {}))
+    others: dict[str, Any] = {"aux_heads": True} if lacks_aux else {}
+    full = model.clone(num_classes=2, **others)
     return set(_flat_shapes(name, full)) - set(_flat_shapes(name, model))
 
 

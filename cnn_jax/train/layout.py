@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.typing import Batch, PyTree
+from cnn_jax.typing import Batch, HostBatch, PyTree
 
 LAYOUTS = ("jit", "pmap")
 
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
     compile_train: Callable
     compile_eval: Callable
     replicate: Callable[[PyTree], PyTree]
-    shard: Callable[[Batch], Batch]
+    shard: Callable[[HostBatch], Batch]
     fetch: Callable[[PyTree], PyTree]
 
 
@@ -74,7 +74,7 @@ def jit_layout(devices: Sequence[jax.Device]) -> Layout:
     # through jit, not device_put: it copies, and it works with several processes
     place = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=everywhere)
 
-    def shard(batch: Batch) -> Batch:
+    def shard(batch: HostBatch) -> Batch:
         _check_divisible(batch, len(devices))
         return jax.device_put(dict(batch), by_example)
 
@@ -116,7 +116,7 @@ def pmap_layout(devices: Sequence[jax.Device]) -> Layout:
 
         return jax.tree.map(spread, state)
 
-    def shard(batch: Batch) -> Batch:
+    def shard(batch: HostBatch) -> Batch:
         _check_divisible(batch, count)
         split = {
             name: leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:])
@@ -135,7 +135,7 @@ def pmap_layout(devices: Sequence[jax.Device]) -> Layout:
     )
 
 
-def pad_batch(batch: Batch, multiple: int) -> Batch:
+def pad_batch(batch: HostBatch, multiple: int) -> HostBatch:
     """The batch with masked examples added until its size is a multiple of `multiple`.
 
     Args:
@@ -156,7 +156,7 @@ def _first(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], tree)
 
 
-def _check_divisible(batch: Batch, count: int) -> None:
+def _check_divisible(batch: HostBatch, count: int) -> None:
     size = len(batch["mask"])
     if size % count:
         raise ValueError(

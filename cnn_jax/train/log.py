@@ -48,7 +48,7 @@ class RunLog:
     ) -> dict[str, float | int | str]:
         """Writes one row; `wall` are figures that depend on the machine, named without `wall_`."""
         wall = {"seconds": self._wall_before + time.monotonic() - self._start, **wall}
-        row = {
+        row: dict[str, float | int | str] = {
             "step": step,
             "split": split,
             **figures,

@@ -16,7 +16,7 @@ from cnn_jax.train.layout import Layout, pad_batch
 from cnn_jax.train.log import RunLog
 from cnn_jax.train.state import TrainState
 from cnn_jax.train.step import EvalStep, TrainStep
-from cnn_jax.typing import Batch, Observed
+from cnn_jax.typing import Batch, HostBatch, Observed
 
 # How many steps the host may run ahead of the device. The metrics of a step are fetched this many
 # steps later, when they are there already, so that the device never waits for the host.
@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
 def evaluate(
     eval_step: EvalStep,
     state: TrainState,
-    batches: Iterable[Batch],
+    batches: Iterable[HostBatch],
     layout: Layout,
     *,
     stop: Callable[[], bool] = lambda: False,
@@ -111,7 +111,7 @@ def fit(
     plan: Plan,
     layout: Layout,
     train_step: TrainStep,
-    batches: Callable[[int], Iterator[Batch]],
+    batches: Callable[[int], Iterator[HostBatch]],
     evaluator: Callable[[TrainState, Callable[[], bool]], Observed | None],
     report: Callable[[Observed], dict[str, float]],
     learning_rate: Callable[[int], float],
@@ -308,7 +308,7 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
             signal.signal(number, old)
 
 
-def _ahead(source: Iterator[Batch], layout: Layout) -> Iterator[Batch]:
+def _ahead(source: Iterator[HostBatch], layout: Layout) -> Iterator[Batch]:
     """The batches on the device, each sent there one step before it is wanted."""
     queue: deque[Batch] = deque()
     for batch in source:

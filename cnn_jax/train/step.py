@@ -146,7 +146,7 @@ def make_eval_step(
 
     def eval_step(state: TrainState, batch: Batch) -> Observed:
         batch = prepare(batch)
-        outputs = model.apply(inference_variables(state), batch["image"], train=False)
+        outputs: Any = model.apply(inference_variables(state), batch["image"], train=False)
         sums, rows = task.observe(outputs, batch)
         if axis_name is not None:
             sums = jax.lax.psum(sums, axis_name)

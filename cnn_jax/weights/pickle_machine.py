@@ -9,6 +9,7 @@ The instructions are decoded by the standard library's `pickletools.genops`. The
 a checkpoint may contain is PyTorch's own `torch.load(weights_only=True)`.
 """
 
+import mmap
 import pickletools
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
@@ -93,7 +94,7 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def load(file: BinaryIO) -> Any:
+def load(file: BinaryIO | mmap.mmap) -> Any:
     """Reads one pickle, from the file's position to its STOP instruction.
 
     Returns:
@@ -111,9 +112,10 @@ def load(file: BinaryIO) -> Any:
         raise WeightsError(f"damaged pickle ({type(error).__name__}: {error})") from error
 
 
-def _run(file: BinaryIO) -> Any:
+def _run(file: Any) -> Any:  # anything with read and readline
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    argument: Any  # of the type that the instruction has
 
     def pop_to_mark() -> list[Any]:
         start = len(stack) - 1 - stack[::-1].index(_MARK)

@@ -80,7 +80,7 @@ class Preprocessing:
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [..., C] -> float32 [..., C]: the last two steps alone."""
         scaled = pixels.astype(np.float32) / 255
-        return (scaled - np.float32(self.mean)) / np.float32(self.std)
+        return (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def _resized(self, image: Image.Image) -> np.ndarray:
         width, height = image.size
@@ -131,7 +131,10 @@ def from_json(text: str) -> Preprocessing:
         WeightsError: it is something else.
     """
     try:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+        stored: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
+        }
         return Preprocessing(**fields)
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"the preprocessing in the file's header is damaged: {error}") from error

@@ -1,6 +1,5 @@
 """The preprocessing of published weights, by publisher and model."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from cnn_jax.weights.preprocessing import Preprocessing
@@ -42,7 +41,7 @@ def _names(text: str) -> list[str]:
     return text.split()
 
 
-_HALF: dict[str, Sequence[float]] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+_HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 # torchvision 0.29, the `transforms` of each DEFAULT weights.
 _TORCHVISION = (
@@ -87,7 +86,7 @@ _TORCHVISION = (
 )
 
 # Kinetics-400; torchvision resizes frames without antialiasing.
-_KINETICS = {
+_KINETICS: dict[str, Any] = {
     "mean": (0.43216, 0.394666, 0.37645),
     "std": (0.22803, 0.22145, 0.216989),
     "source": "torchvision 0.29",

@@ -114,7 +114,8 @@ def arrays(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x_shape = (layer.batch, *space, layer.channels)
     w_shape = (*window, layer.channels // layer.groups, layer.features)
     y = jax.eval_shape(convolution(layer), *(jnp.zeros(s) for s in (x_shape, w_shape)))
-    return tuple(random.standard_normal(s, np.float32) for s in (x_shape, w_shape, y.shape))
+    x, w, dy = (random.standard_normal(s, np.float32) for s in (x_shape, w_shape, y.shape))
+    return x, w, dy
 
 
 def jax_calls(layer: Layer, x, w, y) -> dict[str, Callable[[], object]]:
@@ -125,7 +126,7 @@ def jax_calls(layer: Layer, x, w, y) -> dict[str, Callable[[], object]]:
         "input gradient": (lambda x, w, y: jax.vjp(lambda x: f(x, w), x)[1](y)[0], (x, w, y)),
         "kernel gradient": (lambda x, w, y: jax.vjp(lambda w: f(x, w), w)[1](y)[0], (x, w, y)),
     }
-    calls = {}
+    calls: dict[str, Callable[[], object]] = {}
     for name, (function, arguments) in passes.items():
         compiled = jax.jit(function, keep_unused=True).lower(*arguments).compile()
         calls[name] = lambda c=compiled, a=arguments: jax.block_until_ready(c(*a))

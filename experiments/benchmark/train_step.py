@@ -93,7 +93,7 @@ class JaxSteps:
 
     def __init__(self, network: Network, x: np.ndarray, y: np.ndarray):
         model = models.create(network.model, num_classes=network.num_classes, **network.fields)
-        x, y = jnp.asarray(x), jnp.asarray(y)
+        self.x, self.y = jnp.asarray(x), jnp.asarray(y)
         variables = dict(
             model.lazy_init(jax.random.key(0), jax.ShapeDtypeStruct(x.shape, x.dtype), train=False)
         )
@@ -123,12 +123,12 @@ class JaxSteps:
             return model.apply({"params": state[0], **state[1]}, x, train=False)
 
         self.state = (params, variables, tx.init(params), jax.random.key(1))
-        self.x, self.y = x, y
         start = time.perf_counter()
-        self._train = jax.jit(train, donate_argnums=0).lower(self.state, x, y).compile()
+        lowered = jax.jit(train, donate_argnums=0).lower(self.state, self.x, self.y)
+        self._train = lowered.compile()
         self.train_compile_seconds = time.perf_counter() - start
         start = time.perf_counter()
-        self._evaluate = jax.jit(evaluate).lower(self.state, x).compile()
+        self._evaluate = jax.jit(evaluate).lower(self.state, self.x).compile()
         self.eval_compile_seconds = time.perf_counter() - start
 
     def train(self) -> None:
@@ -172,14 +172,14 @@ def contenders() -> dict[str, Callable]:
     return chosen
 
 
-def measure(network: Network, build: dict[str, Callable]) -> dict[str, object]:
+def measure(network: Network, build: dict[str, Callable]) -> dict[str, Any]:
     """One row of the result."""
     x, y = arrays(network)
     steps = {name: make(network, x, y) for name, make in build.items()}
     counts = {name: each.parameters() for name, each in steps.items()}
     if len(set(counts.values())) > 1:
         raise RuntimeError(f"{network.name}: the contenders are not the same network: {counts}")
-    row: dict[str, object] = {
+    row: dict[str, Any] = {
         "network": network.name,
         "batch": network.batch,
         "input": network.input_shape,

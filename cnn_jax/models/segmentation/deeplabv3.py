@@ -16,7 +16,7 @@ from cnn_jax.models.segmentation.fcn import FCNHead, fcn_head_rules
 from cnn_jax.typing import Array
 
 # Section 3.3: (6, 12, 18) for an output stride of 16, doubled for 8.
-RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+RATES: dict[int | None, tuple[int, ...]] = {16: (6, 12, 18), 8: (12, 24, 36)}
 
 HEAD_RULES = (
     ("classifier.0.convs.0.0", "aspp/conv1x1/conv"),

@@ -61,8 +61,8 @@ class SegNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
         norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
-        stack = nn.remat(ConvStack) if self.remat else ConvStack
-        stack = partial(stack, kernel=self.kernel, norm=norm, dtype=self.dtype)
+        module = nn.remat(ConvStack) if self.remat else ConvStack
+        stack = partial(module, kernel=self.kernel, norm=norm, dtype=self.dtype)
         drop = partial(nn.Dropout, self.drop_rate, deterministic=not train)
 
         maps, pooled = {}, []

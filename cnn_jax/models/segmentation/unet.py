@@ -85,8 +85,8 @@ class UNet(nn.Module):
         norm = None
         if self.use_norm:
             norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
-        level = nn.remat(DoubleConv) if self.remat else DoubleConv
-        level = partial(level, padding=0 if valid else 1, norm=norm, dtype=self.dtype)
+        module = nn.remat(DoubleConv) if self.remat else DoubleConv
+        level = partial(module, padding=0 if valid else 1, norm=norm, dtype=self.dtype)
         drop = partial(nn.Dropout, self.drop_rate, deterministic=not train)
 
         stages = {}
