@@ -1,0 +1,184 @@
+"""A folder in the layout of COCO (`--dataset=coco:PATH`).
+
+    PATH/annotations/instances_train2017.json     {'images': [{'id', 'file_name', 'width',
+    PATH/train2017/000000000009.jpg                'height'}], 'annotations': [{'image_id',
+                                                   'category_id', 'bbox': [x, y, width, height],
+                                                   'iscrowd'}], 'categories': [{'id', 'name'}]}
+
+The splits are named as the files are: 'train2017', or 'train' where no other begins so. Lin et al.
+2014, arXiv:1405.0312; the format is described at https://cocodataset.org/#format-data.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from cnn_jax.data import split as split_lib
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.source import Record, Source
+
+PREFIX = "instances_"  # of the files that have boxes; COCO has captions and keypoints beside them
+
+
+class BoxRecords:
+    """Pictures on disk and what is in them.
+
+    Attributes:
+        files: of the pictures.
+        annotations: of each picture, 'boxes', 'labels' and 'crowd', see `cnn_jax.data.boxes`.
+    """
+
+    def __init__(self, files: Sequence[Path], annotations: Sequence[dict[str, np.ndarray]]):
+        self.files, self.annotations = list(files), list(annotations)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        return [{"image": self.files[i], **self.annotations[i]} for i in indices]
+
+    def describe(self, index: int) -> str:
+        return str(self.files[index])
+
+
+def coco_source(path: str, split: str) -> Source:
+    """Opens a folder in COCO's layout.
+
+    Pictures without an object are part of the set. Labels count the categories in the order of
+    their ids, which have gaps in COCO itself. An annotation of an unknown category keeps the label
+    -1, which `cnn_jax.data.boxes.tidy` leaves out and counts.
+
+    Raises:
+        DataError: no such folder or split; a file that is no JSON, or lacks something; a picture
+            that is not there.
+    """
+    root = Path(path).expanduser()
+    dataset = f"coco:{path}"
+    if not path or not root.is_dir():
+        raise DataError(f"{dataset}: there is no folder {root}; write coco:PATH")
+    files = _annotation_files(root, dataset)
+    wanted = {
+        term.name: _named(term.name, files, split, dataset)
+        for term in split_lib.parse(split, dataset=dataset)
+    }
+    read: dict[str, list[tuple[Path, dict]]] = {}
+    class_names: tuple[str, ...] | None = None
+    for name, full in wanted.items():
+        names, read[name] = _read(files[full], root, full, dataset)
+        if class_names not in (None, names):
+            raise DataError(f"{dataset}: the splits of {split!r} differ in their categories")
+        class_names = names
+    assert class_names is not None  # an expression has a term
+    chosen = split_lib.select(read, split, dataset=dataset)
+    pictures = [picture for picture, _ in chosen]
+    return Source(
+        name=root.resolve().name,
+        split=split,
+        records=BoxRecords(pictures, [annotations for _, annotations in chosen]),
+        class_names=class_names,
+        image_shape=(None, None, 3),
+    )
+
+
+def _annotation_files(root: Path, dataset: str) -> dict[str, Path]:
+    """Split -> its file."""
+    folder = root / "annotations"
+    found = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    instances = [file for file in found if file.name.startswith(PREFIX)]
+    if not found:
+        raise DataError(f"{dataset}: wanted {folder}/{PREFIX}train.json, found no JSON there")
+    return {file.stem.removeprefix(PREFIX): file for file in instances or found}
+
+
+def _named(name: str, files: Mapping[str, Path], split: str, dataset: str) -> str:
+    """'train' -> 'train2017', if that is the only one that begins so."""
+    matching = [name] if name in files else [full for full in files if full.startswith(name)]
+    if len(matching) != 1:
+        raise split_lib.no_such_split(split, dataset, files)
+    return matching[0]
+
+
+def _read(
+    file: Path, root: Path, split: str, dataset: str
+) -> tuple[tuple[str, ...], list[tuple[Path, dict]]]:
+    """The names of the categories, and of each picture its file and annotations."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        label_of = {category["id"]: i for i, category in enumerate(categories)}
+        images = {image["id"]: image for image in content["images"]}
+        by_image: dict[Any, list[tuple]] = {key: [] for key in images}
+        strays = 0
+        for one in content["annotations"]:
+            if one["image_id"] not in images:
+                strays += 1
+                continue
+            label = label_of.get(one["category_id"], -1)
+            corner_and_size = [float(value) for value in one["bbox"]]
+            if len(corner_and_size) != 4:
+                raise ValueError(f"a bbox of {len(corner_and_size)} numbers, {one['bbox']}")
+            by_image[one["image_id"]].append((corner_and_size, label, bool(one.get("iscrowd"))))
+        names = tuple(str(category["name"]) for category in categories)
+        sides = {key: (float(im["width"]), float(im["height"])) for key, im in images.items()}
+        pictures = {key: str(image["file_name"]) for key, image in images.items()}
+    except OSError as error:
+        raise DataError(f"{dataset}: cannot read {file}: {error.strerror}") from error
+    except KeyError as error:
+        raise DataError(f"{dataset}: {file} is not in COCO's format: no {error} in it") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{dataset}: {file} is not in COCO's format: {error}") from error
+    if not names:
+        raise DataError(f"{dataset}: {file} names no categories")
+    for key, (width, height) in sides.items():
+        if not (width > 0 and height > 0):
+            raise DataError(
+                f"{dataset}: {file} gives {pictures[key]} {width:g}x{height:g} pixels; it needs "
+                "its size"
+            )
+    if strays:
+        logging.warning("%s: left out %d annotations of pictures it does not list", file, strays)
+    located = _locate(pictures, root, split, dataset)
+    return names, [(located[key], _annotations(by_image[key], *sides[key])) for key in images]
+
+
+def _annotations(rows: Sequence[tuple], width: float, height: float) -> dict[str, np.ndarray]:
+    boxes = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return {
+        "boxes": boxes / [width, height, width, height],
+        "labels": np.array([label for _, label, _ in rows], np.int64),
+        "crowd": np.array([crowd for _, _, crowd in rows], bool),
+    }
+
+
+def _locate(pictures: Mapping[Any, str], root: Path, split: str, dataset: str) -> dict[Any, Path]:
+    """The files of the pictures: in PATH/<split>, PATH/images/<split>, PATH/images or PATH."""
+    folders = [root / split, root / "images" / split, root / "images", root]
+    there = {folder: _contents(folder) for folder in folders}
+    located, missing = {}, []
+    for key, name in pictures.items():
+        holding = [folder for folder in folders if _holds(folder, name, there)]
+        if holding:
+            located[key] = holding[0] / name
+        else:
+            missing.append(name)
+    if missing:
+        more = f" and {len(missing) - 1} more pictures" if len(missing) > 1 else ""
+        raise DataError(
+            f"{dataset}: {missing[0]}{more} of split {split!r} not found in "
+            f"{', '.join(map(str, folders))}"
+        )
+    return located
+
+
+def _contents(folder: Path) -> set[str]:
+    """The names in a folder, read once: asking for each of 118,000 files would take minutes."""
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _holds(folder: Path, name: str, there: Mapping[Path, set[str]]) -> bool:
+    return name in there[folder] if "/" not in name else (folder / name).is_file()

@@ -1,0 +1,164 @@
+"""A folder in the layout of Pascal VOC (`--dataset=voc:PATH`).
+
+    PATH/JPEGImages/000005.jpg
+    PATH/Annotations/000005.xml     <annotation> <filename>, <size> <width> <height>, and for each
+                                    <object> <name>, <difficult>, <bndbox> <xmin> <ymin> ...
+    PATH/ImageSets/Main/train.txt   one name a line, without suffix
+    PATH/classes.txt                one class a line; without it, the classes that occur, by name
+
+Everingham et al. 2010, doi:10.1007/s11263-009-0275-4.
+"""
+
+import hashlib
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cnn_jax.data import split as split_lib
+from cnn_jax.data.coco_folder import BoxRecords
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
+from cnn_jax.data.source import Source
+
+CLASS_LIST = "classes.txt"
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+
+
+def voc_source(path: str, split: str) -> Source:
+    """Opens a folder in VOC's layout.
+
+    The lists of ImageSets/Main are the splits; without that folder there is 'all', and a fixed
+    division of it into 'train' and 'test'. Difficult objects are crowds: not learnt, and finding
+    them is neither right nor wrong. VOC counts pixels from 1 and includes the last, so that a box
+    reaches from xmin - 1 to xmax.
+
+    Raises:
+        DataError: no such folder or split; a file that is no XML, or lacks something; a picture
+            without annotations; a class that classes.txt does not name.
+    """
+    root = Path(path).expanduser()
+    dataset = f"voc:{path}"
+    if not path or not root.is_dir():
+        raise DataError(f"{dataset}: there is no folder {root}; write voc:PATH")
+    pictures = _pictures(root, dataset)
+    chosen = split_lib.select(_splits(root, pictures, dataset), split, dataset=dataset)
+    annotations = root / "Annotations"
+    names = _class_names(root, annotations, pictures, dataset)
+    label_of = {name: i for i, name in enumerate(names)}
+    read = [_read(annotations / f"{stem}.xml", pictures[stem], dataset) for stem in chosen]
+    return Source(
+        name=root.resolve().name,
+        split=split,
+        records=BoxRecords(
+            [pictures[stem] for stem in chosen],
+            [
+                {
+                    "boxes": boxes,
+                    "labels": np.array([label_of.get(name, -1) for name in labels], np.int64),
+                    "crowd": difficult,
+                }
+                for boxes, labels, difficult in read
+            ],
+        ),
+        class_names=names,
+        image_shape=(None, None, 3),
+    )
+
+
+def _pictures(root: Path, dataset: str) -> dict[str, Path]:
+    """Name without suffix -> file, of all pictures."""
+    images, annotations = root / "JPEGImages", root / "Annotations"
+    for folder in (images, annotations):
+        if not folder.is_dir():
+            raise DataError(
+                f"{dataset}: wanted the folders JPEGImages and Annotations; no {folder}"
+            )
+    files = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
+    if not files:
+        raise DataError(f"{dataset}: {images} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return {f.stem: f for f in files}
+
+
+def _splits(root: Path, pictures: Mapping[str, Path], dataset: str) -> dict[str, list[str]]:
+    lists = root / "ImageSets" / "Main"
+    if not lists.is_dir():
+        stems = sorted(pictures, key=lambda stem: hashlib.blake2b(stem.encode()).digest())
+        test = round(TEST_SHARE * len(stems))
+        return {"all": stems, "train": stems[test:], "test": stems[:test]}
+    splits = {}
+    for file in sorted(lists.glob("*.txt")):
+        lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
+        if any(len(line) > 1 for line in lines):
+            continue  # 'cat_train.txt' says of each picture whether it has a cat
+        splits[file.stem] = [line[0] for line in lines]
+        for stem in splits[file.stem]:
+            if stem not in pictures:
+                raise DataError(f"{dataset}: {file} lists {stem}, which {root}/JPEGImages lacks")
+    if not splits:
+        raise DataError(f"{dataset}: {lists} holds no list of pictures, such as train.txt")
+    return splits
+
+
+def _class_names(
+    root: Path, annotations: Path, pictures: Mapping[str, Path], dataset: str
+) -> tuple[str, ...]:
+    """Of classes.txt; else VOC's twenty where they hold all that occur; else what occurs.
+
+    What occurs is looked for in all pictures, so that every split has the same labels.
+    """
+    file = root / CLASS_LIST
+    if file.is_file():
+        names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+        if not names or len({*names}) < len(names):
+            raise DataError(f"{dataset}: {file} must have one class a line, each once")
+        return names
+    occurring = {
+        name
+        for stem, picture in pictures.items()
+        for name in _read(annotations / f"{stem}.xml", picture, dataset)[1]
+    }
+    if not occurring:
+        raise DataError(f"{dataset}: no object in any of {annotations}; give {CLASS_LIST}")
+    return VOC_CLASSES if occurring <= {*VOC_CLASSES} else tuple(sorted(occurring))
+
+
+def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Boxes [n, 4] as shares of the sides, the names of their classes, and which are difficult."""
+    try:
+        tree = ElementTree.parse(file).getroot()
+    except FileNotFoundError:
+        raise DataError(f"{dataset}: {picture} has no annotations: wanted {file}") from None
+    except (OSError, ElementTree.ParseError) as error:
+        raise DataError(f"{dataset}: {file} cannot be read: {error}") from error
+    objects = tree.findall("object")
+    sides = [tree.findtext(f"size/{side}") for side in ("width", "height")]
+    try:
+        width, height = (float(side or 0) for side in sides)
+        if not (width > 0 and height > 0):
+            with Image.open(picture) as image:  # some tools leave the size out, or write 0
+                width, height = image.size
+        corners = [
+            [float(_text(one, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+            for one in objects
+        ]
+        labels = [_text(one, "name").strip() for one in objects]
+    except (ValueError, OSError) as error:
+        raise DataError(f"{dataset}: {file} is not in VOC's format: {error}") from error
+    difficult = [(one.findtext("difficult") or "0").strip() == "1" for one in objects]
+    boxes = np.array(corners, np.float64).reshape(-1, 4) - [1, 1, 0, 0]
+    return boxes / [width, height, width, height], labels, np.array(difficult, bool)
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    text = element.findtext(path)
+    if text is None:
+        raise ValueError(f"an object without {path}")
+    return text
