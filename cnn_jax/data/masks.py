@@ -213,7 +213,8 @@ def pair_loader(source: MaskSource, image_size: tuple[int, int] | None) -> LoadP
 def fits_in_memory(source: MaskSource, load: LoadPair) -> bool:
     """Whether all decoded pictures and masks may be kept."""
     height, width = load.size or source.image_shape[:2]
-    assert height is not None and width is not None  # or `pair_loader` wanted a size
+    assert height is not None  # `pair_loader` wants a size where it is not known
+    assert width is not None
     return len(source) * height * width * (load.channels + 1) <= MEMORY_LIMIT
 
 

@@ -7,6 +7,7 @@ mean: the division by the global weight is what makes the numbers the same on an
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax

@@ -11,6 +11,7 @@ share of the machine's measured matrix-product peak: Winograd can exceed 1.
 import json
 import pathlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -129,8 +130,12 @@ def jax_calls(layer: Layer, x, w, y) -> dict[str, Callable[[], object]]:
     calls: dict[str, Callable[[], object]] = {}
     for name, (function, arguments) in passes.items():
         compiled = jax.jit(function, keep_unused=True).lower(*arguments).compile()
-        calls[name] = lambda c=compiled, a=arguments: jax.block_until_ready(c(*a))
+        calls[name] = partial(_finished, compiled, arguments)
     return calls
+
+
+def _finished(compiled: Callable, arguments: tuple) -> object:
+    return jax.block_until_ready(compiled(*arguments))
 
 
 def torch_calls(layer: Layer, x, w, y) -> dict[str, Callable[[], object]]:
