@@ -105,17 +105,17 @@ def _voc_class(detections, truth, label: int, threshold: float, eleven_points: b
         return float("nan")
     picture, row = np.nonzero((detections[..., 5] == label) & (detections[..., 4] > 0))
     order = np.argsort(-detections[picture, row, 4], kind="stable")
-    hits, taken = [], set()
+    outcomes, taken = [], set()
     for p, r in zip(picture[order], row[order], strict=True):
         candidates = np.flatnonzero(truth[p, :, 5] == label)
         overlap = _iou(detections[p, r, :4], truth[p, candidates, :4])
         best = int(overlap.argmax()) if len(overlap) else -1
         if best < 0 or overlap[best] < threshold:
-            hits.append(0.0)
+            outcomes.append(0.0)
         elif truth[p, candidates[best], 4] == 0:
-            hits.append(float((p, best) not in taken))
+            outcomes.append(float((p, best) not in taken))
             taken.add((p, best))
-    hits = np.array(hits)
+    hits = np.array(outcomes)
     found = np.cumsum(hits)
     recall, precision = found / objects, found / np.arange(1, len(hits) + 1)
     if eleven_points:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def draw_boxes(
     dashed: bool = False,
 ) -> None:
     """Draws boxes [n, 4], (left, top, right, bottom) in pixels, over a picture uint8 [H, W, C]."""
-    grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[-1] == 1 else {}
+    grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[-1] == 1 else {}
     axis.imshow(
         image[..., 0] if grey else image[..., :3],
         extent=(0, image.shape[1], image.shape[0], 0),
@@ -88,7 +89,8 @@ def predictions(
         image, factor = images[index]
         scale = np.tile(factor, 2)
         names = [f"{class_names[int(row[5])]} {row[4]:.2f}" for row in found]
-        draw_boxes(axis, image, found[:, :4] * scale, names, np.where(right, FOUND, WRONG))
+        colours = [FOUND if each else WRONG for each in right]
+        draw_boxes(axis, image, found[:, :4] * scale, names, colours)
         names = [class_names[int(row[5])] for row in lost]
         boxes = lost[:, :4] * scale
         draw_boxes(axis, image, boxes, names, [MISSED] * len(lost), dashed=True)

@@ -132,7 +132,7 @@ def tidy(record: Record, num_classes: int) -> Tidied:
     those of an unknown class; cuts off what hangs over the border."""
     boxes = np.asarray(record["boxes"], np.float64).reshape(-1, 4)
     labels = np.asarray(record["labels"], np.int64)
-    finite = np.isfinite(boxes).all(1)
+    finite = np.all(np.isfinite(boxes), axis=1)
     safe = np.where(finite[:, None], boxes, 0)
     inside = np.clip(safe, 0, 1)
     sides, kept_sides = safe[:, 2:] - safe[:, :2], inside[:, 2:] - inside[:, :2]
@@ -284,9 +284,8 @@ def box_loader(
     Raises:
         DataError: the pictures may differ in size and no size is given; an unknown fit.
     """
-    if size is None:
-        size = source.image_shape[:2]
-    if None in size:
+    height, width = size or source.image_shape[:2]
+    if height is None or width is None:
         raise DataError(f"the pictures of {source.name} may differ in size: give an image_size")
     if fit not in FITS:
         raise DataError(f"fit {fit!r}: choose one of {', '.join(FITS)}")
@@ -294,7 +293,8 @@ def box_loader(
         raise DataError(f"room for {capacity} boxes: wanted at least 1")
     fill = tuple(round(255 * m) for m in mean) or LoadBoxes.fill
     channels = source.image_shape[2]
-    return LoadBoxes(channels, source.num_classes, size, capacity, fit, fill, jitter)
+    frame = (height, width)
+    return LoadBoxes(channels, source.num_classes, frame, capacity, fit, fill, jitter)
 
 
 def fits_in_memory(source: Source, load: LoadBoxes) -> bool:

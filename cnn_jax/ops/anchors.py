@@ -28,8 +28,8 @@ SSDLITE_SCALES = (*(0.2 + 0.15 * k for k in range(6)), 1.0)
 
 
 def grid_anchors(
-    image_size: tuple[int, int],
-    grids: Sequence[tuple[int, int]],
+    image_size: Sequence[int],
+    grids: Sequence[Sequence[int]],
     *,
     sizes: Sequence[Sequence[float]],
     ratios: Sequence[float] = RATIOS,
@@ -67,8 +67,8 @@ def grid_anchors(
 
 
 def default_boxes(
-    image_size: tuple[int, int],
-    grids: Sequence[tuple[int, int]],
+    image_size: Sequence[int],
+    grids: Sequence[Sequence[int]],
     *,
     ratios: Sequence[Sequence[float]],
     scales: Sequence[float],

@@ -68,8 +68,8 @@ class FCOS(nn.Module):
         )(levels)
         grids = [level.shape[1:3] for level in levels]
         points = [
-            centres(*grid, stride, offset=self.offset)
-            for grid, stride in zip(grids, STRIDES, strict=True)
+            centres(height, width, stride, offset=self.offset)
+            for (height, width), stride in zip(grids, STRIDES, strict=True)
         ]
         strides = [
             jnp.full(len(own), stride, jnp.float32)

@@ -40,7 +40,8 @@ class FeaturePyramid(nn.Module):
     def __call__(self, stages: Sequence[Array]) -> list[Array]:
         if self.extra not in EXTRAS:
             raise ValueError(f"extra is {self.extra!r}; choose one of {', '.join(EXTRAS)}.")
-        top, levels = None, []
+        top: Array | None = None
+        levels: list[Array] = []
         for i in reversed(range(len(stages))):
             lateral = self._unit(stages[i], 1, f"inner{i}")
             top = lateral if top is None else lateral + enlarge(top, lateral.shape[1:-1])
@@ -48,7 +49,7 @@ class FeaturePyramid(nn.Module):
         if self.extra == "pool":
             return [*levels, max_pool(levels[-1], 1, stride=2)]
         source = levels[-1] if self.extra == "p6p7" else stages[-1]
-        options = {"stride": 2, "use_bias": True, "kernel_init": lecun_uniform_unit}
+        options: dict[str, Any] = {"stride": 2, "use_bias": True, "kernel_init": lecun_uniform_unit}
         p6 = conv(source, self.features, 3, **options, dtype=self.dtype, name="p6")
         p7 = conv(nn.relu(p6), self.features, 3, **options, dtype=self.dtype, name="p7")
         return [*levels, p6, p7]

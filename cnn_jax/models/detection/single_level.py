@@ -107,6 +107,7 @@ class SingleLevelDetector(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> dict[str, Array]:
         shared = {"dtype": self.dtype, "axis_name": self.axis_name}
+        trunk: nn.Module
         if self.backbone is None:
             trunk = SmallTrunk(**shared, remat=self.remat, name="backbone")
         else:
@@ -116,11 +117,12 @@ class SingleLevelDetector(nn.Module):
             return stages
 
         unit = partial(ConvNormAct, norm=batch_norm(train, **shared), dtype=self.dtype)
-        y = None
+        y: Array | None = None
         for name in reversed(self.stages):
             lateral = stage(stages, name, backbone=self.backbone or "the small trunk")
             lateral = unit(self.features, 1, act=None, name=f"lateral_{name}")(lateral)
             y = lateral if y is None else lateral + resize_linear(y, lateral.shape[1:-1])
+        assert y is not None  # `stages` names at least one
         y = nn.relu(y)
         for i in range(1, self.depth + 1):
             y = unit(self.features, 3, name=f"head{i}")(y)  # [B, h, w, features]
