@@ -146,6 +146,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
             "mean": list(mean),
             "std": list(std),
         },
+        best="accuracy",
         draw=draw,
     )
 

@@ -8,16 +8,21 @@ Without flags it trains a small detector on scenes of handwritten digits.
 """
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
+import flax.linen as nn
+import flax.traverse_util
 import jax
+import numpy as np
 from absl import logging
 
-from cnn_jax import data
+from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
 from cnn_jax.data import boxes
 from cnn_jax.ops import box_augment
 from cnn_jax.tasks import detection as tasks
+from cnn_jax.train import optim, state
 from cnn_jax.typing import Observed, PyTree
 from experiments import entry, training
 from experiments import recipe as recipes
@@ -53,19 +58,24 @@ class DetectionRecipe(training.TrainingRecipe):
         + "; '' for none.",
     )
     mosaic: float = setting(0.0, "Share of training pictures made of four others.")
+    pretrained_backbone: str = setting(
+        "", "Weights of the backbone, a classification network: as --pretrained."
+    )
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
     batch_size: int = setting(16, "Examples a step, over all devices.")
-    epochs: float = setting(25.0, "Passes over the training set.")
-    optimizer: str = setting("adamw", "One of the optimisers of cnn_jax.train.optim.")
-    learning_rate: float = setting(2e-3, "At its highest.")
-    weight_decay: float = setting(0.05, "On kernels only; coupled for sgd, adam and lars.")
-    schedule: str = setting("one_cycle", "How the learning rate changes.")
+    epochs: float = setting(8.0, "Passes over the training set.")
+    optimizer: str = setting("muon", f"One of {', '.join(optim.OPTIMIZERS)}.")
+    learning_rate: float = setting(0.02, "At its highest.")
+    momentum: float = setting(0.95, "Decay of the first moment; b1 of the Adam family.")
+    nesterov: bool = setting(True, "Whether the momentum looks ahead.")
+    weight_decay: float = setting(0.01, "On kernels only; coupled for sgd, adam and lars.")
+    schedule: str = setting("one_cycle", f"One of {', '.join(optim.SCHEDULES)}.")
     clip_norm: float = setting(10.0, "Largest global norm of the gradient; 0 for any.")
     ema_decay: float = setting(0.998, "Of the moving average of the parameters; 0 for none.")
     evaluate_every_epochs: float = setting(
-        5.0, "Epochs between evaluations; 0: only the last.", result=False
+        4.0, "Epochs between evaluations; 0: only the last.", result=False
     )
-    checkpoint_every_epochs: float = setting(5.0, "Epochs between checkpoints.", result=False)
+    checkpoint_every_epochs: float = setting(4.0, "Epochs between checkpoints.", result=False)
 
 
 def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
@@ -80,13 +90,25 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         for split in (recipe.train_split, recipe.test_split)
     }
     train_source, test_source = opened[recipe.train_split], opened[recipe.test_split]
+    class_names = train_source.class_names
+    if test_source.class_names != class_names:
+        raise ValueError(
+            f"{recipe.dataset}: the classes of {recipe.test_split} are "
+            f"{', '.join(test_source.class_names)}, those of {recipe.train_split} are "
+            f"{', '.join(class_names)}; they must be the same."
+        )
     held = {split: _survey(source) for split, source in opened.items()}
-    statistics = data.statistics(train_source.name, train_source.image_shape[2])
+    channels = train_source.image_shape[2]
     size = parse_size(recipe.image_size)
+    model = training.create_model(recipe.model, recipe, num_classes=len(class_names))
+    mean, std = data.statistics(train_source.name, channels)
+    pretrained = _pretrained(recipe, model, channels)
+    if pretrained is not None and pretrained.preprocessing is not None:
+        mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
 
     def reading(source, capacity, jitter=None) -> dict:
         load = boxes.box_loader(
-            source, size, capacity=capacity, fit=recipe.fit, mean=statistics.mean, jitter=jitter
+            source, size, capacity=capacity, fit=recipe.fit, mean=mean, jitter=jitter
         )
         in_memory = boxes.fits_in_memory(source, load)
         return {"load": load, "in_memory": in_memory, "workers": recipe.workers}
@@ -105,13 +127,11 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         seed=recipe.seed,
         **reading(train_source, capacity, _jitter(recipe.jitter)),
     )
-    prepare = tasks.make_prepare(*statistics)
+    prepare = tasks.make_prepare(mean, std)
     augment = tasks.make_augment(prepare, augment=recipe.augment, mosaic=recipe.mosaic)
     first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
     image = jax.eval_shape(augment, keys, first)["image"]
-    class_names = train_source.class_names
-    model = training.create_model(recipe.model, recipe, num_classes=len(class_names))
     frame = image.shape[1:3]
 
     def test():
@@ -148,9 +168,58 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         test=test,
         augment=augment,
         prepare=prepare,
-        facts={"model": recipe.model, "dataset": recipe.dataset, "num_classes": len(class_names)},
+        head=_head(recipe, model, image),
+        variables=None if pretrained is None else pretrained.variables,
+        facts={
+            "task": "detection",
+            "model": recipe.model,
+            "dataset": recipe.dataset,
+            "num_classes": len(class_names),
+            # for predictions, which know the checkpoint only
+            "class_names": list(class_names),
+            "image_shape": list(image.shape[1:]),
+            "fit": recipe.fit,
+            "mean": list(mean),
+            "std": list(std),
+        },
+        best="ap",
         draw=draw,
     )
+
+
+def _pretrained(
+    recipe: DetectionRecipe, model: nn.Module, channels: int
+) -> models.Pretrained | None:
+    """The variables to begin with: of --pretrained, or random but for --pretrained_backbone."""
+    sample = jax.ShapeDtypeStruct((1, *models.describe(recipe.model).input_shape[:2], channels),
+                                  np.float32)  # fmt: skip
+    if not recipe.pretrained_backbone:
+        return training.load_pretrained(recipe, model, sample)
+    if recipe.pretrained:
+        raise ValueError("--pretrained has a backbone already: leave --pretrained_backbone out.")
+    name = getattr(model, "backbone", None)
+    if name is None:
+        raise ValueError(
+            f"--pretrained_backbone: {recipe.model} is not built on a classification network."
+        )
+    variables = state.init_variables(model, sample, seed=recipe.seed)
+    trunk = models.create(name, num_classes=None)
+    own = {key: leaves["backbone"] for key, leaves in variables.items() if "backbone" in leaves}
+    loaded = models.load_pretrained(recipe.pretrained_backbone, name, trunk, template=own)
+    merged = {
+        key: {**leaves, "backbone": loaded.variables[key]} if key in own else leaves
+        for key, leaves in variables.items()
+    }
+    return loaded._replace(variables=merged)
+
+
+def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
+    """What stands on the backbone, where a setting asks for it."""
+    if not recipe.freeze and recipe.backbone_factor == 1:
+        return frozenset()
+    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
+    paths = flax.traverse_util.flatten_dict(shapes["params"], sep="/")
+    return frozenset(path for path in paths if not path.startswith("backbone"))
 
 
 def _survey(source: data.Source) -> boxes.Survey:

@@ -152,6 +152,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
             "mean": list(mean),
             "std": list(std),
         },
+        best="mean_iou",
         draw=draw,
     )
 

@@ -123,6 +123,7 @@ class Experiment(NamedTuple):
         augment: (keys, batch) -> batch, on the device, in training.
         prepare: batch -> batch, on the device, in evaluation.
         facts: about the data and the model, for checkpoints and results: JSON.
+        best: the figure of the task whose highest value marks the best checkpoint.
         head: the paths of the parameters of the last layer; empty where that is not known.
         variables: to begin with, in place of random ones; None for random ones.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
@@ -138,6 +139,7 @@ class Experiment(NamedTuple):
     augment: Callable[[Array, Batch], Batch]
     prepare: Callable[[Batch], Batch]
     facts: dict[str, Any]
+    best: str
     head: frozenset[str] = frozenset()
     variables: PyTree | None = None
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
@@ -284,7 +286,9 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     abstract = jax.eval_shape(create)  # here an image too small for the network is found
 
     workdir = workdirs.open_workdir(recipe, name=experiment.name)
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=recipe.keep)
+    checkpoints = checkpoint.Checkpoints(
+        workdir / "checkpoints", keep=recipe.keep, best=experiment.best
+    )
     resumed = None
     if checkpoints.steps():
         _check_facts(checkpoints, experiment.facts)
@@ -363,6 +367,7 @@ def _result(recipe, experiment, outcome, run_log, workdir, params, began) -> dic
         **{name: experiment.facts[name] for name in names if name in experiment.facts},
         **{f"test_{name}": value for name, value in figures.items()},
         "parameters": params,
+        "records_skipped": len(experiment.train.corrupt),
         "steps": outcome.step,
         "seconds": round(time.monotonic() - began, 2),
         "images_per_second": round(sorted(rates)[len(rates) // 2], 1) if rates else None,

@@ -23,6 +23,9 @@ class OtherNetworkError(CheckpointError):
     """A checkpoint that is sound, but of another network or optimiser."""
 
 
+_SCORE = "score"  # what ranks the checkpoints; whoever reads them need not know which figure it is
+
+
 class Checkpoints:
     """The checkpoints of one run, in `directory`: the newest ones and the best ones.
 
@@ -36,7 +39,8 @@ class Checkpoints:
         Args:
             directory: where the checkpoints are, one sub-directory for each step.
             keep: how many of the newest are kept.
-            best: the metric whose highest value marks the best checkpoint, which is kept too.
+            best: the metric whose highest value marks the best checkpoint, which is kept too. It
+                matters to `save` only.
         """
         self.directory = Path(directory).absolute()
         self._best = best
@@ -45,13 +49,13 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 create=True,
                 enable_async_checkpointing=True,
-                best_fn=lambda metrics: metrics[best],
+                best_fn=lambda metrics: metrics[_SCORE],
                 best_mode="max",
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [
                         checkpoint_managers.LatestN(keep),
                         checkpoint_managers.BestN(
-                            get_metric_fn=lambda metrics: metrics[best],
+                            get_metric_fn=lambda metrics: metrics[_SCORE],
                             n=1,
                             keep_checkpoints_without_metrics=False,
                         ),
@@ -68,7 +72,7 @@ class Checkpoints:
     def best_step(self) -> int | None:
         """The step of the best checkpoint, or None if none was evaluated."""
         step = self._manager.best_step()
-        if step is None or self._manager.metrics(step)[self._best] == -np.inf:
+        if step is None or self._manager.metrics(step)[_SCORE] == -np.inf:
             return None
         return step
 
@@ -82,16 +86,22 @@ class Checkpoints:
             state: any tree of arrays.
             meta: what is needed to understand the state: JSON.
             metrics: the figures of an evaluation at this step, if there was one.
+
+        Raises:
+            KeyError: `best` is not among the metrics.
         """
         if step in self._manager.all_steps():  # saved before its evaluation was finished
             self._manager.delete(step)
         meta = {**meta, "crc32": checksums(state), "arrays": describe(state)}
+        score = -np.inf if metrics is None else metrics[self._best]
+        if np.isnan(score):  # a figure that this set does not have
+            score = -np.inf
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
             ),
-            metrics={self._best: -np.inf, **(metrics or {})},
+            metrics={**(metrics or {}), _SCORE: score},
         )
 
     def restore(self, like: PyTree, *, step: int | None = None) -> tuple[PyTree, dict[str, Any]]:
