@@ -119,7 +119,8 @@ def _voc_class(detections, truth, label: int, threshold: float, eleven_points: b
     found = np.cumsum(hits)
     recall, precision = found / objects, found / np.arange(1, len(hits) + 1)
     if eleven_points:
-        at = [precision[recall >= r].max(initial=0) for r in np.linspace(0, 1, 11)]
+        # in whole numbers: 3 of 10 is a recall of 0.3, whatever 0.3 is in binary
+        at = [precision[10 * found >= i * objects].max(initial=0) for i in range(11)]
         return float(np.mean(at))
     best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.diff(np.concatenate([[0], recall]))
