@@ -58,11 +58,14 @@ def detection(class_names: Sequence[str], detector: Detector, *, size: tuple[int
 
 
 def training_targets(batch: Batch) -> Targets:
-    """What is to be found: crowds, and all of a padded example, are left out."""
-    usable = (batch["mask"][:, None] > 0) & (batch["crowd"] == 0)
-    sides = batch["boxes"][..., 2:] - batch["boxes"][..., :2]
-    usable &= (sides > 0).all(-1)
-    return Targets(batch["boxes"], jnp.where(usable, batch["labels"], -1).astype(jnp.int32))
+    """What is to be found: crowds, broken boxes, and all of a padded example, are left out."""
+    boxes = batch["boxes"]
+    usable = (batch["mask"][:, None] > 0) & (batch["crowd"] == 0) & (batch["labels"] >= 0)
+    usable &= jnp.isfinite(boxes).all(-1) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+    return Targets(
+        boxes=jnp.where(usable[..., None], boxes, 0),  # a NaN would reach the gradient
+        labels=jnp.where(usable, batch["labels"], -1).astype(jnp.int32),
+    )
 
 
 def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
