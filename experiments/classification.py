@@ -19,7 +19,7 @@ from cnn_jax.analysis import figures
 from cnn_jax.ops import augment_spec
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Observed, PyTree
-from experiments import entry, training
+from experiments import entry, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
@@ -29,7 +29,7 @@ BATCHES_SEARCHED = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassificationRecipe(training.TrainingRecipe):
+class ClassificationRecipe(settings.TrainingRecipe):
     """The settings of `experiments.classification`; the defaults are the digits recipe."""
 
     dataset: str = setting("digits", "A TFDS name, or folder:PATH with a sub-folder a class.")
@@ -76,7 +76,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         channels=recipe.channels or None,
     )
     classes = train_source.num_classes
-    model = training.create_model(recipe.model, recipe, num_classes=classes)
+    model = settings.create_model(recipe.model, recipe, num_classes=classes)
     size = recipe.image_size or None
     train = data.train_batches(
         train_source,
@@ -88,7 +88,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     )
     channels = train_source.image_shape[-1]
     sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
-    pretrained = training.load_pretrained(recipe, model, sample)
+    pretrained = settings.load_pretrained(recipe, model, sample)
     mean, std = data.statistics(train_source.name, channels)
     if pretrained is not None and pretrained.preprocessing is not None:
         mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std

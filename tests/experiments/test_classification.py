@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 from cnn_jax.train import checkpoint, log, loop
-from experiments import classification, training
+from experiments import classification, settings, training
 from experiments import recipe as recipes
 
 SETTINGS = [
@@ -116,7 +116,7 @@ def test_every_recipe_file_is_read():
     for name in ("digits", "mnist_lenet5", "cifar10_resnet20", "cifar10_wrn16_4",
                  "imagenet_resnet50", "imagenet_resnet50_modern"):  # fmt: skip
         recipe = parsed(f"--flagfile={folder / name}.flags")
-        training.schedule_of(recipe, 1000, 10.0)
+        settings.schedule_of(recipe, 1000, 10.0)
 
 
 def test_digits_recipe_is_the_default():

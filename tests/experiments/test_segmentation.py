@@ -8,7 +8,7 @@ from absl import flags
 from PIL import Image
 
 from experiments import recipe as recipes
-from experiments import segmentation, training
+from experiments import segmentation, settings, training
 
 
 def recipe_of(*arguments):
@@ -82,4 +82,4 @@ def test_recipes_are_readable(name):
     from cnn_jax.ops import paired
 
     paired.parse(recipe.augment)
-    training.create_model(recipe.model, recipe, num_classes=3)
+    settings.create_model(recipe.model, recipe, num_classes=3)
