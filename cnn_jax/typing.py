@@ -48,18 +48,26 @@ class Observed(NamedTuple):
     rows: Mapping[str, Any]
 
 
+def image_alone(batch: Batch) -> Mapping[str, Any]:
+    """Nothing beside the image: what most networks are given."""
+    return {}
+
+
 class Task(NamedTuple):
-    """What to minimise and what to report: a record of three pure functions.
+    """What to minimise and what to report: a record of pure functions.
 
     Attributes:
         loss: (outputs, batch) -> named Means. The objective is the sum of the means.
         observe: (outputs, batch) -> Observed, on the device, in evaluation.
         report: Observed (numpy, summed over the whole set) -> named figures, on the host.
+        learns_from: batch -> keyword arguments that the model is called with in training, beside
+            the image, for networks that look at the targets on the way.
     """
 
     loss: Callable[[Outputs, Batch], Mapping[str, Mean]]
     observe: Callable[[Outputs, Batch], Observed]
     report: Callable[[Observed], dict[str, float]]
+    learns_from: Callable[[Batch], Mapping[str, Any]] = image_alone
 
 
 # Detection: boxes are (left, top, right, bottom) in pixels, and every list of them has a fixed
@@ -93,7 +101,11 @@ class Detections(NamedTuple):
 
 
 class Detector(Protocol):
-    """What a detection network knows beside its layers: pure functions of its raw outputs."""
+    """What a detection network knows beside its layers: pure functions of its raw outputs.
+
+    One that draws what it learns from has an attribute `wants_targets = True`, and is called as
+    `model(x, train=True, targets=Targets)` in training.
+    """
 
     def losses(self, outputs: Outputs, targets: Targets, mask: Array) -> Mapping[str, Mean]:
         """The losses of the paper; `mask` [B] is 0 for the padding of a ragged batch."""

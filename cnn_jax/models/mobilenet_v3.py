@@ -114,6 +114,7 @@ class MobileNetV3(nn.Module):
         width: multiplier of the channels, rounded to 8.
         output_stride: 32, 16 or 8: blocks that would go beyond are dilated instead, the first of
             them included (torchvision's `dilated=True` is 16; ResNet's first block differs).
+        bn_epsilon: of BatchNorm; section 6.1's reference code has 0.001.
         drop_rate: of the dropout before the last layer.
         stochastic_depth_rate, dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
@@ -123,6 +124,7 @@ class MobileNetV3(nn.Module):
     hidden: int
     width: float = 1.0
     output_stride: int = 32
+    bn_epsilon: float = 1e-3
     drop_rate: float = 0.2
     stochastic_depth_rate: float = 0.0
     dtype: Any = None
@@ -131,9 +133,12 @@ class MobileNetV3(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
-        # Section 6.1's reference code: momentum 0.99, epsilon 0.001.
         norm = batch_norm(
-            train, momentum=0.99, epsilon=1e-3, dtype=self.dtype, axis_name=self.axis_name
+            train,
+            momentum=0.99,  # section 6.1's reference code
+            epsilon=self.bn_epsilon,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
         )
         unit = partial(ConvNormAct, norm=norm, act=nn.hard_swish, dtype=self.dtype)
         residual = nn.remat(InvertedResidual) if self.remat else InvertedResidual

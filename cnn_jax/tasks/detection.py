@@ -54,7 +54,9 @@ def detection(class_names: Sequence[str], detector: Detector, *, size: tuple[int
             observed.rows["detections"], observed.rows["truth"], class_names
         )
 
-    return Task(loss=loss, observe=observe, report=report)
+    if getattr(detector, "wants_targets", False):
+        return Task(loss, observe, report, lambda batch: {"targets": training_targets(batch)})
+    return Task(loss, observe, report)
 
 
 def training_targets(batch: Batch) -> Targets:

@@ -179,7 +179,8 @@ def fit(
             checkpoints.save(
                 step,
                 layout.fetch(state),
-                meta={**meta, "window": window.sums, "evaluated": evaluated},
+                # a copy: the file is written behind, while the window goes on
+                meta={**meta, "window": dict(window.sums), "evaluated": evaluated},
                 metrics=figures if evaluated else None,
             )
             saved = (step, evaluated)

@@ -36,7 +36,8 @@ def make_train_step(
     """Builds the training step.
 
     Args:
-        model: called as `model(image, train=True)` with an rng stream 'dropout'.
+        model: called as `model(image, train=True)` with an rng stream 'dropout', and with what
+            else `task.learns_from` says.
         task: what to minimise.
         tx: the optimiser. It sees the gradient of the global batch, and does its own clipping.
         seed: the randomness of a step depends on (seed, step, position of the example in the
@@ -82,6 +83,7 @@ def make_train_step(
                     {"params": params, **model_state},
                     micro["image"],
                     train=frozen is None,
+                    **task.learns_from(micro),
                     rngs={"dropout": dropout_key},
                     mutable=list(model_state),
                 )

@@ -7,6 +7,7 @@ found = model.detect(outputs, images.shape[1:3])  # Detections: boxes [B, M, 4],
 """
 
 from cnn_jax.models.detection import (
+    faster_rcnn,  # noqa: F401
     fcos,  # noqa: F401
     retinanet,  # noqa: F401
     single_level,  # noqa: F401

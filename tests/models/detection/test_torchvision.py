@@ -228,3 +228,104 @@ def test_ssd(name, build, size, mean, std):
     ours = our_losses(model, outputs)
     assert ours["class"] == pytest.approx(float(theirs["classification"]), rel=1e-3)
     assert ours["box"] == pytest.approx(float(theirs["bbox_regression"]), rel=1e-3)
+
+
+FASTER = {
+    "fasterrcnn_resnet50_fpn": detection.fasterrcnn_resnet50_fpn,
+    "fasterrcnn_resnet50_fpn_v2": detection.fasterrcnn_resnet50_fpn_v2,
+    "fasterrcnn_mobilenet_v3_large_fpn": detection.fasterrcnn_mobilenet_v3_large_fpn,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": detection.fasterrcnn_mobilenet_v3_large_320_fpn,
+}
+
+
+def faster(name, **options):
+    """torchvision's network, random, with outputs of a size that leaves something to be found."""
+    options = {
+        "weights": None,
+        "weights_backbone": None,
+        "min_size": 128,
+        "max_size": 160,
+    } | options
+    network = randomised(FASTER[name](num_classes=K, **options))
+    # in the order of the network: what comes later depends on what comes before
+    images = torch_images(SIZE)
+    calibrate(network, images, {network.rpn.head.cls_logits: (1.5, 0.0)})
+    calibrate(network, images, {network.rpn.head.bbox_pred: (0.3, 0.0)})
+    predictor = network.roi_heads.box_predictor
+    calibrate(network, images, {predictor.cls_score: (1.5, 0.0)})
+    calibrate(network, images, {predictor.bbox_pred: (0.7, 0.0)})
+    return network, images
+
+
+@pytest.mark.parametrize("name", FASTER)
+def test_faster_rcnn(name):
+    network, images = faster(name)
+    model, variables, x, _ = both(name, network, SIZE, num_classes=K - 1, **IMAGENET)
+    seen = {}
+    network.rpn.head.register_forward_hook(lambda _, __, out: seen.update(rpn=out))
+    network.rpn.register_forward_hook(lambda _, __, out: seen.update(proposals=out[0]))
+    network.roi_heads.box_predictor.register_forward_hook(
+        lambda _, __, out: seen.update(logits=out[0], deltas=out[1])
+    )
+    with torch.no_grad():
+        found = network(images)
+    outputs, state = jax.jit(
+        partial(model.apply, train=False, capture_intermediates=True, mutable=["intermediates"])
+    )(variables, x)
+    (heads,) = state["intermediates"]["rpn"]["__call__"]
+    for (objectness, deltas), logits, boxes in zip(heads, *seen["rpn"], strict=True):
+        assert_close(objectness, logits.permute(0, 2, 3, 1).flatten(1))
+        assert_close(deltas, boxes.permute(0, 2, 3, 1).reshape(2, -1, 4))
+    first = 0
+    scale = {key: max(1, float(seen[key].abs().max())) for key in ("logits", "deltas")}
+    for b, theirs in enumerate(seen["proposals"]):
+        count = len(theirs)
+        assert abs(int(outputs["valid"][b].sum()) - count) <= 1
+        ours = np.asarray(outputs["proposals"][b])[np.asarray(outputs["valid"][b])]
+        distance = np.abs(ours[:, None] - theirs.numpy()).max(-1)
+        same = distance.min(1) < 0.05  # a rounding may decide which of two overlapping boxes stays
+        assert same.mean() > 0.99
+        index = first + distance.argmin(1)[same]
+        kept = np.flatnonzero(same)
+        for ours, key in (("class_logits", "logits"), ("box_deltas", "deltas")):
+            values = np.asarray(outputs[ours][b][kept]).reshape(len(kept), -1)
+            np.testing.assert_allclose(
+                values, seen[key].numpy()[index], atol=1e-3 * scale[key]
+            )  # the boxes differ by roundings already
+            close = np.abs(values - seen[key].numpy()[index]).max(1) < 1e-4 * scale[key]
+            assert close.mean() > 0.98
+        first += count
+    assert_same_detections(
+        jax.jit(partial(model.detect, size=SIZE))(outputs), found, label_offset=1, score=2e-4
+    )
+
+
+@pytest.mark.parametrize("name", FASTER)
+def test_losses_of_faster_rcnn(name):
+    """Everything is drawn, so that chance has no part; BatchNorm by the batch, on both sides."""
+    network, images = faster(
+        name,
+        rpn_batch_size_per_image=12_000,
+        rpn_pre_nms_top_n_train=300,
+        rpn_post_nms_top_n_train=100,
+        box_batch_size_per_image=500,
+    )
+    sizes = {"anchors_drawn": 12_000, "candidates": (300, 300), "proposals": (100, 100)}
+    model, variables, x, _ = both(
+        name, network, SIZE, num_classes=K - 1, **IMAGENET, **sizes, proposals_drawn=500
+    )
+    network.train()
+    with torch.no_grad():
+        theirs = network(images, torch_targets(label_offset=1))
+    outputs, _ = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))(
+        variables, x, targets=TARGETS, rngs={"dropout": jax.random.key(0)}
+    )
+    ours = our_losses(model, outputs)
+    names = {
+        "objectness": "loss_objectness",
+        "proposal": "loss_rpn_box_reg",
+        "class": "loss_classifier",
+        "box": "loss_box_reg",
+    }
+    for key, other in names.items():
+        assert ours[key] == pytest.approx(float(theirs[other]), rel=1e-3), key
