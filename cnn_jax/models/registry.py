@@ -6,12 +6,14 @@ A family's file ends in one call of `register`, which adds a row for each varian
 import dataclasses
 import difflib
 import fnmatch
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from cnn_jax.typing import Array
 from cnn_jax.weights.torch import Rules, check_rules
 
 
@@ -48,10 +50,10 @@ class Description:
         num_classes: of the published figures.
         min_size: the shortest side the network takes.
         task: what the network is for, one of TASKS.
-        torchvision_rules: (torchvision's module, our module) pairs of templates, such as
+        rules: 'torchvision' or 'timm' -> (their module, our module) pairs of templates, such as
             ("layer{i}.{j}.conv{k}", "layer{i}_{j}/conv{k}"), that are read in both directions and
-            together name every module: see `cnn_jax.weights.torch`. Empty where torchvision
-            lacks the network. A variant's own rules go in its row's `changes`.
+            together name every module: see `cnn_jax.weights.torch`. A variant's own rules go in
+            its row's `changes`.
     """
 
     name: str
@@ -127,27 +129,48 @@ def register(
         _REGISTRY[name] = dataclasses.replace(family, **line.changes)
 
 
-def create(name: str, *, num_classes: int | None, **overrides: Any) -> nn.Module:
+def create(
+    name: str, *, num_classes: int | None, in_channels: int | None = None, **overrides: Any
+) -> nn.Module:
     """The network called `name`, without parameters: `model.init(rngs, x, train=False)`.
-
-    The number of input channels is read from x when the parameters are initialised.
 
     Args:
         name: one of `list_models()`.
         num_classes: width K of the logits; None for the stages by name, `dict[str, Array]`. The
             names sort from shallow to deep, the order in which `jax.jit` returns a dict.
+        in_channels: C of x [B, *space, C]; the network then refuses another number. None takes
+            whatever x has when the parameters are initialised.
         **overrides: fields of the module, such as dtype='bfloat16', drop_rate=0.2, remat=True.
 
     Raises:
-        ValueError: no network, or no field, of that name; num_classes is not positive.
+        ValueError: no network, or no field, of that name; num_classes or in_channels is not
+            positive.
     """
     described = describe(name)
     _check_fields(name, described.module, overrides)
+    if in_channels is not None and in_channels < 1:
+        raise ValueError(f"in_channels is {in_channels}; it must be positive, or None.")
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; it must be positive, or None for stages.")
     if isinstance(overrides.get("dtype"), str):
         overrides["dtype"] = jnp.dtype(overrides["dtype"])
-    return described.module(num_classes=num_classes, **{**described.fields, **overrides})
+    module = described.module if in_channels is None else _taking(described.module, in_channels)
+    return module(num_classes=num_classes, **{**described.fields, **overrides})
+
+
+@functools.cache
+def _taking(module: type[nn.Module], in_channels: int) -> type[nn.Module]:
+    """The same network, with the same parameters, that looks at the last axis of x first."""
+
+    def __call__(self, x: Array, **options: Any) -> Any:
+        if x.shape[-1] != in_channels:
+            raise ValueError(
+                f"The network was created with in_channels={in_channels}, and the images have the "
+                f"shape {list(x.shape)}; the last axis is the channels."
+            )
+        return module.__call__(self, x, **options)
+
+    return type(module.__name__, (module,), {"__call__": __call__, "__module__": __name__})
 
 
 def list_models(pattern: str = "*", *, task: str = "classification") -> list[str]:

@@ -143,6 +143,22 @@ def test_num_classes_must_be_positive():
         create("resnet18", num_classes=0)
 
 
+@pytest.mark.parametrize("name", ["resnet8", "unet_small", "retinanet_resnet50_fpn"])
+def test_in_channels_is_held_to(name):
+    model, free = create(name, num_classes=3, in_channels=4), create(name, num_classes=3)
+    assert model == create(name, num_classes=3, in_channels=4)
+
+    def shapes(model, channels):
+        x = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
+        return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), x)
+
+    assert shapes(model, 4) == shapes(free, 4)
+    with pytest.raises(ValueError, match=r"in_channels=4, and the images .* \[1, 64, 64, 3\]"):
+        shapes(model, 3)
+    with pytest.raises(ValueError, match="in_channels is 0"):
+        create(name, num_classes=3, in_channels=0)
+
+
 def test_register_refuses_a_second_model_of_the_same_name():
     with pytest.raises(ValueError, match="registered twice"):
         register(nn.Module, {"resnet18": row(1)}, paper="", source="")

@@ -6,7 +6,6 @@ tested without PyTorch; with PyTorch, the file itself is. To write it anew, with
     PYTHONPATH=. python tests/models/segmentation/test_torchvision_segmentation.py
 """
 
-import zlib
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from cnn_jax.models import create, describe
 from cnn_jax.weights.torch import export_torch, import_torch
+from tests.models.drawn import draw
 
 GOLDEN = Path(__file__).parent / "golden.npz"
 CLASSES = 21
@@ -28,20 +28,6 @@ NAMES = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 def picture() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, *SPACE, 3)).astype(np.float32)
-
-
-def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The tensor that PyTorch calls `name`: it depends on the name alone."""
-    rng = np.random.Generator(np.random.Philox(zlib.crc32(name.encode())))
-    if name.endswith("running_var"):
-        values = rng.uniform(0.5, 1.5, shape)
-    elif name.endswith("weight") and len(shape) == 1:
-        values = rng.uniform(0.2, 0.6, shape)
-    elif len(shape) < 2:
-        values = rng.normal(0, 0.1, shape)
-    else:
-        values = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape)
-    return values.astype(np.float32)
 
 
 def thinned(scores: np.ndarray) -> np.ndarray:
