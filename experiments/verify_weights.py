@@ -161,7 +161,9 @@ def compare_training(name: str) -> dict[str, Any]:
     x = images(size, batch, SEED.value).astype(np.float64)
     labels = np.random.default_rng(SEED.value + 1).integers(0, described.num_classes, batch)
     off = {"drop_rate": 0.0, "aux_drop_rate": 0.0, "stochastic_depth_rate": 0.0}
-    known = {field: value for field, value in off.items() if hasattr(described.module, field)}
+    known: dict[str, Any] = {
+        field: value for field, value in off.items() if hasattr(described.module, field)
+    }
     if hasattr(described.module, "aux_heads"):
         known["aux_heads"] = True
     model = create(name, num_classes=described.num_classes, **known)

@@ -154,13 +154,16 @@ def create(
         raise ValueError(f"num_classes is {num_classes}; it must be positive, or None for stages.")
     if isinstance(overrides.get("dtype"), str):
         overrides["dtype"] = jnp.dtype(overrides["dtype"])
-    module = described.module if in_channels is None else _taking(described.module, in_channels)
+    module = described.module
+    if in_channels is not None:
+        module = _taking(name, in_channels)
     return module(num_classes=num_classes, **{**described.fields, **overrides})
 
 
 @functools.cache
-def _taking(module: type[nn.Module], in_channels: int) -> type[nn.Module]:
+def _taking(name: str, in_channels: int) -> type[nn.Module]:
     """The same network, with the same parameters, that looks at the last axis of x first."""
+    module: Any = describe(name).module
 
     def __call__(self, x: Array, **options: Any) -> Any:
         if x.shape[-1] != in_channels:
