@@ -26,13 +26,17 @@ from experiments.recipe import setting
 # Pictures on the sheet of sample predictions.
 SAMPLES = 25
 BATCHES_SEARCHED = 20
+# What --augment=auto means for pictures: 10 degrees, a tenth of the picture, 10% of the size.
+AUGMENT_PICTURES = "affine:10:0.1:0.9:1.1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassificationRecipe(settings.TrainingRecipe):
     """The settings of `experiments.classification`; the defaults are the digits recipe."""
 
-    dataset: str = setting("digits", "A TFDS name, or folder:PATH with a sub-folder a class.")
+    dataset: str = setting(
+        "digits", "A TFDS name, folder:PATH with a sub-folder a class, mnist1d or mnist1d_shuffled."
+    )
     # The digits recipe, where it differs from the settings that all experiments share.
     epochs: float = setting(60.0, "Passes over the training set.")
     nesterov: bool = setting(True, "Whether the momentum looks ahead.")
@@ -49,10 +53,11 @@ class ClassificationRecipe(settings.TrainingRecipe):
         choices=("random_resized", "center", "whole"),
     )
     augment: str = setting(
-        "affine:10:0.1:0.9:1.1",
+        "auto",
         "Random changes of single pictures, in order, of "
         + ", ".join(augment_spec.VOCABULARY)
-        + ": 'flip,crop:4,cutout:8'; '' for none.",
+        + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_PICTURES} for pictures, none "
+        "for sequences.",
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for none.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for none.")
@@ -93,10 +98,13 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     if pretrained is not None and pretrained.preprocessing is not None:
         mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
     prepare = tasks.make_prepare(mean, std)
+    pictures = len(train_source.image_shape) == 3
     augment = tasks.make_augment(
         prepare,
         num_classes=classes,
-        augment=recipe.augment,
+        augment=(AUGMENT_PICTURES if pictures else "")
+        if recipe.augment == "auto"
+        else recipe.augment,
         mixup=recipe.mixup,
         cutmix=recipe.cutmix,
     )

@@ -208,7 +208,14 @@ def eval_batches(
 
 def _examples(source, image_size, crop, workers, load, in_memory) -> Examples:
     """In memory where the decoded set fits and nothing about it is random, else streamed."""
-    if load is None:
+    if load is None and source.load is not None:
+        if image_size is not None or crop is not None:
+            raise DataError(
+                f"image_size {image_size}, crop {crop}: {source.name} holds no images, and its "
+                "examples have one size; leave both out"
+            )
+        load, in_memory = source.load, in_memory is not False
+    elif load is None:
         image = load = image_loader(source, image_size, crop)
         if in_memory is None:
             height, width = image.size or source.image_shape[:2]

@@ -16,6 +16,9 @@ class Statistics(NamedTuple):
 # Computed over all pixels of the training split, unless a source is named.
 STATISTICS = {
     "digits": Statistics((0.3053,), (0.3759,)),
+    # Sequences of floats, which are made with mean 0 and deviation 1.
+    "mnist1d": Statistics((0.0,), (1.0,)),
+    "mnist1d_shuffled": Statistics((0.0,), (1.0,)),
     "mnist": Statistics((0.1307,), (0.3081,)),
     "fashion_mnist": Statistics((0.2860,), (0.3530,)),
     # The original PNGs. Copies that went through JPEG differ by up to 0.002 in the deviations.

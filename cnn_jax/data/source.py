@@ -1,7 +1,7 @@
 """A source of examples: records by index, and what they are. See `load_source`."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cnn_jax.data.errors import DataError
@@ -35,18 +35,22 @@ class Source:
         records: the examples.
         class_names: one name a class, in the order of the labels.
         image_shape: (height, width, channels); height and width are None where images differ.
+            (length, channels) for sequences.
         upright: whether images are turned as their EXIF orientation says.
         skip_corrupt: whether a record that cannot be decoded is skipped (and counted) rather than
             being an error.
+        load: makes an example of a record, where it is no picture to be decoded and resized; see
+            `cnn_jax.data.examples.Load`.
     """
 
     name: str
     split: str
     records: Records
     class_names: Sequence[str]
-    image_shape: tuple[int | None, int | None, int]
+    image_shape: tuple[Any, ...]
     upright: bool = False
     skip_corrupt: bool = False
+    load: Callable[[Record, Any], Mapping[str, Any]] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -78,8 +82,9 @@ def load_source(
     """Opens a split of a dataset.
 
     Args:
-        dataset: a TFDS name ('cifar10', 'cifar10:3.0.2', 'name/config'), 'digits' (built in), or
-            'folder:PATH', a folder of one sub-folder of images a class.
+        dataset: a TFDS name ('cifar10', 'cifar10:3.0.2', 'name/config'), 'digits', 'mnist1d' or
+            'mnist1d_shuffled' (built in), or 'folder:PATH', a folder of one sub-folder of images a
+            class.
         split: a TFDS split expression: 'train', 'train[:90%]', 'train+test'. For folders, a
             sub-folder of PATH ('train', 'val'), or 'all' or a slice of it if PATH has no splits.
         data_dir: where TFDS data lies, prepared as array_record. TFDS's own default
@@ -90,8 +95,12 @@ def load_source(
     Raises:
         DataError: no such dataset or split, or it is not prepared and cannot be.
     """
+    from cnn_jax.data import mnist1d
+
     kind, _, path = dataset.partition(":")
-    if kind == "folder":
+    if dataset in mnist1d.NAMES:
+        source = mnist1d.mnist1d_source(dataset, split)
+    elif kind == "folder":
         from cnn_jax.data.folder import folder_source
 
         source = folder_source(path, split)
@@ -102,6 +111,8 @@ def load_source(
     if not len(source):
         raise DataError(f"split {split!r} of {dataset} is empty: ask for a larger part of it")
     if channels is not None:
+        if source.load is not None:
+            raise DataError(f"channels={channels}: {dataset} holds no images, it is as it is")
         if channels not in (1, 3, 4):
             raise DataError(f"channels={channels}: an image can be had with 1, 3 or 4 channels")
         source = dataclasses.replace(source, image_shape=(*source.image_shape[:2], channels))

@@ -1,0 +1,124 @@
+"""The built-in `mnist1d` and `mnist1d_shuffled`: digits drawn as curves of 40 numbers.
+
+Greydanus 2020, "Scaling down Deep Learning", arXiv:2011.14439: each digit is a curve of 12 points
+that is padded, stretched, moved, sheared and hidden in noise. Small enough to train on in seconds,
+hard enough to tell a convolution from a fully connected network. Made here in a second by the
+published procedure with its seed, 42, so that the numbers are those of the PyPI package `mnist1d`.
+The shuffled twin has the same numbers with the 40 places permuted, the same way in every example:
+what two neighbouring numbers had in common is gone, and nothing else.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnn_jax.data import split as splits
+from cnn_jax.data.source import Record, Source
+
+NAMES = ("mnist1d", "mnist1d_shuffled")
+
+SEED = 42  # this and the next numbers: appendix A of the paper, and version 0.0.2 of the package
+EXAMPLES, TRAIN = 5000, 4000
+LENGTH = 40
+PADDING = (36, 60)  # zeros after the template, both ends included
+SCALE = 0.4  # the height is multiplied by 1 +- half of it
+TRANSLATION = 48  # places, exclusive
+SMOOTH_NOISE, SMOOTHING = 0.25, 2.0  # its deviation before smoothing, and the filter's in places
+NOISE = 0.02
+SHEAR = 0.75
+
+# The curve of each digit: its horizontal position, from top to bottom.
+# fmt: off
+TEMPLATES = np.array([
+    [5, 6, 6.5, 6.75, 7, 7, 7, 7, 6.75, 6.5, 6, 5],
+    [5, 3, 3, 3.4, 3.8, 4.2, 4.6, 5, 5.4, 5.8, 5, 5],
+    [5, 6, 6.5, 6.5, 6, 5.25, 4.75, 4, 3.5, 3.5, 4, 5],
+    [5, 6, 6.5, 6.5, 6, 5, 5, 6, 6.5, 6.5, 6, 5],
+    [5, 4.4, 3.8, 3.2, 2.6, 2.6, 5, 5, 5, 5, 5, 5],
+    [5, 3, 3, 3, 3, 5, 6, 6.5, 6.5, 6, 4.5, 5],
+    [5, 4, 3.5, 3.25, 3, 3, 3, 3, 3.25, 3.5, 4, 5],
+    [5, 7, 7, 6.6, 6.2, 5.8, 5.4, 5, 4.6, 4.2, 5, 5],
+    [5, 4, 3.5, 3.5, 4, 5, 5, 4, 3.5, 3.5, 4, 5],
+    [5, 4, 3.5, 3.5, 4, 5, 5, 5, 5, 4.7, 4.3, 5],
+])
+# fmt: on
+
+
+class Sequences:
+    """Records in memory: {'image': float32 [L, C], 'label': int}."""
+
+    def __init__(self, values: np.ndarray, labels: np.ndarray):
+        self._values, self._labels = values, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        return [{"image": self._values[i], "label": int(self._labels[i])} for i in indices]
+
+    def describe(self, index: int) -> str:
+        return ""
+
+
+def load_sequence(record: Record, rng: np.random.Generator | None) -> dict:
+    """The arrays of an example; there is nothing to decode."""
+    return {"image": record["image"], "label": np.int32(record["label"])}
+
+
+def mnist1d_source(dataset: str, split: str) -> Source:
+    """Opens 'mnist1d' or 'mnist1d_shuffled': 4,000 examples in 'train', 1,000 in 'test'.
+
+    Raises:
+        DataError: no such split.
+    """
+    values, labels = make(shuffled=dataset == "mnist1d_shuffled")
+    parts = {"train": range(TRAIN), "test": range(TRAIN, EXAMPLES)}
+    chosen = splits.select(parts, split, dataset=dataset)
+    return Source(
+        name=dataset,
+        split=split,
+        records=Sequences(values[chosen], labels[chosen]),
+        class_names=tuple(str(digit) for digit in range(10)),
+        image_shape=(LENGTH, 1),
+        load=load_sequence,
+    )
+
+
+@functools.cache
+def make(*, shuffled: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [5000, 40, 1] of mean 0 and deviation 1, and int32 [5000]; training ones first."""
+    rng = np.random.RandomState(SEED)  # NumPy's old generator: its numbers never change
+    templates = TEMPLATES - TEMPLATES.mean(1, keepdims=True)
+    templates /= templates.std(1, keepdims=True)
+    templates = (templates - templates[:, :1]) / 6  # they begin at 0
+    labels = np.repeat(np.arange(10, dtype=np.int32), EXAMPLES // 10)
+    curves = np.stack([_example(rng, templates[label]) for label in labels])
+    order = rng.permutation(EXAMPLES)
+    curves, labels = curves[order], labels[order]
+    if shuffled:
+        curves = curves[:, rng.permutation(LENGTH)]
+    curves = (curves - curves.mean()) / curves.std()
+    return curves[..., None].astype(np.float32), labels
+
+
+def _example(rng: np.random.RandomState, template: np.ndarray) -> np.ndarray:
+    """One curve [40]. The order of the draws is part of the data set."""
+    from scipy.ndimage import gaussian_filter
+
+    low, high = PADDING
+    zeros = np.zeros(low + int(rng.rand() * (high - low + 1)))
+    # A template point that happens to be 0 is no padding: the tiny number tells them apart.
+    curve = _resampled(np.concatenate([template + 1e-8, zeros]), len(template) + high)
+    curve *= 1 + SCALE * (rng.rand() - 0.5)
+    curve = np.roll(curve, rng.choice(TRANSLATION))
+    background = gaussian_filter(SMOOTH_NOISE * rng.randn(len(curve)), SMOOTHING)
+    curve = np.where(curve != 0, curve, background)
+    curve = curve + NOISE * rng.randn(len(curve))
+    curve = curve - SHEAR * (rng.rand() - 0.5) * np.linspace(-0.5, 0.5, len(curve))
+    return _resampled(curve, LENGTH)
+
+
+def _resampled(curve: np.ndarray, length: int) -> np.ndarray:
+    """Linear interpolation to `length` points, the ends kept."""
+    return np.interp(np.linspace(0, 1, length), np.linspace(0, 1, len(curve)), curve)
