@@ -11,7 +11,7 @@ from cnn_jax.layers.conv import (
 )
 from cnn_jax.layers.inverted_residual import InvertedResidual, round_channels
 from cnn_jax.layers.pool import adaptive_mean, global_mean, max_pool
-from cnn_jax.layers.size import require_size
+from cnn_jax.layers.size import require_sequence, require_size
 from cnn_jax.layers.squeeze_excite import SqueezeExcite
 from cnn_jax.layers.stochastic_depth import StochasticDepth, linear_rates
 
@@ -30,6 +30,7 @@ __all__ = [
     "linear_rates",
     "max_pool",
     "per_axis",
+    "require_sequence",
     "require_size",
     "round_channels",
 ]

@@ -12,3 +12,12 @@ def require_size(x: Array, minimum: int, model: str) -> None:
             f"{minimum} a side or more. Resize the images, or choose a network for small ones, "
             "such as resnet8 or resnet20."
         )
+
+
+def require_sequence(x: Array, model: str) -> None:
+    """Raises ValueError unless x is a batch of sequences [B, L, C]."""
+    if x.ndim != 3:
+        raise ValueError(
+            f"{model} takes sequences [B, length, channels], and got the shape {list(x.shape)}. "
+            "Reshape pictures to sequences of pixels, or choose a network for pictures."
+        )

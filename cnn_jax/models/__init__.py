@@ -14,10 +14,13 @@ from cnn_jax.models import (
     efficientnet_lite,  # noqa: F401
     efficientnet_v2,  # noqa: F401
     googlenet,  # noqa: F401
+    gru,  # noqa: F401
+    inception_time,  # noqa: F401
     inception_v3,  # noqa: F401
     lenet5,  # noqa: F401
     mlp,  # noqa: F401
     mnasnet,  # noqa: F401
+    mnist1d,  # noqa: F401
     mobilenet_v2,  # noqa: F401
     mobilenet_v3,  # noqa: F401
     preact_resnet,  # noqa: F401
@@ -29,8 +32,10 @@ from cnn_jax.models import (
     segmentation,  # noqa: F401
     shufflenet_v2,  # noqa: F401
     squeezenet,  # noqa: F401
+    tcn,  # noqa: F401
     vgg,  # noqa: F401
     video_resnet,  # noqa: F401
+    wavenet,  # noqa: F401
     wide_resnet,  # noqa: F401
 )
 from cnn_jax.models.pretrained import Pretrained, head_paths, load_pretrained, save_pretrained

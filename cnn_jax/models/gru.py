@@ -1,0 +1,73 @@
+"""A gated recurrent network (Cho et al. 2014, arXiv:1406.1078): not a convolution.
+
+It reads a sequence one step after the other and keeps what it needs, where a convolution sees many
+steps at once. Its steps cannot be computed side by side.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+
+from cnn_jax.layers import require_sequence
+from cnn_jax.models.registry import register, row
+from cnn_jax.typing import Array
+
+TABLE = {
+    # MNIST-1D's baseline (Greydanus 2020, arXiv:2011.14439): 6 units in both directions, all the
+    # steps to the last layer. It counts 5,134: PyTorch's cell has two biases where one does.
+    "gru": row(5_110),
+    "gru_64": row(26_762, hidden=64, flatten=False),
+}
+
+
+class GRU(nn.Module):
+    """One layer of gated recurrent units, and a dense layer.
+
+    Stages: 'states' [B, L, hidden or 2 * hidden].
+
+    Attributes:
+        num_classes: width of the logits; None for stages.
+        hidden: units in each direction.
+        bidirectional: whether a second layer reads from the end to the beginning.
+        flatten: classify the states of all steps, for sequences of one length; otherwise their
+            mean.
+        drop_rate: of the dropout before the last layer.
+        axis_name, remat: accepted as every model's, without effect.
+    """
+
+    num_classes: int | None
+    hidden: int = 6
+    bidirectional: bool = True
+    flatten: bool = True
+    drop_rate: float = 0.0
+    dtype: Any = None
+    axis_name: str | None = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
+        require_sequence(x, "gru")
+        read: nn.Module = self._reader("forward")
+        if self.bidirectional:
+            read = nn.Bidirectional(read, self._reader("backward"), name="both")
+        x = read(x)  # [B, L, hidden or 2 * hidden]
+        if self.num_classes is None:
+            return {"states": x}
+        x = x.reshape(x.shape[0], -1) if self.flatten else x.mean(1)
+        x = nn.Dropout(self.drop_rate, deterministic=not train, name="drop")(x)
+        return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)  # [B, K]
+
+    def _reader(self, direction: str) -> nn.RNN:
+        cell = nn.GRUCell(self.hidden, dtype=self.dtype, name=f"{direction}_cell")
+        return nn.RNN(cell, name=direction)
+
+
+register(
+    GRU,
+    TABLE,
+    paper="Cho et al. 2014, Learning Phrase Representations using RNN Encoder-Decoder, "
+    "arXiv:1406.1078",
+    source="Greydanus 2020, arXiv:2011.14439, without the redundant biases",
+    input_shape=(40, 1),
+    num_classes=10,
+)
