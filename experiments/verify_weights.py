@@ -50,7 +50,8 @@ CLASSES = 1000
 
 BATCH = 2
 SIZE = 64
-SMALLEST = {"inception_v3": (75, 75), "s3d": (13, 209, 209)}
+# Inception's statistics come from a pass in training, where its auxiliary head reads 17 x 17 maps.
+SMALLEST = {"inception_v3": (299, 299), "s3d": (13, 209, 209)}
 CLIP = (4, 64, 64)  # frames, height, width
 
 # One network of each family, and the size of its training images where the default will not do:

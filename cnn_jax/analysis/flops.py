@@ -36,10 +36,25 @@ def model_multiply_adds(model: Any, input_shape: tuple[int, ...]) -> int:
 
 
 def _count(jaxpr: core.Jaxpr) -> int:
-    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+    return sum(cost * times for _, cost, times in equation_costs(jaxpr))
 
 
-def _count_equation(equation: core.JaxprEqn) -> int:
+def equation_costs(jaxpr: core.Jaxpr) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """(scopes around it, multiply-adds, times it runs) of every equation that has some.
+
+    The scopes are the names of `jax.named_scope`, outermost first: Flax's modules among them.
+    """
+    for equation in jaxpr.eqns:
+        scopes = tuple(str(equation.source_info.name_stack).split("/"))
+        repeats = equation.params["length"] if equation.primitive.name == "scan" else 1
+        if cost := _own_cost(equation):
+            yield scopes, cost, 1
+        for inner in _inner_jaxprs(equation):
+            for deeper, cost, times in equation_costs(inner):
+                yield (*scopes, *deeper), cost, repeats * times
+
+
+def _own_cost(equation: core.JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "conv_general_dilated":
         kernel = _shape(equation.invars[1])
@@ -52,18 +67,18 @@ def _count_equation(equation: core.JaxprEqn) -> int:
         (contracted, _), _ = params["dimension_numbers"]
         left = _shape(equation.invars[0])
         return math.prod(_shape(equation.outvars[0])) * math.prod(left[i] for i in contracted)
-    if name == "cond":
-        return max(_count(branch.jaxpr) for branch in params["branches"])
-    repeats = params["length"] if name == "scan" else 1
-    return repeats * sum(_count(inner) for inner in _inner_jaxprs(params))
+    return 0
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
     return variable.aval.shape
 
 
-def _inner_jaxprs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    for key, value in params.items():
+def _inner_jaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+    if equation.primitive.name == "cond":
+        yield max((branch.jaxpr for branch in equation.params["branches"]), key=_count)
+        return
+    for key, value in equation.params.items():
         if key in ("jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd"):  # only for differentiation
             continue
         for item in value if isinstance(value, (tuple, list)) else (value,):

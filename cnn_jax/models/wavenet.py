@@ -87,7 +87,8 @@ class WaveNet(nn.Module):
         x = nn.Conv(
             self.features, (self.kernel,), padding="CAUSAL", dtype=self.dtype, name="conv1"
         )(x)
-        stages, skips = {}, 0.0
+        stages: dict[str, Array] = {}
+        skips: Any = 0.0
         for i, dilation in enumerate(self.dilations, start=1):
             x, skip = layer(
                 self.features,

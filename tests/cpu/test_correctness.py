@@ -12,6 +12,7 @@ allowance, so that it holds all the rest to the bound.
 """
 
 import math
+from concurrent import futures
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from hypothesis import strategies as st
 from jax import lax
 
 from cnn_jax.cpu import choose, registry, winograd
+
+COMPILERS = futures.ThreadPoolExecutor()  # most of the time goes into compiling
 
 
 class Case(NamedTuple):
@@ -147,9 +150,9 @@ def ours():
         choose.LEAST, choose.TOUCH = costs
 
 
-def compiled(function, arguments):
-    """Traces and compiles afresh: no cache of JAX may mix the two sets of rules."""
-    return jax.jit(lambda *a: function(*a)).lower(*arguments).compile()
+def lower(function, arguments):
+    """Traces afresh: no cache of JAX may mix the two sets of rules."""
+    return jax.jit(lambda *a: function(*a)).lower(*arguments)
 
 
 def inputs_for(case: Case):
@@ -181,13 +184,17 @@ def check(case: Case, names):
 
     with jax.enable_x64(True):
         wide = [a.astype(np.float64) for a in arguments]
-        stock = compiled(run_all, wide)
+        lowered = [lower(run_all, wide)]
+        with ours():
+            lowered.append(lower(run_all, wide))
+    with ours():
+        lowered.append(lower(run_all, arguments))
+    stock, ours64, ours32 = COMPILERS.map(lambda each: each.compile(), lowered)
+    with jax.enable_x64(True):
         want = jax.device_get(stock(*wide))
         most = jax.device_get(stock(*(abs(a) for a in wide)))
-        with ours():
-            got64 = jax.device_get(compiled(run_all, wide)(*wide))
-    with ours():
-        got = jax.device_get(compiled(run_all, arguments)(*arguments))
+        got64 = jax.device_get(ours64(*wide))
+    got = jax.device_get(ours32(*arguments))
     threes = min(2, sum(size >= winograd.TAPS for size in most_taps(case)))
     amplification = winograd.amplification(4, threes) if threes else 0.0
     for name, (_, depth) in chosen.items():
