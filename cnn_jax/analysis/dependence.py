@@ -42,7 +42,7 @@ class Interval(NamedTuple):
     def everywhere(self) -> "Interval":
         """Of a value that mixes all of the axis."""
         low, high = self.low.min(keepdims=True), self.high.max(keepdims=True)
-        return Interval(None, low, high, self.cut.any(keepdims=True))
+        return Interval(None, low, high, np.array([self.cut.any()]))
 
     def moved(self, axis: int | None) -> "Interval":
         return self._replace(axis=axis)
@@ -104,8 +104,8 @@ class _Tracer:
                     inner = params[key]
                     inner = inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner
                     return self.run(inner, operands)
-        shapes = [tuple(variable.aval.shape) for variable in equation.invars]
-        outs = [tuple(variable.aval.shape) for variable in equation.outvars]
+        shapes = [_shape(variable) for variable in equation.invars]
+        outs = [_shape(variable) for variable in equation.outvars]
         if name == "concatenate":
             return [_concatenate(operands, shapes, params["dimension"])]
         if name == "split":
@@ -121,6 +121,10 @@ class _Tracer:
         pairs = zip(operands, shapes, strict=True)
         spread = [known and _broadcast_to(known, shape, outs[0]) for known, shape in pairs]
         return [_united(spread)] * len(outs)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return tuple(variable.aval.shape)
 
 
 def _spreads(shape: tuple, out: tuple) -> bool:

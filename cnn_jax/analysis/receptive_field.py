@@ -197,8 +197,8 @@ def effective_side(weights: np.ndarray, *, share: float = 0.9545) -> float:
         along = np.abs(np.arange(weights.shape[axis]) - middle).reshape(shape)
         distance = np.maximum(distance, along)
     order = np.argsort(distance, axis=None)
-    reached = np.searchsorted(np.cumsum(weights.ravel()[order]), share)
-    return float(2 * distance.ravel()[order][min(reached, order.size - 1)] + 1)
+    reached = int(np.searchsorted(np.cumsum(weights.ravel()[order]), share))
+    return float(2 * distance.ravel()[order[min(reached, order.size - 1)]] + 1)
 
 
 def _centroid(weights: np.ndarray) -> Sequence[float]:

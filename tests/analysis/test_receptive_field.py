@@ -146,7 +146,7 @@ LAYERS = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(layers=st.lists(LAYERS, min_size=1, max_size=4), rank=st.integers(1, 3))
 def test_random_networks_depend_on_these_inputs_and_no_others(layers, rank):
     """Every output, the border included: by gradients, or where the largest is taken by NaN."""
@@ -174,7 +174,7 @@ def test_random_networks_depend_on_these_inputs_and_no_others(layers, rank):
             assert a > b
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     layers=st.lists(
         LAYERS.filter(lambda layer: layer[0] in ("conv", "valid", "mean", "residual")),

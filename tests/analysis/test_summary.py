@@ -22,7 +22,7 @@ def test_lenet5_row_by_row():
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize(
     "name",
-    ["resnet8", "mobilenet_v3_small", "densenet121", "vgg11", "gru", "tcn", "wavenet", "googlenet"],
+    ["resnet8", "mobilenet_v3_small", "squeezenet1_1", "gru", "tcn", "wavenet", "googlenet"],
 )
 def test_the_layers_add_up_to_the_network(name, remat):
     known = describe(name)
