@@ -60,13 +60,14 @@ TIMM: dict[str, tuple[str, Mapping[str, Any]]] = {
     "regnety_004": ("regnet_y_400mf", {}),
     "regnetx_008": ("regnet_x_800mf", {}),
     "regnety_008_tv": ("regnet_y_800mf", {}),
+    "regnetx_080": ("regnet_x_8gf", {}),
+    "regnety_080_tv": ("regnet_y_8gf", {}),  # its own regnety_080 has groups of 24
     **{
         f"regnet{kind}_{number}": (f"regnet_{kind}_{size}", {})
         for kind in "xy"
         for number, size in {
             "016": "1_6gf",
             "032": "3_2gf",
-            "080": "8gf",
             "160": "16gf",
             "320": "32gf",
         }.items()
