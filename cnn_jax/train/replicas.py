@@ -1,0 +1,153 @@
+"""Many training runs of a small network from one compiled step: seeds, learning rates, or both.
+
+A single run says little: the next seed gives another number. And it leaves an accelerator idle.
+Here R runs share one program, each with its own parameters, order of data and random numbers, and
+each as if it were alone: either side by side, vectorised, or one after the other. Side by side pays
+on an accelerator. A CPU is busy with one run, and its convolutions are slower with R sets of
+weights, so there they run one after the other unless told otherwise.
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from cnn_jax.train.state import TrainState, inference_variables, state_from
+from cnn_jax.train.step import make_train_step
+from cnn_jax.typing import Array, Batch, HostBatch, PyTree, Task
+
+# learning rate -> optimiser; the rate may be a tracer.
+Optimizer = Callable[[Array], optax.GradientTransformation]
+
+
+class Trained(NamedTuple):
+    """What R runs ended with.
+
+    Attributes:
+        variables: of the model, every leaf with a leading axis of R runs.
+        losses: float32 [R, steps], of each training batch before its update.
+        grad_norms: float32 [R, steps].
+    """
+
+    variables: PyTree
+    losses: np.ndarray
+    grad_norms: np.ndarray
+
+
+def train_replicas(
+    model: nn.Module,
+    task: Task,
+    optimizer: Optimizer,
+    data: HostBatch,
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    batch_size: int,
+    learning_rates: Sequence[float] = (1.0,),
+    augment: Callable[[Array, Batch], Batch] = lambda keys, batch: batch,
+    side_by_side: bool | None = None,
+) -> Trained:
+    """Trains `model` once for each seed and learning rate.
+
+    The runs are ordered by learning rate first: run i * len(seeds) + j has learning_rates[i] and
+    seeds[j]. What a run computes depends on its own seed and rate alone, up to rounding.
+
+    Args:
+        model: called as `model(image, train=True)`.
+        task: what to minimise.
+        optimizer: learning rate -> optimiser.
+        data: the whole training set: `image` [N, ...] and `label` [N], as the model takes them.
+        seeds: of parameters, data order, augmentation and dropout.
+        steps: updates of each run.
+        batch_size: examples of each run in a step.
+        learning_rates: what `optimizer` is called with.
+        augment: see `make_train_step`.
+        side_by_side: all runs in one vectorised step, or one after the other in the same program;
+            by default the first unless on a CPU.
+
+    Raises:
+        ValueError: there are fewer examples than batch_size, or nothing to train.
+    """
+    examples = len(data["label"])
+    if batch_size > examples:
+        raise ValueError(f"batch_size is {batch_size}, and there are {examples} examples.")
+    if not seeds or not learning_rates or steps < 1:
+        raise ValueError("Nothing to train: give a seed, a learning rate and a step at least.")
+    image = jnp.asarray(data["image"][:1])
+    everything = {name: jnp.asarray(leaf) for name, leaf in data.items()}
+    if side_by_side is None:
+        side_by_side = jax.default_backend() != "cpu"
+
+    def begin(seed: Array, rate: Array) -> TrainState:
+        variables = model.init(jax.random.key(seed), image, train=False)
+        return state_from(variables, optimizer(rate), ema=False)
+
+    def step(state: TrainState, seed: Array, rate: Array, chosen: Array, everything: Batch):
+        train_step = make_train_step(model, task, optimizer(rate), seed=seed, augment=augment)  # type: ignore[arg-type]
+        batch = {name: leaf[chosen] for name, leaf in everything.items()}
+        state, metrics = train_step(state, {**batch, "mask": jnp.ones(batch_size)})
+        return state, (metrics["loss"], metrics["grad_norm"])
+
+    runs = [(seed, rate) for rate in learning_rates for seed in seeds]
+    lanes = [runs] if side_by_side else [[run] for run in runs]  # what goes through a step at once
+    if side_by_side:
+        begin, step = jax.vmap(begin), jax.vmap(step, in_axes=(0, 0, 0, 0, None))
+    begin, step = jax.jit(begin), jax.jit(step, donate_argnums=0)
+
+    def train(lane: list[tuple[int, float]]) -> Trained:
+        columns = zip(*lane, strict=True) if side_by_side else lane[0]
+        seed, rate = map(jnp.asarray, columns, (jnp.uint32, jnp.float32))
+        orders = [_order(seed, examples, batch_size) for seed, _ in lane]
+        state, metrics = begin(seed, rate), []
+        for _ in range(steps):
+            chosen = np.stack([next(order) for order in orders])  # [runs, B]
+            rows = jnp.asarray(chosen if side_by_side else chosen[0])
+            state, observed = step(state, seed, rate, rows, everything)
+            metrics.append(observed)
+        losses, norms = (np.stack(column, axis=-1) for column in zip(*metrics, strict=True))
+        return Trained(inference_variables(state), losses, norms)
+
+    trained = [train(lane) for lane in lanes]
+    if side_by_side:
+        return trained[0]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trained)
+
+
+def predict_replicas(
+    model: nn.Module, variables: PyTree, images: np.ndarray, *, batch_size: int = 500
+) -> np.ndarray:
+    """Logits of every run for the same images, in evaluation: float32 [R, N, K].
+
+    Args:
+        model: called as `model(image, train=False)`.
+        variables: with a leading axis of R runs.
+        images: [N, ...], as the model takes them.
+        batch_size: images at a time.
+    """
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    parts = np.split(images, range(batch_size, len(images), batch_size))
+    logits = []
+    for run in range(len(jax.tree.leaves(variables)[0])):
+        own = jax.tree.map(operator.itemgetter(run), variables)
+        logits.append(np.concatenate([apply(own, part) for part in parts]))
+    return np.stack(logits)
+
+
+def accuracies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The share of right answers of every run, [R], from logits [R, N, K] and labels [N]."""
+    return (logits.argmax(-1) == labels).mean(-1)
+
+
+def _order(seed: int, examples: int, batch_size: int) -> Iterator[np.ndarray]:
+    """Batches of indices without end; every epoch is a permutation, its ragged end left out."""
+    for epoch in range(2**31):
+        rng = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64)))
+        order = rng.permutation(examples)
+        for start in range(0, examples - batch_size + 1, batch_size):
+            yield order[start : start + batch_size]
