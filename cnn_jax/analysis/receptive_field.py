@@ -153,6 +153,16 @@ def effective_receptive_field(
     Raises:
         ValueError: no such layer, or the output has no spatial axes; the gradient is 0 everywhere.
     """
+    gradient = np.asarray(middle_gradient(model, variables, x, layer=layer, **call), np.float64)
+    if not gradient.sum():
+        raise ValueError("The middle unit does not depend on the input: all its ReLUs are off.")
+    return gradient / gradient.sum()
+
+
+def middle_gradient(
+    model: nn.Module, variables: PyTree, x: Array, *, layer: str | None = None, **call: Any
+) -> Array:
+    """`effective_receptive_field`, not yet scaled to a sum of 1: [*space], and it can be jitted."""
     call = _call(model, call)
 
     def middle(x: Array) -> Array:
@@ -175,10 +185,7 @@ def effective_receptive_field(
         signs = jax.random.rademacher(jax.random.key(0), centre.shape, output.dtype)
         return (centre * signs).sum()
 
-    gradient = np.abs(np.asarray(jax.grad(middle)(x), np.float64)).sum(-1).mean(0)  # [*space]
-    if not gradient.sum():
-        raise ValueError("The middle unit does not depend on the input: all its ReLUs are off.")
-    return gradient / gradient.sum()
+    return jnp.abs(jax.grad(middle)(x)).sum(-1).mean(0)
 
 
 def effective_side(weights: np.ndarray, *, share: float = 0.9545) -> float:

@@ -1,0 +1,58 @@
+"""What a convolution is for, in eight measured steps.
+
+python -m experiments.concepts                     # lists them
+python -m experiments.concepts.weight_sharing      # one of them
+python -m experiments.concepts --all --quick       # all, in a quarter of an hour, on one page
+python -m experiments.concepts --all --language=zh
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import entry
+from experiments.concepts import (
+    activations,
+    batch_norm,
+    command,
+    features,
+    fully_connected,
+    gradients,
+    page,
+    receptive_field,
+    subsampling,
+    weight_sharing,
+)
+
+ALL = flags.DEFINE_bool("all", False, "Run all and write the page.")
+
+# In the order in which a beginner reads them.
+CONCEPTS = [
+    fully_connected.CONCEPT,
+    weight_sharing.CONCEPT,
+    subsampling.CONCEPT,
+    receptive_field.CONCEPT,
+    gradients.CONCEPT,
+    batch_norm.CONCEPT,
+    activations.CONCEPT,
+    features.CONCEPT,
+]
+
+
+def main() -> int:
+    language = command.LANGUAGE.value
+    if not ALL.value:
+        for concept in CONCEPTS:
+            name, title = f"experiments.concepts.{concept.name}", concept.title.in_(language)
+            entry.CONSOLE.print(f"python -m {name:<40} {title}", soft_wrap=True)
+        entry.CONSOLE.print("All of them, on one page: python -m experiments.concepts --all")
+        return 0
+    runs = command.measure(CONCEPTS)
+    path = Path(command.WORKDIR.value).expanduser() / f"lesson_{language}.html"
+    page.write(runs, path, language)
+    entry.CONSOLE.print(f"The page is {path}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.launch(main)

@@ -1,0 +1,37 @@
+"""The command line of the concepts: of one, of the list, and of all on one page."""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from experiments import entry
+from experiments.concepts import page
+from experiments.concepts.lesson import LANGUAGES, Concept, Effort
+
+QUICK = flags.DEFINE_bool("quick", False, "Fewer steps and seeds: minutes in the place of hours.")
+LANGUAGE = flags.DEFINE_enum("language", "en", list(LANGUAGES), "Of the text: English or Chinese.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/concepts", "Where figures, tables and page go.")
+
+
+def measure(concepts: list[Concept]) -> list[page.Run]:
+    """Runs the concepts one after the other, printing each when it is done."""
+    entry.set_up_jax(
+        cpu_devices=0, cpu_convolutions=True, compilation_cache="~/.cache/cnn_jax/compiled"
+    )
+    where = Path(WORKDIR.value).expanduser()
+    runs = []
+    for concept in concepts:
+        runs.append(page.run(concept, Effort(QUICK.value), where))
+        page.show(runs[-1], LANGUAGE.value)
+        sys.stdout.flush()
+    return runs
+
+
+def launch(concept: Concept) -> None:
+    """Makes a concept's module a command."""
+
+    def main() -> None:
+        measure([concept])
+
+    entry.launch(main)

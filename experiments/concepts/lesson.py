@@ -1,0 +1,154 @@
+"""What a concept is made of: a question, a measurement, and what was expected of it."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+from cnn_jax.data import eval_batches, load_source
+from cnn_jax.typing import HostBatch
+
+LANGUAGES = ("en", "zh")
+
+
+class Text(NamedTuple):
+    """The same in English and in Chinese."""
+
+    en: str
+    zh: str
+
+    def in_(self, language: str) -> str:
+        return getattr(self, language)
+
+
+class Expectation(NamedTuple):
+    """Attributes:
+    claim: what should be so, and why one would think it.
+    expected: the condition that is checked, in numbers.
+    measured: what came out, in numbers.
+    holds: whether it did.
+    """
+
+    claim: Text
+    expected: str
+    measured: str
+    holds: bool
+
+
+class Findings(NamedTuple):
+    """What a concept measured.
+
+    Attributes:
+        headings: of the table.
+        rows: of the table, already written out.
+        expectations: checked against the measurement.
+        draw: draws the figure.
+        size: of the figure, in inches.
+    """
+
+    headings: Sequence[Text]
+    rows: Sequence[Sequence[str]]
+    expectations: Sequence[Expectation]
+    draw: Callable[[Figure], None]
+    size: tuple[float, float] = (9.0, 3.6)
+
+
+class Effort(NamedTuple):
+    """How much to spend: `--quick` is for looking, the whole for quoting."""
+
+    quick: bool
+
+    @property
+    def seeds(self) -> range:
+        return range(3 if self.quick else 5)
+
+    def steps(self, quick: int, full: int) -> int:
+        return quick if self.quick else full
+
+
+class Concept(NamedTuple):
+    """Attributes:
+    name: of the command, `python -m experiments.concepts.<name>`.
+    title, question, answer: the lesson: what it is about; what one sees, without its numbers.
+    measure: effort -> what was found.
+    """
+
+    name: str
+    title: Text
+    question: Text
+    answer: Text
+    measure: Callable[[Effort], Findings]
+
+
+# Student's t for a two-sided 95% interval of n = 2, 3, ... values.
+_T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def half_width(values: Sequence[float] | np.ndarray) -> float:
+    """Half the 95% confidence interval of the mean; 0 for one value."""
+    n = len(values)
+    if n < 2:
+        return 0.0
+    return float(_T[min(n - 2, len(_T) - 1)] * np.std(values, ddof=1) / np.sqrt(n))
+
+
+def mean_and_interval(
+    values: Sequence[float] | np.ndarray, *, scale: float = 1, digits: int = 1
+) -> str:
+    """'94.1 ± 0.3': the mean and its 95% confidence interval, multiplied by `scale`."""
+    values = np.asarray(values, float) * scale
+    return f"{values.mean():.{digits}f} ± {half_width(values):.{digits}f}"
+
+
+def percent(values: Sequence[float] | np.ndarray) -> str:
+    """Shares as '94.1 ± 0.3 %'."""
+    return mean_and_interval(values, scale=100) + " %"
+
+
+def mnist1d(split: str, *, shuffled: bool = False) -> HostBatch:
+    """{'image': float32 [N, 40, 1], 'label'} of a split."""
+    return _everything("mnist1d_shuffled" if shuffled else "mnist1d", split)
+
+
+def digits(split: str) -> HostBatch:
+    """{'image': float32 [N, 8, 8, 1] in 0..1, 'label'} of a split."""
+    data = dict(_everything("digits", split))
+    return {**data, "image": data["image"].astype(np.float32) / 255}
+
+
+def _everything(name: str, split: str) -> HostBatch:
+    source = load_source(name, split)
+    (batch,) = eval_batches(source, batch_size=len(source))
+    return {"image": batch["image"], "label": batch["label"]}
+
+
+def subset(data: HostBatch, examples: int) -> HostBatch:
+    """The first `examples`; the sets are shuffled already."""
+    return {name: leaf[:examples] for name, leaf in data.items()}
+
+
+def on_canvas(data: HostBatch, side: int, *, seed: int | None = None) -> HostBatch:
+    """Digits [N, 8, 8, 1] on empty pictures [N, side, side, 1], in the middle or where `seed` says.
+
+    Adds 'place' [N, 2], the first row and column of each digit.
+    """
+    images = data["image"]
+    count, size = images.shape[:2]
+    place = np.full((count, 2), (side - size) // 2)
+    if seed is not None:
+        place = np.random.default_rng(seed).integers(0, side - size + 1, (count, 2))
+    canvas = np.zeros((count, side, side, 1), np.float32)
+    for picture, image, (top, left) in zip(canvas, images, place, strict=True):
+        picture[top : top + size, left : left + size] = image
+    return {"image": canvas, "label": data["label"], "place": place}
+
+
+def above(a: np.ndarray, b: np.ndarray, *, by: float = 0.0) -> bool:
+    """Whether the mean of `a` is above that of `b` by more than `by` and both intervals allow."""
+    return bool(a.mean() - b.mean() > by + np.hypot(half_width(a), half_width(b)))
+
+
+def adam(rate) -> optax.GradientTransformation:
+    return optax.adam(rate)
