@@ -220,6 +220,16 @@ QUICK = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_cache_on_disk():
+    """Thousands of programs that never come again."""
+    least = "jax_persistent_cache_min_compile_time_secs"
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update(least, 3600)
+    yield
+    jax.config.update(least, before)
+
+
 @settings(max_examples=20, **QUICK)
 @given(cases(), st.sampled_from(["gradients", *REST]))
 def test_equals_stock(case, name):
@@ -228,10 +238,10 @@ def test_equals_stock(case, name):
 
 @pytest.mark.slow
 @settings(max_examples=2000, **QUICK)
-@given(cases(), st.sampled_from(REST))
+@given(cases(), st.sampled_from(["gradients", "gradients", *REST]))
 def test_equals_stock_everywhere(case, name):
-    """Forward and both gradients of every configuration, and one of the rest."""
-    check(case, ["forward", "gradients", name])
+    """Forward of every configuration, and one of the rest, gradients twice as often as another."""
+    check(case, ["forward", name])
 
 
 @pytest.mark.parametrize("groups", [1, 4])
