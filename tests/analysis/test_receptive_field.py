@@ -124,7 +124,8 @@ class RandomNetwork(nn.Module):
             elif kind == "valid":
                 x = conv(x, n, window, strides=strides, padding="VALID")
             elif kind == "residual":
-                x = x + nn.relu(conv(x, n, window, kernel_dilation=(dilation, *others)))
+                branch = conv(x, n, window, kernel_dilation=(dilation, *others))
+                x = x[..., :2] + nn.relu(branch)  # 'side by side' leaves more channels than two
             elif kind == "transpose":
                 x = nn.ConvTranspose(
                     2, window, strides, kernel_init=nn.initializers.constant(0.5), name=f"up{n}"
@@ -146,10 +147,11 @@ LAYERS = st.tuples(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(layers=st.lists(LAYERS, min_size=1, max_size=4), rank=st.integers(1, 3))
 def test_random_networks_depend_on_these_inputs_and_no_others(layers, rank):
-    """Every output, the border included: by gradients, or where the largest is taken by NaN."""
+    """Every output, the border included: by gradients, or by raising where the
+    largest is taken."""
     model, side = RandomNetwork(tuple(layers)), 40
     x = jnp.ones((1, side, *(1,) * (rank - 1), 2))
     variables = model.init(jax.random.key(0), x)
@@ -159,8 +161,10 @@ def test_random_networks_depend_on_these_inputs_and_no_others(layers, rank):
         return y.sum((0, *range(2, y.ndim)))
 
     if any(kind == "max" for kind, *_ in layers):
-        spoilt = jnp.where(jnp.eye(side, dtype=bool), jnp.nan, 1.0)
-        depends = np.isnan(jax.jit(jax.vmap(outputs))(spoilt)).T
+        # all weights are positive: what sees the raised input rises (a vectorised maximum of XLA's
+        # may lose a NaN)
+        raised = 1 + 1e8 * jnp.eye(side)
+        depends = np.asarray(jax.jit(jax.vmap(outputs))(raised) > 1.01 * outputs(jnp.ones(side))).T
     else:
         depends = np.asarray(jax.jit(jax.jacfwd(outputs))(jnp.ones(side))) != 0
     interval = named_intervals(jax.make_jaxpr(lambda x: model.apply(variables, x))(x), 0, 1)
@@ -174,7 +178,7 @@ def test_random_networks_depend_on_these_inputs_and_no_others(layers, rank):
             assert a > b
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     layers=st.lists(
         LAYERS.filter(lambda layer: layer[0] in ("conv", "valid", "mean", "residual")),
