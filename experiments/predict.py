@@ -153,6 +153,11 @@ def open_run(directory: Path) -> Run:
 def trained(run: Run) -> Predictor:
     """The network of a run of `experiments.classification`."""
     facts, flagged = run.facts, run.settings
+    if len(facts["image_shape"]) != 3:
+        raise ValueError(
+            f"--run={RUN.value} learnt from sequences of shape {list(facts['image_shape'])}, and "
+            "these are pictures: give a run that learnt from pictures."
+        )
     height, width, channels = facts["image_shape"]
 
     def preprocess(image: Image.Image) -> np.ndarray:

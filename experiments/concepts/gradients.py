@@ -27,6 +27,9 @@ from experiments.concepts.lesson import (
 )
 
 WIDTH, DEPTH = 16, 24
+# A factor of two in the variance is one of 2^(DEPTH / 2) in the gradient, here in decades. Within
+# half of that, a gradient is nearer to having kept its size than to having lost or gained a factor.
+HALF_FACTOR = round(DEPTH / 2 * np.log10(2) / 2, 1)
 SHALLOW, DEEP = 6, 30  # trained, as in He 2016's figure 1: 20 and 56 there
 
 
@@ -82,24 +85,25 @@ def measure(effort: Effort) -> Findings:
             for name, options in CHAINS.items()
         )
     }  # [seeds, DEPTH]
-    ratios = {name: np.log10(norm[:, 0] / norm[:, -1]) for name, norm in norms.items()}
+    # Not first against last: with ReLU the gradients of all layers shrink or grow alike.
+    sizes = {name: np.log10(norm[:, 0]) for name, norm in norms.items()}
     losses = {
         (residual, depth): _train(Chain(depth, norm=True, residual=residual), data, effort)
         for residual in (False, True)
         for depth in (SHALLOW, DEEP)
     }
-    rows = [[name, mean_and_interval(ratio, digits=2), ""] for name, ratio in ratios.items()]
+    rows = [[name, mean_and_interval(size, digits=2), ""] for name, size in sizes.items()]
     for (residual, depth), loss in losses.items():
         name = f"{'residual' if residual else 'plain'}, {depth} layers, trained"
         rows.append([name, "", mean_and_interval(loss, digits=3)])
     return Findings(
         headings=[
             Text("network", "网络"),
-            Text("log10 of gradient, first / last layer", "梯度 log10（首层 / 末层）"),
+            Text("log10 of the first layer's gradient", "首层梯度的 log10"),
             Text("training loss", "训练损失"),
         ],
         rows=rows,
-        expectations=_expectations(ratios, losses),
+        expectations=_expectations(sizes, losses),
         draw=lambda figure: _draw(figure, norms, losses),
     )
 
@@ -138,12 +142,12 @@ def _train(model: nn.Module, data, effort: Effort) -> np.ndarray:
     return trained.losses[:, -20:].mean(-1)
 
 
-def _expectations(ratios, losses) -> list[Expectation]:
+def _expectations(sizes, losses) -> list[Expectation]:
     def check(name: str, claim: Text, low: float, high: float) -> Expectation:
         expected = f"{low:g} .. {high:g}".replace("-inf ..", "<").replace(".. inf", "<")
-        mean = ratios[name].mean()
+        mean = sizes[name].mean()
         return Expectation(
-            claim, expected, mean_and_interval(ratios[name], digits=2), bool(low < mean < high)
+            claim, expected, mean_and_interval(sizes[name], digits=2), bool(low < mean < high)
         )
 
     plain, residual = (
@@ -155,24 +159,35 @@ def _expectations(ratios, losses) -> list[Expectation]:
         check(
             TANH,
             Text("tanh: far less, its slope at 0 is 1", "tanh：轻得多，它在 0 处的斜率是 1"),
-            -2,
-            2,
+            -4,
+            1,
         ),
         check(
             SMALL,
             Text(
-                "ReLU halves the signal: at variance 1 the gradients of all layers shrink alike",
-                "ReLU 使信号减半：方差为 1 时，各层的梯度同样变小",
+                "ReLU halves the signal's square: at variance 1, 24 layers take a factor of 2^12",
+                "ReLU 使信号的平方减半：方差为 1 时，24 层缩小 2^12 倍",
             ),
-            -2,
-            2,
+            -infinity,
+            -HALF_FACTOR,
         ),
-        check(HE, Text("He's variance keeps it", "He 的方差使它保持不变"), -1, 1),
+        check(
+            HE,
+            Text("He's variance, 2, keeps it", "He 的方差 2 使它保持不变"),
+            -HALF_FACTOR,
+            HALF_FACTOR,
+        ),
+        check(
+            LARGE,
+            Text("At variance 4 it explodes by the same factor", "方差为 4 时以同样的倍数爆炸"),
+            HALF_FACTOR,
+            infinity,
+        ),
         check(
             RESIDUAL,
             Text("With batch norm and shortcuts it stays too", "有批归一化和捷径时也保持"),
-            -1.5,
-            1.5,
+            -HALF_FACTOR,
+            HALF_FACTOR,
         ),
         Expectation(
             Text(

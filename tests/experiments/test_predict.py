@@ -55,6 +55,12 @@ def test_names_the_digits_and_draws_them(trained, parsed, digits, tmp_path, caps
     assert len(list((tmp_path / "out").glob("*_predicted.png"))) == 10
 
 
+def test_a_run_that_learnt_from_sequences_is_refused(parsed):
+    run = predict.Run(None, {}, {"image_shape": [40, 1]}, {})
+    with pytest.raises(ValueError, match=r"sequences of shape \[40, 1\]"):
+        predict.trained(run)
+
+
 def test_errors(trained, parsed, tmp_path):
     with pytest.raises(ValueError, match="Name the pictures"):
         predict.main([])
