@@ -67,9 +67,11 @@ def cases(draw) -> Case:
     strides, base, dilation = each(plain), each(st.sampled_from([1, 1, 1, 1, 2, 3])), each(plain)
     padding = []
     for n, k, d, b in zip(space, window, dilation, base, strict=True):
-        lo = draw(st.integers(-1, k * d))
+        # Of a picture that cropping leaves nothing of, XLA's simplifier (jax 0.10.2) may abort.
+        least = -1 if (n - 1) * b + 1 > 2 else 0
+        lo = draw(st.integers(least, k * d))
         need = (k - 1) * d + 1 - ((n - 1) * b + 1) - lo  # so that one window fits
-        hi = draw(st.integers(max(need, -1), max(need, k * d)))
+        hi = draw(st.integers(max(need, least), max(need, k * d)))
         padding.append((lo, hi + 1 if lo == -hi != 0 else hi))  # see the last test
     groups = draw(st.sampled_from([1, 1, 1, 2, 3, 8]))
     kind = draw(st.sampled_from(["feature", "depthwise", "batch"]))
