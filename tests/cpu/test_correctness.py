@@ -270,3 +270,28 @@ def test_padding_that_shifts_under_one_pixel_windows(groups):
     with ours():
         run = lower(convolve, (x, w)).compile()
     np.testing.assert_allclose(run(x, w), expected, atol=1e-5)
+
+
+def test_negative_padding_reads_nothing_beyond_the_picture():
+    """With padding (2, 0) and two taps the input gradient has padding (-1, 1), for which XLA's own
+    float32 convolution (jax 0.10.2) returns what happens to lie in memory."""
+    rng = np.random.default_rng(0)
+    x, w, y = (
+        rng.normal(size=s).astype(np.float32) for s in ((3, 3, 3), (2, 3, 8), (3, 4, 8))
+    )  # [N, W, C], [taps, C, F], [N, out, F]
+    expected = np.zeros((3, 5, 3))  # of the padded input
+    for o in range(4):
+        for tap in range(2):
+            expected[:, o + tap] += y[:, o] @ w[tap].T
+
+    def gradient(x, w, y):
+        def convolve(x):
+            return lax.conv_general_dilated(
+                x, w, (1,), [(2, 0)], dimension_numbers=("NWC", "WIO", "NWC")
+            )
+
+        return jax.vjp(convolve, x)[1](y)[0]
+
+    with ours():
+        run = lower(gradient, (x, w, y)).compile()
+    np.testing.assert_allclose(run(x, w, y), expected[:, 2:], atol=1e-5)
