@@ -67,12 +67,9 @@ def cases(draw) -> Case:
     strides, base, dilation = each(plain), each(st.sampled_from([1, 1, 1, 1, 2, 3])), each(plain)
     padding = []
     for n, k, d, b in zip(space, window, dilation, base, strict=True):
-        # Of a picture that cropping leaves nothing of, XLA's simplifier (jax 0.10.2) may abort.
-        least = -1 if (n - 1) * b + 1 > 2 else 0
-        lo = draw(st.integers(least, k * d))
+        lo = draw(st.integers(-1, k * d))
         need = (k - 1) * d + 1 - ((n - 1) * b + 1) - lo  # so that one window fits
-        hi = draw(st.integers(max(need, least), max(need, k * d)))
-        padding.append((lo, hi + 1 if lo == -hi != 0 else hi))  # see the last test
+        padding.append((lo, draw(st.integers(max(need, -1), max(need, k * d)))))
     groups = draw(st.sampled_from([1, 1, 1, 2, 3, 8]))
     kind = draw(st.sampled_from(["feature", "depthwise", "batch"]))
     inputs = 1 if kind == "depthwise" else draw(st.sampled_from([1, 2, 3, 8]))
@@ -150,6 +147,11 @@ def ours():
         choose.LEAST, choose.TOUCH = costs
 
 
+# XLA's algebraic simplifier (jax 0.10.2) aborts the process on some convolutions that are dilated
+# and strided, and forgets the padding of others (see below): these comparisons do without it.
+WITHOUT_SIMPLIFIER = {"xla_disable_hlo_passes": "algsimp"}
+
+
 def lower(function, arguments):
     """Traces afresh: no cache of JAX may mix the two sets of rules."""
     return jax.jit(lambda *a: function(*a)).lower(*arguments)
@@ -189,7 +191,7 @@ def check(case: Case, names):
             lowered.append(lower(run_all, wide))
     with ours():
         lowered.append(lower(run_all, arguments))
-    stock, ours64, ours32 = (each.compile() for each in lowered)
+    stock, ours64, ours32 = (each.compile(compiler_options=WITHOUT_SIMPLIFIER) for each in lowered)
     with jax.enable_x64(True):
         want = jax.device_get(stock(*wide))
         most = jax.device_get(stock(*(abs(a) for a in wide)))
@@ -248,8 +250,7 @@ def test_equals_stock_everywhere(case, name):
 @pytest.mark.parametrize("groups", [1, 4])
 def test_padding_that_shifts_under_one_pixel_windows(groups):
     """Padding (1, -1) moves a picture by a pixel. XLA's simplifier (jax 0.10.2) takes such a
-    convolution with 1x1 windows for a product of matrices and forgets the move, so numpy is the
-    reference, and the random configurations above leave it out."""
+    convolution with 1x1 windows for a product of matrices and forgets the move."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 3, 4, 8)).astype(np.float32)
     w = rng.normal(size=(1, 1, 8 // groups, 12)).astype(np.float32)
