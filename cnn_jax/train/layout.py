@@ -3,9 +3,13 @@
 `jit` shards the global batch over all devices and lets XLA place the communication; a mean over the
 batch is then a mean over the global batch without another word. `pmap` runs one replica of the body
 on each device, which says itself where to communicate. A checkpoint is the same for both.
+
+With several processes the devices are those of all of them. Each process gives its own rows of a
+batch, in the order of the processes, and gets back what all of them have in common.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,16 +27,19 @@ class Layout(NamedTuple):
 
     Attributes:
         axis_name: to build the steps with; None where the body sees the global batch.
-        device_count: every batch must be divisible by it.
+        device_count: of all processes; every global batch must be divisible by it.
+        local_device_count: of this process; its rows of a batch must be divisible by it.
         compile_train: train step -> compiled train step; the state it is given is used up.
         compile_eval: eval step -> compiled eval step.
         replicate: state on the host or on one device -> state on every device.
-        shard: batch on the host -> batch spread over the devices.
-        fetch: state on every device -> a copy of it as ordinary arrays, the same for each layout.
+        shard: this process's rows of a batch, on the host -> the batch spread over the devices.
+        fetch: state on every device -> a copy of it as ordinary arrays, the same for each layout
+            and whole in every process.
     """
 
     axis_name: str | None
     device_count: int
+    local_device_count: int
     compile_train: Callable
     compile_eval: Callable
     replicate: Callable[[PyTree], PyTree]
@@ -43,10 +50,16 @@ class Layout(NamedTuple):
 def make_layout(name: str, devices: Sequence[jax.Device] | None = None) -> Layout:
     """The layout called `name`, 'jit' or 'pmap', over `devices` (default: all there are).
 
+    Whatever their order, the devices of a process come together, so that the rows of a batch keep
+    the place they would have in a single process.
+
     Raises:
         ValueError: no layout is called so.
     """
-    devices = list(jax.devices() if devices is None else devices)
+    devices = sorted(
+        jax.devices() if devices is None else devices,
+        key=lambda device: (device.process_index, device.id),
+    )
     if name == "jit":
         return jit_layout(devices)
     if name == "pmap":
@@ -74,13 +87,16 @@ def jit_layout(devices: Sequence[jax.Device]) -> Layout:
     # through jit, not device_put: it copies, and it works with several processes
     place = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=everywhere)
 
+    local = _local_count(devices)
+
     def shard(batch: HostBatch) -> Batch:
-        _check_divisible(batch, len(devices))
-        return jax.device_put(dict(batch), by_example)
+        _check_divisible(batch, local)
+        return _spread(batch, by_example)
 
     return Layout(
         axis_name=None,
         device_count=len(devices),
+        local_device_count=local,
         compile_train=compile_train,
         compile_eval=compile_eval,
         replicate=lambda state: place(jax.device_get(state)),
@@ -92,9 +108,10 @@ def jit_layout(devices: Sequence[jax.Device]) -> Layout:
 def pmap_layout(devices: Sequence[jax.Device]) -> Layout:
     """One replica of the program for each device; arrays have a leading axis of devices."""
     axis_name = "data"
-    count = len(devices)
+    count, local = len(devices), _local_count(devices)
     mesh = Mesh(np.asarray(devices), (axis_name,))
     by_device = NamedSharding(mesh, PartitionSpec(axis_name))
+    everywhere = NamedSharding(mesh, PartitionSpec())
 
     def compile_train(step):
         mapped = jax.pmap(step, axis_name, devices=devices, donate_argnums=0)
@@ -112,26 +129,38 @@ def pmap_layout(devices: Sequence[jax.Device]) -> Layout:
     def replicate(state: PyTree) -> PyTree:
         def spread(leaf):
             leaf = np.asarray(leaf)
-            return jax.device_put(np.broadcast_to(leaf, (count, *leaf.shape)), by_device)
+            return _spread(np.broadcast_to(leaf, (local, *leaf.shape)), by_device)
 
         return jax.tree.map(spread, state)
 
     def shard(batch: HostBatch) -> Batch:
-        _check_divisible(batch, count)
+        _check_divisible(batch, local)
         split = {
-            name: leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:])
+            name: leaf.reshape(local, leaf.shape[0] // local, *leaf.shape[1:])
             for name, leaf in batch.items()
         }
-        return jax.device_put(split, by_device)
+        return _spread(split, by_device)
+
+    def fetch(state: PyTree) -> PyTree:
+        """Copies of the replicas, which are equal, as one array that is whole on every device."""
+
+        def merge(leaf):
+            copies = [jnp.copy(shard.data[0]) for shard in leaf.addressable_shards]
+            return jax.make_array_from_single_device_arrays(
+                leaf.shape[1:], everywhere, copies, dtype=leaf.dtype
+            )
+
+        return jax.tree.map(merge, state)
 
     return Layout(
         axis_name=axis_name,
         device_count=count,
+        local_device_count=local,
         compile_train=compile_train,
         compile_eval=compile_eval,
         replicate=replicate,
         shard=shard,
-        fetch=lambda state: jax.tree.map(jnp.copy, _first(state)),
+        fetch=fetch,
     )
 
 
@@ -140,7 +169,7 @@ def pad_batch(batch: HostBatch, multiple: int) -> HostBatch:
 
     Args:
         batch: numpy arrays, with a `mask` [B].
-        multiple: usually the number of devices.
+        multiple: usually the number of this process's devices.
     """
     missing = -len(batch["mask"]) % multiple
     if not missing:
@@ -149,6 +178,28 @@ def pad_batch(batch: HostBatch, multiple: int) -> HostBatch:
         name: np.concatenate([leaf, np.zeros((missing, *leaf.shape[1:]), leaf.dtype)])
         for name, leaf in batch.items()
     }
+
+
+def _spread(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """This process's rows, in numpy -> global arrays."""
+    if sharding.is_fully_addressable:  # there is one process
+        return jax.device_put(dict(tree) if isinstance(tree, Mapping) else tree, sharding)
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree)
+
+
+def _local_count(devices: Sequence[jax.Device]) -> int:
+    """How many of the devices are this process's own: as many as any other's.
+
+    Raises:
+        ValueError: some process has more of them than another.
+    """
+    counts = Counter(device.process_index for device in devices)
+    if len(counts) < jax.process_count() or len(set(counts.values())) > 1:
+        raise ValueError(
+            f"Every process must have as many devices as the others, and process i of "
+            f"{jax.process_count()} has {[counts[i] for i in range(jax.process_count())]}."
+        )
+    return counts[jax.process_index()]
 
 
 def _first(tree: PyTree) -> PyTree:

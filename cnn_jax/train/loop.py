@@ -76,7 +76,8 @@ def evaluate(
     Args:
         eval_step: compiled by `layout`.
         state: placed by `layout`.
-        batches: masked numpy batches, of any size; each is padded to the devices.
+        batches: masked numpy batches, of any size; each is padded to the devices. Every process
+            gives its own rows, and as many batches as the others.
         layout: where it runs.
         stop: asked before each batch; once it is true the evaluation is given up.
 
@@ -85,23 +86,27 @@ def evaluate(
     """
     sums: dict[str, np.ndarray] = {}
     rows: dict[str, list[np.ndarray]] = {}
-    pending: deque[Observed] = deque()
+    pending: deque[tuple[Observed, int]] = deque()
 
-    def collect(observed: Observed) -> None:
+    def collect(observed: Observed, size: int) -> None:
         host = jax.device_get(observed)
         for name, value in host.sums.items():
             sums[name] = sums.get(name, 0.0) + np.asarray(value, np.float64)
         for name, value in host.rows.items():
-            rows.setdefault(name, []).append(value)
+            # the padding of each process out again: the rows are then those of the global batch
+            parts = value.reshape(processes, -1, *value.shape[1:])[:, :size]
+            rows.setdefault(name, []).append(parts.reshape(-1, *value.shape[1:]))
 
+    processes = layout.device_count // layout.local_device_count
     for batch in batches:
         if stop():
             return None
-        pending.append(eval_step(state, layout.shard(pad_batch(batch, layout.device_count))))
+        padded = pad_batch(batch, layout.local_device_count)
+        pending.append((eval_step(state, layout.shard(padded)), len(batch["mask"])))
         if len(pending) > RUN_AHEAD:
-            collect(pending.popleft())
-    for observed in pending:
-        collect(observed)
+            collect(*pending.popleft())
+    for observed, size in pending:
+        collect(observed, size)
     return Observed(sums, {name: np.concatenate(parts) for name, parts in rows.items()})
 
 
