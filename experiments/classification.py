@@ -10,6 +10,7 @@ Without flags it trains a small residual network on handwritten digits.
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from cnn_jax.analysis import figures
 from cnn_jax.ops import augment_spec
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Observed, PyTree
-from experiments import entry, settings, training
+from experiments import entry, seeds, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
@@ -90,6 +91,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         image_size=size,
         crop=recipe.crop if size and recipe.crop != "whole" else None,
         workers=recipe.workers,
+        **settings.shared_rows(),
     )
     channels = train_source.image_shape[-1]
     sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
@@ -109,23 +111,27 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         cutmix=recipe.cutmix,
     )
     first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), *first["mask"].shape))
     image = jax.eval_shape(augment, keys, first)["image"]
 
-    test = data.eval_batches(
-        test_source,
-        batch_size=recipe.eval_batch_size or recipe.batch_size,
-        image_size=size,
-        crop="center" if size and recipe.crop != "whole" else None,
-        workers=recipe.workers,
-    )
+    def test(**rows: Any):
+        return data.eval_batches(
+            test_source,
+            batch_size=recipe.eval_batch_size or recipe.batch_size,
+            image_size=size,
+            crop="center" if size and recipe.crop != "whole" else None,
+            workers=recipe.workers,
+            **rows,
+        )
+
+    shared = test(**settings.shared_rows())
 
     def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
         figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
         figures.confusion_matrix(
             observed.sums["confusion"], train_source.class_names, workdir / "confusion_matrix.png"
         )
-        images, labels, logits = _samples(test, predict)
+        images, labels, logits = _samples(test(), predict)
         figures.predictions(
             images, labels, logits, train_source.class_names, workdir / "predictions.png"
         )
@@ -137,7 +143,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         task=tasks.classification(classes, label_smoothing=recipe.label_smoothing),
         image=image,
         train=train,
-        test=lambda: test,
+        test=lambda: shared,
         augment=augment,
         prepare=prepare,
         head=frozenset(
@@ -182,12 +188,8 @@ def _samples(batches, predict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def main() -> int:
     recipe = recipes.from_flags(ClassificationRecipe)
-    entry.set_up_jax(
-        cpu_devices=recipe.cpu_devices,
-        cpu_convolutions=recipe.cpu_convolutions,
-        compilation_cache=recipe.compilation_cache,
-    )
-    return training.run(recipe, make_experiment(recipe))
+    settings.set_up_jax(recipe)
+    return seeds.run(recipe, make_experiment(recipe))
 
 
 if __name__ == "__main__":

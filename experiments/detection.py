@@ -24,7 +24,7 @@ from cnn_jax.ops import box_augment
 from cnn_jax.tasks import detection as tasks
 from cnn_jax.train import optim, state
 from cnn_jax.typing import Observed, PyTree
-from experiments import entry, settings, training
+from experiments import entry, seeds, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
@@ -126,20 +126,22 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         **reading(train_source, capacity, _jitter(recipe.jitter)),
+        **settings.shared_rows(),
     )
     prepare = tasks.make_prepare(mean, std)
     augment = tasks.make_augment(prepare, augment=recipe.augment, mosaic=recipe.mosaic)
     first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), *first["mask"].shape))
     image = jax.eval_shape(augment, keys, first)["image"]
     frame = image.shape[1:3]
 
-    def test():
+    def test(**rows):
         return data.eval_batches(
             test_source,
             batch_size=recipe.eval_batch_size or recipe.batch_size,
             # no object may be missing from the truth
             **reading(test_source, max(held[recipe.test_split].most, 1)),
+            **rows,
         )
 
     def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
@@ -165,7 +167,7 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         task=tasks.detection(class_names, model, size=frame),
         image=image,
         train=train,
-        test=test,
+        test=lambda: test(**settings.shared_rows()),
         augment=augment,
         prepare=prepare,
         head=_head(recipe, model, image),
@@ -259,12 +261,8 @@ def parse_size(text: str) -> tuple[int, int] | None:
 
 def main() -> int:
     recipe = recipes.from_flags(DetectionRecipe)
-    entry.set_up_jax(
-        cpu_devices=recipe.cpu_devices,
-        cpu_convolutions=recipe.cpu_convolutions,
-        compilation_cache=recipe.compilation_cache,
-    )
-    return training.run(recipe, make_experiment(recipe))
+    settings.set_up_jax(recipe)
+    return seeds.run(recipe, make_experiment(recipe))
 
 
 if __name__ == "__main__":

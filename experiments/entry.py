@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 import cnn_jax.cpu
-from cnn_jax.train import log
+from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
-EXPECTED = (ValueError, OSError, CheckpointError, NonFiniteError)
+EXPECTED = (ValueError, OSError, CheckpointError, NonFiniteError, hosts.FirstFailed)
 
 # The one console: what the program says and what is logged stay clear of the progress bar.
 CONSOLE = rich.console.Console(highlight=False)
@@ -47,26 +48,56 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger().handlers = [log.handler(CONSOLE)]
         try:
-            return main(argv[1:]) if positional else main()
-        except EXPECTED as error:
-            if TRACEBACK.value or not str(error):
-                raise
-            print("error:", " ".join(str(error).split()), file=sys.stderr)
-            return 1
+            status = main(argv[1:]) if positional else main()
+        except BaseException as error:
+            if not hosts.several():
+                return _tell(error)
+            _leave(error)
+        if hosts.several():
+            hosts.finish(status or 0)
+        return status
 
     app.run(run)
 
 
-def set_up_jax(*, cpu_devices: int, cpu_convolutions: bool, compilation_cache: str) -> None:
+def _tell(error: BaseException) -> int:
+    """Prints an expected error as one line; raises any other."""
+    if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
+        raise error
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    return 1
+
+
+def _leave(error: BaseException) -> None:
+    """Ends one of several processes, at once: an ordinary exit would wait for the others."""
+    if hosts.is_remote(error):  # whoever is gone will be named; else it is an error like any other
+        hosts.await_verdict()
+    line = "error: " + " ".join((str(error) or type(error).__name__).split())
+    if isinstance(error, hosts.FirstFailed):
+        hosts.leave(1)
+    if TRACEBACK.value or not isinstance(error, EXPECTED):
+        traceback.print_exception(error)
+    hosts.leave(1, line)
+
+
+def set_up_jax(
+    *,
+    cpu_devices: int,
+    cpu_convolutions: bool,
+    compilation_cache: str,
+    connect: Callable[[], None] = lambda: None,
+) -> None:
     """Configures JAX before its first use.
 
     Args:
         cpu_devices: how many devices to make of the CPU; 0 leaves JAX's default of one.
         cpu_convolutions: whether to use the faster convolutions of `cnn_jax.cpu`.
         compilation_cache: the directory of compiled programs; '' for none.
+        connect: joins the other processes, where there are any: `settings.connect(recipe)`.
     """
     if cpu_devices < 0:
         raise ValueError(f"--cpu_devices is {cpu_devices}; it must be 0 (JAX's default) or more.")
+    gpu_options.set_gpu_options()
     if cpu_devices:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     if cpu_convolutions:
@@ -79,3 +110,4 @@ def set_up_jax(*, cpu_devices: int, cpu_convolutions: bool, compilation_cache: s
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own notes
+    connect()

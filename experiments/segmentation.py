@@ -20,7 +20,7 @@ from cnn_jax.ops import paired
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.train import optim
 from cnn_jax.typing import Observed, PyTree
-from experiments import entry, settings, training
+from experiments import entry, seeds, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
@@ -94,6 +94,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         **_reading(train_source, recipe),
+        **settings.shared_rows(),
     )
     channels = train_source.image_shape[2]
     mean, std = data.statistics(train_source.name, channels)
@@ -104,12 +105,12 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
     prepare = tasks.make_prepare(mean, std)
     augment = tasks.make_augment(prepare, paired=paired.parse(recipe.augment))
     first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), recipe.batch_size))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), *first["mask"].shape))
     image = jax.eval_shape(augment, keys, first)["image"]
 
-    def evaluation(source):
+    def evaluation(source, **rows):
         batch_size = recipe.eval_batch_size or recipe.batch_size
-        return data.eval_batches(source, batch_size=batch_size, **_reading(source, recipe))
+        return data.eval_batches(source, batch_size=batch_size, **_reading(source, recipe), **rows)
 
     weights = None
     if recipe.class_weights == "median_frequency":
@@ -136,7 +137,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
         task=tasks.segmentation(class_names, loss=recipe.loss, class_weights=weights),
         image=image,
         train=train,
-        test=lambda: evaluation(test_source),
+        test=lambda: evaluation(test_source, **settings.shared_rows()),
         augment=augment,
         prepare=prepare,
         head=_head(recipe, model),
@@ -188,12 +189,8 @@ def parse_size(text: str) -> tuple[int, int] | None:
 
 def main() -> int:
     recipe = recipes.from_flags(SegmentationRecipe)
-    entry.set_up_jax(
-        cpu_devices=recipe.cpu_devices,
-        cpu_convolutions=recipe.cpu_convolutions,
-        compilation_cache=recipe.compilation_cache,
-    )
-    return training.run(recipe, make_experiment(recipe))
+    settings.set_up_jax(recipe)
+    return seeds.run(recipe, make_experiment(recipe))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax import models
-from cnn_jax.train import layout, loop, optim, state
+from cnn_jax.train import hosts, layout, loop, optim, state
+from experiments import entry
 from experiments.recipe import setting
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -48,11 +49,17 @@ class TrainingRecipe:
     )
     # optimisation
     seed: int = setting(0, "Of parameters, data order, augmentation and dropout.")
+    seeds: int = setting(
+        1, "Runs, from --seed on, that share a compiled step: mean and interval, no checkpoints."
+    )
     batch_size: int = setting(128, "Examples a step, over all devices.")
     epochs: float = setting(10.0, "Passes over the training set.")
     steps: int = setting(0, "Steps of the run, instead of --epochs.")
     optimizer: str = setting("sgd", f"One of {', '.join(optim.OPTIMIZERS)}.")
     learning_rate: float = setting(0.1, "At its highest.")
+    learning_rates: tuple[float, ...] = setting(
+        (), "Several, in the place of --learning_rate: --seeds runs of each."
+    )
     learning_rate_per: int = setting(
         0, "If not 0, --learning_rate is for this many examples, and is scaled to the batch size."
     )
@@ -79,6 +86,18 @@ class TrainingRecipe:
     compilation_cache: str = setting(
         "~/.cache/cnn_jax/compiled", "Directory of compiled programs; '' for none.", result=False
     )
+    # several processes
+    coordinator: str = setting(
+        "", "HOST:PORT of process 0; '' where Slurm or the like knows it.", result=False
+    )
+    process_count: int = setting(
+        0, "Of all hosts together; 0: as Slurm or the like says; 1: no others.", result=False
+    )
+    process_id: int = setting(-1, "Which of them this is, from 0.", result=False)
+    heartbeat: int = setting(
+        100, "Seconds of silence after which another process counts as gone.", result=False
+    )
+    connect_timeout: int = setting(300, "Seconds to wait for all processes.", result=False)
     # what it writes, and when
     eval_batch_size: int = setting(
         0, "Examples a step of evaluation; 0 for --batch_size.", result=False
@@ -92,12 +111,36 @@ class TrainingRecipe:
     keep: int = setting(2, "How many of the newest checkpoints to keep.", result=False)
     log_every: int = setting(20, "Steps between rows of training figures.", result=False)
     figures: bool = setting(True, "Whether to draw figures.", result=False)
+    interrupted_status: int = setting(
+        0, "Exit status after a signal, when the state is saved: 0 to 255.", result=False
+    )
     workdir: str = setting(
         "", "Where the run goes; '' for runs/<date>-<model>-<dataset>.", result=False
     )
     resume: bool = setting(
         True, "Go on from the newest checkpoint in the run directory.", result=False
     )
+
+
+def set_up_jax(recipe: TrainingRecipe) -> None:
+    """Configures JAX as the recipe says, and joins the other processes, where there are any."""
+    entry.set_up_jax(
+        cpu_devices=recipe.cpu_devices,
+        cpu_convolutions=recipe.cpu_convolutions,
+        compilation_cache=recipe.compilation_cache,
+        connect=lambda: hosts.connect(
+            recipe.coordinator,
+            recipe.process_count,
+            recipe.process_id,
+            heartbeat=recipe.heartbeat,
+            patience=recipe.connect_timeout,
+        ),
+    )
+
+
+def shared_rows() -> dict[str, Any]:
+    """Which rows of a global batch this process reads: arguments of the pipeline."""
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
 def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Module:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import rich.console
 import rich.table
 
 from cnn_jax.data import TrainBatches
-from cnn_jax.train import checkpoint, layout, log, loop, state, step
+from cnn_jax.train import checkpoint, hosts, layout, log, loop, state, step
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
 from experiments import entry
 from experiments import workdir as workdirs
@@ -102,25 +103,30 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
 
     abstract = jax.eval_shape(create)  # here an image too small for the network is found
 
-    workdir = workdirs.open_workdir(recipe, name=experiment.name)
-    checkpoints = checkpoint.Checkpoints(
-        workdir / "checkpoints", keep=recipe.keep, best=experiment.best
-    )
-    resumed = None
-    if checkpoints.steps():
-        _check_facts(checkpoints, experiment.facts)
-        host_state, resumed = checkpoints.restore(abstract)
-    else:
-        host_state = create()
-    first = int(host_state.step)
-    params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
-
-    run_log = log.RunLog(workdir, first_step=first, console=entry.CONSOLE)
-    with contextlib.closing(checkpoints), run_log:
+    with contextlib.ExitStack() as held:
+        workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
+        checkpoints = checkpoint.Checkpoints(
+            workdir / "checkpoints", keep=recipe.keep, best=experiment.best
+        )
+        held.push(partial(_close, checkpoints))
+        resumed = None
+        if hosts.from_first(lambda: bool(checkpoints.steps())):
+            host_state, resumed = checkpoints.restore(
+                abstract, accept=partial(_check_facts, checkpoints.directory, experiment.facts)
+            )
+        else:
+            host_state = create()
+        first = int(host_state.step)
+        params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
+        run_log = held.enter_context(
+            log.RunLog(workdir, first_step=first, console=entry.CONSOLE)
+            if hosts.is_first()
+            else log.NoLog()
+        )
         run_log.say(
             f"{experiment.name}: {params:,} parameters, {plan.steps} steps of "
-            f"{recipe.batch_size} on {where.device_count} {jax.devices()[0].platform} device(s), "
-            f"in {workdir}"
+            f"{recipe.batch_size} on {where.device_count} {jax.devices()[0].platform} device(s)"
+            f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, in {workdir}"
         )
         if resumed is not None:
             run_log.say(f"Resuming at step {first} of {plan.steps}.")
@@ -145,31 +151,53 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
                 f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. To go on: "
                 f"the same command with --workdir={workdir}"
             )
-            return 0
+            return recipe.interrupted_status
         assert outcome.observed is not None  # the last step is always evaluated
-        result = _result(recipe, experiment, outcome, run_log, workdir, params, began)
-        workdirs.write_result(workdir, result)
-        if recipe.figures:
-            _draw(experiment, outcome, where, workdir, run_log)
-        _print_table(run_log.console, result, workdir)
+        # from here on nothing is shared by the processes: the first may be alone
+        final = jax.tree.map(_local, where.fetch(outcome.state))
+        if hosts.is_first():
+            result = _result(recipe, experiment, outcome, run_log, workdir, params, began)
+            workdirs.write_result(workdir, result)
+            if recipe.figures:
+                _draw(experiment, outcome, final, workdir)
+            _print_table(run_log.console, result, workdir)
     return 0
 
 
+def _close(checkpoints: checkpoint.Checkpoints, error: type[BaseException] | None, *_: Any) -> None:
+    """Closes them; but not after an error in one of several processes: that waits for all."""
+    if error is None or not hosts.several():
+        checkpoints.close()
+
+
 def _devices(count: int) -> list[jax.Device]:
-    """The first `count` devices, or all."""
-    devices = jax.devices()
+    """The first `count` devices, as many of each process; or all."""
+    devices, processes = jax.devices(), jax.process_count()
     if not 0 <= count <= len(devices):
         raise ValueError(f"--devices={count}, but there are {len(devices)} devices here.")
-    return devices[: count or len(devices)]
+    if count % processes:
+        raise ValueError(
+            f"--devices={count} cannot be taken evenly from {processes} processes; choose a "
+            f"multiple of {processes}."
+        )
+    if not count:
+        return devices
+    own = [[d for d in devices if d.process_index == index] for index in range(processes)]
+    return [device for group in own for device in group[: count // processes]]
 
 
-def _check_facts(checkpoints: checkpoint.Checkpoints, facts: dict[str, Any]) -> None:
+def _local(leaf: jax.Array) -> jax.Array:
+    """This process's copy of an array that is whole in every process."""
+    return leaf.addressable_data(0)
+
+
+def _check_facts(directory: Path, facts: dict[str, Any], meta: dict[str, Any]) -> None:
     """Refuses a checkpoint of another network or of other classes before its arrays are read."""
-    saved = checkpoints.meta(checkpoints.steps()[-1]).get("facts", {})
+    saved = meta.get("facts", {})
     for name, now in facts.items():
         if name in saved and saved[name] != now:
             raise ValueError(
-                f"The checkpoint in {checkpoints.directory} has {name} {saved[name]!r}, "
+                f"The checkpoint in {directory} has {name} {saved[name]!r}, "
                 f"and this run has {now!r}. Choose another --workdir."
             )
 
@@ -189,14 +217,15 @@ def _result(recipe, experiment, outcome, run_log, workdir, params, began) -> dic
         "seconds": round(time.monotonic() - began, 2),
         "images_per_second": round(sorted(rates)[len(rates) // 2], 1) if rates else None,
         "layout": recipe.layout,
+        "processes": jax.process_count(),
         "workdir": str(workdir),
     }
 
 
-def _draw(experiment, outcome, where, workdir, run_log) -> None:
+def _draw(experiment, outcome, final, workdir) -> None:
     if experiment.draw is None:
         return
-    variables = state.inference_variables(where.fetch(outcome.state))
+    variables = state.inference_variables(final)
 
     @jax.jit
     def apply(batch):
@@ -212,7 +241,7 @@ def _print_table(console: rich.console.Console, result: dict[str, Any], workdir:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in result.items():
-        if name not in ("model", "dataset", "workdir", "layout"):
+        if name not in ("model", "dataset", "workdir", "layout", "processes"):
             text = f"{value:.4f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
             table.add_row(name, text)
     console.print(table)

@@ -1,8 +1,10 @@
 """The directory of a run: which one, whose it is, and the result it ends with."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 from pathlib import Path
@@ -10,37 +12,90 @@ from typing import Any
 
 import jax
 
+from cnn_jax.train import hosts
 from experiments import recipe as recipes
 
 RECIPE_FILE = "recipe.flags"
 RESULT_FILE = "result.json"
+LOCK_FILE = "lock"
 
 
-def open_workdir(recipe: Any, *, name: str) -> Path:
+def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
     """The directory for this run, made if it is new, with the recipe written into it.
 
     Without --workdir it is runs/<date>-<name>, or the first of -2, -3, ... that is new or holds
-    this very recipe unfinished, which is then gone on with.
+    this very recipe unfinished and not running, which is then gone on with. With several processes
+    the first one chooses, locks and writes.
 
     Args:
         recipe: with fields `workdir` and `resume`.
         name: of the experiment: '<model>-<dataset>'.
+        held: keeps the directory locked against other runs until it is closed.
 
     Raises:
-        ValueError: --workdir holds another experiment, or one that --noresume says not to resume.
+        ValueError: --workdir holds another experiment, or one that --noresume says not to resume;
+            or another run is using it.
     """
+    return Path(hosts.from_first(lambda: str(_open(recipe, name, held))))
+
+
+def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
     if recipe.workdir:
         workdir = Path(recipe.workdir).expanduser()
+        workdir.mkdir(parents=True, exist_ok=True)
+        _lock(workdir, held)
         _check_same_experiment(recipe, workdir)
     else:
         base = f"{datetime.date.today():%Y-%m-%d}-{name.replace('/', '_').replace(':', '_')}"
         workdir, number = Path("runs") / base, 1
-        while workdir.exists() and not _can_go_on(recipe, workdir):
+        while not _take(recipe, workdir, held):
             number += 1
             workdir = Path("runs") / f"{base}-{number}"
-    workdir.mkdir(parents=True, exist_ok=True)
     (workdir / RECIPE_FILE).write_text(recipes.to_flagfile(recipe))
     return workdir
+
+
+def _take(recipe: Any, workdir: Path, held: contextlib.ExitStack) -> bool:
+    """Makes or goes on with this directory, if it is nobody else's."""
+    if workdir.exists() and not _can_go_on(recipe, workdir):
+        return False
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        _lock(workdir, held)
+    except BusyError:
+        return False
+    return True
+
+
+class BusyError(ValueError):
+    """Another run is using the directory."""
+
+
+def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
+    """Locks the directory until `held` is closed; the kernel lets go of it if the run is killed.
+
+    Raises:
+        BusyError: another run has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    file = held.enter_context((workdir / LOCK_FILE).open("a+"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        raise BusyError(
+            f"{workdir} is in use by {owner}. Two runs cannot share a directory: choose another "
+            "--workdir, or stop that run."
+        ) from None
+    except OSError as error:  # a file system without locks
+        logging.warning("%s cannot be locked (%s): start no second run in it.", workdir, error)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}\n")
+    file.flush()
 
 
 def _can_go_on(recipe: Any, workdir: Path) -> bool:

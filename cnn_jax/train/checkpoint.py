@@ -1,15 +1,26 @@
-"""Checkpoints: Orbax's files, with a checksum of ours inside."""
+"""Checkpoints: Orbax's files, with a checksum of ours inside.
 
+With several processes all write their part. Process 0 reads and sends what it read to the others,
+so that all begin from the same numbers, or all hear the same complaint.
+"""
+
+import contextlib
+import errno
 import logging
+import math
+import os
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from cnn_jax.train import hosts
 from cnn_jax.typing import PyTree
 
 log = logging.getLogger(__name__)
@@ -21,6 +32,12 @@ class CheckpointError(ValueError):
 
 class OtherNetworkError(CheckpointError):
     """A checkpoint that is sound, but of another network or optimiser."""
+
+
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """No: the loop asks that, with numbers of its own that must not be mixed with others."""
+        return False
 
 
 _SCORE = "score"  # what ranks the checkpoints; whoever reads them need not know which figure it is
@@ -44,7 +61,8 @@ class Checkpoints:
         """
         self.directory = Path(directory).absolute()
         self._best = best
-        self._manager = ocp.CheckpointManager(
+        self._alone: _Manager | None = None
+        self._manager = _Manager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 create=True,
@@ -83,44 +101,66 @@ class Checkpoints:
 
         Args:
             step: the number of updates made.
-            state: any tree of arrays.
+            state: any tree of arrays, whole in every process.
             meta: what is needed to understand the state: JSON.
             metrics: the figures of an evaluation at this step, if there was one.
 
         Raises:
             KeyError: `best` is not among the metrics.
+            CheckpointError: it cannot be written, or the one before could not.
         """
-        if step in self._manager.all_steps():  # saved before its evaluation was finished
-            self._manager.delete(step)
         meta = {**meta, "crc32": checksums(state), "arrays": describe(state)}
         score = -np.inf if metrics is None else metrics[self._best]
         if np.isnan(score):  # a figure that this set does not have
             score = -np.inf
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-            ),
-            metrics={**(metrics or {}), _SCORE: score},
-        )
+        with self._writing(step):
+            # saved before its evaluation was finished; or later ones, too damaged to go on from
+            for old in [old for old in self._manager.all_steps() if old >= step]:
+                self._manager.delete(old)
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+                ),
+                metrics={**(metrics or {}), _SCORE: score},
+            )
 
-    def restore(self, like: PyTree, *, step: int | None = None) -> tuple[PyTree, dict[str, Any]]:
+    def restore(
+        self,
+        like: PyTree,
+        *,
+        step: int | None = None,
+        accept: Callable[[dict[str, Any]], None] = lambda meta: None,
+    ) -> tuple[PyTree, dict[str, Any]]:
         """The state and its meta at `step`, or at the newest step that is sound.
 
         Args:
             like: a tree of the same structure and shapes; arrays or ShapeDtypeStructs.
             step: which checkpoint; None tries them from the newest backwards.
+            accept: given the meta before the arrays are read, raises what should be raised if
+                this is not the checkpoint to go on from.
 
         Raises:
             CheckpointError: there is none, or none that is whole and fits `like`.
         """
+        read: list[PyTree] = []
+
+        def newest() -> dict[str, Any]:
+            state, meta = self._restore_newest(like, step, accept)
+            read.append(state)
+            return meta
+
+        meta = hosts.from_first(newest)
+        return _broadcast(read[0] if read else None, like), meta
+
+    def _restore_newest(self, like, step, accept) -> tuple[PyTree, dict[str, Any]]:
         candidates = [step] if step is not None else self.steps()[::-1]
         if not candidates:
             raise CheckpointError(f"There is no checkpoint in {self.directory}.")
         troubles = []
         for candidate in candidates:
             try:
-                return self._restore(like, candidate)
+                return self._restore(like, candidate, accept)
             except OtherNetworkError:
                 raise
             except CheckpointError as error:
@@ -143,7 +183,7 @@ class Checkpoints:
     def meta(self, step: int) -> dict[str, Any]:
         """The meta of the checkpoint at `step`."""
         try:
-            restored = self._manager.restore(
+            restored = self._reader().restore(
                 step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
             )
         except Exception as error:  # Orbax raises bare Exception, KeyError, JSONDecodeError ...
@@ -153,15 +193,58 @@ class Checkpoints:
         return restored["meta"]
 
     def wait(self) -> None:
-        """Returns when everything saved so far is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything saved so far is on disk.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        with self._writing(None):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and lets go of the directory."""
-        self._manager.close()
+        with self._writing(None):
+            self._manager.close()
+        if self._alone is not None:
+            self._alone.close()
 
-    def _restore(self, like: PyTree, step: int) -> tuple[PyTree, dict[str, Any]]:
+    @contextlib.contextmanager
+    def _writing(self, step: int | None) -> Iterator[None]:
+        """Says in one line what cannot be written; Orbax raises whatever it meets."""
+        try:
+            yield
+        except Exception as error:
+            kept = [str(old) for old in self.steps() if old != step]
+            what = "A checkpoint" if step is None else f"The checkpoint of step {step}, or before,"
+            raise CheckpointError(
+                f"{what} cannot be written to {self.directory} ({_reason(error)}). "
+                f"Make room or choose another --workdir. Checkpoints kept: "
+                f"{', '.join(kept) or 'none'}."
+            ) from error
+
+    def _reader(self) -> ocp.CheckpointManager:
+        """What reads: in process 0 alone where there are several."""
+        if not hosts.several():
+            return self._manager
+        if self._alone is not None:
+            return self._alone
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0}, barrier_sync_key_prefix="reader"
+        )
+        self._alone = _Manager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                read_only=True, create=False, multiprocessing_options=alone
+            ),
+            item_names=("state", "meta"),
+        )
+        return self._alone
+
+    def _restore(
+        self, like: PyTree, step: int, accept: Callable[[dict[str, Any]], None]
+    ) -> tuple[PyTree, dict[str, Any]]:
         meta = self.meta(step)
+        accept(meta)
         _check_same_arrays(self._where(step), meta["arrays"], describe(like))
         single = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(
@@ -173,7 +256,7 @@ class Checkpoints:
 
     def _read(self, step: int, how: ocp.args.StandardRestore) -> PyTree:
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(state=how))["state"]
+            return self._reader().restore(step, args=ocp.args.Composite(state=how))["state"]
         except Exception as error:
             raise CheckpointError(f"{self._where(step)} is damaged ({_short(error)}).") from error
 
@@ -187,6 +270,25 @@ class Checkpoints:
 
     def _where(self, step: int) -> str:
         return f"The checkpoint of step {step} in {self.directory}"
+
+
+def _broadcast(tree: PyTree | None, like: PyTree) -> PyTree:
+    """The arrays of process 0, bit for bit, in every process; `tree` is None in the others."""
+    if not hosts.several():
+        return tree
+    leaves, structure = jax.tree.flatten(like)
+    total = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    content = np.zeros(total, np.uint8)  # bytes: as numbers, -0.0 would come back as 0.0
+    if tree is not None:
+        parts = [np.asarray(leaf).reshape(-1).view(np.uint8) for leaf in jax.tree.leaves(tree)]
+        content = np.concatenate(parts)
+    content = np.asarray(multihost_utils.broadcast_one_to_all(content))
+    arrays, start = [], 0
+    for leaf in leaves:
+        size = math.prod(leaf.shape) * leaf.dtype.itemsize
+        arrays.append(content[start : start + size].view(leaf.dtype).reshape(leaf.shape))
+        start += size
+    return jax.tree.unflatten(structure, arrays)
 
 
 def checksums(tree: PyTree) -> dict[str, str]:
@@ -224,6 +326,18 @@ def _check_same_arrays(where: str, saved: dict[str, str], wanted: dict[str, str]
     )
 
 
-def _short(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    """The cause in the words of the operating system, where it is one of the well-known."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    text = " ".join(map(str, chain))
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EIO):
+        if os.strerror(code) in text:
+            return os.strerror(code)
+    return _short(error)
+
+
+def _short(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:200]}"

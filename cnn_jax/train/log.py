@@ -1,16 +1,20 @@
 """What a run writes down: metrics.jsonl, TensorBoard events, and the console."""
 
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import rich.console
 import rich.logging
 import rich.progress
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 
 class RunLog:
@@ -38,9 +42,11 @@ class RunLog:
         replacement.write_text("".join(json.dumps(row) + "\n" for row in kept))
         replacement.replace(self.path)
         self._file = self.path.open("a")
-        self._events = tensorboardX.SummaryWriter(
-            str(workdir), purge_step=first_step + 1 if kept else None, flush_secs=10
-        )
+        # The writer without the thread: on a full disk the thread dies, and its queue then blocks.
+        self._events = EventsWriter(str(Path(workdir) / "events"), f".{first_step}")
+        if kept:  # TensorBoard forgets what an earlier attempt wrote of later steps
+            start = SessionLog(status=SessionLog.SessionStatus.Value("START"))
+            self._event(first_step + 1, session_log=start)
         self._progress: rich.progress.Progress | None = None
 
     def row(
@@ -54,12 +60,24 @@ class RunLog:
             **figures,
             **{f"wall_{name}": round(value, 3) for name, value in wall.items()},
         }
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-        for name, value in {**figures, **wall}.items():
-            if name != "seconds":
-                self._events.add_scalar(f"{split}/{name}", value, step)
+        with self._writing():
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+            for name, value in {**figures, **wall}.items():
+                if name != "seconds":
+                    self._event(step, summary=scalar(f"{split}/{name}", value))
+            self._events.flush()
         return row
+
+    def _event(self, step: int, **content: Any) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def rows(self) -> list[dict]:
         """All rows written so far, of earlier attempts too."""
@@ -92,8 +110,9 @@ class RunLog:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-        self._file.close()
-        self._events.close()
+        with self._writing():
+            self._file.close()
+            self._events.close()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -105,6 +124,28 @@ class RunLog:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class NoLog(RunLog):
+    """The log of a process that writes nothing, because another one does."""
+
+    def __init__(self):
+        pass
+
+    def row(self, step, split, figures, **wall):
+        return {}
+
+    def rows(self):
+        return []
+
+    def say(self, message):
+        pass
+
+    def progress(self, total, completed):
+        return None
+
+    def close(self):
+        pass
 
 
 def read_rows(path: str | Path) -> list[dict]:

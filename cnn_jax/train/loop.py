@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from cnn_jax.train import hosts
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.layout import Layout, pad_batch
 from cnn_jax.train.log import RunLog
@@ -190,7 +191,7 @@ def fit(
             )
             saved = (step, evaluated)
 
-    with stop_signals() as stopped:
+    with hosts.stop_signals() if hosts.several() else stop_signals() as stopped:
         ahead = _ahead(batches(step), layout)
         while True:
             if plan.due(plan.evaluate_every, step):

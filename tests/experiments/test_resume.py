@@ -1,5 +1,6 @@
 """A run that was stopped, by whatever means, goes on as if it had not been."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -132,7 +133,8 @@ def test_another_experiment_is_refused(undisturbed):
         run(undisturbed, learning_rate=0.1)
     with pytest.raises(ValueError, match="--noresume"):
         run(undisturbed, resume=False)
-    workdir.open_workdir(recipe(undisturbed, log_every=7), name="mlp-digits")  # changes no result
+    with contextlib.ExitStack() as held:  # what changes no result
+        workdir.open_workdir(recipe(undisturbed, log_every=7), name="mlp-digits", held=held)
 
 
 def test_other_classes_are_refused(undisturbed):

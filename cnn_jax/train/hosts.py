@@ -1,0 +1,335 @@
+"""Several processes, on one machine or many, that train together by JAX's own distributed runtime.
+
+Process 0 runs the coordination service. Everyone sends it heartbeats; whoever falls silent is
+reported to the others, which then cannot go on, say who is missing and leave. Nobody waits for
+ever: with gloo on a CPU a lost connection is noticed at once, and elsewhere after `heartbeat`.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+from jax._src import distributed  # the coordination service's client has no public name
+from jax.experimental import multihost_utils
+
+# The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
+# Nothing was wrong with it, and the same command may be given again.
+PEER_LOST = 75
+
+_FOREVER = 10**9  # milliseconds: who does not come is noticed by its heartbeat
+_heartbeat = 0  # seconds; 0 in a single process
+_questions = iter(range(2**62))  # of `from_first`, the same number in every process
+
+
+class HostsError(ConnectionError):
+    """The processes do not find each other; the message says which setting to look at."""
+
+
+class FirstFailed(RuntimeError):
+    """What process 0 was asked to do went wrong there, and it says so itself."""
+
+
+def detected() -> dict[str, str]:
+    """What the environment says about several processes: {} where it speaks of none.
+
+    Slurm (srun), Open MPI (mpirun) and indexed Kubernetes Jobs set variables; a Cloud TPU is known
+    by its library.
+    """
+    found = {}
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_NODELIST" in os.environ:
+        found["Slurm"] = f"SLURM_PROCID={os.environ.get('SLURM_PROCID')}"
+    if int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
+        found["Open MPI"] = f"OMPI_COMM_WORLD_RANK={os.environ.get('OMPI_COMM_WORLD_RANK')}"
+    if {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= os.environ.keys():
+        found["Kubernetes"] = f"JOB_COMPLETION_INDEX={os.environ['JOB_COMPLETION_INDEX']}"
+    if _is_tpu():
+        found["Cloud TPU"] = "libtpu"
+    return found
+
+
+def _is_tpu() -> bool:
+    if "tpu" not in os.environ.get("JAX_PLATFORMS", "tpu"):
+        return False
+    chips = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")]
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def connect(
+    coordinator: str = "",
+    process_count: int = 0,
+    process_id: int = -1,
+    *,
+    heartbeat: int = 100,
+    patience: int = 300,
+) -> None:
+    """Joins the other processes, before JAX is used for anything else.
+
+    Without arguments it joins those that Slurm, Open MPI, an indexed Kubernetes Job or a Cloud TPU
+    started, and does nothing where none of them did. A process count of 1 joins nobody.
+
+    Args:
+        coordinator: HOST:PORT where process 0 listens, and where all others reach it.
+        process_count: how many there are; 0 where the environment says it.
+        process_id: which of them this is, from 0; -1 where the environment says it.
+        heartbeat: seconds without a sign of life after which a process counts as gone.
+        patience: seconds to wait at the start until all are there.
+
+    Raises:
+        ValueError: the arguments are incomplete or contradict each other.
+        HostsError: the port is taken, or the environment is not as JAX wants it. Where the others
+            do not come within `patience`, one line says so and the process ends with status 1.
+    """
+    _check(coordinator, process_count, process_id, heartbeat, patience)
+    if process_count == 1 or not (coordinator or detected()):
+        return
+    where = coordinator or " and ".join(f"{name} ({what})" for name, what in detected().items())
+
+    def give_up() -> None:
+        leave(
+            1,
+            f"error: the processes did not all meet at {where} within {patience} s. Is process 0 "
+            f"there, can this machine reach it, and were all {process_count or ''} started with "
+            "different ids? --connect_timeout says how long to wait.".replace("  ", " "),
+        )
+
+    # XLA's client aborts the process when its own time is over, with a stack trace: be earlier.
+    alarm = threading.Timer(patience, give_up)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        jax.distributed.initialize(
+            coordinator or None,
+            process_count or None,
+            process_id if process_id >= 0 else None,
+            initialization_timeout=patience + 30,
+            heartbeat_timeout_seconds=heartbeat,
+            shutdown_timeout_seconds=3600,  # the others wait while process 0 draws
+        )
+    except (RuntimeError, ValueError) as error:  # JaxRuntimeError is a RuntimeError
+        raise HostsError(_explain(error, where)) from error
+    finally:
+        alarm.cancel()
+    if jax.process_count() > 1:
+        global _heartbeat
+        _heartbeat = heartbeat
+        threading.Thread(target=_watch, daemon=True).start()
+        if jax.process_index():
+            threading.Thread(target=_watch_first, daemon=True).start()
+
+
+def _check(coordinator, process_count, process_id, heartbeat, patience) -> None:
+    if heartbeat < 1 or patience < 1:
+        raise ValueError(
+            f"--heartbeat={heartbeat} and --connect_timeout={patience} are seconds, at least 1."
+        )
+    if process_count < 0 or process_id < -1:
+        raise ValueError(
+            f"--process_count={process_count} --process_id={process_id}: wanted a number of "
+            "processes and, from 0, which of them this is."
+        )
+    if process_count == 1 and process_id < 1:
+        return
+    given = {
+        "--coordinator": bool(coordinator),
+        "--process_count": process_count > 0,
+        "--process_id": process_id >= 0,
+    }
+    missing = [name for name, there in given.items() if not there]
+    if 0 < len(missing) < 3 and not detected():
+        raise ValueError(
+            f"{' and '.join(missing)} missing: several processes need --coordinator=HOST:PORT "
+            "--process_count=N --process_id=I, all three, unless Slurm, Open MPI, Kubernetes or a "
+            "Cloud TPU says them."
+        )
+    if coordinator and not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise ValueError(f"--coordinator={coordinator}: wanted HOST:PORT, such as 10.0.0.1:1234.")
+    if process_count and process_id >= process_count:
+        raise ValueError(
+            f"--process_id={process_id}, but there are {process_count} processes: they are "
+            f"numbered from 0 to {process_count - 1}."
+        )
+
+
+def _explain(error: Exception, where: str) -> str:
+    text = " ".join(str(error).split())
+    if "Failed to start RPC server" in text:
+        return f"process 0 cannot listen at {where}: the port is taken, or not allowed."
+    if "coordinator_address" in text:
+        return (
+            f"{where} started this process, but JAX does not see where process 0 is. Give "
+            "--coordinator=HOST:PORT too (on Kubernetes, or install the package `kubernetes`)."
+        )
+    return f"the processes cannot meet at {where}: {text[:300]}"
+
+
+def _client() -> Any:
+    """The client of the coordination service."""
+    return distributed.global_state.client
+
+
+def _watch() -> None:
+    """Waits at a barrier of its own until the coordination service says why it cannot be passed."""
+    index = jax.process_index()
+    try:
+        _client().wait_at_barrier(f"cnn_jax/watch/{index}", _FOREVER)
+    except Exception as error:
+        if _client() is None or _leaving.is_set():
+            return
+        text = str(error)
+        gone = re.search(r"[Tt]ask:? (\d+) (?:heartbeat|is|has|was)", text)
+        _say_lost(int(gone.group(1)) if gone else 0 if "leader" in text else None)
+
+
+def _watch_first() -> None:
+    """Asks process 0 whether it is there: XLA's own check of that ends in a stack trace."""
+    client = _client()
+    while not _leaving.is_set():
+        alarm = threading.Timer(0.7 * _heartbeat, _say_lost, args=(0,))
+        alarm.daemon = True
+        alarm.start()
+        with contextlib.suppress(Exception):
+            client.key_value_try_get("cnn_jax/nothing")
+        alarm.cancel()
+        time.sleep(_heartbeat / 10)
+
+
+_leaving = threading.Event()
+
+
+def _say_lost(index: int | None) -> None:
+    """Names the process that is gone, and leaves."""
+    if _leaving.is_set():
+        return
+    who = "another process" if index is None else f"process {index} of {jax.process_count()}"
+    said = _last_words(index)
+    why = f"ended: {said}" if said else f"is gone, or was silent for {_heartbeat} s"
+    leave(
+        PEER_LOST,
+        f"error: {who} {why}. Process {jax.process_index()} cannot go on without it, and stops. "
+        "The same command, for all processes, goes on from the last checkpoint.",
+    )
+
+
+def _last_words(index: int | None) -> str:
+    """What a process that left by `leave` said; '' where it could not."""
+    if not index:  # process 0 takes the service with it
+        return ""
+    try:
+        return _client().key_value_try_get(f"cnn_jax/left/{index}")
+    except Exception:
+        return ""
+
+
+def is_remote(error: BaseException) -> bool:
+    """Whether a failed communication, or XLA at least, is what the error comes from."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    return any(isinstance(each, jax.errors.JaxRuntimeError) for each in chain)
+
+
+def await_verdict() -> None:
+    """After a failed communication: returns only if no process turns out to be gone."""
+    deadline = time.monotonic() + _heartbeat + 5
+    while time.monotonic() < deadline:
+        for index in range(1, jax.process_count()):
+            if index != jax.process_index() and _last_words(index):
+                _say_lost(index)
+        time.sleep(0.1)
+
+
+def leave(status: int, message: str = "") -> NoReturn:
+    """Says why, tells the other processes, and ends this one at once.
+
+    An ordinary exit would wait in a hook for processes that are gone.
+    """
+    _leaving.set()
+    if message:
+        print(message, file=sys.stderr)
+    if _heartbeat and status and jax.process_index():
+        with contextlib.suppress(Exception):
+            _client().key_value_set(
+                f"cnn_jax/left/{jax.process_index()}", message.removeprefix("error: ") or "."
+            )
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status)
+
+
+def finish(status: int) -> NoReturn:
+    """The ordinary end: waits for the others, then ends this process."""
+    _leaving.set()
+    with contextlib.suppress(Exception):
+        jax.distributed.shutdown()
+    leave(status)
+
+
+def several() -> bool:
+    """Whether there is more than one process."""
+    return _heartbeat > 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes logs, figures and results."""
+    return not several() or jax.process_index() == 0
+
+
+def from_first(make: Callable[[], Any]) -> Any:
+    """What `make` returns in process 0, in every process: JSON. Only process 0 calls it.
+
+    Raises:
+        FirstFailed: in the others, where it raised an error in process 0.
+    """
+    if not several():
+        return make()
+    client, key = _client(), f"cnn_jax/from_first/{next(_questions)}"
+    if jax.process_index():
+        answer = json.loads(client.blocking_key_value_get(key, _FOREVER))
+        if answer["failed"]:
+            raise FirstFailed(f"process 0: {answer['failed']}")
+        return answer["value"]
+    try:
+        value = make()
+    except Exception as error:
+        client.key_value_set(key, json.dumps({"failed": str(error) or type(error).__name__}))
+        raise
+    client.key_value_set(key, json.dumps({"failed": "", "value": value}))
+    return value
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
+    """As `loop.stop_signals`, for several processes: whoever is asked, all stop at the same place.
+
+    JAX's preemption service takes SIGTERM (since `connect`; Python does not see it), and lets all
+    processes know at the same one of their questions, which must be the same in number and order.
+    """
+    stopped: list[signal.Signals] = []
+    asked = iter(range(1, 2**62))
+
+    def to_sigterm(number, frame):
+        if stopped:
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def ask() -> signal.Signals | None:
+        if not stopped and multihost_utils.reached_preemption_sync_point(next(asked)):
+            stopped.append(signal.SIGTERM)
+        return stopped[0] if stopped else None
+
+    before = signal.signal(signal.SIGINT, to_sigterm)
+    try:
+        yield ask
+    finally:
+        signal.signal(signal.SIGINT, before)
