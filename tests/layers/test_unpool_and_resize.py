@@ -41,7 +41,10 @@ def test_the_gradient_flows_to_the_winners():
     np.testing.assert_allclose(gradient, won * jnp.arange(32.0).reshape(1, 4, 4, 2))
 
 
-@pytest.mark.parametrize(("space", "to"), [((4, 6), (8, 12)), ((3, 5), (10, 7)), ((9, 9), (4, 5))])
+@pytest.mark.parametrize(
+    ("space", "to"),
+    [((4, 6), (8, 12)), ((3, 1), (9, 32)), ((3, 5), (10, 7)), ((9, 9), (4, 5)), ((2, 3), (2, 7))],
+)
 def test_resizing_is_pytorchs_interpolate(space, to):
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).normal(size=(2, *space, 3)).astype(np.float32)

@@ -1,0 +1,54 @@
+"""Compiler options that are known to help on GPUs, for the entry points to set.
+
+XLA reads them from XLA_FLAGS when its first backend starts, and aborts the process on one that it
+does not know. So they are set before, only where a GPU is what JAX will choose, and each can be
+overruled: an option that the user's XLA_FLAGS name already is left as it is there.
+"""
+
+import os
+from collections.abc import MutableMapping
+from importlib import metadata
+
+import jax
+
+# "GPU performance tips", docs.jax.dev/en/latest/gpu_performance_tips.html, as of November 2026;
+# NVIDIA's own JAX images have the first (docs.nvidia.com/jax-toolbox/environment-variables).
+OPTIONS = {
+    # move the sums of gradients over devices behind the computation that does not need them
+    "xla_gpu_enable_latency_hiding_scheduler": "true",
+    # Triton's products of matrices, which fuse with what surrounds them, where XLA has the choice
+    "xla_gpu_triton_gemm_any": "true",
+}
+
+GPU_PLATFORMS = ("cuda", "gpu", "rocm")
+
+
+def set_gpu_options(environ: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Adds OPTIONS to XLA_FLAGS where JAX will run on a GPU. Call it before JAX is first used.
+
+    Returns:
+        The options added: [] elsewhere, and where the user has chosen all of them.
+    """
+    if not gpu_expected(jax.config.jax_platforms, _plugins()):
+        return []
+    existing = environ.get("XLA_FLAGS", "")
+    chosen = {flag.lstrip("-").partition("=")[0] for flag in existing.split()}
+    added = [f"--{name}={value}" for name, value in OPTIONS.items() if name not in chosen]
+    environ["XLA_FLAGS"] = " ".join([*existing.split(), *added])
+    return added
+
+
+def gpu_expected(platforms: str | None, plugins: list[str]) -> bool:
+    """Whether JAX will look for a GPU, without starting it.
+
+    Args:
+        platforms: of `jax_platforms` or JAX_PLATFORMS: 'cuda,cpu'; None or '' for any.
+        plugins: names of JAX's installed plug-ins; 'jax_cuda12_plugin' or 'xla_cuda12', say.
+    """
+    if platforms:
+        return any(name.strip() in GPU_PLATFORMS for name in platforms.split(","))
+    return any("cuda" in name or "rocm" in name for name in plugins)
+
+
+def _plugins() -> list[str]:
+    return [entry.name for entry in metadata.entry_points(group="jax_plugins")]
