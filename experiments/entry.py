@@ -17,7 +17,6 @@ from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
 from experiments import gpu_options
-from experiments import gpu_options
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
@@ -99,7 +98,6 @@ def set_up_jax(
     """
     if cpu_devices < 0:
         raise ValueError(f"--cpu_devices is {cpu_devices}; it must be 0 (JAX's default) or more.")
-    gpu_options.set_gpu_options()
     gpu_options.set_gpu_options()
     if cpu_devices:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
