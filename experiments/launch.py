@@ -1,0 +1,216 @@
+"""Starts an experiment as several processes on this machine, and ends them together.
+
+    python -m experiments.launch --processes=4 -- experiments.classification --cpu_devices=2 ...
+    python -m experiments.launch --processes=2 --restarts=3 -- experiments.segmentation ...
+
+For development, and for one machine with several GPUs, which the processes share out. --cpu_devices
+is for each process. What they print comes out line by line, with the number of the process before
+it. Where one fails, the others are ended too, and the exit status is that of the one that failed
+first. SIGTERM and Ctrl-C are passed on: the run saves its state and ends.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from absl import app, flags
+
+from cnn_jax.train import hosts
+
+PROCESSES = flags.DEFINE_integer("processes", 2, "How many to start.", lower_bound=1)
+RESTARTS = flags.DEFINE_integer(
+    "restarts", 0, "How often to start all again, after a process was killed.", lower_bound=0
+)
+GRACE = flags.DEFINE_float(
+    "grace", 30.0, "Seconds from SIGTERM to SIGKILL for what does not end.", lower_bound=0
+)
+
+POLL = 0.05  # seconds
+
+
+def main(argv: list[str]) -> int:
+    command = argv[1:]
+    if not command:
+        raise app.UsageError(
+            "What is to be started? python -m experiments.launch --processes=4 -- "
+            "experiments.classification --flags"
+        )
+    with _passed_on() as asked:
+        for attempt in range(RESTARTS.value + 1):
+            status = run_once(command, PROCESSES.value, grace=GRACE.value, asked=asked)
+            if asked or not worth_another(status):
+                break
+            if attempt < RESTARTS.value:
+                say(f"starting all again, {attempt + 1} of {RESTARTS.value}")
+    return status
+
+
+def worth_another(status: int) -> bool:
+    """Whether the same command may do better: a process was killed, or lost another one.
+
+    0 is success; 1 and 2 are errors that a process explained, and would meet again.
+    """
+    return status not in (0, 1, 2)
+
+
+def run_once(
+    command: Sequence[str], processes: int, *, grace: float, asked: Sequence[int] = ()
+) -> int:
+    """Starts them, waits until all have ended, and returns the status of the first that failed.
+
+    Args:
+        command: a module and its flags.
+        processes: how many.
+        grace: seconds from SIGTERM to SIGKILL.
+        asked: signals to pass on; it grows while this waits.
+
+    Returns:
+        An exit status as shells count it: 128 + the signal for a process that was killed; 0 where
+        none failed.
+    """
+    port = free_port()
+    started = [
+        _start(command, processes, index, port, gpus)
+        for index, gpus in enumerate(share_gpus(visible_gpus(), processes))
+    ]
+    readers = [
+        threading.Thread(target=_stream, args=(process.stdout, f"[{index}] "), daemon=True)
+        for index, process in enumerate(started)
+    ]
+    for reader in readers:
+        reader.start()
+    first, passed, deadline = 0, 0, float("inf")
+    while alive := [process for process in started if process.poll() is None]:
+        first = first or _first_failure(started)
+        if first and deadline == float("inf"):
+            _send(alive, signal.SIGTERM)
+            deadline = time.monotonic() + grace
+        while passed < len(asked):  # a second signal is passed on too, and ends them at once
+            _send(alive, signal.Signals(asked[passed]))
+            passed += 1
+            deadline = time.monotonic() + (grace if passed == 1 else 0)
+        if time.monotonic() > deadline:
+            _send(alive, signal.SIGKILL)
+        time.sleep(POLL)
+    for reader in readers:
+        reader.join(timeout=5)
+    return first or _first_failure(started)
+
+
+def _first_failure(started: Sequence[subprocess.Popen]) -> int:
+    """The status of a process that failed of itself, rather than because of another; else 0."""
+    failed = {}
+    for index, process in enumerate(started):
+        if code := process.poll():
+            failed[index] = code
+    # those that lost a peer come after the peer
+    for index in sorted(failed, key=lambda index: failed[index] == hosts.PEER_LOST):
+        code = failed[index]
+        name = f"exit status {code}" if code > 0 else signal.Signals(-code).name
+        say(f"process {index} of {len(started)} ended with {name}; ending the others")
+        return code if code > 0 else 128 - code
+    return 0
+
+
+def _start(
+    command: Sequence[str], processes: int, index: int, port: int, gpus: str | None
+) -> subprocess.Popen:
+    where = [
+        f"--coordinator=127.0.0.1:{port}",
+        f"--process_count={processes}",
+        f"--process_id={index}",
+    ]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus
+    return subprocess.Popen(
+        [sys.executable, "-m", command[0], *where, *command[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
+        start_new_session=True,  # Ctrl-C comes to the launcher alone, which passes it on
+        preexec_fn=_end_with_parent,
+    )
+
+
+def _end_with_parent() -> None:
+    """On Linux: SIGTERM for this process when its parent is gone, by whatever means."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _stream(source: IO[str], prefix: str) -> None:
+    for line in source:
+        if not line.startswith("[Gloo] Rank"):  # which gloo prints at every new connection
+            sys.stdout.write(prefix + line)
+            sys.stdout.flush()
+
+
+def _send(processes: Sequence[subprocess.Popen], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+
+@contextlib.contextmanager
+def _passed_on() -> Iterator[list[int]]:
+    """The SIGTERMs and SIGINTs that come while inside."""
+    asked: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda n, _: asked.append(n)) for number in numbers}
+    try:
+        yield asked
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+def visible_gpus() -> list[str]:
+    """The NVIDIA GPUs that JAX would find here, as CUDA_VISIBLE_DEVICES names them."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
+    return [str(i) for i, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").glob("*")))]
+
+
+def share_gpus(gpus: Sequence[str], processes: int) -> list[str | None]:
+    """CUDA_VISIBLE_DEVICES of each process; None, to leave it alone, where there are no GPUs.
+
+    Raises:
+        ValueError: they cannot be shared out evenly.
+    """
+    if not gpus:
+        return [None] * processes
+    if len(gpus) % processes:
+        raise ValueError(
+            f"{len(gpus)} GPUs cannot be shared out evenly among --processes={processes}. Choose "
+            "another number, or name the GPUs to use in CUDA_VISIBLE_DEVICES."
+        )
+    each = len(gpus) // processes
+    return [",".join(gpus[i * each : (i + 1) * each]) for i in range(processes)]
+
+
+def say(message: str) -> None:
+    print(f"launch: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
