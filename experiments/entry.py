@@ -48,6 +48,8 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
             )
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger().handlers = [log.handler(CONSOLE)]
+        # Orbax logs with a traceback what it raises too
+        logging.getLogger().handlers[0].addFilter(lambda record: "orbax" not in record.pathname)
         try:
             status = main(argv[1:]) if positional else main()
         except BaseException as error:

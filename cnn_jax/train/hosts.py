@@ -6,6 +6,7 @@ ever: with gloo on a CPU a lost connection is noticed at once, and elsewhere aft
 """
 
 import contextlib
+import faulthandler
 import importlib.util
 import json
 import os
@@ -122,6 +123,8 @@ def connect(
     if jax.process_count() > 1:
         global _heartbeat
         _heartbeat = heartbeat
+        # where XLA is quicker to abort than we are to leave, its message is enough
+        faulthandler.disable()
         threading.Thread(target=_watch, daemon=True).start()
         if jax.process_index():
             threading.Thread(target=_watch_first, daemon=True).start()
@@ -206,12 +209,11 @@ def _watch_first() -> None:
 _leaving = threading.Event()
 
 
-def _say_lost(index: int | None) -> None:
-    """Names the process that is gone, and leaves."""
+def _say_lost(index: int | None, said: str = "") -> None:
+    """Names the process that is gone, with its last words, and leaves."""
     if _leaving.is_set():
         return
     who = "another process" if index is None else f"process {index} of {jax.process_count()}"
-    said = _last_words(index)
     why = f"ended: {said}" if said else f"is gone, or was silent for {_heartbeat} s"
     leave(
         PEER_LOST,
@@ -220,10 +222,8 @@ def _say_lost(index: int | None) -> None:
     )
 
 
-def _last_words(index: int | None) -> str:
+def _last_words(index: int) -> str:
     """What a process that left by `leave` said; '' where it could not."""
-    if not index:  # process 0 takes the service with it
-        return ""
     try:
         return _client().key_value_try_get(f"cnn_jax/left/{index}")
     except Exception:
@@ -242,9 +242,9 @@ def await_verdict() -> None:
     """After a failed communication: returns only if no process turns out to be gone."""
     deadline = time.monotonic() + _heartbeat + 5
     while time.monotonic() < deadline:
-        for index in range(1, jax.process_count()):
-            if index != jax.process_index() and _last_words(index):
-                _say_lost(index)
+        for index in range(1, jax.process_count()):  # process 0 takes the service with it
+            if index != jax.process_index() and (said := _last_words(index)):
+                _say_lost(index, said)
         time.sleep(0.1)
 
 
@@ -256,7 +256,7 @@ def leave(status: int, message: str = "") -> NoReturn:
     _leaving.set()
     if message:
         print(message, file=sys.stderr)
-    if _heartbeat and status and jax.process_index():
+    if _heartbeat and status not in (0, PEER_LOST) and jax.process_index():
         with contextlib.suppress(Exception):
             _client().key_value_set(
                 f"cnn_jax/left/{jax.process_index()}", message.removeprefix("error: ") or "."
