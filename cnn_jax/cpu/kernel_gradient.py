@@ -12,6 +12,7 @@ above, [N, *window, F]; in a Geometry, N is called `channels` and J `batch`.
 """
 
 import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,8 @@ def fits(g: Geometry) -> bool:
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     """x [N, *space, J], w [N, *window, F] -> [*out, J, F]. Exact up to summation order."""
+    if fits_dilated(g):
+        return _convolve_dilated(x, w, g, **product)
     x = pad(x, g)
     above = w.reshape(-1, g.features)
     views = []
@@ -44,6 +47,66 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
         total = gram(lax.concatenate(some, 1), above, **product)  # [taps * J, F]
         sums.append(total.reshape(len(some), g.batch, g.features))
     return lax.concatenate(sums, 0).reshape(*g.out, g.batch, g.features)
+
+
+def fits_dilated(g: Geometry) -> bool:
+    """The kernel gradient of a transposed convolution without dilated taps."""
+    dilations = zip(g.base_dilation, g.window_dilation, strict=True)
+    return max(g.base_dilation) > 1 and all(min(pair) == 1 for pair in dilations)
+
+
+def _convolve_dilated(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
+    """`convolve` where x has its pixels set apart: the pixels of w that meet one are picked instead.
+
+    Pixel p of x lies at padding + p * base_dilation, so that, for output o, it meets pixel
+    padding + p * base_dilation - o * stride of w. Outputs that see the same pixels of x, which
+    are all of them where windows do not overlap (U-Net's up-convolutions), share one product.
+    """
+    groups: dict[tuple, list[tuple[int, jax.Array]]] = {}
+    for tap, position in enumerate(itertools.product(*map(range, g.out))):
+        meets = [_meeting(g, axis, o) for axis, o in enumerate(position)]
+        if all(seen.count > 0 for seen in meets):
+            from_x = tuple((seen.x, seen.x_step, seen.count) for seen in meets)
+            from_w = tuple((seen.w, seen.w_step, seen.count) for seen in meets)
+            groups.setdefault(from_x, []).append((tap, _rows(w, from_w)))
+    zero = jnp.zeros((g.batch, g.features), x.dtype)
+    taps = [zero] * g.positions
+    for from_x, above in groups.items():
+        total = gram(_rows(x, from_x), lax.concatenate([rows for _, rows in above], 1), **product)
+        for (tap, _), part in zip(above, jnp.split(total, len(above), 1), strict=True):
+            taps[tap] = part
+    return jnp.stack(taps).reshape(*g.out, g.batch, g.features)
+
+
+class _Meeting(NamedTuple):
+    """Along one axis, the `count` pixels x + i * x_step and w + i * w_step that meet."""
+
+    x: int
+    x_step: int
+    w: int
+    w_step: int
+    count: int
+
+
+def _meeting(g: Geometry, axis: int, o: int) -> _Meeting:
+    base, dilation = g.base_dilation[axis], g.window_dilation[axis]
+    # x pixel p meets w pixel t where p * base - t * dilation = shift; one of the two is 1
+    shift = o * g.strides[axis] - g.padding[axis][0]
+    if base > 1:
+        p = max(0, -(-shift // base))  # the first with t >= 0
+        t = p * base - shift
+        count = min(g.space[axis] - p, -(-(g.window[axis] - t) // base))
+        return _Meeting(p, 1, t, base, count)
+    t = max(0, -(shift // dilation))  # the first with p >= 0
+    p = t * dilation + shift
+    count = min(g.window[axis] - t, -(-(g.space[axis] - p) // dilation))
+    return _Meeting(p, dilation, t, 1, count)
+
+
+def _rows(x: jax.Array, picked: tuple[tuple[int, int, int], ...]) -> jax.Array:
+    """x [N, *space, C] at (start, step, count) along each axis: [N * counts, C]."""
+    start, step, count = zip(*picked, strict=True)
+    return window_slice(x, start, step, count).reshape(-1, x.shape[-1])
 
 
 def gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
