@@ -29,7 +29,8 @@ def set_gpu_options(environ: MutableMapping[str, str] = os.environ) -> list[str]
     Returns:
         The options added: [] elsewhere, and where the user has chosen all of them.
     """
-    if not gpu_expected(jax.config.jax_platforms, _plugins()):
+    platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+    if not gpu_expected(platforms, _plugins()):
         return []
     existing = environ.get("XLA_FLAGS", "")
     chosen = {flag.lstrip("-").partition("=")[0] for flag in existing.split()}

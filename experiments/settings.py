@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax import models
-from cnn_jax.train import hosts, layout, loop, optim, state
+from cnn_jax.train import hosts, layout, loop, nonfinite, optim, state
 from experiments import entry
 from experiments.recipe import setting
 
@@ -74,6 +74,16 @@ class TrainingRecipe:
     step_factor: float = setting(0.1, "What --schedule=step multiplies by.")
     accumulate: int = setting(1, "Microbatches that a batch is cut into.")
     ema_decay: float = setting(0.0, "Of the moving average of the parameters; 0 for none.")
+    on_nonfinite: str = setting(
+        "stop",
+        "When a loss, gradient or statistic is NaN or infinite: stop; skip the step; or go back to "
+        "a state up to --rollback_every steps old, which is kept on the device.",
+        choices=nonfinite.POLICIES,
+    )
+    rollback_every: int = setting(100, "Steps between the states that are kept for that.")
+    nonfinite_limit: int = setting(
+        10, "How often in a run a step may be skipped or rolled back.", result=False
+    )
     # where and how it runs
     layout: str = setting(
         "jit", "How the step is spread over the devices.", choices=layout.LAYOUTS, result=False
@@ -111,6 +121,9 @@ class TrainingRecipe:
     keep: int = setting(2, "How many of the newest checkpoints to keep.", result=False)
     log_every: int = setting(20, "Steps between rows of training figures.", result=False)
     figures: bool = setting(True, "Whether to draw figures.", result=False)
+    profile: str = setting(
+        "", "START:STOP, the steps to profile for TensorBoard, in <workdir>/profile.", result=False
+    )
     interrupted_status: int = setting(
         0, "Exit status after a signal, when the state is saved: 0 to 255.", result=False
     )

@@ -12,8 +12,19 @@ import jax
 import rich.console
 import rich.table
 
+from cnn_jax.analysis import utilisation
 from cnn_jax.data import TrainBatches
-from cnn_jax.train import checkpoint, hosts, layout, log, loop, state, step
+from cnn_jax.train import (
+    checkpoint,
+    hosts,
+    layout,
+    log,
+    loop,
+    nonfinite,
+    profile,
+    state,
+    step,
+)
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
 from experiments import entry
 from experiments import workdir as workdirs
@@ -58,7 +69,8 @@ class Experiment(NamedTuple):
 def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
-    where = layout.make_layout(recipe.layout, _devices(recipe.devices))
+    devices = _devices(recipe.devices)
+    where = layout.make_layout(recipe.layout, devices)
     if recipe.batch_size % where.device_count:
         raise ValueError(
             f"--batch_size={recipe.batch_size} cannot be spread evenly over "
@@ -72,6 +84,9 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         )
     per_epoch = experiment.train.steps_per_epoch
     plan = plan_of(recipe, per_epoch)
+    traced = profile.parse_range(recipe.profile, plan.steps)
+    if recipe.nonfinite_limit < 0:
+        raise ValueError(f"--nonfinite_limit={recipe.nonfinite_limit}; it may not be negative.")
     schedule = schedule_of(recipe, plan.steps, per_epoch)
     tx = optimizer_of(recipe, schedule, experiment.head)
     frozen = (lambda path: path not in experiment.head) if recipe.freeze else None
@@ -86,6 +101,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             accumulate=recipe.accumulate,
             ema_decay=recipe.ema_decay,
             frozen=frozen,
+            on_nonfinite=nonfinite.make_rule(recipe.on_nonfinite, every=recipe.rollback_every),
         )
     )
     eval_step = where.compile_eval(
@@ -99,7 +115,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         variables = experiment.variables
         if variables is None:
             variables = state.init_variables(experiment.model, experiment.image, seed=recipe.seed)
-        return state.state_from(variables, tx, ema=ema)
+        return state.state_from(variables, tx, ema=ema, on_nonfinite=recipe.on_nonfinite)
 
     abstract = jax.eval_shape(create)  # here an image too small for the network is found
 
@@ -145,6 +161,11 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             checkpoints=checkpoints,
             meta={"facts": experiment.facts},
             resumed=resumed,
+            nonfinite_limit=recipe.nonfinite_limit,
+            profile=_profile(traced, workdir),
+            speed=utilisation.speed(
+                experiment.model, experiment.image, devices, frozen=recipe.freeze
+            ),
         )
         if outcome.interrupted is not None:
             run_log.say(
@@ -156,7 +177,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         # from here on nothing is shared by the processes: the first may be alone
         final = jax.tree.map(_local, where.fetch(outcome.state))
         if hosts.is_first():
-            result = _result(recipe, experiment, outcome, run_log, workdir, params, began)
+            result = _result(recipe, experiment, outcome, final, run_log, workdir, began)
             workdirs.write_result(workdir, result)
             if recipe.figures:
                 _draw(experiment, outcome, final, workdir)
@@ -168,6 +189,13 @@ def _close(checkpoints: checkpoint.Checkpoints, error: type[BaseException] | Non
     """Closes them; but not after an error in one of several processes: that waits for all."""
     if error is None or not hosts.several():
         checkpoints.close()
+
+
+def _profile(steps: tuple[int, int] | None, workdir: Path) -> profile.Profile | None:
+    """Of the first process; its work is that of the others."""
+    if steps is None or not hosts.is_first():
+        return None
+    return profile.Profile(workdir / "profile", *steps)
 
 
 def _devices(count: int) -> list[jax.Device]:
@@ -202,20 +230,25 @@ def _check_facts(directory: Path, facts: dict[str, Any], meta: dict[str, Any]) -
             )
 
 
-def _result(recipe, experiment, outcome, run_log, workdir, params, began) -> dict[str, Any]:
-    rates = [
-        row["wall_images_per_second"] for row in run_log.rows() if "wall_images_per_second" in row
-    ]
+def _result(recipe, experiment, outcome, final, run_log, workdir, began) -> dict[str, Any]:
+    rows = run_log.rows()
+    rates = {
+        name: sorted(row[f"wall_{name}"] for row in rows if f"wall_{name}" in row)
+        for name in ("images_per_second", "gflops_per_second", "mfu")
+    }
+    speeds = {name: values[len(values) // 2] for name, values in rates.items() if values}
     figures = experiment.task.report(outcome.observed)
     names = ("model", "dataset", "num_classes")
     return {
         **{name: experiment.facts[name] for name in names if name in experiment.facts},
         **{f"test_{name}": value for name, value in figures.items()},
-        "parameters": params,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(final.params)),
         "records_skipped": len(experiment.train.corrupt),
         "steps": outcome.step,
         "seconds": round(time.monotonic() - began, 2),
-        "images_per_second": round(sorted(rates)[len(rates) // 2], 1) if rates else None,
+        **({"nonfinite_steps": int(final.guard.count)} if final.guard else {}),
+        "images_per_second": None,
+        **speeds,
         "layout": recipe.layout,
         "processes": jax.process_count(),
         "workdir": str(workdir),

@@ -34,10 +34,10 @@ def _enlarge(x: Array, axis: int, factor: int) -> Array:
     """
     if factor == 1:
         return x
-    shift = (np.arange(factor) + 0.5) / factor - 0.5  # of the new pixels from the old, -0.5..0.5
+    shifts = (np.arange(factor) + 0.5) / factor - 0.5  # of the new pixels from the old, -0.5..0.5
     shape = [1] * (x.ndim + 1)
     shape[axis + 1] = factor
-    shift = jnp.asarray(shift, x.dtype).reshape(shape)
+    shift = jnp.asarray(shifts, x.dtype).reshape(shape)
     size = x.shape[axis]
     first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, size - 1))
     but_last = jax.lax.slice_in_dim(x, 0, size - 1, axis=axis)

@@ -15,6 +15,7 @@ from cnn_jax.train import hosts
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.layout import Layout, pad_batch
 from cnn_jax.train.log import RunLog
+from cnn_jax.train.profile import Profile
 from cnn_jax.train.state import TrainState
 from cnn_jax.train.step import EvalStep, TrainStep
 from cnn_jax.typing import Batch, HostBatch, Observed
@@ -125,6 +126,9 @@ def fit(
     checkpoints: Checkpoints,
     meta: dict[str, Any],
     resumed: dict[str, Any] | None = None,
+    nonfinite_limit: int = 0,
+    profile: Profile | None = None,
+    speed: Callable[[float], dict[str, float]] = lambda rate: {},
 ) -> Outcome:
     """Trains until `plan.steps`, or until SIGTERM or Ctrl-C, which end it with a checkpoint.
 
@@ -141,9 +145,14 @@ def fit(
         checkpoints: where the states go.
         meta: saved with every state.
         resumed: the meta of the checkpoint that `state` comes from, or None at the beginning.
+        nonfinite_limit: how many steps that are not finite `train_step` may deal with by itself,
+            in the whole run.
+        profile: of some of the steps.
+        speed: examples per second -> other figures of speed, by name.
 
     Raises:
-        NonFiniteError: the loss or the gradient is not finite; the last good checkpoint is kept.
+        NonFiniteError: the loss or the gradient is not finite, or was so too often; the last good
+            checkpoint is kept.
     """
     resumed = resumed or {}
     first = step = int(layout.fetch(state.step))
@@ -160,23 +169,26 @@ def fit(
         while len(pending) > limit:
             at, metrics = pending.popleft()
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            _check_finite(values, at, learning_rate(at - 1), checkpoints)
-            window.add(values)
+            count, spoiled = values.pop("nonfinite", 0), values.pop("spoiled", 0)
+            if spoiled and count <= nonfinite_limit:
+                log.say(_spoiled(values, at, int(count), nonfinite_limit))
+            else:
+                _check_finite(values, at, learning_rate(at - 1), checkpoints, bool(spoiled))
+                window.add(values)
             if plan.due(plan.log_every, at):
                 row = {**window.means(), "learning_rate": float(learning_rate(at - 1))}
                 window.clear()
+                if count:
+                    row["nonfinite"] = int(count)
                 rate = clock.examples_per_second()
-                log.row(at, "train", row, images_per_second=rate)
+                other = speed(rate)
+                log.row(at, "train", row, images_per_second=rate, **other)
+                line = f"loss {row.get('loss', math.nan):.4f}  {_rate(rate, other)}"
                 if bar is None:
                     eta = clock.remaining(at, plan.steps)
-                    log.say(
-                        f"step {at}/{plan.steps}  loss {row['loss']:.4f}  "
-                        f"{rate:,.0f} images/s  ETA {eta:,.0f} s"
-                    )
+                    log.say(f"step {at}/{plan.steps}  {line}  ETA {eta:,.0f} s")
                 else:
-                    bar.update(
-                        bar.task_ids[0], figures=f"loss {row['loss']:.4f}  {rate:,.0f} images/s"
-                    )
+                    bar.update(bar.task_ids[0], figures=line)
 
     def save() -> None:
         nonlocal saved
@@ -191,7 +203,10 @@ def fit(
             )
             saved = (step, evaluated)
 
-    with hosts.stop_signals() if hosts.several() else stop_signals() as stopped:
+    with contextlib.ExitStack() as held:
+        stopped = held.enter_context(hosts.stop_signals() if hosts.several() else stop_signals())
+        if profile is not None:
+            held.enter_context(profile)
         ahead = _ahead(batches(step), layout)
         while True:
             if plan.due(plan.evaluate_every, step):
@@ -221,7 +236,8 @@ def fit(
                 break
             batch = next(ahead)
             size = int(np.prod(batch["mask"].shape))
-            state, metrics = train_step(state, batch)
+            with profile.step(step, state) if profile else contextlib.nullcontext():
+                state, metrics = train_step(state, batch)
             step += 1
             pending.append((step, metrics))
             collect(RUN_AHEAD)
@@ -325,16 +341,37 @@ def _ahead(source: Iterator[HostBatch], layout: Layout) -> Iterator[Batch]:
     yield from queue
 
 
+def _rate(images: float, other: dict[str, float]) -> str:
+    """'1,200 images/s', and the share of the hardware's peak where it is known."""
+    share = f"  MFU {other['mfu']:.1%}" if "mfu" in other else ""
+    return f"{images:,.0f} images/s{share}"
+
+
+def _spoiled(values: dict[str, float], step: int, count: int, limit: int) -> str:
+    return (
+        f"step {step}: {_what(values)}; going on from an earlier state "
+        f"({count} of at most {limit} such steps)"
+    )
+
+
+def _what(values: dict[str, float]) -> str:
+    bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    return " and ".join(bad) or "a parameter or a statistic is not finite"
+
+
 def _check_finite(
-    values: dict[str, float], step: int, learning_rate: float, checkpoints: Checkpoints
+    values: dict[str, float],
+    step: int,
+    learning_rate: float,
+    checkpoints: Checkpoints,
+    spoiled: bool = False,
 ) -> None:
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if not bad:
+    if not spoiled and all(math.isfinite(value) for value in values.values()):
         return
     kept = checkpoints.steps()
     good = f"The checkpoint of step {kept[-1]} is good" if kept else "No checkpoint was made yet"
     raise NonFiniteError(
-        f"{' and '.join(f'{name} is {values[name]}' for name in bad)} at step {step}, with a "
-        f"learning rate of {learning_rate:g}. {good}. Lower the learning rate, lengthen its "
-        "warm-up, or clip the gradient."
+        f"{_what(values)} at step {step}, with a learning rate of {learning_rate:g}"
+        f"{', once more than --nonfinite_limit allows' if spoiled else ''}. {good}. Lower the "
+        "learning rate, lengthen its warm-up, or clip the gradient."
     )

@@ -1,11 +1,14 @@
 """The state of a training run: arrays only."""
 
+import dataclasses
+
 import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
+from cnn_jax.train.nonfinite import Guard, make_guard
 from cnn_jax.typing import Array, PyTree
 
 
@@ -19,6 +22,7 @@ class TrainState:
         model_state: the other collections of the model; batch-norm statistics, float32.
         opt_state: what the optimiser remembers.
         ema_params: exponential moving average of `params`, or None.
+        guard: against steps that are not finite, or None.
     """
 
     step: Array
@@ -26,6 +30,11 @@ class TrainState:
     model_state: PyTree
     opt_state: PyTree
     ema_params: PyTree | None
+    guard: Guard | None = None
+
+    def content(self) -> tuple[PyTree, ...]:
+        """All that a step changes, without its number and the guard."""
+        return self.params, self.model_state, self.opt_state, self.ema_params
 
 
 def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
@@ -63,10 +72,19 @@ def create_state(
     return state_from(init_variables(model, image, seed=seed), tx, ema=ema)
 
 
-def state_from(variables: PyTree, tx: optax.GradientTransformation, *, ema: bool) -> TrainState:
-    """The state before the first step, from given variables (pretrained ones, for instance)."""
+def state_from(
+    variables: PyTree,
+    tx: optax.GradientTransformation,
+    *,
+    ema: bool,
+    on_nonfinite: str = "stop",
+) -> TrainState:
+    """The state before the first step, from given variables (pretrained ones, for instance).
+
+    `on_nonfinite` is the policy that the train step is built with, see `cnn_jax.train.nonfinite`.
+    """
     model_state, params = flax.core.pop(variables, "params")
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         model_state=model_state,
@@ -74,6 +92,7 @@ def state_from(variables: PyTree, tx: optax.GradientTransformation, *, ema: bool
         # a copy: the train step gives its buffers away, and no buffer can be given away twice
         ema_params=jax.tree.map(jnp.copy, params) if ema else None,
     )
+    return dataclasses.replace(state, guard=make_guard(on_nonfinite, state.content()))
 
 
 def inference_variables(state: TrainState) -> PyTree:

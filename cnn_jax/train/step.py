@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cnn_jax.train.nonfinite import Rule, all_finite
 from cnn_jax.train.state import TrainState, inference_variables
 from cnn_jax.typing import Array, Batch, Observed, PyTree, Task
 
@@ -32,6 +33,7 @@ def make_train_step(
     accumulate: int = 1,
     ema_decay: float = 0.0,
     frozen: Callable[[str], bool] | None = None,
+    on_nonfinite: Rule | None = None,
 ) -> TrainStep:
     """Builds the training step.
 
@@ -53,10 +55,14 @@ def make_train_step(
             The network then runs as in evaluation, with stored statistics and no dropout, so that
             the frozen layers give the features that they were trained to give. The optimiser must
             leave the frozen parameters alone too, see `optim.scale_by_path`.
+        on_nonfinite: what becomes of a step in which the loss, the gradient or anything in the new
+            state is not finite, see `cnn_jax.train.nonfinite`; the state must have been made with
+            the same policy. None: nothing is done about it here.
 
     Returns:
-        (state, batch) -> (state, metrics): scalars `loss`, `grad_norm` (before clipping), and the
-        task's own losses where there are several.
+        (state, batch) -> (state, metrics): scalars `loss`, `grad_norm` (before clipping), the
+        task's own losses where there are several, and with `on_nonfinite` the count `nonfinite` of
+        such steps so far and whether this is one, `spoiled`.
 
     Raises:
         ValueError: accumulate < 1, or, at the first call, a batch that cannot be cut so.
@@ -119,14 +125,14 @@ def make_train_step(
         metrics = {"loss": sum(losses.values()), "grad_norm": optax.tree.norm(grads)}
         if len(losses) > 1:
             metrics |= losses
-        state = TrainState(
-            step=state.step + 1,
-            params=params,
-            model_state=model_state,
-            opt_state=opt_state,
-            ema_params=ema_params,
-        )
-        return state, metrics
+        content = (params, model_state, opt_state, ema_params)
+        guard = state.guard
+        if on_nonfinite is not None:
+            assert guard is not None, "the state was made without the policy of on_nonfinite"
+            finite = all_finite((metrics, content))
+            content, guard = on_nonfinite(state.content(), content, guard, state.step + 1, finite)
+            metrics |= {"nonfinite": guard.count, "spoiled": ~finite}
+        return TrainState(state.step + 1, *content, guard), metrics
 
     return train_step
 

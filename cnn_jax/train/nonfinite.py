@@ -1,0 +1,107 @@
+"""What a training step does when its result is no longer a number: skip it, or go back.
+
+Both are decided inside the step, from its arrays alone, so that they are the same on every layout
+and any number of hosts, cost no copy to the host, and are repeated bit for bit by a run that was
+interrupted and goes on. The step counter, and every other counter, moves on in either case: the
+next step sees other examples, other random numbers, and the learning rate of its own step.
+
+    skip      the step leaves everything else as it was
+    rollback  everything else becomes what it was when it was last kept, up to `every` steps ago
+
+Skipping is for an example or a draw that spoils one step. Rolling back is for parameters that went
+astray some steps before the first infinity; that the run then goes on with examples it has not seen
+is what Chowdhery et al. 2022 did about loss spikes (PaLM, arXiv:2204.02311, section 5.1: from a
+checkpoint about 100 steps back, leaving out 200 to 500 batches). Here the checkpoint is a copy on
+the device, because which files a run has depends on when it was interrupted; it costs the memory of
+the state once more. Neither cures a learning rate that is too high: for that there is a limit on
+how often they may be used, see `cnn_jax.train.loop.fit`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from cnn_jax.typing import Array, PyTree
+
+POLICIES = ("stop", "skip", "rollback")
+
+
+@flax.struct.dataclass
+class Guard:
+    """What has to be remembered about steps that were not finite; part of the training state.
+
+    Attributes:
+        count: int32 scalar, how many there were.
+        kept: what to go back to, or None where steps are only skipped.
+    """
+
+    count: Array
+    kept: PyTree | None = None
+
+
+# (content before the step, content after it, guard, step, whether it is finite) -> the same
+Rule = Callable[[PyTree, PyTree, Guard, Array, Array], tuple[PyTree, Guard]]
+
+
+def make_rule(policy: str, *, every: int = 100) -> Rule | None:
+    """The rule called `policy`, one of POLICIES; None for 'stop', which leaves it to the host.
+
+    Args:
+        policy: what to do.
+        every: for 'rollback': steps between the copies.
+
+    Raises:
+        ValueError: an unknown policy, or `every` below 1.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"There is no policy {policy!r}; choose one of {', '.join(POLICIES)}.")
+    if every < 1:
+        raise ValueError(f"rollback_every is {every}; it must be at least 1 step.")
+    rules: dict[str, Rule | None] = {
+        "stop": None,
+        "skip": skip,
+        "rollback": partial(rollback, every=every),
+    }
+    return rules[policy]
+
+
+def make_guard(policy: str, content: PyTree) -> Guard | None:
+    """The guard before the first step; `content` is what the policy restores."""
+    if policy == "stop":
+        return None
+    kept = jax.tree.map(jnp.copy, content) if policy == "rollback" else None
+    return Guard(count=jnp.zeros((), jnp.int32), kept=kept)
+
+
+def skip(
+    before: PyTree, after: PyTree, guard: Guard, step: Array, finite: Array
+) -> tuple[PyTree, Guard]:
+    """`after` where it is finite, else `before`; counters as they are in `after`."""
+    chosen = _choose(finite, after, before)
+    return chosen, Guard(count=guard.count + ~finite)
+
+
+def rollback(
+    before: PyTree, after: PyTree, guard: Guard, step: Array, finite: Array, *, every: int
+) -> tuple[PyTree, Guard]:
+    """`after` where it is finite, else what was kept; every `every` steps the result is kept."""
+    chosen = _choose(finite, after, guard.kept)
+    due = (step % every == 0) & finite
+    kept = jax.tree.map(partial(jnp.where, due), chosen, guard.kept)
+    return chosen, Guard(count=guard.count + ~finite, kept=kept)
+
+
+def all_finite(tree: PyTree) -> Array:
+    """bool scalar: whether every number of every array is finite."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+
+
+def _choose(finite: Array, after: PyTree, before: PyTree) -> PyTree:
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(finite, new, old) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    return jax.tree.map(choose, after, before)
