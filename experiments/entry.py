@@ -20,7 +20,14 @@ from experiments import gpu_options
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
-EXPECTED = (ValueError, OSError, CheckpointError, NonFiniteError, hosts.FirstFailed)
+EXPECTED = (
+    ValueError,
+    OSError,
+    CheckpointError,
+    NonFiniteError,
+    MemoryError,  # OutOfMemoryError, which says what to lower; a bare one has no message
+    hosts.FirstFailed,
+)
 
 # The one console: what the program says and what is logged stay clear of the progress bar.
 CONSOLE = rich.console.Console(highlight=False)

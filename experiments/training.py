@@ -26,7 +26,7 @@ from cnn_jax.train import (
     step,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
-from experiments import entry
+from experiments import entry, out_of_memory
 from experiments import workdir as workdirs
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
 
@@ -119,7 +119,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
 
     abstract = jax.eval_shape(create)  # here an image too small for the network is found
 
-    with contextlib.ExitStack() as held:
+    with out_of_memory.explained(recipe, where.device_count), contextlib.ExitStack() as held:
         workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
         checkpoints = checkpoint.Checkpoints(
             workdir / "checkpoints", keep=recipe.keep, best=experiment.best
