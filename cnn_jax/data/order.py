@@ -16,7 +16,7 @@ def generator(seed: int, position: int) -> np.random.Generator:
     return _philox(seed, position, _EXAMPLE)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)  # two epochs of eight runs side by side
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """int64 [n]: the order of an epoch."""
     order = _philox(seed, epoch, _SHUFFLE).permutation(n)

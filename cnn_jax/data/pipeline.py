@@ -5,6 +5,7 @@ processes, each gets its rows of the same global batch, so that the training doe
 many there are; nor does anything depend on threads or workers.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
@@ -84,6 +85,12 @@ class TrainBatches(_Batches):
         super().__init__(examples, **options)
         self._seed = seed
         self.steps_per_epoch = self.examples / self.batch_size
+
+    def with_seed(self, seed: int) -> "TrainBatches":
+        """The same examples in the order of another seed; what is decoded is shared."""
+        other = copy.copy(self)
+        other._seed, other.corrupt = seed, {}
+        return other
 
     def iterate(self, start: int = 0) -> Iterator[Batch]:
         """Batches from step `start` on, made in the background."""

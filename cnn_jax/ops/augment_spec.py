@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
 
-from cnn_jax.ops import augment, auto_augment, erase, jitter
+from cnn_jax.ops import augment, auto_augment, erase, jitter, sequence
 from cnn_jax.ops.augment import Augmentation, Padding
 
 _READ: dict[Any, Callable[[str], Any]] = {
@@ -164,3 +164,31 @@ def cutout(size: int) -> Augmentation:
 @_word
 def erasing(probability: float = 0.25) -> Augmentation:
     return partial(erase.random_erasing, probability=probability)
+
+
+# For sequences.
+
+
+@_word
+def noise(deviation: float) -> Augmentation:
+    return partial(sequence.noise, deviation=deviation)
+
+
+@_word
+def gain(smallest: float, largest: float) -> Augmentation:
+    return partial(sequence.gain, smallest=smallest, largest=largest)
+
+
+@_word
+def roll(steps: int) -> Augmentation:
+    return partial(sequence.roll, steps=steps)
+
+
+@_word
+def stretch(smallest: float, largest: float) -> Augmentation:
+    return partial(sequence.stretch, smallest=smallest, largest=largest)
+
+
+@_word
+def slope(largest: float) -> Augmentation:
+    return partial(sequence.slope, largest=largest)

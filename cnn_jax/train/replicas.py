@@ -4,13 +4,13 @@ A single run says little: the next seed gives another number. And it leaves an a
 Here R runs share one program, each with its own parameters, order of data and random numbers, and
 each as if it were alone: either side by side, vectorised, or one after the other. Side by side pays
 on an accelerator. A CPU is busy with one run, and its convolutions are slower with R sets of
-weights, so there they run one after the other unless told otherwise.
+weights, so there networks with convolutions run one after the other unless told otherwise.
 """
 
 import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -69,7 +69,7 @@ def train_replicas(
         learning_rates: what `optimizer` is called with.
         augment: see `make_train_step`.
         side_by_side: all runs in one vectorised step, or one after the other in the same program;
-            by default the first unless on a CPU.
+            by default as `pays_side_by_side` says.
 
     Raises:
         ValueError: there are fewer examples than batch_size, or nothing to train.
@@ -82,16 +82,17 @@ def train_replicas(
     image = jnp.asarray(data["image"][:1])
     everything = {name: jnp.asarray(leaf) for name, leaf in data.items()}
     if side_by_side is None:
-        side_by_side = jax.default_backend() != "cpu"
+        side_by_side = pays_side_by_side(model, image)
 
     def begin(seed: Array, rate: Array) -> TrainState:
         variables = model.init(jax.random.key(seed), image, train=False)
         return state_from(variables, optimizer(rate), ema=False)
 
+    update = make_replica_step(model, task, optimizer, augment=augment)
+
     def step(state: TrainState, seed: Array, rate: Array, chosen: Array, everything: Batch):
-        train_step = make_train_step(model, task, optimizer(rate), seed=seed, augment=augment)  # type: ignore[arg-type]
         batch = {name: leaf[chosen] for name, leaf in everything.items()}
-        state, metrics = train_step(state, {**batch, "mask": jnp.ones(batch_size)})
+        state, metrics = update(state, seed, rate, {**batch, "mask": jnp.ones(batch_size)})
         return state, (metrics["loss"], metrics["grad_norm"])
 
     runs = [(seed, rate) for rate in learning_rates for seed in seeds]
@@ -117,6 +118,45 @@ def train_replicas(
     if side_by_side:
         return trained[0]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trained)
+
+
+def make_replica_step(
+    model: nn.Module, task: Task, optimizer: Optimizer, **options: Any
+) -> Callable[[TrainState, Array, Array, Batch], tuple[TrainState, dict[str, Array]]]:
+    """The training step with the seed and the learning rate as arguments: one program for all runs.
+
+    Vectorised over its first four arguments it is the step of many runs.
+
+    Args:
+        model, task: see `make_train_step`.
+        optimizer: learning rate -> optimiser.
+        **options: further ones of `make_train_step`: augment, accumulate, ema_decay, frozen.
+
+    Returns:
+        (state, seed, learning rate, batch) -> (state, metrics).
+    """
+
+    def step(state: TrainState, seed: Array, rate: Array, batch: Batch):
+        train_step = make_train_step(model, task, optimizer(rate), seed=seed, **options)  # type: ignore[arg-type]
+        return train_step(state, batch)
+
+    return step
+
+
+def pays_side_by_side(model: nn.Module, image: Array | jax.ShapeDtypeStruct) -> bool:
+    """Whether many runs are faster in one vectorised step than one after the other.
+
+    On an accelerator they are. A CPU is busy with one run of a network with convolutions, which
+    with R sets of weights become R groups; without convolutions the larger products pay.
+
+    Args:
+        model: called as `model(image, train=False)`.
+        image: [B, *space, C].
+    """
+    if jax.default_backend() != "cpu":
+        return True
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+    return all(leaf.ndim <= 2 for leaf in jax.tree.leaves(shapes["params"]))
 
 
 def predict_replicas(

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from cnn_jax.data import eval_batches, load_source
 from cnn_jax.typing import HostBatch
+from experiments.interval import half_width
 
 LANGUAGES = ("en", "zh")
 
@@ -80,18 +81,6 @@ class Concept(NamedTuple):
     question: Text
     answer: Text
     measure: Callable[[Effort], Findings]
-
-
-# Student's t for a two-sided 95% interval of n = 2, 3, ... values.
-_T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-
-
-def half_width(values: Sequence[float] | np.ndarray) -> float:
-    """Half the 95% confidence interval of the mean; 0 for one value."""
-    n = len(values)
-    if n < 2:
-        return 0.0
-    return float(_T[min(n - 2, len(_T) - 1)] * np.std(values, ddof=1) / np.sqrt(n))
 
 
 def mean_and_interval(

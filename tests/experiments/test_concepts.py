@@ -92,7 +92,7 @@ def test_every_concept_is_told_in_both_languages():
 
 def test_interval_is_students():
     """Four values: t = 3.182; deviation 1.2910 of 1, 2, 3, 4, by hand."""
-    assert lesson.half_width([1, 2, 3, 4]) == pytest.approx(3.182 * 1.29099 / 2, rel=1e-4)
+    assert lesson.half_width([1, 2, 3, 4]) == pytest.approx(3.18245 * 1.29099 / 2, rel=1e-4)
     assert lesson.mean_and_interval([0.941, 0.941], scale=100) == "94.1 ± 0.0"
 
 

@@ -1,0 +1,271 @@
+"""Many runs of a small network by one command: --seeds=8, or --learning_rates=0.1,0.03, or both.
+
+    python -m experiments.classification --dataset=mnist1d --model=mnist1d_cnn --seeds=8
+
+All runs share the data and one compiled step, whose arguments are the seed and the learning rate;
+each run is the one that its seed gives alone. On an accelerator, and for networks without
+convolutions, the step is vectorised over the runs; otherwise they take turns, as many at a time as
+there are cores. They are not checkpointed: a command that was interrupted begins again.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich.table
+from matplotlib.figure import Figure
+
+from cnn_jax.train import layout, loop, replicas, state, step
+from cnn_jax.typing import HostBatch, PyTree
+from experiments import entry, training
+from experiments import workdir as workdirs
+from experiments.interval import half_width
+from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
+
+RUNS_FILE = "runs.jsonl"
+
+
+class Run(NamedTuple):
+    """One of the runs."""
+
+    seed: int
+    learning_rate: float
+
+
+def run(recipe: TrainingRecipe, experiment: training.Experiment) -> int:
+    """`training.run`, or, where the recipe asks for several runs, all of them."""
+    if recipe.seeds == 1 and not recipe.learning_rates:
+        return training.run(recipe, experiment)
+    return run_many(recipe, experiment)
+
+
+def run_many(
+    recipe: TrainingRecipe, experiment: training.Experiment, *, side_by_side: bool | None = None
+) -> int:
+    """Trains and evaluates every run, and leaves a run directory. Returns the exit status.
+
+    Args:
+        recipe: with `seeds`, how many from `seed` on, and `learning_rates`.
+        experiment: its data are those of the first seed.
+        side_by_side: whether in one vectorised step; by default where that pays.
+
+    Raises:
+        ValueError: the recipe asks for something that only a single run can do.
+    """
+    _check(recipe)
+    began = time.monotonic()
+    rates = recipe.learning_rates or (recipe.learning_rate,)
+    seeds = range(recipe.seed, recipe.seed + recipe.seeds)
+    runs = [Run(seed, float(rate)) for rate in rates for seed in seeds]
+    if side_by_side is None:
+        side_by_side = replicas.pays_side_by_side(experiment.model, experiment.image)
+    with contextlib.ExitStack() as held:
+        workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
+        trainer = Trainer(recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side)
+        entry.CONSOLE.print(
+            f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "
+            f"{trainer.plan.steps} steps each, "
+            f"{'side by side' if side_by_side else 'taking turns'}, in {workdir}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+        lanes = [runs] if side_by_side else [[one] for one in runs]
+        at_once = 1 if jax.default_backend() != "cpu" else _cores()
+        with ThreadPoolExecutor(at_once) as pool:
+            finals = [final for lane in pool.map(trainer.train, lanes) for final in lane]
+        result = _result(recipe, experiment, trainer, finals, rates, workdir)
+        result["seconds"] = round(time.monotonic() - began, 2)
+        workdirs.write_result(workdir, result)
+        if recipe.figures:
+            _draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")
+        _show(result)
+    return 0
+
+
+def _check(recipe: TrainingRecipe) -> None:
+    if recipe.seeds < 1:
+        raise ValueError(f"--seeds is {recipe.seeds}; it must be at least 1.")
+    if any(rate <= 0 for rate in recipe.learning_rates):
+        raise ValueError(f"--learning_rates are {recipe.learning_rates}; they must be positive.")
+    if recipe.layout != "jit" or jax.process_count() > 1:
+        raise ValueError(
+            "Several seeds or learning rates run on one device of one process, with --layout=jit. "
+            "For a network that needs more, start a run for each seed."
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Trainer:
+    """What all runs share: the compiled steps, the plan, and the file that they write to."""
+
+    def __init__(self, recipe, experiment, path: Path, *, side_by_side: bool):
+        self.recipe, self.experiment = recipe, experiment
+        self.plan = plan_of(recipe, experiment.train.steps_per_epoch)
+        self._side_by_side = side_by_side
+        self._path, self._lock = path, threading.Lock()
+        path.write_text("")
+        self._place = layout.make_layout("jit", jax.devices()[:1])
+        train_step = replicas.make_replica_step(
+            experiment.model,
+            experiment.task,
+            self._optimizer,
+            augment=experiment.augment,
+            accumulate=recipe.accumulate,
+            ema_decay=recipe.ema_decay,
+            frozen=(lambda path: path not in experiment.head) if recipe.freeze else None,
+        )
+        self._step = jax.jit(jax.vmap(train_step) if side_by_side else train_step, donate_argnums=0)
+        self._eval_step = self._place.compile_eval(
+            step.make_eval_step(experiment.model, experiment.task, prepare=experiment.prepare)
+        )
+
+    def _optimizer(self, rate: Any):
+        """The recipe's, at another learning rate: schedules are proportional to their height."""
+        schedule = schedule_of(self.recipe, self.plan.steps, self.experiment.train.steps_per_epoch)
+        scale = rate / self.recipe.learning_rate
+        return optimizer_of(
+            self.recipe, lambda count: scale * schedule(count), self.experiment.head
+        )
+
+    def train(self, runs: Sequence[Run]) -> list[dict[str, float]]:
+        """Trains the runs of a lane to the end: the last row of each."""
+        states: Any = [self._begin(one) for one in runs]
+        seeds, rates = (np.array(column) for column in zip(*runs, strict=True))
+        arguments = [jnp.asarray(seeds, jnp.uint32), jnp.asarray(rates, jnp.float32)]
+        if self._side_by_side:
+            states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        else:
+            states, arguments = states[0], [argument[0] for argument in arguments]
+        rows: list[dict[str, float]] = []
+        recent: list[jax.Array] = []
+        for done, batch in enumerate(itertools.islice(self._batches(runs), self.plan.steps), 1):
+            states, metrics = self._step(states, *arguments, batch)
+            recent.append(metrics["loss"])
+            recent = recent[-self.plan.log_every :]
+            if len(recent) > loop.RUN_AHEAD:
+                recent[-1 - loop.RUN_AHEAD].block_until_ready()
+            if self.plan.due(self.plan.evaluate_every, done):
+                losses = np.stack(recent).reshape(len(recent), len(runs)).mean(0)
+                rows = [
+                    self._evaluate(one, done, float(loss), self._own(states, index))
+                    for index, (one, loss) in enumerate(zip(runs, losses, strict=True))
+                ]
+        return rows
+
+    def _begin(self, one: Run) -> state.TrainState:
+        variables = self.experiment.variables
+        if variables is None:
+            variables = state.init_variables(
+                self.experiment.model, self.experiment.image, seed=one.seed
+            )
+        tx = self._optimizer(one.learning_rate)
+        return state.state_from(variables, tx, ema=self.recipe.ema_decay > 0)
+
+    def _batches(self, runs: Sequence[Run]) -> Iterator[HostBatch]:
+        streams = [self.experiment.train.with_seed(one.seed).iterate(0) for one in runs]
+        if not self._side_by_side:
+            return streams[0]
+        together = zip(*streams, strict=True)
+        return (
+            {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+            for batches in together
+        )
+
+    def _own(self, states: PyTree, index: int) -> PyTree:
+        if not self._side_by_side:
+            return states
+        return jax.tree.map(lambda leaf: leaf[index], states)
+
+    def _evaluate(self, one: Run, done: int, train_loss: float, own: PyTree) -> dict[str, float]:
+        observed = loop.evaluate(self._eval_step, own, self.experiment.test(), self._place)
+        assert observed is not None
+        figures = self.experiment.task.report(observed)
+        row = {
+            **one._asdict(),
+            "step": done,
+            "train_loss": train_loss,
+            **{f"test_{name}": value for name, value in figures.items()},
+        }
+        best = f"test_{self.experiment.best}"
+        with self._lock, self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            entry.CONSOLE.print(
+                f"seed {one.seed}, rate {one.learning_rate:g}, step {done}: "
+                f"loss {train_loss:.4f}, {best} {row[best]:.4f}"
+            )
+        return row
+
+
+def _result(recipe, experiment, trainer, finals, rates, workdir) -> dict[str, Any]:
+    """Every run, and for every learning rate the mean and half the 95 % interval of each figure."""
+    figures = [name for name in finals[0] if name not in (*Run._fields, "step")]
+    summary = []
+    for rate in rates:
+        own = [row for row in finals if row["learning_rate"] == rate]
+        columns = {name: [row[name] for row in own] for name in figures}
+        summary.append(
+            {
+                "learning_rate": rate,
+                "n": len(own),
+                **{
+                    name: {"mean": float(np.mean(column)), "half_width_95": half_width(column)}
+                    for name, column in columns.items()
+                },
+            }
+        )
+    names = ("model", "dataset", "num_classes")
+    return {
+        **{name: experiment.facts[name] for name in names if name in experiment.facts},
+        "steps": trainer.plan.steps,
+        "seeds": recipe.seeds,
+        "first_seed": recipe.seed,
+        "summary": summary,
+        "runs": finals,
+        "workdir": str(workdir),
+    }
+
+
+def _show(result: dict[str, Any]) -> None:
+    title = f"{result['model']} on {result['dataset']}: mean and 95 % interval over {{}} seeds"
+    table = rich.table.Table(title=title.format(result["seeds"]))
+    first = result["summary"][0]
+    names = [name for name, value in first.items() if isinstance(value, dict)]
+    for name in ("learning rate", *names):
+        table.add_column(name, justify="right")
+    for row in result["summary"]:
+        cells = [f"{row[n]['mean']:.4f} ± {row[n]['half_width_95']:.4f}" for n in names]
+        table.add_row(f"{row['learning_rate']:g}", *cells)
+    entry.CONSOLE.print(table)
+    entry.CONSOLE.print(f"The runs are in {result['workdir']}", markup=False, soft_wrap=True)
+
+
+def _draw(path: Path, best: str, figure_path: Path) -> None:
+    """The figure of the task against the step: the mean of the seeds, and the extremes."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    for rate in sorted({row["learning_rate"] for row in rows}):
+        by_step: dict[int, list[float]] = {}
+        for row in rows:
+            if row["learning_rate"] == rate:
+                by_step.setdefault(row["step"], []).append(row[f"test_{best}"])
+        steps = sorted(by_step)
+        (line,) = axis.plot(steps, [np.mean(by_step[s]) for s in steps], ".-", label=f"{rate:g}")
+        extremes = [[function(by_step[s]) for s in steps] for function in (min, max)]
+        axis.fill_between(steps, *extremes, color=line.get_color(), alpha=0.2, linewidth=0)
+    axis.set(xlabel="step", ylabel=f"test {best.replace('_', ' ')}")
+    axis.legend(title="learning rate")
+    axis.grid(alpha=0.3)
+    figure.savefig(figure_path, dpi=100)
