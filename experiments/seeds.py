@@ -263,8 +263,8 @@ def _draw(path: Path, best: str, figure_path: Path) -> None:
                 by_step.setdefault(row["step"], []).append(row[f"test_{best}"])
         steps = sorted(by_step)
         (line,) = axis.plot(steps, [np.mean(by_step[s]) for s in steps], ".-", label=f"{rate:g}")
-        extremes = [[function(by_step[s]) for s in steps] for function in (min, max)]
-        axis.fill_between(steps, *extremes, color=line.get_color(), alpha=0.2, linewidth=0)
+        low, high = ([function(by_step[s]) for s in steps] for function in (min, max))
+        axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     axis.set(xlabel="step", ylabel=f"test {best.replace('_', ' ')}")
     axis.legend(title="learning rate")
     axis.grid(alpha=0.3)
