@@ -6,11 +6,12 @@ so that all begin from the same numbers, or all hear the same complaint.
 
 import contextlib
 import errno
+import json
 import logging
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
         """No: the loop asks that, with numbers of its own that must not be mixed with others."""
         return False
+
+    def metrics(self, step: int) -> dict[str, Any] | None:
+        """None too where they cannot be read: the directory must open all the same."""
+        try:
+            return super().metrics(step)
+        except Exception as error:
+            log.warning("The figures of the checkpoint of step %d are lost (%s).", step, error)
+            return None
 
 
 _SCORE = "score"  # what ranks the checkpoints; whoever reads them need not know which figure it is
@@ -67,13 +76,13 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 create=True,
                 enable_async_checkpointing=True,
-                best_fn=lambda metrics: metrics[_SCORE],
+                best_fn=_score,
                 best_mode="max",
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [
                         checkpoint_managers.LatestN(keep),
                         checkpoint_managers.BestN(
-                            get_metric_fn=lambda metrics: metrics[_SCORE],
+                            get_metric_fn=_score,
                             n=1,
                             keep_checkpoints_without_metrics=False,
                         ),
@@ -90,7 +99,7 @@ class Checkpoints:
     def best_step(self) -> int | None:
         """The step of the best checkpoint, or None if none was evaluated."""
         step = self._manager.best_step()
-        if step is None or self._manager.metrics(step)[_SCORE] == -np.inf:
+        if step is None or _score(self._manager.metrics(step) or {}) == -np.inf:
             return None
         return step
 
@@ -110,6 +119,7 @@ class Checkpoints:
             CheckpointError: it cannot be written, or the one before could not.
         """
         meta = {**meta, "crc32": checksums(state), "arrays": describe(state)}
+        meta["own_crc32"] = _text_checksum(meta)
         score = -np.inf if metrics is None else metrics[self._best]
         if np.isnan(score):  # a figure that this set does not have
             score = -np.inf
@@ -181,7 +191,11 @@ class Checkpoints:
         return state, meta
 
     def meta(self, step: int) -> dict[str, Any]:
-        """The meta of the checkpoint at `step`."""
+        """The meta of the checkpoint at `step`.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
         try:
             restored = self._reader().restore(
                 step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
@@ -190,7 +204,13 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self._where(step)} cannot be read ({_short(error)})."
             ) from error
-        return restored["meta"]
+        meta = restored["meta"]
+        # checkpoints of before November 2026 have none
+        if "own_crc32" in meta and meta["own_crc32"] != _text_checksum(meta):
+            raise CheckpointError(
+                f"{self._where(step)} is damaged: its description is not as saved."
+            )
+        return meta
 
     def wait(self) -> None:
         """Returns when everything saved so far is on disk.
@@ -289,6 +309,17 @@ def _broadcast(tree: PyTree | None, like: PyTree) -> PyTree:
         arrays.append(content[start : start + size].view(leaf.dtype).reshape(leaf.shape))
         start += size
     return jax.tree.unflatten(structure, arrays)
+
+
+def _score(metrics: Mapping[str, Any]) -> float:
+    value = metrics.get(_SCORE)
+    return value if isinstance(value, (int, float)) else -np.inf
+
+
+def _text_checksum(meta: Mapping[str, Any]) -> str:
+    """CRC-32 of the meta itself, whatever the order of its keys."""
+    rest = {name: value for name, value in meta.items() if name != "own_crc32"}
+    return f"{zlib.crc32(json.dumps(rest, sort_keys=True).encode()):08x}"
 
 
 def checksums(tree: PyTree) -> dict[str, str]:

@@ -27,6 +27,7 @@ from jax.experimental import multihost_utils
 # Nothing was wrong with it, and the same command may be given again.
 PEER_LOST = 75
 
+LINGER = 2.0  # seconds
 _FOREVER = 10**9  # milliseconds: who does not come is noticed by its heartbeat
 _heartbeat = 0  # seconds; 0 in a single process
 _questions = iter(range(2**62))  # of `from_first`, the same number in every process
@@ -195,15 +196,15 @@ def _watch() -> None:
 
 def _watch_first() -> None:
     """Asks process 0 whether it is there: XLA's own check of that ends in a stack trace."""
-    client = _client()
     while not _leaving.is_set():
         alarm = threading.Timer(0.7 * _heartbeat, _say_lost, args=(0,))
         alarm.daemon = True
         alarm.start()
-        with contextlib.suppress(Exception):
-            client.key_value_try_get("cnn_jax/nothing")
+        said = _last_words(0)
         alarm.cancel()
-        time.sleep(_heartbeat / 10)
+        if said:
+            _say_lost(0, said)
+        time.sleep(min(1.0, _heartbeat / 10))
 
 
 _leaving = threading.Event()
@@ -242,7 +243,7 @@ def await_verdict() -> None:
     """After a failed communication: returns only if no process turns out to be gone."""
     deadline = time.monotonic() + _heartbeat + 5
     while time.monotonic() < deadline:
-        for index in range(1, jax.process_count()):  # process 0 takes the service with it
+        for index in range(jax.process_count()):
             if index != jax.process_index() and (said := _last_words(index)):
                 _say_lost(index, said)
         time.sleep(0.1)
@@ -256,11 +257,13 @@ def leave(status: int, message: str = "") -> NoReturn:
     _leaving.set()
     if message:
         print(message, file=sys.stderr)
-    if _heartbeat and status not in (0, PEER_LOST) and jax.process_index():
+    if _heartbeat and status not in (0, PEER_LOST):
         with contextlib.suppress(Exception):
             _client().key_value_set(
                 f"cnn_jax/left/{jax.process_index()}", message.removeprefix("error: ") or "."
             )
+        if jax.process_index() == 0:
+            time.sleep(LINGER)  # the service goes with it: the others must hear it first
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

@@ -24,7 +24,9 @@ TASKS = ("classification", "segmentation", "detection")
 
 
 def environment(**more):
-    return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **more}
+    """Without the tests' XLA_FLAGS: unoptimised loops make float64 convolutions take minutes."""
+    inherited = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return {**inherited, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **more}
 
 
 # --- arguments, without a second process ---
@@ -164,7 +166,7 @@ def train(root: Path, name: str, processes: int, devices: int, cases: str) -> di
     port = launch.free_port()
     started = [
         subprocess.Popen(
-            [sys.executable, WORKER, root / "sets", root / name]  # noqa: RUF005
+            [sys.executable, WORKER, root / "sets", root / name]
             + [str(each) for each in (port, processes, index, devices, cases)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -197,9 +199,9 @@ def runs(tmp_path_factory):
     )
     return {
         "1x1": train(root, "1x1", 1, 1, "jit-64,pmap-64,jit-32,jit-32-32"),
-        "1x8": train(root, "1x8", 1, 8, "jit-64,pmap-64,jit-32"),
+        "1x8": train(root, "1x8", 1, 8, "jit-64"),
         "2x4": train(root, "2x4", 2, 4, "jit-64,pmap-64,jit-32"),
-        "4x2": train(root, "4x2", 4, 2, "jit-64,pmap-64,jit-32"),
+        "4x2": train(root, "4x2", 4, 2, "jit-64"),
     }
 
 
@@ -209,8 +211,9 @@ def of_case(run: dict, task: str, case: str) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("grid", ["1x8", "2x4", "4x2"])
-@pytest.mark.parametrize("case", ["jit-64", "pmap-64"])
+@pytest.mark.parametrize(
+    ("grid", "case"), [("1x8", "jit-64"), ("2x4", "jit-64"), ("4x2", "jit-64"), ("2x4", "pmap-64")]
+)
 @pytest.mark.parametrize("task", TASKS)
 def test_as_on_one_device_in_float64(runs, task, case, grid):
     one, many = of_case(runs["1x1"], task, case), of_case(runs[grid], task, case)
@@ -221,15 +224,14 @@ def test_as_on_one_device_in_float64(runs, task, case, grid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("grid", ["1x8", "2x4", "4x2"])
 @pytest.mark.parametrize("task", TASKS)
-def test_as_on_one_device_in_float32(runs, task, grid):
+def test_as_on_one_device_in_float32(runs, task):
     """To what rounding does: a sum of n terms in another order differs by up to 2 log2(n) halves of
     an ulp (pairwise, Higham 2002, section 4.2), 32 for the largest sums here. What that does in
     the end is measured: by one run more, whose first parameters are changed by so much, at random.
     Each of the 4 steps rounds again, and the gradients and the statistics as the activations do.
     """
-    one, many = of_case(runs["1x1"], task, "jit-32"), of_case(runs[grid], task, "jit-32")
+    one, many = of_case(runs["1x1"], task, "jit-32"), of_case(runs["2x4"], task, "jit-32")
     shaken = of_case(runs["1x1"], task, "jit-32-32")
 
     def part(key):  # the tolerance is of a whole group of arrays: 'state/params', 'losses', ...
@@ -398,7 +400,7 @@ def test_a_second_run_in_the_same_directory_is_refused(tmp_path):
     run.until("step 8/5000")
     second = Launched(tmp_path / "run", steps=5000)
     assert second.end(within=60) == 1
-    (line,) = [line for line in second.text().splitlines() if "error" in line]
+    (line,) = [line for line in second.text().splitlines() if "error:" in line]
     assert re.search(r"\[0\] error: .*run is in use by process \d+ on ", line)
     run.process.terminate()
     assert run.end(within=30) == 0

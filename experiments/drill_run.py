@@ -1,0 +1,100 @@
+"""One process of the drill: `experiments.classification`, in which a fault strikes once.
+
+The environment variable DRILL holds the fault, as JSON; see `Fault`. Without it, or where the file
+`fired` in the run directory says that it has struck, this is the experiment itself.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from cnn_jax.train import checkpoint, loop
+from experiments import classification, entry, training
+from experiments import recipe as recipes
+
+MOMENTS = ("step", "save", "evaluation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """What strikes, when and whom.
+
+    Attributes:
+        signal: its name, 'SIGKILL'; or 'FSIZE' for a limit on the size of files, as a full disk.
+        moment: one of MOMENTS.
+        count: how many of these moments go by before it.
+        delay: seconds from the beginning of the moment.
+        process: which of several processes.
+        fired: the file that says it has struck.
+    """
+
+    signal: str
+    moment: str
+    count: int
+    delay: float
+    process: int
+    fired: str
+
+
+def arm(fault: Fault) -> None:
+    """Puts the fault in the way of its moment."""
+    passed = 0
+
+    def noticing(function: Callable) -> Callable:
+        def call(*arguments: Any, **more: Any):
+            nonlocal passed
+            passed += 1
+            if passed == fault.count + 1:
+                timer = threading.Timer(fault.delay, strike, args=(fault,))
+                timer.daemon = True
+                timer.start()
+                time.sleep(fault.delay / 2)  # so that it strikes inside at times, or just after
+            return function(*arguments, **more)
+
+        return call
+
+    if fault.moment == "save":
+        checkpoint.Checkpoints.save = noticing(checkpoint.Checkpoints.save)  # type: ignore
+    elif fault.moment == "evaluation":
+        loop.evaluate = noticing(loop.evaluate)
+    else:
+        make = training.layout.make_layout
+
+        def make_layout(*arguments):
+            where = make(*arguments)
+            return where._replace(compile_train=lambda step: noticing(where.compile_train(step)))
+
+        training.layout.make_layout = make_layout
+
+
+def strike(fault: Fault) -> None:
+    with open(fault.fired, "x"):
+        pass
+    if fault.signal == "FSIZE":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, resource.RLIM_INFINITY))
+    else:
+        os.kill(os.getpid(), signal.Signals[fault.signal])
+
+
+def main() -> int:
+    text = os.environ.get("DRILL")
+    if text:
+        fault = Fault(**json.loads(text))
+        if max(flags.FLAGS.process_id, 0) == fault.process and not Path(fault.fired).exists():
+            arm(fault)
+    return classification.main()
+
+
+if __name__ == "__main__":
+    recipes.define_flags(classification.ClassificationRecipe)
+    entry.launch(main)
