@@ -2,7 +2,9 @@
 
 The convention is that of the papers and of torchvision's tables, which write "GFLOPs" for 10^9
 multiply-adds: convolutions and matrix products count, everything else (normalisation, activation,
-pooling, biases) does not.
+pooling, biases) does not. XLA's own count (`jax.jit(f).lower(...).cost_analysis()["flops"]`) is
+twice ours, without the products with the zeros of the padding, and with everything else: for a
+convolutional network the two conventions differ by some per cent, in both directions.
 """
 
 import math
@@ -10,10 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend import core
 
 
-def multiply_adds(function: Callable, *args: Any, **kwargs: Any) -> int:
+def multiply_adds(function: Callable, *args: Any, count_padding: bool = True, **kwargs: Any) -> int:
     """Multiply-adds of one call of `function`.
 
     A convolution counts its output times the size of the window it reads; the zeros that a
@@ -23,23 +26,29 @@ def multiply_adds(function: Callable, *args: Any, **kwargs: Any) -> int:
     Args:
         function: of arrays.
         *args: arrays or `jax.ShapeDtypeStruct`s, in any pytree; **kwargs the same.
+        count_padding: whether products with the zeros of the padding count, as papers have it.
     """
-    return _count(jax.make_jaxpr(function)(*args, **kwargs).jaxpr)
+    return _count(jax.make_jaxpr(function)(*args, **kwargs).jaxpr, count_padding)
 
 
-def model_multiply_adds(model: Any, input_shape: tuple[int, ...]) -> int:
+def model_multiply_adds(
+    model: Any, input_shape: tuple[int, ...], *, count_padding: bool = True
+) -> int:
     """Multiply-adds of a Flax model in evaluation, for one input of shape (*space, C)."""
     x = jax.ShapeDtypeStruct((1, *input_shape), jax.numpy.float32)
     init = lambda x: model.init(jax.random.key(0), x, train=False)  # noqa: E731
     variables = jax.eval_shape(init, x)
-    return multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, x)
+    apply = lambda v, x: model.apply(v, x, train=False)  # noqa: E731
+    return multiply_adds(apply, variables, x, count_padding=count_padding)
 
 
-def _count(jaxpr: core.Jaxpr) -> int:
-    return sum(cost * times for _, cost, times in equation_costs(jaxpr))
+def _count(jaxpr: core.Jaxpr, count_padding: bool = True) -> int:
+    return sum(cost * times for _, cost, times in equation_costs(jaxpr, count_padding))
 
 
-def equation_costs(jaxpr: core.Jaxpr) -> Iterator[tuple[tuple[str, ...], int, int]]:
+def equation_costs(
+    jaxpr: core.Jaxpr, count_padding: bool = True
+) -> Iterator[tuple[tuple[str, ...], int, int]]:
     """(scopes around it, multiply-adds, times it runs) of every equation that has some.
 
     The scopes are the names of `jax.named_scope`, outermost first: Flax's modules among them.
@@ -47,27 +56,43 @@ def equation_costs(jaxpr: core.Jaxpr) -> Iterator[tuple[tuple[str, ...], int, in
     for equation in jaxpr.eqns:
         scopes = tuple(str(equation.source_info.name_stack).split("/"))
         repeats = equation.params["length"] if equation.primitive.name == "scan" else 1
-        if cost := _own_cost(equation):
+        if cost := _own_cost(equation, count_padding):
             yield scopes, cost, 1
         for inner in _inner_jaxprs(equation):
-            for deeper, cost, times in equation_costs(inner):
+            for deeper, cost, times in equation_costs(inner, count_padding):
                 yield (*scopes, *deeper), cost, repeats * times
 
 
-def _own_cost(equation: core.JaxprEqn) -> int:
+def _own_cost(equation: core.JaxprEqn, count_padding: bool) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "conv_general_dilated":
         kernel = _shape(equation.invars[1])
         numbers = params["dimension_numbers"]
         out_channels = kernel[numbers.rhs_spec[0]]
         window = math.prod(kernel) // out_channels  # one group's input channels x the kernel's size
-        outputs = math.prod(_shape(equation.outvars[0]))
-        return outputs * window // math.prod(params["lhs_dilation"])
+        products = math.prod(_shape(equation.outvars[0])) * window
+        if count_padding:
+            return products // math.prod(params["lhs_dilation"])
+        specs = (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec)
+        for i, (image, tap, place) in enumerate(zip(*(s[2:] for s in specs), strict=True)):
+            pairs = kernel[tap] * _shape(equation.outvars[0])[place]
+            products = products // pairs * _pairs_met(equation, i, image, tap, place)
+        return products
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         left = _shape(equation.invars[0])
         return math.prod(_shape(equation.outvars[0])) * math.prod(left[i] for i in contracted)
     return 0
+
+
+def _pairs_met(equation: core.JaxprEqn, i: int, image: int, window: int, out: int) -> int:
+    """How many pairs of a place of the output and a tap meet a pixel, along spatial axis i."""
+    params = equation.params
+    side, taps = _shape(equation.invars[0])[image], _shape(equation.invars[1])[window]
+    places = np.arange(_shape(equation.outvars[0])[out])[:, None] * params["window_strides"][i]
+    pixel = places + np.arange(taps) * params["rhs_dilation"][i] - params["padding"][i][0]
+    source, off = np.divmod(pixel, params["lhs_dilation"][i])
+    return int(((off == 0) & (source >= 0) & (source < side)).sum())
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

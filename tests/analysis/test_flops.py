@@ -49,6 +49,46 @@ def test_control_flow():
     assert multiply_adds(custom, a) == 64
 
 
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"window_strides": (1, 1), "padding": "VALID"}, (3, 3, 8, 12)),
+        ({"window_strides": (2, 2), "padding": "SAME"}, (3, 3, 8, 12)),
+        ({"window_strides": (3, 1), "padding": ((2, 0), (1, 4))}, (5, 2, 8, 4)),
+        ({"window_strides": (1, 1), "padding": "SAME", "feature_group_count": 4}, (5, 5, 2, 8)),
+        ({"window_strides": (1, 2), "padding": "SAME", "rhs_dilation": (2, 3)}, (3, 3, 8, 4)),
+        (
+            {"window_strides": (1, 1), "padding": ((1, 1), (2, 0)), "lhs_dilation": (2, 3)},
+            (3, 2, 8, 4),
+        ),
+    ],
+)
+def test_a_convolution_is_what_xla_counts(options, shape):
+    """XLA counts two for a multiply-add, and none where a tap meets padding."""
+    function = lambda x, k: conv(x, k, **options)  # noqa: E731
+    xla = jax.jit(function).lower(X, kernel(*shape)).cost_analysis()["flops"]
+    assert multiply_adds(function, X, kernel(*shape), count_padding=False) == xla / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape"),
+    [
+        ("vgg16", (224, 224, 3)),
+        ("alexnet", (224, 224, 3)),
+        ("resnet18", (224, 224, 3)),
+        ("wavenet", (256, 1)),
+    ],
+)
+def test_a_network_is_what_xla_counts(name, input_shape):
+    """Within 1 %: XLA also counts biases, activations and pooling."""
+    model = create(name, num_classes=10)
+    x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
+    lowered = jax.jit(lambda v, x: model.apply(v, x, train=False)).lower(variables, x)
+    counted = model_multiply_adds(model, input_shape, count_padding=False)
+    assert counted == pytest.approx(lowered.cost_analysis()["flops"] / 2, rel=0.01)
+
+
 QUICK = ("alexnet", "resnet18", "mobilenet_v3_small", "squeezenet1_1", "r3d_18", "vgg16_bn")
 
 
