@@ -56,7 +56,7 @@ def fits_dilated(g: Geometry) -> bool:
 
 
 def _convolve_dilated(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
-    """`convolve` where x has its pixels set apart: the pixels of w that meet one are picked instead.
+    """`convolve` where x has its pixels set apart: picks the pixels of w that meet one of them.
 
     Pixel p of x lies at padding + p * base_dilation, so that, for output o, it meets pixel
     padding + p * base_dilation - o * stride of w. Outputs that see the same pixels of x, which
