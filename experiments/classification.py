@@ -36,7 +36,9 @@ class ClassificationRecipe(settings.TrainingRecipe):
     """The settings of `experiments.classification`; the defaults are the digits recipe."""
 
     dataset: str = setting(
-        "digits", "A TFDS name, folder:PATH with a sub-folder a class, mnist1d or mnist1d_shuffled."
+        "digits",
+        "A TFDS name; folder:PATH with a sub-folder a class; ucr:NAME, time series; mnist1d or "
+        "mnist1d_shuffled.",
     )
     # The digits recipe, where it differs from the settings that all experiments share.
     epochs: float = setting(60.0, "Passes over the training set.")
@@ -96,11 +98,13 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     channels = train_source.image_shape[-1]
     sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
     pretrained = settings.load_pretrained(recipe, model, sample)
+    pictures = len(train_source.image_shape) == 3
     mean, std = data.statistics(train_source.name, channels)
+    if len(train_source.image_shape) == 2:  # sequences come standardised
+        mean, std = (0.0,) * channels, (1.0,) * channels
     if pretrained is not None and pretrained.preprocessing is not None:
         mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
     prepare = tasks.make_prepare(mean, std)
-    pictures = len(train_source.image_shape) == 3
     augment = tasks.make_augment(
         prepare,
         num_classes=classes,

@@ -9,12 +9,12 @@ what two neighbouring numbers had in common is gone, and nothing else.
 """
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 
 from cnn_jax.data import split as splits
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.sequences import Sequences, load_sequence
+from cnn_jax.data.source import Source
 
 NAMES = ("mnist1d", "mnist1d_shuffled")
 
@@ -43,27 +43,6 @@ TEMPLATES = np.array([
     [5, 4, 3.5, 3.5, 4, 5, 5, 5, 5, 4.7, 4.3, 5],
 ])
 # fmt: on
-
-
-class Sequences:
-    """Records in memory: {'image': float32 [L, C], 'label': int}."""
-
-    def __init__(self, values: np.ndarray, labels: np.ndarray):
-        self._values, self._labels = values, labels
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
-        return [{"image": self._values[i], "label": int(self._labels[i])} for i in indices]
-
-    def describe(self, index: int) -> str:
-        return ""
-
-
-def load_sequence(record: Record, rng: np.random.Generator | None) -> dict:
-    """The arrays of an example; there is nothing to decode."""
-    return {"image": record["image"], "label": np.int32(record["label"])}
 
 
 def mnist1d_source(dataset: str, split: str) -> Source:

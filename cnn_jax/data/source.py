@@ -83,8 +83,8 @@ def load_source(
 
     Args:
         dataset: a TFDS name ('cifar10', 'cifar10:3.0.2', 'name/config'), 'digits', 'mnist1d' or
-            'mnist1d_shuffled' (built in), or 'folder:PATH', a folder of one sub-folder of images a
-            class.
+            'mnist1d_shuffled' (built in), 'folder:PATH', a folder of one sub-folder of images a
+            class, or 'ucr:NAME', time series of the UCR and UEA archives.
         split: a TFDS split expression: 'train', 'train[:90%]', 'train+test'. For folders, a
             sub-folder of PATH ('train', 'val'), or 'all' or a slice of it if PATH has no splits.
         data_dir: where TFDS data lies, prepared as array_record. TFDS's own default
@@ -104,6 +104,10 @@ def load_source(
         from cnn_jax.data.folder import folder_source
 
         source = folder_source(path, split)
+    elif kind == "ucr":
+        from cnn_jax.data.ucr import ucr_source
+
+        source = ucr_source(path, split, data_dir=data_dir)
     else:
         from cnn_jax.data.tfds import tfds_source
 

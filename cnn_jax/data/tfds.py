@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cnn_jax.data import tfds_sequences
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.prepared import find_or_prepare, quiet_tfds
 from cnn_jax.data.source import Record, Source
@@ -64,7 +65,9 @@ def _value(feature) -> bytes | int | float:
 
 
 def tfds_source(dataset: str, split: str, *, data_dir: str | None = None) -> Source:
-    """Opens a split of a TFDS image classification set, preparing it first where that is possible.
+    """Opens a split of a TFDS classification set, preparing it first where that is possible.
+
+    Of pictures, or of sequences of numbers of one length, see `tfds_sequences`.
 
     Raises:
         DataError: no such dataset, version or split; it is not prepared and cannot be; it is
@@ -74,6 +77,10 @@ def tfds_source(dataset: str, split: str, *, data_dir: str | None = None) -> Sou
 
     builder = open_builder(dataset, data_dir=data_dir)
     features = builder.info.features
+    sequences = tfds_sequences.sequence_features(features)
+    if sequences and not any(isinstance(f, tfds.features.Image) for f in features.values()):
+        label = _feature(features, tfds.features.ClassLabel, "label", dataset)
+        return tfds_sequences.sequence_source(builder, split, sequences, label)
     image = _feature(features, tfds.features.Image, "image", dataset)
     label = _feature(features, tfds.features.ClassLabel, "label", dataset)
     height, width, channels = features[image].shape

@@ -1,0 +1,35 @@
+"""Sequences in memory, whatever they come from: float32 [L, C] and a label."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnn_jax.data.source import Record
+
+
+class Sequences:
+    """Records in memory: {'image': float32 [L, C], 'label': int}."""
+
+    def __init__(self, values: np.ndarray, labels: np.ndarray):
+        self._values, self._labels = values, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        return [{"image": self._values[i], "label": int(self._labels[i])} for i in indices]
+
+    def describe(self, index: int) -> str:
+        return ""
+
+
+def load_sequence(record: Record, rng: np.random.Generator | None) -> dict:
+    """The arrays of an example; there is nothing to decode."""
+    return {"image": record["image"], "label": np.int32(record["label"])}
+
+
+def standardised(values: np.ndarray, *, by: np.ndarray) -> np.ndarray:
+    """values [..., C] less the mean of each channel of `by` [N, C], over its deviation: float32."""
+    by = by.reshape(-1, by.shape[-1]).astype(np.float64)
+    deviation = by.std(0)
+    return ((values - by.mean(0)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)

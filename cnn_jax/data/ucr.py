@@ -1,0 +1,125 @@
+"""Time series of the UCR and UEA archives: `ucr:NAME`, read from the archives' .ts files.
+
+The archives (Dau et al. 2018, arXiv:1810.07758; Bagnall et al. 2018, arXiv:1811.00075) have a file
+a split: one series a line, its channels between colons, the label last. A few small sets come with
+the package aeon (`pip install 'cnn-jax[timeseries]'`): ArrowHead, BasicMotions, GunPoint,
+ItalyPowerDemand, OSULeaf and others. Of those nothing but the files is used: aeon is not imported.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from cnn_jax.data import split as splits
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.sequences import Sequences, load_sequence, standardised
+from cnn_jax.data.source import Source
+
+
+def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
+    """Opens a set of the archives: splits 'train' and 'test'.
+
+    Series that are shorter than the longest of both splits are padded with zeros at their end. All
+    are standardised, channel by channel, by the training series: mean 0, deviation 1.
+
+    Args:
+        name: 'ItalyPowerDemand'.
+        split: a split expression.
+        data_dir: where NAME/NAME_TRAIN.ts lies, as the archives unpack; those that come with aeon
+            are looked at too.
+
+    Raises:
+        DataError: no such set, with the names of those there are; values are missing; the file is
+            not one of a classification set.
+    """
+    folder = _folder(name, data_dir)
+    parts = {part: read_ts(folder / f"{name}_{part.upper()}.ts") for part in ("train", "test")}
+    labels = [label for _, some in parts.values() for label in some]
+    classes = sorted(set(labels), key=_numbers_first)
+    series = [one for some, _ in parts.values() for one in some]
+    length = max(len(one) for one in series)
+    values = np.stack([np.pad(one, ((0, length - len(one)), (0, 0))) for one in series])
+    count = len(parts["train"][1])
+    values = standardised(values, by=np.concatenate(parts["train"][0]))
+    chosen = splits.select(
+        {"train": range(count), "test": range(count, len(series))}, split, dataset=f"ucr:{name}"
+    )
+    index = {label: i for i, label in enumerate(classes)}
+    return Source(
+        name=f"ucr:{name}",
+        split=split,
+        records=Sequences(
+            values[chosen], np.array([index[labels[i]] for i in chosen], dtype=np.int32)
+        ),
+        class_names=tuple(classes),
+        image_shape=values.shape[1:],
+        load=load_sequence,
+    )
+
+
+def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
+    """The series, float32 [L, C] each, and the labels of a .ts file.
+
+    Raises:
+        DataError: it is no file of a classification set, or values are missing.
+    """
+    series, labels, header = [], [], {}
+    reading = False
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if not reading:
+            key, _, value = line[1:].partition(" ")
+            header[key.lower()] = value
+            reading = key.lower() == "data"
+            if reading and not header.get("classlabel", "").lower().startswith("true"):
+                raise DataError(f"{path} is not for classification: it has no '@classLabel true'")
+            if header.get("timestamps", "").strip().lower() == "true":
+                raise DataError(f"{path} has time stamps: only series of even steps can be read")
+            continue
+        *channels, label = line.split(":")
+        try:
+            values = np.array([[float(v) for v in c.split(",")] for c in channels], np.float32)
+        except ValueError as error:
+            raise DataError(
+                f"{path}, line {number}: {error}; wanted numbers with commas between, a colon "
+                "after each channel, and the label. Missing values ('?') cannot be read"
+            ) from error
+        series.append(values.T)  # [L, C]
+        labels.append(label.strip())
+    if not series:
+        raise DataError(f"{path} has no series after '@data'")
+    return series, labels
+
+
+def _folder(name: str, data_dir: str | None) -> Path:
+    places = [Path(data_dir).expanduser()] if data_dir else []
+    aeon = importlib.util.find_spec("aeon")
+    if aeon is not None and aeon.origin:
+        places.append(Path(aeon.origin).parent / "datasets" / "data")
+    for place in places:
+        if (place / name / f"{name}_TRAIN.ts").exists():
+            return place / name
+    known = sorted(
+        {
+            file.parent.name
+            for place in places
+            for file in place.glob("*/*_TRAIN.ts")
+            if file.name == f"{file.parent.name}_TRAIN.ts"
+        }
+    )
+    there = f"there are {', '.join(known)}" if known else "there are none"
+    raise DataError(
+        f"ucr:{name} is in none of {', '.join(map(str, places)) or 'the places known'}: {there}. "
+        "Some sets come with `pip install 'cnn-jax[timeseries]'`; others are unpacked from the "
+        "archive to DIR/NAME/NAME_TRAIN.ts and found with --data_dir=DIR"
+    )
+
+
+def _numbers_first(label: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label
