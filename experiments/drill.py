@@ -39,6 +39,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Of the faults: what, where and when.")
 TIMEOUT = flags.DEFINE_float(
     "timeout", 120.0, "Seconds that an attempt may take: longer is a hang."
 )
+FAULTS = flags.DEFINE_list("faults", [], "Which ones; all by default.")
 MINUTES = flags.DEFINE_float("minutes", 0.0, "Begin no round after so many; 0 for no limit.")
 
 STEPS, EVALUATE_EVERY, CHECKPOINT_EVERY = 24, 8, 3
@@ -270,14 +271,18 @@ def main() -> int:
         "bit flip": (1, damage("bit flip", interrupted)),
         "SIGSTOP": (2, by_signal("SIGSTOP", 2)),
         "full disk": (1, full_disk if mounts else limited_files),
-        "SIGKILL, one process": (1, by_signal("SIGKILL", 1)),
-        "SIGTERM, one process": (1, by_signal("SIGTERM", 1)),
+        "SIGKILL of the only one": (1, by_signal("SIGKILL", 1)),
+        "SIGTERM to the only one": (1, by_signal("SIGTERM", 1)),
     }
     if mounts:
         faults["read-only disk"] = (1, read_only(interrupted))
+    if unknown := set(FAULTS.value) - faults.keys():
+        raise ValueError(f"--faults={','.join(unknown)}: choose from {', '.join(faults)}.")
     chance = random.Random(SEED.value)
     rounds: list[Round] = []
-    for number, name in zip(range(ROUNDS.value), itertools.cycle(faults), strict=False):
+    for number, name in zip(
+        range(ROUNDS.value), itertools.cycle(FAULTS.value or faults), strict=False
+    ):
         if MINUTES.value and time.monotonic() - began > 60 * MINUTES.value:
             break
         processes, play = faults[name]
@@ -293,7 +298,8 @@ def main() -> int:
         rounds.append(made)
         verdict = "identical" if made.identical else "HUNG" if made.hung else "DIFFERENT"
         entry.CONSOLE.print(
-            f"{number + 1:3}  {name}: {verdict}, {made.attempts} attempts; {made.detail}",
+            f"{number + 1:3}  {name}: {verdict}, {made.attempts} attempts; {made.detail}"
+            + ("" if made.identical else f"; {made.said}"),
             markup=False,
             soft_wrap=True,
         )
