@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from experiments import recipe as recipes
 RECIPE_FILE = "recipe.flags"
 RESULT_FILE = "result.json"
 LOCK_FILE = "lock"
+SEEN_WITHIN = 30.0  # seconds, for file systems that cache what a directory holds
 
 
 def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
@@ -36,7 +38,21 @@ def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
         ValueError: --workdir holds another experiment, or one that --noresume says not to resume;
             or another run is using it.
     """
-    return Path(hosts.from_first(lambda: str(_open(recipe, name, held))))
+    workdir = Path(hosts.from_first(lambda: str(_open(recipe, name, held))))
+    _check_shared(workdir)
+    return workdir
+
+
+def _check_shared(workdir: Path) -> None:
+    """Raises ValueError where process 0 writes into a directory that this process does not see."""
+    deadline = time.monotonic() + SEEN_WITHIN
+    while not hosts.is_first() and not (workdir / LOCK_FILE).exists():
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f"{workdir} of process 0 is not seen on {platform.node()}: with several hosts "
+                "--workdir must be on a file system that all of them share."
+            )
+        time.sleep(0.1)
 
 
 def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
