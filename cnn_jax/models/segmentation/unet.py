@@ -21,10 +21,10 @@ TABLE = {
     ),
     # For small pictures and small machines: narrow where the pictures are large.
     "unet_small": row(
-        448_603,
+        267_723,
         padding="same",
         use_norm=True,
-        width=(8, 24, 64, 128),
+        width=(8, 24, 48, 96),
         depth=3,
         changes={"input_shape": (64, 64, 3), "num_classes": 11},
     ),
