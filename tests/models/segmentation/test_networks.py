@@ -108,7 +108,7 @@ def test_unet_too_small_a_picture():
     with pytest.raises(ValueError, match=r"8 pixels a side or more, and got 4x20"):
         model.init(jax.random.key(0), np.zeros((1, 4, 20, 1)), train=False)
     model = create("unet_small", num_classes=2, depth=2)
-    with pytest.raises(ValueError, match=r"\(8, 24, 64, 128\) are 4 widths for 3 levels"):
+    with pytest.raises(ValueError, match=r"\(8, 24, 48, 96\) are 4 widths for 3 levels"):
         model.init(jax.random.key(0), np.zeros((1, 16, 20, 1)), train=False)
 
 
