@@ -7,6 +7,7 @@ steps at once. Its steps cannot be computed side by side.
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from cnn_jax.layers import require_sequence
 from cnn_jax.models.registry import register, row
@@ -58,7 +59,17 @@ class GRU(nn.Module):
         return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)  # [B, K]
 
     def _reader(self, direction: str) -> nn.RNN:
-        cell = nn.GRUCell(self.hidden, dtype=self.dtype, name=f"{direction}_cell")
+        # PyTorch's initial values, which the published figures are with: all of one width
+        bound = self.hidden**-0.5
+        init = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)  # noqa: E731
+        cell = nn.GRUCell(
+            self.hidden,
+            kernel_init=init,
+            recurrent_kernel_init=init,
+            bias_init=init,
+            dtype=self.dtype,
+            name=f"{direction}_cell",
+        )
         return nn.RNN(cell, name=direction)
 
 

@@ -23,6 +23,7 @@ from experiments.concepts import (
     subsampling,
     weight_sharing,
 )
+from experiments.concepts.lesson import LANGUAGES
 
 ALL = flags.DEFINE_bool("all", False, "Run all and write the page.")
 
@@ -48,9 +49,10 @@ def main() -> int:
         entry.CONSOLE.print("All of them, on one page: python -m experiments.concepts --all")
         return 0
     runs = command.measure(CONCEPTS)
-    path = Path(command.WORKDIR.value).expanduser() / f"lesson_{language}.html"
-    page.write(runs, path, language)
-    entry.CONSOLE.print(f"The page is {path}", soft_wrap=True)
+    where = Path(command.WORKDIR.value).expanduser()
+    for each in LANGUAGES:  # from the same measurements
+        page.write(runs, where / f"lesson_{each}.html", each)
+    entry.CONSOLE.print(f"The page is {where / f'lesson_{language}.html'}", soft_wrap=True)
     return 0
 
 

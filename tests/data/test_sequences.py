@@ -44,7 +44,7 @@ def test_series_labels_padding_and_standardisation(archive):
 
 
 def test_what_is_not_there(archive):
-    with pytest.raises(DataError, match="there are .*Small"):
+    with pytest.raises(DataError, match=r"there are .*Small"):
         load_source("ucr:Large", "train", data_dir=str(archive))
     with pytest.raises(DataError, match=r"no split 'validation': it has 'train', 'test'"):
         load_source("ucr:Small", "validation", data_dir=str(archive))

@@ -1,0 +1,123 @@
+"""Eight seeds by one command against eight runs in a row, compilation included.
+
+    python -m experiments.benchmark.seeds --workdir=DIR
+
+Each network is trained for a few hundred steps: by `experiments.seeds`, vectorised and taking
+turns, and by `experiments.training` once for each seed, in one process and without a cache of
+compiled programs. A seed has the same numbers either way; the largest difference is reported.
+"""
+
+import io
+import json
+import pathlib
+import tempfile
+import time
+
+import rich.console
+from absl import flags
+
+from experiments import classification, entry, seeds, training
+from experiments import recipe as recipes
+from experiments.benchmark import timing
+
+WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
+RUNS = flags.DEFINE_integer("runs", 8, "How many seeds.", lower_bound=2)
+STEPS = flags.DEFINE_integer("steps", 300, "Of each run.", lower_bound=1)
+NETWORKS = flags.DEFINE_list("networks", [], "Which of the table; empty for all.")
+
+# From small to large: data set, network and its options. Learning rates at which nothing diverges.
+SETTINGS = {
+    "mnist1d_mlp": ["--dataset=mnist1d", "--model=mnist1d_mlp"],
+    "mnist1d_cnn": ["--dataset=mnist1d", "--model=mnist1d_cnn"],
+    "tcn_small": ["--dataset=mnist1d", "--model=tcn_small"],
+    "resnet8": ["--dataset=digits", "--model=resnet8", "--augment="],
+}
+SHARED = [
+    "--batch_size=100",
+    "--optimizer=adam",
+    "--learning_rate=1e-3",
+    "--weight_decay=0",
+    "--evaluate_every_epochs=0",
+    "--checkpoint_every_epochs=0",
+    "--devices=1",
+    "--nofigures",
+]
+
+
+def parsed(*arguments: str) -> classification.ClassificationRecipe:
+    values = flags.FlagValues()
+    recipes.define_flags(classification.ClassificationRecipe, values)
+    values(["benchmark", *SHARED, f"--steps={STEPS.value}", *arguments])
+    return recipes.from_flags(classification.ClassificationRecipe, values)
+
+
+def in_a_row(arguments: list[str], runs: int) -> list[dict]:
+    """The results of ordinary runs, one for each seed."""
+    results = []
+    for seed in range(runs):
+        with tempfile.TemporaryDirectory() as where:
+            recipe = parsed(*arguments, f"--seed={seed}", f"--workdir={where}")
+            training.run(recipe, classification.make_experiment(recipe))
+            results.append(json.loads((pathlib.Path(where) / "result.json").read_text()))
+    return results
+
+
+def by_one_command(arguments: list[str], *, side_by_side: bool) -> list[dict]:
+    """The results of the same runs by `experiments.seeds`."""
+    with tempfile.TemporaryDirectory() as where:
+        recipe = parsed(*arguments, f"--seeds={RUNS.value}", f"--workdir={where}")
+        experiment = classification.make_experiment(recipe)
+        seeds.run_many(recipe, experiment, side_by_side=side_by_side)
+        return json.loads((pathlib.Path(where) / "result.json").read_text())["runs"]
+
+
+def measure(name: str) -> dict:
+    arguments = SETTINGS[name]
+    found, seconds = {}, {}
+    ways = {
+        "in a row": lambda: in_a_row(arguments, RUNS.value),
+        "taking turns": lambda: by_one_command(arguments, side_by_side=False),
+        "side by side": lambda: by_one_command(arguments, side_by_side=True),
+    }
+    in_a_row([*arguments, "--steps=1"], 1)  # what happens once in a process is not counted
+    for way, run in ways.items():
+        began = time.perf_counter()
+        found[way] = run()
+        seconds[way] = time.perf_counter() - began
+    row: dict = {"network": name, "seconds_in_a_row": round(seconds["in a row"], 2)}
+    for way in ("taking turns", "side by side"):
+        key = way.replace(" ", "_")
+        row[f"seconds_{key}"] = round(seconds[way], 2)
+        row[f"speedup_{key}"] = round(seconds["in a row"] / seconds[way], 2)
+        row[f"difference_{key}"] = max(
+            abs(one["test_loss"] - other["test_loss"]) / abs(other["test_loss"])
+            for one, other in zip(found[way], found["in a row"], strict=True)
+        )
+    return row
+
+
+def main() -> int:
+    unknown = set(NETWORKS.value) - set(SETTINGS)
+    if unknown:
+        raise ValueError(f"--networks={','.join(unknown)}: there are {', '.join(SETTINGS)}.")
+    entry.set_up_jax(cpu_devices=0, cpu_convolutions=True, compilation_cache="")
+    rows = []
+    entry.CONSOLE = rich.console.Console(file=io.StringIO())  # only the rows are shown
+    for name in NETWORKS.value or SETTINGS:
+        rows.append(measure(name))
+        print(json.dumps(rows[-1]), flush=True)
+    result = {
+        "runs": RUNS.value,
+        "steps": STEPS.value,
+        "machine": timing.machine(),
+        "rows": rows,
+    }
+    if WORKDIR.value:
+        folder = pathlib.Path(WORKDIR.value)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    entry.launch(main)
