@@ -7,6 +7,7 @@ import inspect
 import io
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -88,8 +89,17 @@ def _module_of(scopes: tuple[str, ...], paths: dict) -> str:
     return path
 
 
-def text(layers: list[Layer], *, width: int = 110) -> str:
-    """The layers with something of their own, and the totals, as a table of characters."""
+def text(
+    layers: list[Layer], *, seconds: Mapping[str, float] | None = None, width: int = 110
+) -> str:
+    """The layers with something of their own, and the totals, as a table of characters.
+
+    Args:
+        layers: `summarise`.
+        seconds: path -> how long a layer takes: `layer_time.layer_seconds`, shown as shares of
+            their sum; None for no such column.
+        width: of the table, in characters.
+    """
     table = rich.table.Table()
     for heading, justify in (
         ("layer", "left"),
@@ -97,6 +107,7 @@ def text(layers: list[Layer], *, width: int = 110) -> str:
         ("output", "right"),
         ("parameters", "right"),
         ("multiply-adds", "right"),
+        *([("share of time", "right")] if seconds else []),
     ):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     shown = [layer for layer in layers if layer.parameters or layer.multiply_adds]
@@ -108,11 +119,13 @@ def text(layers: list[Layer], *, width: int = 110) -> str:
             output,
             f"{layer.parameters:,}",
             f"{layer.multiply_adds:,}",
+            *([f"{seconds.get(layer.path, 0) / sum(seconds.values()):.1%}"] if seconds else []),
         )
     table.add_section()
     parameters = sum(layer.parameters for layer in layers)
     cost = sum(layer.multiply_adds for layer in layers)
-    table.add_row("total", "", "", f"{parameters:,}", f"{cost:,}")
+    whole = [f"{1e3 * sum(seconds.values()):.2f} ms"] if seconds else []
+    table.add_row("total", "", "", f"{parameters:,}", f"{cost:,}", *whole)
     console = rich.console.Console(file=io.StringIO(), width=width)
     console.print(table)
     assert isinstance(console.file, io.StringIO)

@@ -1,0 +1,81 @@
+"""Figures of what a network has learnt: feature maps, and where its answers come from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def activations(
+    features: Mapping[str, np.ndarray], path: str | Path, *, example: int = 0, count: int = 8
+) -> None:
+    """A row for each layer: the feature maps that answer most strongly to one example.
+
+    Args:
+        features: layer -> [B, *space, C], see `attribution.features`; layers that are not laid out
+            in one or two dimensions are left out.
+        path: of the PNG.
+        example: which of the batch.
+        count: maps of each layer.
+
+    Raises:
+        ValueError: no layer is laid out so.
+    """
+    shown = {
+        name: np.asarray(value[example], np.float32)
+        for name, value in features.items()
+        if value.ndim in (3, 4) and min(value.shape[1:-1]) > 1
+    }
+    if not shown:
+        raise ValueError("No layer has feature maps in one or two dimensions.")
+    figure = Figure(figsize=(1.2 * count, 1.35 * len(shown)), layout="constrained")
+    grid = figure.subplots(len(shown), count, squeeze=False)
+    for row, (name, maps) in zip(grid, shown.items(), strict=True):
+        strength = np.abs(maps).reshape(-1, maps.shape[-1]).max(0)
+        best = strength.argsort()[::-1][:count]
+        for axis in row:
+            axis.set_axis_off()
+        for axis, channel in zip(row, best, strict=False):
+            if maps.ndim == 2:  # a sequence
+                axis.plot(maps[:, channel], linewidth=1)
+            else:
+                axis.imshow(maps[..., channel], cmap="gray")
+        row[0].set_title(name, fontsize=8, loc="left")
+    figure.savefig(path, dpi=110)
+
+
+def attributions(
+    image: np.ndarray, maps: Mapping[str, np.ndarray], path: str | Path, *, title: str = ""
+) -> None:
+    """An input, and beside it where an answer comes from, by each method.
+
+    Args:
+        image: [H, W, C] in 0..1, or [L, C].
+        maps: method -> [H, W, C], [H', W'] (enlarged) or [L, C]: `attribution`, `cam`.
+        path: of the PNG.
+        title: of the input.
+    """
+    figure = Figure(figsize=(2.6 * (1 + len(maps)), 2.9), layout="constrained")
+    first, *others = figure.subplots(1, 1 + len(maps))
+    _show(first, np.asarray(image))
+    first.set_title(title, fontsize=9)
+    for axis, (name, values) in zip(others, maps.items(), strict=True):
+        values = np.asarray(values, np.float32)
+        if image.ndim == 2:
+            axis.plot(values.reshape(len(values), -1).sum(-1))
+        else:
+            flat = values.sum(-1) if values.ndim == 3 else values
+            limit = max(float(np.abs(flat).max()), 1e-12)
+            axis.imshow(flat, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axis.set_axis_off()
+        axis.set_title(name, fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _show(axis, image: np.ndarray) -> None:
+    if image.ndim == 2:
+        axis.plot(image)
+        return
+    axis.imshow(np.clip(image[..., :3] if image.shape[-1] >= 3 else image[..., 0], 0, 1), "gray")
+    axis.set_axis_off()

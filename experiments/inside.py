@@ -1,0 +1,115 @@
+"""Looks inside a network: its layers, and what they make of a picture.
+
+    python -m experiments.inside --model=resnet50
+    python -m experiments.inside --model=resnet18 --times
+    python -m experiments.inside digit.png --run=runs/DATE-resnet8-digits --output=inside
+
+Without a picture: the table of layers with their outputs, parameters, multiply-adds, receptive
+fields and, with --times, their shares of the time. With one, and weights as for
+`experiments.predict`: the first filters, the feature maps, and where the answer comes from.
+"""
+
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from cnn_jax import models
+from cnn_jax.analysis import attribution, cam, feature_figures, figures, summary
+from cnn_jax.analysis.layer_time import layer_seconds
+from cnn_jax.analysis.receptive_field import receptive_fields
+from experiments import entry, predict
+
+TIMES = flags.DEFINE_bool("times", False, "Also measure the layers, each by itself.")
+BATCH = flags.DEFINE_integer("batch", 1, "Examples that --times measures with.", lower_bound=1)
+LAYERS = flags.DEFINE_list(
+    "layers", [], "Whose feature maps to draw; empty: the first of each size."
+)
+
+
+def table(name: str) -> None:
+    """Prints the layers of a network of the registry."""
+    known = models.describe(name)
+    model = models.create(name, num_classes=known.num_classes)
+    layers = summary.summarise(model, known.input_shape)
+    seconds = None
+    if TIMES.value:
+        x = jnp.zeros((BATCH.value, *known.input_shape))
+        variables = jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(x)
+        seconds = layer_seconds(model, variables, x)
+    print(summary.text(layers, seconds=seconds, width=max(entry.CONSOLE.width, 110)))
+    _print_fields(name, known.input_shape)
+
+
+def _print_fields(name: str, input_shape: tuple[int, ...]) -> None:
+    """The receptive fields of the stages, and their strides."""
+    backbone = models.create(name, num_classes=None)
+    fields = receptive_fields(backbone, rank=len(input_shape) - 1, channels=input_shape[-1])
+    print("receptive fields of the stages, in pixels of the input:")
+    for layer, field in fields.items():
+        if "/" not in layer and field.size is not None:
+            print(f"  {layer:<16} {field.size:>5}, one every {field.stride}")
+
+
+def pictures(paths: list[str], output: Path) -> None:
+    """Draws filters, feature maps and attributions of each picture."""
+    run = predict.open_run(Path(predict.RUN.value)) if predict.RUN.value else None
+    predictor = predict.published() if run is None else predict.trained(run)
+    output.mkdir(parents=True, exist_ok=True)
+    figures.first_filters(predictor.variables["params"], output / "filters.png")
+    model, variables = predictor.model, predictor.variables
+    for path in paths:
+        x = jnp.asarray(predictor.preprocess(predict.open_picture(path)))[None]
+        scores = np.asarray(model.apply(variables, x, train=False))[0]
+        said = predictor.class_names[int(scores.argmax())]
+        maps = {
+            "gradient": attribution.gradient(model, variables, x),
+            "integrated gradients": attribution.integrated_gradients(model, variables, x),
+            "Grad-CAM": cam.grad_cam(model, variables, x),
+        }
+        if (guided := _guided(model, variables, x)) is not None:
+            maps["guided"] = guided
+        stem = Path(path).stem
+        shown = np.asarray(predictor.shown(np.asarray(x[0])), np.float32) / 255
+        each = {name: np.asarray(value[0]) for name, value in maps.items()}
+        feature_figures.attributions(shown, each, output / f"{stem}_attributions.png", title=said)
+        layers = LAYERS.value or _first_of_each_size(model, variables, x)
+        features = attribution.features(model, variables, x, layers=layers)
+        feature_figures.activations(features, output / f"{stem}_activations.png")
+        entry.CONSOLE.print(f"{path}: {said}; drawn in {output}", markup=False, soft_wrap=True)
+
+
+def _guided(model: nn.Module, variables, x: jax.Array) -> jax.Array | None:
+    """None for a network without ReLUs."""
+    try:
+        return attribution.guided(model, variables, x)
+    except ValueError:
+        return None
+
+
+def _first_of_each_size(model: nn.Module, variables, x: jax.Array) -> list[str]:
+    shapes = cam.layer_shapes(model, variables, x, train=False)
+    found: dict[tuple[int, ...], str] = {}
+    for name, shape in shapes.items():
+        if len(shape) == x.ndim and min(shape[1:-1]) > 1:
+            found.setdefault(shape[1:-1], name)
+    return list(found.values())
+
+
+def main(paths: list[str]) -> int:
+    if paths:
+        if not predict.OUTPUT.value:
+            raise ValueError("Say where the figures go: --output=DIRECTORY.")
+        pictures(paths, Path(predict.OUTPUT.value))
+    elif predict.MODEL.value:
+        table(predict.MODEL.value)
+    else:
+        raise ValueError("Name a network, --model=NAME, or pictures with --run or --pretrained.")
+    return 0
+
+
+if __name__ == "__main__":
+    entry.launch(main, positional="pictures")
