@@ -88,6 +88,12 @@ class TrainingRecipe:
     layout: str = setting(
         "jit", "How the step is spread over the devices.", choices=layout.LAYOUTS, result=False
     )
+    mesh: str = setting(
+        "",
+        "For --layout=jit: 'data:4,model:2' keeps large parameters, and what the optimiser "
+        "remembers of them, in as many parts as model says.",
+        result=False,
+    )
     devices: int = setting(0, "How many devices to use; 0 for all.", result=False)
     cpu_devices: int = setting(0, "Devices to make of a CPU; 0 for one.", result=False)
     cpu_convolutions: bool = setting(

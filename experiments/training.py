@@ -22,6 +22,7 @@ from cnn_jax.train import (
     loop,
     nonfinite,
     profile,
+    sharding,
     state,
     step,
 )
@@ -70,7 +71,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
     devices = _devices(recipe.devices)
-    where = layout.make_layout(recipe.layout, devices)
+    where = _layout(recipe, devices)
     if recipe.batch_size % where.device_count:
         raise ValueError(
             f"--batch_size={recipe.batch_size} cannot be spread evenly over "
@@ -101,6 +102,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             accumulate=recipe.accumulate,
             ema_decay=recipe.ema_decay,
             frozen=frozen,
+            whole=where.whole,
             on_nonfinite=nonfinite.make_rule(recipe.on_nonfinite, every=recipe.rollback_every),
         )
     )
@@ -183,6 +185,15 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
                 _draw(experiment, outcome, final, workdir)
             _print_table(run_log.console, result, workdir)
     return 0
+
+
+def _layout(recipe: TrainingRecipe, devices: list[jax.Device]) -> layout.Layout:
+    """Of --layout and --mesh."""
+    if not recipe.mesh:
+        return layout.make_layout(recipe.layout, devices)
+    if recipe.layout != "jit":
+        raise ValueError(f"--mesh is for --layout=jit; --layout={recipe.layout} has no axes.")
+    return sharding.mesh_layout(devices, sharding.parse_mesh(recipe.mesh, len(devices)))
 
 
 def _close(checkpoints: checkpoint.Checkpoints, error: type[BaseException] | None, *_: Any) -> None:

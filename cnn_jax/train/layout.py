@@ -35,6 +35,7 @@ class Layout(NamedTuple):
         shard: this process's rows of a batch, on the host -> the batch spread over the devices.
         fetch: state on every device -> a copy of it as ordinary arrays, the same for each layout
             and whole in every process.
+        whole: parameters as they lie -> as the network wants them, inside the train step.
     """
 
     axis_name: str | None
@@ -45,6 +46,7 @@ class Layout(NamedTuple):
     replicate: Callable[[PyTree], PyTree]
     shard: Callable[[HostBatch], Batch]
     fetch: Callable[[PyTree], PyTree]
+    whole: Callable[[PyTree], PyTree] = lambda params: params
 
 
 def make_layout(name: str, devices: Sequence[jax.Device] | None = None) -> Layout:
@@ -67,11 +69,16 @@ def make_layout(name: str, devices: Sequence[jax.Device] | None = None) -> Layou
     raise ValueError(f"There is no layout {name!r}; choose one of {', '.join(LAYOUTS)}.")
 
 
-def jit_layout(devices: Sequence[jax.Device]) -> Layout:
-    """One program over a mesh of all devices; arrays are global."""
-    mesh = Mesh(np.asarray(devices), ("data",))
+def jit_layout(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Layout:
+    """One program over a mesh of all devices; arrays are global.
+
+    Args:
+        devices: in the order of the rows of a batch.
+        mesh: of these devices, if it has more axes than 'data'; the batch is spread over all.
+    """
+    mesh = mesh or Mesh(np.asarray(devices), ("data",))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    by_example = NamedSharding(mesh, PartitionSpec("data"))
+    by_example = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
     def compile_train(step):
         return jax.jit(

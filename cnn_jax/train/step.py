@@ -34,6 +34,7 @@ def make_train_step(
     ema_decay: float = 0.0,
     frozen: Callable[[str], bool] | None = None,
     on_nonfinite: Rule | None = None,
+    whole: Callable[[PyTree], PyTree] = lambda params: params,
 ) -> TrainStep:
     """Builds the training step.
 
@@ -58,6 +59,7 @@ def make_train_step(
         on_nonfinite: what becomes of a step in which the loss, the gradient or anything in the new
             state is not finite, see `cnn_jax.train.nonfinite`; the state must have been made with
             the same policy. None: nothing is done about it here.
+        whole: the layout's, see `cnn_jax.train.layout.Layout`.
 
     Returns:
         (state, batch) -> (state, metrics): scalars `loss`, `grad_norm` (before clipping), the
@@ -83,6 +85,7 @@ def make_train_step(
             micro = augment(keys, micro)
 
             def totals(params: PyTree):
+                params = whole(params)
                 if frozen is not None:
                     params = _stop_gradient(params, frozen)
                 outputs, new_state = model.apply(
