@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 
 def activations(
-    features: Mapping[str, np.ndarray], path: str | Path, *, example: int = 0, count: int = 8
+    features: Mapping[str, Any], path: str | Path, *, example: int = 0, count: int = 8
 ) -> None:
     """A row for each layer: the feature maps that answer most strongly to one example.
 
@@ -46,7 +47,7 @@ def activations(
 
 
 def attributions(
-    image: np.ndarray, maps: Mapping[str, np.ndarray], path: str | Path, *, title: str = ""
+    image: np.ndarray, maps: Mapping[str, Any], path: str | Path, *, title: str = ""
 ) -> None:
     """An input, and beside it where an answer comes from, by each method.
 

@@ -66,20 +66,49 @@ def test_the_page_holds_all_it_needs(run, tmp_path, language):
     html.parser.HTMLParser().feed(text)
 
 
-@pytest.mark.parametrize("language", lesson.LANGUAGES)
-def test_chromium_opens_it_without_an_error(run, tmp_path, language):
+def browse(path, profile) -> subprocess.CompletedProcess:
+    """Opens a page in headless Chromium, without a network: the DOM, and what the page logs."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("there is no Chromium here")
-    path = tmp_path / "lesson.html"
-    page.write([run], path, language)
-    done = subprocess.run(
+    return subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
+         "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", "--dump-dom",
+         path.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("language", lesson.LANGUAGES)
+def test_chromium_opens_it_without_an_error(run, tmp_path, language):
+    path = tmp_path / "lesson.html"
+    page.write([run], path, language)
+    # The page has no script. The copy has one, which says what the browser made of the page.
+    asks = (
+        "<script>addEventListener('load', () => {"
+        "document.body.dataset.pictures = [...document.images].map(i => i.naturalWidth);"
+        "document.body.dataset.fetched = performance.getEntriesByType('resource')"
+        ".filter(e => !e.name.startsWith('data:')).length;"
+        "document.body.dataset.language = document.documentElement.lang;"
+        "document.body.dataset.fits = document.body.scrollWidth <= innerWidth; })</script>"
+    )
+    copy = tmp_path / "asked.html"
+    copy.write_text(path.read_text(encoding="utf-8") + asks, encoding="utf-8")
+    done = browse(copy, tmp_path / "profile")
     assert CONCEPT.title.in_(language) in done.stdout
     assert "CONSOLE" not in done.stderr  # what the page itself complains of
+    assert f'data-pictures="{int(run.findings.size[0] * 110)}"' in done.stdout  # it is decoded
+    assert 'data-fetched="0"' in done.stdout
+    assert f'data-language="{language}"' in done.stdout
+    assert 'data-fits="true"' in done.stdout
+
+
+def test_what_a_page_complains_of_would_be_noticed(tmp_path):
+    path = tmp_path / "bad.html"
+    path.write_text("<p>bad</p><script>console.error('it went wrong')</script>")
+    complaints = browse(path, tmp_path / "profile").stderr
+    assert "CONSOLE" in complaints
+    assert "it went wrong" in complaints
 
 
 def test_every_concept_is_told_in_both_languages():
