@@ -202,10 +202,14 @@ CONCEPT = Concept(
     ),
     answer=Text(
         "Whatever the size of the weights, the next layer sees a signal of size one, so that much "
-        "larger steps do no harm. The price: statistics of a few examples are noise, and in "
-        "evaluation others take their place. Group and layer norm do not have this problem.",
+        "larger steps do no harm. The price: the mean of a few examples is mostly noise, and in "
+        "evaluation, where an example may come alone, averages kept from training take its place. "
+        "Group and layer norm look at one example only and do not have this problem. On several "
+        "devices the batch is in pieces: synced, the statistics are those of the whole batch.",
         "无论权重多大，下一层看到的信号大小都是一，所以步长大得多也无妨。代价是：少数样本的统计量"
-        "全是噪声，而评估时换成了另一组统计量。组归一化和层归一化没有这个问题。",
+        "大半是噪声，而评估时样本可能单独出现，只能换成训练时累积的平均。组归一化和层归一化"
+        "只看一个样本，没有这个问题。在多个设备上一个批次被分成几份：同步之后，"
+        "统计量就是整个批次的。",
     ),
     measure=measure,
 )

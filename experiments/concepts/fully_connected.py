@@ -198,10 +198,12 @@ CONCEPT = Concept(
         "但权重多、样本少时，它会把样本死记硬背下来。训练与测试准确率之差说明了这一点。",
     ),
     answer=Text(
-        "What a convolution cannot express it need not rule out by examples. With few parameters "
-        "it spends more arithmetic on each of them, because every weight is used in every place.",
-        "卷积表达不了的东西，就不必靠样本去排除。它的参数少，而每个权重在每个位置都要用到，"
-        "所以每个参数对应的计算更多。",
+        "Most of what a fully connected layer could compute a convolution cannot. So it needs no "
+        "examples to rule that out, and learns more from the same data. It has few weights, but "
+        "uses each of them in every place: the arithmetic for each weight is more, not less.",
+        "全连接层能算的东西，大多是卷积算不出来的。因此卷积不需要用样本去排除它们，"
+        "从同样的数据里能学到更多。它的权重少，但每个权重在每个位置都要用到，"
+        "所以每个权重对应的计算更多，而不是更少。",
     ),
     measure=measure,
 )

@@ -25,9 +25,13 @@ TITLE = Text("What a convolution is for", "卷积有什么用")
 INTRODUCTION = Text(
     "Why do convolutional networks work? Each part below asks one question, states what one would "
     "expect, and measures it with several random beginnings (mean ± 95 % interval). An expectation "
-    "that did not hold is marked, not hidden: it is a finding too.",
+    "that did not hold is marked, not hidden: it is a finding too. Two small data sets are used: "
+    "digits, pictures of handwritten digits with 8x8 pixels, and mnist1d, digits drawn as curves "
+    "of 40 numbers and hidden in noise. Guessing is right one time in ten.",
     "卷积网络为什么有效？下面每一部分提出一个问题，先说明预期，再用多个随机种子测量"
-    "（均值 ± 95% 置信区间）。不成立的预期会被标出而不是隐藏：那也是一种发现。",
+    "（均值 ± 95% 置信区间）。不成立的预期会被标出而不是隐藏：那也是一种发现。"
+    "用到两个小数据集：digits 是 8x8 像素的手写数字图片；mnist1d 把数字画成 40 个数的曲线，"
+    "并藏在噪声里。随机猜测的准确率是十分之一。",
 )
 STYLE = """
 body { font: 17px/1.55 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em;

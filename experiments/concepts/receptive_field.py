@@ -143,7 +143,7 @@ def _expectations(theory, sides, slopes, right, sees) -> list[Expectation]:
         ),
         Expectation(
             Text(
-                "Who does not see the step that matters can only guess",
+                "A network that does not see the step that matters can only guess",
                 "看不到关键时刻的网络只能猜",
             ),
             "50 ± 4 %",
@@ -151,7 +151,7 @@ def _expectations(theory, sides, slopes, right, sees) -> list[Expectation]:
             all(abs(right[b].mean() - 0.5) < 0.04 for b in short),
         ),
         Expectation(
-            Text("and who sees it learns it", "看得到的就能学会"),
+            Text("and one that sees it learns it", "看得到的就能学会"),
             "> 95 %",
             ", ".join(percent(right[b]) for b in far),
             all(right[b].mean() > 0.95 for b in far),
@@ -184,11 +184,14 @@ CONCEPT = Concept(
         "每一层都让单元看得更远一点。它能看多远，真正用到多少，任务需要更多时又会怎样？",
     ),
     answer=Text(
-        "Connected is not used: many paths lead to the middle of the field and only one to its "
-        "edge, so that its weight is a bell. But what lies outside cannot be learnt by any "
-        "training. Strides and dilation widen the field faster than depth does.",
-        "连通不等于用到：通往感受野中心的路径很多，通往边缘的只有一条，所以权重呈钟形。"
-        "而在它之外的东西，怎样训练也学不到。步长和空洞卷积比加深更快地扩大感受野。",
+        "That a unit is connected to an input does not mean that it makes much use of it. Many "
+        "paths through the layers lead to the middle of the field and only one to its edge, so "
+        "that the influence has the shape of a bell. But what lies outside the field cannot be "
+        "learnt by any training. Strides, and dilation (gaps between the inputs of a kernel), "
+        "widen the field faster than depth does.",
+        "连通不等于充分利用：通往感受野中心的路径很多，通往边缘的只有一条，所以影响呈钟形。"
+        "而在它之外的东西，怎样训练也学不到。步长和空洞卷积（卷积核的输入之间留有间隔）"
+        "比加深更快地扩大感受野。",
     ),
     measure=measure,
 )

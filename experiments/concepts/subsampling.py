@@ -179,10 +179,11 @@ CONCEPT = Concept(
         "池化和步长让特征图变小：下一层看得更远，计算更少。人们常说它们还让网络对平移不敏感。是这样吗？",
     ),
     answer=Text(
-        "Convolution itself follows a shift exactly. Keeping every second value is what breaks it: "
+        "Convolution itself follows a shift exactly: move the picture, and the maps move with it "
+        "(equivariance). Keeping every second value is what breaks it: "
         "a shift by one pixel keeps the other half. Blurring first, or taking the largest of each "
         "window, repairs part of it; what subsampling buys is cost and the wider view.",
-        "卷积本身会精确地跟随平移。破坏这一点的是隔一个取一个：平移一个像素，留下的就是另一半。"
+        "卷积本身会精确地跟随平移：图像移动，特征图随之移动（等变性）。破坏这一点的是隔一个取一个：平移一个像素，留下的就是另一半。"
         "先模糊，或在窗口内取最大值，可以弥补一部分；下采样真正换来的是更少的计算和更大的视野。",
     ),
     measure=measure,
