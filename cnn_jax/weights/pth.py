@@ -13,6 +13,7 @@ Refused with a sentence: the tar files of 2016, TorchScript archives, quantised 
 import io
 import mmap
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,18 @@ _DTYPES = {  # without a storage type of their own: the tensor names its dtype
     "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
 }
 
+# What a damaged archive makes of zipfile and the pickle machine: a size beyond the end is EOFError,
+# a bit that says 'encrypted' RuntimeError, a later version of zip NotImplementedError.
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+
 # Reads the bytes of a storage: (key, expected number of bytes) -> little- or big-endian bytes.
 ReadStorage = Callable[[str, int], bytes]
 
@@ -79,8 +92,9 @@ def read(path: str | os.PathLike[str]) -> Any:
         raise WeightsError(f"{path}: {error}") from error
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path}: not a readable PyTorch file ({error})") from error
+    except DAMAGED as error:
+        reason = str(error) or type(error).__name__
+        raise WeightsError(f"{path}: not a readable PyTorch file ({reason})") from error
 
 
 def _read_zip(path: Path) -> Any:
