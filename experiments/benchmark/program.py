@@ -1,5 +1,6 @@
 """A training program to measure: a classification network, its first state and a batch."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,7 +9,7 @@ import numpy as np
 
 from cnn_jax.tasks import classification
 from cnn_jax.train import optim, state, step
-from cnn_jax.typing import HostBatch
+from cnn_jax.typing import HostBatch, PyTree
 
 CLASSES = 10
 
@@ -34,6 +35,7 @@ def classifier(
     *,
     axis_name: str | None = None,
     accumulate: int = 1,
+    whole: Callable[[PyTree], PyTree] = lambda params: params,
 ) -> Program:
     """Normalisation, forward and backward pass and SGD with momentum, without augmentation.
 
@@ -41,7 +43,7 @@ def classifier(
         model: with CLASSES logits.
         image_shape: [*space, C] of a picture.
         batch_size: examples of a global batch.
-        axis_name, accumulate: see `make_train_step`.
+        axis_name, accumulate, whole: see `make_train_step`.
     """
     random = np.random.default_rng(0)
     prepare = classification.make_prepare((0.5,) * image_shape[-1], (0.25,) * image_shape[-1])
@@ -57,6 +59,7 @@ def classifier(
             axis_name=axis_name,
             augment=lambda keys, batch: prepare(batch),
             accumulate=accumulate,
+            whole=whole,
         ),
         batch={
             "image": random.integers(0, 256, (batch_size, *image_shape), dtype=np.uint8),

@@ -1,0 +1,112 @@
+"""Peak memory of a training step by XLA's own account: batch size, accumulation, remat, bfloat16.
+
+    python -m experiments.benchmark.memory --workdir=DIR
+    python -m experiments.benchmark.memory --batch_sizes=32,64 --nocpu_convolutions
+
+Nothing is run: the figures are those of `compiled.memory_analysis()`, for one device. `arguments`
+is the state and the batch; `temporary` what the step needs beside them, activations for the most
+part; `peak` is XLA's peak where it gives one, else the two together. With --mesh rows the state of
+a network is replicated over eight virtual devices, and kept in parts.
+"""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from cnn_jax import models
+from cnn_jax.train import layout, sharding
+from experiments import entry
+from experiments.benchmark import program, timing
+
+WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
+MODEL = flags.DEFINE_string("model", "resnet18", "The network.")
+OPTIONS = flags.DEFINE_bool("small_stem", True, "Its stem for small pictures (ResNets).")
+SIZE = flags.DEFINE_integer("image_size", 32, "Height and width of the pictures.", lower_bound=8)
+BATCHES = flags.DEFINE_list("batch_sizes", ["16", "32", "64"], "Examples a step.")
+CONVOLUTIONS = flags.DEFINE_bool("cpu_convolutions", True, "Use cnn_jax.cpu.")
+MESHES = flags.DEFINE_list("meshes", ["8:1", "4:2", "2:4"], "DATA:MODEL over eight devices.")
+
+
+class Row(NamedTuple):
+    """What is compiled."""
+
+    batch_size: int
+    accumulate: int = 1
+    remat: bool = False
+    dtype: str = "float32"
+    mesh: str = ""
+
+
+def rows() -> list[Row]:
+    """The batch sizes as they are; what saves memory at the largest; the meshes there too."""
+    sizes = [int(size) for size in BATCHES.value]
+    largest = max(sizes)
+    return [
+        *(Row(size) for size in sizes),
+        Row(largest, accumulate=2),
+        Row(largest, accumulate=4),
+        Row(largest, remat=True),
+        Row(largest, accumulate=4, remat=True),
+        Row(largest, dtype="bfloat16"),
+        *(Row(largest, mesh=mesh) for mesh in MESHES.value if mesh),
+    ]
+
+
+def measure(row: Row) -> dict[str, Any]:
+    """Compiles the step and reads what XLA says about it."""
+    options: dict[str, Any] = {"stem": "small"} if OPTIONS.value else {}
+    dtype = jnp.bfloat16 if row.dtype == "bfloat16" else None
+    model = models.create(
+        MODEL.value, num_classes=program.CLASSES, dtype=dtype, remat=row.remat, **options
+    )
+    where = layout.jit_layout(jax.devices()[:1])
+    if row.mesh:
+        data, parts = map(int, row.mesh.split(":"))
+        where = sharding.mesh_layout(jax.devices()[: data * parts], {"data": data, "model": parts})
+    shape = (SIZE.value, SIZE.value, 3)
+    made = program.classifier(
+        model, shape, row.batch_size, accumulate=row.accumulate, whole=where.whole
+    )
+    now = where.replicate(made.create())
+    compiled = where.compile_train(made.step).lower(now, where.shard(made.batch)).compile()
+    seen = compiled.memory_analysis()
+    arguments, temporary = seen.argument_size_in_bytes, seen.temp_size_in_bytes
+    peak = getattr(seen, "peak_memory_in_bytes", 0) or arguments + temporary
+    return {
+        **row._asdict(),
+        "arguments_mib": round(arguments / 2**20, 1),
+        "temporary_mib": round(temporary / 2**20, 1),
+        "peak_mib": round(peak / 2**20, 1),
+    }
+
+
+def main() -> int:
+    entry.set_up_jax(
+        cpu_devices=8 if any(MESHES.value) else 1,
+        cpu_convolutions=CONVOLUTIONS.value,
+        compilation_cache="",  # a program that is read back knows less about its memory
+    )
+    table = []
+    for row in rows():
+        table.append(measure(row))
+        print("  ".join(f"{name} {value}" for name, value in table[-1].items()), flush=True)
+    result = {
+        "model": MODEL.value,
+        "image_size": SIZE.value,
+        "cpu_convolutions": CONVOLUTIONS.value,
+        "rows": table,
+        "machine": timing.machine(),
+    }
+    if WORKDIR.value:
+        path = pathlib.Path(WORKDIR.value)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    entry.launch(main)
