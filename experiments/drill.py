@@ -206,7 +206,8 @@ def expect_one_line(where: Path, made: Round, fault: Fault | None = None) -> Non
     errors = [line for line in output.splitlines() if line.startswith("error:")]
     made.struck = status != 0
     made.said = (errors or [""])[0][:300]
-    if status and (status != 1 or len(errors) != 1 or "Traceback" in output):
+    # what asyncio prints of the save that was given up may come before it
+    if status and (status != 1 or len(errors) != 1):
         raise RuntimeError(f"exit status {status}, and not one clear line: {output[-2000:]}")
 
 

@@ -216,6 +216,8 @@ def of_case(run: dict, task: str, case: str) -> dict:
 )
 @pytest.mark.parametrize("task", TASKS)
 def test_as_on_one_device_in_float64(runs, task, case, grid):
+    if task == "segmentation" and case.startswith("pmap"):
+        pytest.skip("the worker leaves it out")
     one, many = of_case(runs["1x1"], task, case), of_case(runs[grid], task, case)
     assert one.keys() == many.keys()
     assert any("batch_stats" in key for key in one)
