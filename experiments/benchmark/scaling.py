@@ -129,6 +129,7 @@ def main() -> int:
         for _ in range(ROUNDS.value):
             for row in rows:
                 seen[row].append(measure(row, folder))
+                print(f"{row}: {1e3 * seen[row][-1]['seconds']:.1f} ms", flush=True)
     table = [summary(row, seen) for row in rows]
     for line in table:
         print(

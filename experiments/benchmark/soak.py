@@ -56,8 +56,10 @@ def watch(process: subprocess.Popen, run: pathlib.Path) -> list[tuple[int, int, 
     while process.poll() is None:
         time.sleep(1)
         try:
-            seen.append((newest_step(run), resident(process.pid), descriptors(process.pid)))
-        except OSError:  # it has just ended
+            memory, opened = resident(process.pid), descriptors(process.pid)
+            if memory:  # 0 where it has just ended
+                seen.append((newest_step(run), memory, opened))
+        except OSError:
             break
         if SECONDS.value and time.monotonic() - began > SECONDS.value:
             process.terminate()
@@ -71,8 +73,9 @@ def summary(seen: list[tuple[int, int, int]], warm_up: int) -> dict[str, float]:
     Raises:
         RuntimeError: there are fewer than ten observations after it.
     """
+    end = max((row[0] for row in seen), default=0)  # there the process lets go of everything
     steps, memory, opened = np.array(
-        [row for row in seen if row[0] >= warm_up and row[0] > 0], np.float64
+        [row for row in seen if max(warm_up, 1) <= row[0] < end], np.float64
     ).reshape(-1, 3).T  # fmt: skip
     if len(steps) < 10:
         raise RuntimeError(
