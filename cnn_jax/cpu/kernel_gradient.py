@@ -65,9 +65,9 @@ def _convolve_dilated(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax
     groups: dict[tuple, list[tuple[int, jax.Array]]] = {}
     for tap, position in enumerate(itertools.product(*map(range, g.out))):
         meets = [_meeting(g, axis, o) for axis, o in enumerate(position)]
-        if all(seen.count > 0 for seen in meets):
-            from_x = tuple((seen.x, seen.x_step, seen.count) for seen in meets)
-            from_w = tuple((seen.w, seen.w_step, seen.count) for seen in meets)
+        if all(seen.pixels > 0 for seen in meets):
+            from_x = tuple((seen.x, seen.x_step, seen.pixels) for seen in meets)
+            from_w = tuple((seen.w, seen.w_step, seen.pixels) for seen in meets)
             groups.setdefault(from_x, []).append((tap, _rows(w, from_w)))
     zero = jnp.zeros((g.batch, g.features), x.dtype)
     taps = [zero] * g.positions
@@ -79,13 +79,13 @@ def _convolve_dilated(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax
 
 
 class _Meeting(NamedTuple):
-    """Along one axis, the `count` pixels x + i * x_step and w + i * w_step that meet."""
+    """Along one axis, as many as `pixels` of x + i * x_step and w + i * w_step that meet."""
 
     x: int
     x_step: int
     w: int
     w_step: int
-    count: int
+    pixels: int
 
 
 def _meeting(g: Geometry, axis: int, o: int) -> _Meeting:
