@@ -234,6 +234,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            if hosts.several() and hosts.is_remote(error):
+                raise  # it is another process that is gone, not the disk
             kept = [str(old) for old in self.steps() if old != step]
             what = "A checkpoint" if step is None else f"The checkpoint of step {step}, or before,"
             raise CheckpointError(

@@ -236,7 +236,10 @@ def is_remote(error: BaseException) -> bool:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
-    return any(isinstance(each, jax.errors.JaxRuntimeError) for each in chain)
+    # gloo's come as a ValueError at times
+    return any(
+        isinstance(each, jax.errors.JaxRuntimeError) or "Gloo" in str(each) for each in chain
+    )
 
 
 def await_verdict() -> None:

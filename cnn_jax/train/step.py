@@ -109,7 +109,9 @@ def make_train_step(
                 state.model_state, batch, example_keys, dropout_key
             )
             weight = _global_sum(weight, axis_name)
-            (grads,) = pullback(jax.tree.map(_inverse, weight))
+            (grads,) = pullback(
+                jax.tree.map(lambda t, w: _inverse(w).astype(t.dtype), total, weight)
+            )
         else:
             total, weight, grads, model_state = _accumulate(
                 forward, state, batch, example_keys, dropout_key, accumulate, axis_name
