@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -95,6 +96,8 @@ def connect(
     if process_count == 1 or not (coordinator or detected()):
         return
     where = coordinator or " and ".join(f"{name} ({what})" for name, what in detected().items())
+    if coordinator and process_id == 0:
+        _check_port(int(coordinator.rpartition(":")[2]), where)
 
     def give_up() -> None:
         leave(
@@ -162,6 +165,19 @@ def _check(coordinator, process_count, process_id, heartbeat, patience) -> None:
             f"--process_id={process_id}, but there are {process_count} processes: they are "
             f"numbered from 0 to {process_count - 1}."
         )
+
+
+def _check_port(port: int, where: str) -> None:
+    """Raises HostsError where somebody listens already: XLA's service (0.10.2) crashes on that."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not for what has just ended
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise HostsError(
+                f"process 0 cannot listen at {where}: the port is taken, or not allowed "
+                f"({error.strerror})."
+            ) from error
 
 
 def _explain(error: Exception, where: str) -> str:

@@ -8,6 +8,8 @@ import pytest
 
 from cnn_jax.ops import augment, augment_spec, auto_augment, erase
 
+SEQUENCE_WORDS = ("roll", "stretch", "gain", "slope", "noise")
+
 
 def batch():
     keys = jax.random.split(jax.random.key(0), 3)
@@ -45,9 +47,12 @@ def test_numbers_reach_their_function():
 @pytest.mark.parametrize("name", augment_spec.VOCABULARY)
 def test_every_word_makes_an_augmentation(name):
     needed = {"crop": "2", "resized_crop": "12", "cutout": "4", "translate": "0.1"}
+    needed |= {"roll": "2", "stretch": "0.5:2", "gain": "0.5:2"}
     text = f"{name}:{needed.get(name, '0.5')}" if name != "trivialaugment" else name
     text = "randaugment" if name == "randaugment" else text
     keys, images = batch()
+    if name in SEQUENCE_WORDS:
+        images = images[:, 0]  # [B, L, C]
     got = jax.eval_shape(partial(augment.apply, augment_spec.parse(text)), keys, images)
     assert got.shape == images.shape
     assert name in augment_spec.usage()

@@ -103,7 +103,7 @@ from cnn_jax.train import hosts
 try:
     hosts.connect(sys.argv[1], 2, int(sys.argv[2]), heartbeat=6, patience=int(sys.argv[3]))
 except OSError as error:
-    sys.exit(f"error: {error}")
+    hosts.leave(1, f"error: {error}")
 said = hosts.from_first(lambda: {"from": 0, "text": "a"})
 try:
     hosts.from_first(lambda: 1 / 0)
