@@ -205,8 +205,8 @@ def runs(tmp_path_factory):
     }
 
 
-# Measured in November 2026: grad_norm differs by up to 7e-9 of itself, alike on all grids. Something
-# in these two tasks still rounds to float32.
+# Measured in November 2026: grad_norm differs by up to 7e-9 of itself, alike on all grids.
+# Something in these two tasks still rounds to float32.
 NOT_YET = pytest.mark.xfail(reason="1e-9 is not reached: 7e-9 in grad_norm", strict=False)
 
 
