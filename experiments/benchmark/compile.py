@@ -116,10 +116,7 @@ def main() -> int:
         "rows": table,
         "machine": timing.machine(),
     }
-    if WORKDIR.value:
-        path = pathlib.Path(WORKDIR.value)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    timing.write_result(WORKDIR.value, result)
     return 0
 
 

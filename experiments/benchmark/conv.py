@@ -9,7 +9,6 @@ share of the machine's measured matrix-product peak: Winograd can exceed 1.
 """
 
 import json
-import pathlib
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -242,10 +241,7 @@ def main(argv):
         rows += measure(layer, peak)
     result = summary(rows, peak)
     print(json.dumps({k: v for k, v in result.items() if k != "rows"}, indent=2))
-    if WORKDIR.value:
-        folder = pathlib.Path(WORKDIR.value)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(json.dumps(result, indent=2))
+    timing.write_result(WORKDIR.value, result)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ step of ResNet-20 on 32x32 consumes.
 """
 
 import itertools
-import json
 import pathlib
 import tempfile
 import time
@@ -262,10 +261,7 @@ def main(argv: list[str]) -> None:
     }
     result |= {"repeats": repeats, "machine": timing.machine()}
     show(result)
-    if WORKDIR.value:
-        workdir = pathlib.Path(WORKDIR.value)
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    timing.write_result(WORKDIR.value, result)
 
 
 if __name__ == "__main__":

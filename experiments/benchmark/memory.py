@@ -9,9 +9,7 @@ part; `peak` is both and what is returned, less what is given away for it. The r
 for one of eight virtual devices, which hold the state whole (8:1) or in parts.
 """
 
-import json
 import os
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -107,10 +105,7 @@ def main() -> int:
         "rows": table,
         "machine": timing.machine(),
     }
-    if WORKDIR.value:
-        path = pathlib.Path(WORKDIR.value)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    timing.write_result(WORKDIR.value, result)
     return 0
 
 

@@ -10,7 +10,6 @@ installed: pip install -e '.[benchmark]'
 
 import json
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -146,10 +145,7 @@ def main() -> int:
         "machine": timing.machine(),
         "rows": rows,
     }
-    if WORKDIR.value:
-        folder = pathlib.Path(WORKDIR.value)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    timing.write_result(WORKDIR.value, result)
     return 0
 
 

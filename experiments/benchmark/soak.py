@@ -126,12 +126,8 @@ def main() -> int:
             "machine": timing.machine(),
         }
     print(json.dumps(result, indent=2))
-    if WORKDIR.value:
-        path = pathlib.Path(WORKDIR.value)
-        path.mkdir(parents=True, exist_ok=True)
-        rows = [dict(zip(("step", "rss", "descriptors"), row, strict=True)) for row in seen]
-        text = json.dumps({**result, "rows": rows}, indent=2)
-        (path / "result.json").write_text(text + "\n")
+    rows = [dict(zip(("step", "rss", "descriptors"), row, strict=True)) for row in seen]
+    timing.write_result(WORKDIR.value, {**result, "rows": rows})
     return 0
 
 

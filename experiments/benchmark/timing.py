@@ -1,7 +1,9 @@
 """Timing for the benchmarks: alternated repeats, medians, ratios, and what they ran on."""
 
+import json
 import math
 import os
+import pathlib
 import platform
 import resource
 import statistics
@@ -78,6 +80,15 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         **versions,
     }
+
+
+def write_result(workdir: str | None, result: Mapping[str, object]) -> None:
+    """Writes `result` to result.json in `workdir`, which is made if it is new; '' for nowhere."""
+    if not workdir:
+        return
+    folder = pathlib.Path(workdir).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _processor() -> str:

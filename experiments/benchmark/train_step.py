@@ -13,7 +13,6 @@ minutes.
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -269,10 +268,7 @@ def main() -> int:
                 result[f"{prefix}geomean_vs_{other}"] = round(timing.geometric_mean(ratios), 3)
                 result[f"{prefix}worst_vs_{other}"] = min(ratios)
     print(json.dumps(result, indent=2))
-    if WORKDIR.value:
-        folder = pathlib.Path(WORKDIR.value)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(json.dumps({**result, "rows": rows}, indent=2) + "\n")
+    timing.write_result(WORKDIR.value, {**result, "rows": rows})
     return 0
 
 
