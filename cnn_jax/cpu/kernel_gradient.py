@@ -31,7 +31,7 @@ def fits(g: Geometry) -> bool:
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     """x [N, *space, J], w [N, *window, F] -> [*out, J, F]. Exact up to summation order."""
-    if fits_dilated(g):
+    if _fits_dilated(g):
         return _convolve_dilated(x, w, g, **product)
     x = pad(x, g)
     above = w.reshape(-1, g.features)
@@ -49,7 +49,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     return lax.concatenate(sums, 0).reshape(*g.out, g.batch, g.features)
 
 
-def fits_dilated(g: Geometry) -> bool:
+def _fits_dilated(g: Geometry) -> bool:
     """The kernel gradient of a transposed convolution without dilated taps."""
     dilations = zip(g.base_dilation, g.window_dilation, strict=True)
     return max(g.base_dilation) > 1 and all(min(pair) == 1 for pair in dilations)
@@ -79,7 +79,7 @@ def _convolve_dilated(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax
 
 
 class _Meeting(NamedTuple):
-    """Along one axis, as many as `pixels` of x + i * x_step and w + i * w_step that meet."""
+    """Along one axis, the pixels that meet: x + i * x_step and w + i * w_step for i < pixels."""
 
     x: int
     x_step: int
