@@ -35,6 +35,7 @@ GRACE = flags.DEFINE_float(
 )
 
 POLL = 0.05  # seconds
+LINGER = 5.0  # seconds for a process to end whose connections are closed already
 
 
 def main(argv: list[str]) -> int:
@@ -88,9 +89,13 @@ def run_once(
     ]
     for reader in readers:
         reader.start()
-    first, passed, deadline = 0, 0, float("inf")
+    first, passed, deadline, noticed = 0, 0, float("inf"), float("inf")
     while alive := [process for process in started if process.poll() is None]:
-        first = first or _first_failure(started)
+        if not first and (failure := _first_failure(started)):
+            noticed = min(noticed, time.monotonic())
+            # a process may see that a peer is gone before the peer has ended, and told its status
+            if failure[1] != hosts.PEER_LOST or time.monotonic() - noticed > LINGER:
+                first = _announce(failure, processes)
         if first and deadline == float("inf"):
             _send(alive, signal.SIGTERM)
             deadline = time.monotonic() + grace
@@ -103,22 +108,23 @@ def run_once(
         time.sleep(POLL)
     for reader in readers:
         reader.join(timeout=5)
-    return first or _first_failure(started)
+    if not first and (failure := _first_failure(started)):
+        first = _announce(failure, processes)
+    return first
 
 
-def _first_failure(started: Sequence[subprocess.Popen]) -> int:
-    """The status of a process that failed of itself, rather than because of another; else 0."""
-    failed = {}
-    for index, process in enumerate(started):
-        if code := process.poll():
-            failed[index] = code
-    # those that lost a peer come after the peer
-    for index in sorted(failed, key=lambda index: failed[index] == hosts.PEER_LOST):
-        code = failed[index]
-        name = f"exit status {code}" if code > 0 else signal.Signals(-code).name
-        say(f"process {index} of {len(started)} ended with {name}; ending the others")
-        return code if code > 0 else 128 - code
-    return 0
+def _first_failure(started: Sequence[subprocess.Popen]) -> tuple[int, int] | None:
+    """The index and status of a process that failed; one that lost a peer comes after the peer."""
+    failed = [(index, code) for index, process in enumerate(started) if (code := process.poll())]
+    return min(failed, key=lambda failure: failure[1] == hosts.PEER_LOST, default=None)
+
+
+def _announce(failure: tuple[int, int], processes: int) -> int:
+    """Says which process failed; returns its status as shells count it."""
+    index, code = failure
+    name = f"exit status {code}" if code > 0 else signal.Signals(-code).name
+    say(f"process {index} of {processes} ended with {name}; ending the others")
+    return code if code > 0 else 128 - code
 
 
 def _start(
@@ -152,10 +158,11 @@ def _end_with_parent() -> None:
 
 
 def _stream(source: IO[str], prefix: str) -> None:
-    for line in source:
-        if not line.startswith("[Gloo] Rank"):  # which gloo prints at every new connection
-            sys.stdout.write(prefix + line)
-            sys.stdout.flush()
+    with source:
+        for line in source:
+            if not line.startswith("[Gloo] Rank"):  # which gloo prints at every new connection
+                sys.stdout.write(prefix + line)
+                sys.stdout.flush()
 
 
 def _send(processes: Sequence[subprocess.Popen], number: signal.Signals) -> None:
