@@ -199,12 +199,12 @@ def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
             .argmax(-1)
             .astype(np.uint8)
         )
-        entry.CONSOLE.print(path, markup=False)
+        entry.CONSOLE.print(path, markup=False, soft_wrap=True)
         for name, share in segment_pictures.shares(label, names)[: TOP.value]:
             entry.CONSOLE.print(f"  {share:7.2%}  {name}", markup=False)
         if OUTPUT.value:
             for written in segment_pictures.draw(picture, label, names, Path(OUTPUT.value), path):
-                entry.CONSOLE.print(f"  drawn in {written}", markup=False)
+                entry.CONSOLE.print(f"  drawn in {written}", markup=False, soft_wrap=True)
 
 
 def detected(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
@@ -214,7 +214,7 @@ def detected(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
     detect = detect_pictures.make_detect(run.model, run.variables, facts)
     for path, picture in zip(paths, pictures, strict=True):
         found = detect_pictures.find(detect, picture, facts, threshold=THRESHOLD.value)
-        entry.CONSOLE.print(path, markup=False)
+        entry.CONSOLE.print(path, markup=False, soft_wrap=True)
         for box, score, label in zip(*found, strict=True):
             left, top, right, bottom = box
             entry.CONSOLE.print(
@@ -226,7 +226,7 @@ def detected(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
             entry.CONSOLE.print(f"  nothing with a score of {THRESHOLD.value:g}", markup=False)
         if OUTPUT.value:
             written = detect_pictures.draw(picture, found, names, Path(OUTPUT.value), path)
-            entry.CONSOLE.print(f"  drawn in {written}", markup=False)
+            entry.CONSOLE.print(f"  drawn in {written}", markup=False, soft_wrap=True)
 
 
 def imagenet_classes() -> list[str]:
@@ -276,7 +276,7 @@ def main(paths: list[str]) -> int:
         x = predictor.preprocess(picture)[None]  # [1, H, W, C]
         shares = np.asarray(probabilities(x))[0]
         best = shares.argsort()[::-1][: TOP.value]
-        entry.CONSOLE.print(path, markup=False)
+        entry.CONSOLE.print(path, markup=False, soft_wrap=True)
         for index in best:
             entry.CONSOLE.print(
                 f"  {shares[index]:7.2%}  {predictor.class_names[index]}", markup=False
@@ -287,7 +287,7 @@ def main(paths: list[str]) -> int:
                 maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x))
                 heat = predictor.shown(x[0]), np.asarray(maps)[0]
             written = annotate(picture, shares, best, predictor.class_names, heat, path)
-            entry.CONSOLE.print(f"  drawn in {written}", markup=False)
+            entry.CONSOLE.print(f"  drawn in {written}", markup=False, soft_wrap=True)
     return 0
 
 
