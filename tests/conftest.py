@@ -5,18 +5,36 @@ import os
 import tempfile
 from pathlib import Path
 
+import jaxlib
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time of most tests goes into compiling programs that run for a millisecond: without
-# LLVM's optimisations the suite takes half as long. What XLA itself does to a program is the same.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# LLVM's optimisations the suite takes half as long, and without the emitters that lower fusions by
+# way of MLIR half of that. XLA ends a process that names a flag it does not know.
+if "XLA_FLAGS" not in os.environ:
+    quick = ("xla_backend_optimization_level=0", "xla_cpu_use_fusion_emitters=false")
+    library = b"".join(path.read_bytes() for path in Path(jaxlib.__file__).parent.glob("libjax*"))
+    os.environ["XLA_FLAGS"] = " ".join(
+        f"--{flag}" for flag in quick if flag.split("=")[0].encode() in library
+    )
+    del library
 
-import jax
+# Workers of pytest-xdist share out the cores: programs that all use all of them wait for each
+# other's threads, and are several times slower.
+worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if worker and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    count = min(int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), len(cores))
+    os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) % count :: count])
+
+import jax  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 
-# What one test has compiled another reads back, in this run and in the next.
+# What one test has compiled another reads back, in this run and in the next. Workers have a cache
+# each: JAX does not guard its files against being read half written.
 jax.config.update(
     "jax_compilation_cache_dir",
-    str(Path(tempfile.gettempdir()) / f"cnn_jax_tests_{getpass.getuser()}"),
+    str(Path(tempfile.gettempdir()) / f"cnn_jax_tests_{getpass.getuser()}{worker}"),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -22,7 +22,13 @@ def test_lenet5_row_by_row():
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize(
     "name",
-    ["resnet8", "mobilenet_v3_small", "squeezenet1_1", "gru", "tcn", "wavenet", "googlenet"],
+    [
+        *("resnet8", "squeezenet1_1", "gru", "tcn"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mobilenet_v3_small", "wavenet", "googlenet")
+        ),
+    ],
 )
 def test_the_layers_add_up_to_the_network(name, remat):
     known = describe(name)

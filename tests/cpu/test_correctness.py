@@ -12,6 +12,7 @@ allowance, so that it holds all the rest to the bound.
 """
 
 import math
+import os
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -149,7 +150,10 @@ def ours():
 
 # XLA's algebraic simplifier (jax 0.10.2) aborts the process on some convolutions that are dilated
 # and strided, and forgets the padding of others (see below): these comparisons do without it.
+# It also turns negative padding into slices: only the fusion emitters can do without that.
 WITHOUT_SIMPLIFIER = {"xla_disable_hlo_passes": "algsimp"}
+if "xla_cpu_use_fusion_emitters" in os.environ.get("XLA_FLAGS", ""):
+    WITHOUT_SIMPLIFIER["xla_cpu_use_fusion_emitters"] = True
 
 
 def lower(function, arguments):

@@ -79,7 +79,11 @@ check(jax.jit(local)(params, x, y))
 """
 
 
-@pytest.mark.parametrize("program", [SHARDED, PMAP, SHARD_MAP], ids=["jit", "pmap", "shard_map"])
+@pytest.mark.parametrize(
+    "program",
+    [SHARDED, *(pytest.param(p, marks=pytest.mark.slow) for p in (PMAP, SHARD_MAP))],
+    ids=["jit", "pmap", "shard_map"],
+)
 def test_eight_devices(program):
     code = textwrap.dedent(PREAMBLE) + program
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)

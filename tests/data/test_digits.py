@@ -97,7 +97,7 @@ def test_a_preparation_that_was_killed_is_done_again(tmp_path):
     assert not list(tmp_path.glob("digits/incomplete.*"))
 
 
-def test_what_a_killed_preparation_left_is_removed(tmp_path):
+def test_what_a_killed_preparation_left_is_removed(tmp_path, default_data_dir):
     left = tmp_path / "digits" / "incomplete.ABC123_1.0.0"
     left.mkdir(parents=True)
     (left / "digits-train.array_record").write_bytes(b"half")

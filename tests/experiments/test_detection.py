@@ -97,6 +97,7 @@ def finished(shapes, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_result(finished):
     result = json.loads((finished / "result.json").read_text())
     assert result["test_ap50"] > 0.9
@@ -124,6 +125,7 @@ def parsed():
         flags.FLAGS[name].value = value
 
 
+@pytest.mark.slow
 def test_predict_finds_them_in_pictures_of_other_sizes(finished, parsed, tmp_path, capsys):
     rng = np.random.default_rng(7)
     picture = rng.integers(90, 130, (*SIZE, 3)).astype(np.uint8)

@@ -110,7 +110,13 @@ def test_finished_run_is_not_trained_again(undisturbed):
     assert results(undisturbed) == rows
 
 
-@pytest.mark.parametrize(("layout", "devices"), [("jit", 4), ("pmap", 1), ("pmap", 4)])
+@pytest.mark.parametrize(
+    ("layout", "devices"),
+    [
+        ("pmap", 1),
+        *(pytest.param(*how, marks=pytest.mark.slow) for how in (("jit", 4), ("pmap", 4))),
+    ],
+)
 def test_other_layout_goes_on_from_the_same_numbers(
     layout, devices, undisturbed, tmp_path, monkeypatch
 ):

@@ -23,6 +23,7 @@ def test_tiles_of_a_pointwise_network_are_the_whole(space, overlap):
     np.testing.assert_allclose(shares, jax.nn.softmax(pointwise(image)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_tile_is_the_network_itself():
     model = create("unet_small", num_classes=3, width=2, depth=2)
     image = np.random.default_rng(0).normal(size=(1, 16, 24, 3)).astype(np.float32)

@@ -52,6 +52,7 @@ def test_a_street_scene_set_trains_with_flags_alone(streets, tmp_path):
         "--compilation_cache=",
         f"--workdir={tmp_path / 'run'}",
         "--layout=pmap",
+        "--devices=2",
     )
     assert training.run(recipe, segmentation.make_experiment(recipe)) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())

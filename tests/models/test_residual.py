@@ -42,8 +42,16 @@ def test_output_stride():
     assert sides("mobilenet_v3_small", 64, output_stride=8)[-1] == 8
 
 
-@pytest.mark.parametrize(("output_stride", "step"), [(16, 2), (8, 4)])
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    ("name", "output_stride", "step"),
+    [
+        ("resnet18", 8, 4),
+        *(
+            pytest.param(*of, marks=pytest.mark.slow)
+            for of in (("resnet18", 16, 2), ("resnet50", 16, 2), ("resnet50", 8, 4))
+        ),
+    ],
+)
 def test_dilation_computes_the_same_features_and_those_between(name, output_stride, step):
     """The holes keep the strided network's grid: every second feature is exactly its feature.
 

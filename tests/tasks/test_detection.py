@@ -253,6 +253,7 @@ def test_figures_do_not_depend_on_batches_or_devices(trained, size, make, device
         assert figures[name] == pytest.approx(value, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_training_is_the_same_on_any_devices():
     def run(where):
         rng = np.random.default_rng(0)

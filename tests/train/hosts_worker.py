@@ -131,7 +131,9 @@ def train(recipe, experiment, where, dtype, *, shaken: float = 0.0) -> dict[str,
 
     def cast(prepare):
         def prepared(*arguments):
-            batch = prepare(*arguments)
+            *keys, batch = arguments
+            # cast before it too: what prepares the pictures keeps their type, and rounds to it
+            batch = prepare(*keys, {**batch, "image": batch["image"].astype(dtype) / 255})
             return {
                 name: leaf.astype(dtype) if leaf.dtype in (jnp.float32, jnp.float64) else leaf
                 for name, leaf in batch.items()

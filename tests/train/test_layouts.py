@@ -47,8 +47,8 @@ def five_steps(where, dtype):
     prepare_ = classification.make_prepare((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
     def prepare(batch):
-        batch = prepare_(batch)
-        return {**batch, "image": batch["image"].astype(dtype)}
+        # cast first: what prepares the pictures keeps their type, and rounds to it
+        return prepare_({**batch, "image": batch["image"].astype(dtype) / 255})
 
     augment = classification.make_augment(
         prepare, num_classes=CLASSES, augment="flip,crop:2", mixup=0.4, cutmix=1.0
@@ -86,7 +86,10 @@ def five_steps(where, dtype):
     return jax.device_get(where.fetch(now)), history, observed
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-9), (jnp.float32, 2e-5)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(jnp.float64, 1e-9), pytest.param(jnp.float32, 2e-5, marks=pytest.mark.slow)],
+)
 def test_layouts_agree(dtype, tolerance):
     with jax.enable_x64(dtype == jnp.float64):
         one = five_steps(layout.jit_layout(jax.devices()[:1]), dtype)

@@ -80,12 +80,20 @@ def same(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
+def close(ours, theirs):
+    """Equal but for the last bits: of two programs, that fuse the same operations in other ways."""
+    for a, b in zip(
+        jax.tree.leaves(ours.content()), jax.tree.leaves(theirs.content()), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_without_trouble_nothing_differs():
-    """The guard looks on: bit for bit the numbers of a step without it."""
+    """The guard looks on: the numbers of a step without it, but for how the compiler rounds."""
     plain, _ = train("stop", 5)
     for policy in ("skip", "rollback"):
         guarded, history = train(policy, 5)
-        same(jax.tree.leaves(guarded[-1].content()), jax.tree.leaves(plain[-1].content()))
+        close(guarded[-1], plain[-1])
         assert not any(metrics["spoiled"] for metrics in history)
         assert guarded[-1].guard.count == 0
 
@@ -109,7 +117,7 @@ def test_after_a_skip_it_goes_on_like_a_step_that_never_met_it():
     where, _, plain = machine("stop")
     begun = states[3].replace(guard=None)
     after, _ = plain(where.replicate(begun), where.shard(batch_of(3)))
-    same(jax.tree.leaves(after.content()), jax.tree.leaves(states[4].content()))
+    close(after, states[4])
 
 
 def test_only_the_statistics_are_spoiled():

@@ -45,6 +45,7 @@ def test_each_run_is_what_it_is_alone(side_by_side):
             np.testing.assert_allclose(a[i], b[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_is_that_of_the_ordinary_step():
     ours = train(False, seeds=(3,), rates=(0.1,), steps=2)
     image = jax.ShapeDtypeStruct((1, 12, 1), np.float32)
