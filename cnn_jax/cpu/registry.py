@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import mlir
+from jax.sharding import AxisType
 
 from cnn_jax.cpu import geometry, pooling
 from cnn_jax.cpu.choose import choose, run
@@ -119,13 +120,24 @@ def _geometry(ctx, params) -> geometry.Geometry | None:
     x, w = ctx.avals_in
     (y,) = ctx.avals_out
     floating = all(jnp.issubdtype(a.dtype, jnp.floating) for a in (x, w, y)) and x.dtype == w.dtype
-    if not floating or params.get("out_sharding") is not None:
+    if not floating or _explicit(params.get("out_sharding")):
         return None
     g = geometry.of(x.shape, w.shape, y.shape, params)
     static = all(isinstance(n, int) for n in (*x.shape, *w.shape, *y.shape, *sum(g.padding, ())))
     if not static or min((*x.shape, *w.shape, *y.shape)) == 0 or g.rank > 3:
         return None
     return g
+
+
+def _explicit(sharding) -> bool:
+    """Whether the program says itself how the result lies on the devices.
+
+    Gradients of arrays on a mesh name their sharding; where its axes are automatic, as they are
+    unless one asks otherwise, it leaves the choice to the compiler, and so do we.
+    """
+    if sharding is None:
+        return False
+    return any(kind != AxisType.Auto for kind in sharding.mesh.axis_types)
 
 
 def _pooling_rule(function: Callable) -> Callable:

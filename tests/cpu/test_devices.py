@@ -56,6 +56,14 @@ for word in ('all-gather', 'all-to-all', 'collective-permute'):
     assert word not in text, word
 assert 'all-reduce' in text
 check(step(params, x, y)[1])
+# arrays that lie on the devices already: their gradients name a sharding
+placed = (jax.device_put(params, everywhere), *jax.device_put((x, y), batch))
+left = lambda *args: step.lower(*args).as_text().count('stablehlo.convolution')
+assert left(*placed) == left(params, x, y)
+text = step.lower(*placed).compile().as_text()
+for word in ('all-gather', 'all-to-all', 'collective-permute'):
+    assert word not in text, word
+check(step(*placed)[1])
 forward = jax.jit(lambda p, x: conv(x, p['three']), in_shardings=(everywhere, batch))
 out = forward(params, x)
 assert out.sharding.is_equivalent_to(batch, 4), out.sharding

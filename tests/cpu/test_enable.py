@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export, lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import cnn_jax.cpu
 from cnn_jax.cpu import choose, memory, registry
@@ -52,6 +53,14 @@ def test_a_function_that_was_compiled_before_is_compiled_anew():
     f(X, W)
     cnn_jax.cpu.enable()
     assert "stablehlo.convolution" not in f.lower(X, W).as_text()
+
+
+def test_gradients_of_arrays_on_a_mesh():
+    cnn_jax.cpu.enable()
+    here = NamedSharding(Mesh(np.asarray(jax.devices()[:1]), ("data",)), PartitionSpec())
+    x, w = jax.device_put((X, W), here)
+    loss = jax.jit(jax.grad(lambda w, x: _conv(x, w).sum()))
+    assert "stablehlo.convolution" not in loss.lower(w, x).as_text()
 
 
 def test_other_platforms_keep_their_own_convolution():
