@@ -27,6 +27,7 @@ from experiments.recipe import setting
 # Pictures on the sheet of sample predictions.
 SAMPLES = 25
 BATCHES_SEARCHED = 20
+HEAD_STD = 0.01
 # What --augment=auto means for pictures: 10 degrees, a tenth of the picture, 10% of the size.
 AUGMENT_PICTURES = "affine:10:0.1:0.9:1.1"
 
@@ -97,7 +98,13 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     )
     channels = train_source.image_shape[-1]
     sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
+    head = frozenset(
+        path.removeprefix("params/") for path in models.head_paths(recipe.model, model)
+    )
     pretrained = settings.load_pretrained(recipe, model, sample)
+    variables = None if pretrained is None else pretrained.variables
+    if variables is not None and recipe.init_head:
+        variables = {**variables, "params": small_head(variables["params"], head)}
     pictures = len(train_source.image_shape) == 3
     mean, std = data.statistics(train_source.name, channels)
     if len(train_source.image_shape) == 2:  # sequences come standardised
@@ -150,10 +157,8 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         test=lambda: shared,
         augment=augment,
         prepare=prepare,
-        head=frozenset(
-            path.removeprefix("params/") for path in models.head_paths(recipe.model, model)
-        ),
-        variables=None if pretrained is None else pretrained.variables,
+        head=head,
+        variables=variables,
         facts={
             "model": recipe.model,
             "dataset": recipe.dataset,
@@ -167,6 +172,28 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         best="accuracy",
         draw=draw,
     )
+
+
+def small_head(params: PyTree, head: frozenset[str]) -> PyTree:
+    """A new last layer that says little yet: its kernels have a deviation of HEAD_STD at most.
+
+    A network's own initialisation is for features that have learnt nothing and for its own number
+    of classes: EfficientNet's gives logits of +-5 for trained features and ten classes, which a
+    short training spends on forgetting. (Kolesnikov 2020, arXiv:1912.11370, begins at 0, which
+    would leave a layer dead where a ReLU follows, as in SqueezeNet.)
+
+    Args:
+        params: of the network.
+        head: the paths of its last layer.
+    """
+
+    def small(path: Any, leaf: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name not in head or leaf.ndim < 2:
+            return leaf
+        return leaf * min(1.0, HEAD_STD / max(float(np.std(leaf)), 1e-30))
+
+    return jax.tree_util.tree_map_with_path(small, params)
 
 
 def _samples(batches, predict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -122,3 +122,18 @@ def test_every_recipe_file_is_read():
 def test_digits_recipe_is_the_default():
     file = Path(classification.__file__).parent / "recipes" / "digits.flags"
     assert parsed(f"--flagfile={file}") == classification.ClassificationRecipe()
+
+
+def test_a_new_last_layer_begins_small_and_alone():
+    rng = np.random.default_rng(0)
+    params = {
+        "fc": {"kernel": rng.normal(size=(8, 3)), "bias": rng.normal(size=3)},
+        "tiny": {"kernel": 1e-3 * rng.normal(size=(8, 3))},
+        "conv": {"kernel": rng.normal(size=(3, 3, 1, 8))},
+    }
+    head = frozenset({"fc/kernel", "fc/bias", "tiny/kernel"})
+    small = classification.small_head(params, head)
+    assert np.std(small["fc"]["kernel"]) == pytest.approx(0.01)
+    np.testing.assert_array_equal(small["fc"]["bias"], params["fc"]["bias"])
+    np.testing.assert_array_equal(small["tiny"]["kernel"], params["tiny"]["kernel"])
+    np.testing.assert_array_equal(small["conv"]["kernel"], params["conv"]["kernel"])
