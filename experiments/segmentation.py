@@ -58,7 +58,7 @@ class SegmentationRecipe(settings.TrainingRecipe):
     )
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
     batch_size: int = setting(8, "Examples a step, over all devices.")
-    epochs: float = setting(8.0, "Passes over the training set.")
+    epochs: float = setting(9.0, "Passes over the training set.")
     optimizer: str = setting("muon", f"One of {', '.join(optim.OPTIMIZERS)}.")
     learning_rate: float = setting(0.02, "At its highest.")
     momentum: float = setting(0.95, "Decay of the first moment; b1 of the Adam family.")
@@ -66,9 +66,9 @@ class SegmentationRecipe(settings.TrainingRecipe):
     weight_decay: float = setting(0.01, "On kernels only; coupled for sgd, adam and lars.")
     schedule: str = setting("one_cycle", f"One of {', '.join(optim.SCHEDULES)}.")
     evaluate_every_epochs: float = setting(
-        4.0, "Epochs between evaluations; 0: only the last.", result=False
+        4.5, "Epochs between evaluations; 0: only the last.", result=False
     )
-    checkpoint_every_epochs: float = setting(4.0, "Epochs between checkpoints.", result=False)
+    checkpoint_every_epochs: float = setting(4.5, "Epochs between checkpoints.", result=False)
 
 
 def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:

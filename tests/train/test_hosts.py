@@ -25,7 +25,7 @@ TASKS = ("classification", "segmentation", "detection")
 
 def environment(**more):
     """With optimised loops: otherwise convolutions in float64 take minutes."""
-    quick = os.environ["XLA_FLAGS"].replace("optimization_level=0", "optimization_level=1")
+    quick = os.environ["XLA_FLAGS"].replace("--xla_backend_optimization_level=0", "")
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
