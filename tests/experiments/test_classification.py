@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
 from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
+from cnn_jax import models
 from cnn_jax.train import checkpoint, log, loop
 from experiments import classification, settings, training
 from experiments import recipe as recipes
@@ -137,3 +139,19 @@ def test_a_new_last_layer_begins_small_and_alone():
     np.testing.assert_array_equal(small["fc"]["bias"], params["fc"]["bias"])
     np.testing.assert_array_equal(small["tiny"]["kernel"], params["tiny"]["kernel"])
     np.testing.assert_array_equal(small["conv"]["kernel"], params["conv"]["kernel"])
+
+
+def test_init_head_keeps_the_rest_of_the_file(tmp_path):
+    name = "shufflenet_v2_x0_5"
+    image = np.zeros((1, 32, 32, 3), np.float32)
+    model = models.create(name, num_classes=7)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    saved = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), shapes)
+    path = models.save_pretrained(tmp_path / "a.safetensors", name, saved)
+    chosen = parsed(
+        *(f"--model={name}", f"--pretrained={path}", "--init_head"),
+        *("--channels=3", "--image_size=32", "--crop=whole"),
+    )
+    params = classification.make_experiment(chosen).variables["params"]
+    assert 0 < np.std(params["fc"]["kernel"]) < 0.0101
+    assert all((leaf == 0.5).all() for leaf in jax.tree.leaves(params["conv5"]))
