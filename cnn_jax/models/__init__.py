@@ -6,6 +6,7 @@ logits = model.apply(variables, images, train=False)  # [B, 10]
 """
 
 from cnn_jax.models import (
+    airbench,  # noqa: F401
     alexnet,  # noqa: F401
     convnext,  # noqa: F401
     densenet,  # noqa: F401

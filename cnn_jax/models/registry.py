@@ -7,11 +7,12 @@ import dataclasses
 import difflib
 import fnmatch
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from cnn_jax.typing import Array
 from cnn_jax.weights.torch import Rules, check_rules
@@ -54,6 +55,9 @@ class Description:
             ("layer{i}.{j}.conv{k}", "layer{i}_{j}/conv{k}"), that are read in both directions and
             together name every module: see `cnn_jax.weights.torch`. A variant's own rules go in
             its row's `changes`.
+        from_data: what the network learns from training pictures before it is trained: images
+            [N, *space, C], prepared as in training -> the collections of variables that take the
+            place of the initial ones. None for nothing.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Description:
     min_size: int
     task: str
     rules: Mapping[str, Rules]
+    from_data: Callable[[np.ndarray], dict[str, Any]] | None
 
 
 TASKS = ("classification", "segmentation", "detection")
@@ -100,6 +105,7 @@ def register(
     min_size: int = 1,
     task: str = "classification",
     rules: Mapping[str, Rules] | None = None,
+    from_data: Callable[[np.ndarray], dict[str, Any]] | None = None,
 ) -> None:
     """Makes the variants of `table` known to `create`. For the arguments see `Description`.
 
@@ -125,6 +131,7 @@ def register(
             min_size=min_size,
             task=task,
             rules=rules or {},
+            from_data=from_data,
         )
         _REGISTRY[name] = dataclasses.replace(family, **line.changes)
 

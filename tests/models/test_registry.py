@@ -43,7 +43,7 @@ def test_parameter_count_output_shape_and_dtypes(name):
     assert logits.shape == (2, described.num_classes)
     assert logits.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    assert set(variables) <= {"params", "batch_stats"}
+    assert set(variables) <= {"params", "batch_stats", "whitening"}
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) == (
         described.params
     )
