@@ -28,6 +28,9 @@ from experiments.recipe import setting
 SAMPLES = 25
 BATCHES_SEARCHED = 20
 HEAD_STD = 0.01
+# Training pictures for what a network learns from data before it is trained: Jordan 2024,
+# arXiv:2404.00498, section 3.1.
+FIRST_PICTURES = 5_000
 # What --augment=auto means for pictures: 10 degrees, a tenth of the picture, 10% of the size.
 AUGMENT_PICTURES = "affine:10:0.1:0.9:1.1"
 
@@ -136,6 +139,15 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         )
 
     shared = test(**settings.shared_rows())
+    learnt = {}
+    if pretrained is None and (from_data := models.describe(recipe.model).from_data):
+        few = data.eval_batches(
+            train_source,
+            batch_size=min(FIRST_PICTURES, len(train_source)),
+            image_size=size,
+            crop="center" if size and recipe.crop != "whole" else None,
+        )[0]
+        learnt = from_data(np.asarray(prepare(few)["image"])[few["mask"] > 0])
 
     def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
         figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
@@ -159,6 +171,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         prepare=prepare,
         head=head,
         variables=variables,
+        learnt=learnt,
         facts={
             "model": recipe.model,
             "dataset": recipe.dataset,

@@ -165,11 +165,7 @@ class Trainer:
         return rows
 
     def _begin(self, one: Run) -> state.TrainState:
-        variables = self.experiment.variables
-        if variables is None:
-            variables = state.init_variables(
-                self.experiment.model, self.experiment.image, seed=one.seed
-            )
+        variables = training.initial_variables(self.experiment, seed=one.seed)
         tx = self._optimizer(one.learning_rate)
         return state.state_from(variables, tx, ema=self.recipe.ema_decay > 0)
 

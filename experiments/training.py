@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -48,6 +49,8 @@ class Experiment(NamedTuple):
         best: the figure of the task whose highest value marks the best checkpoint.
         head: the paths of the parameters of the last layer; empty where that is not known.
         variables: to begin with, in place of random ones; None for random ones.
+        learnt: collections of variables that the network learnt from the data, in the place of the
+            initial ones, whatever the seed.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
     """
@@ -64,6 +67,7 @@ class Experiment(NamedTuple):
     best: str
     head: frozenset[str] = frozenset()
     variables: PyTree | None = None
+    learnt: Mapping[str, PyTree] = MappingProxyType({})
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
 
 
@@ -114,9 +118,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     ema = recipe.ema_decay > 0
 
     def create() -> state.TrainState:
-        variables = experiment.variables
-        if variables is None:
-            variables = state.init_variables(experiment.model, experiment.image, seed=recipe.seed)
+        variables = initial_variables(experiment, seed=recipe.seed)
         return state.state_from(variables, tx, ema=ema, on_nonfinite=recipe.on_nonfinite)
 
     abstract = jax.eval_shape(create)  # here an image too small for the network is found
@@ -185,6 +187,14 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
                 _draw(experiment, outcome, final, workdir)
             _print_table(run_log.console, result, workdir)
     return 0
+
+
+def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
+    """What a run of this seed begins with."""
+    variables = experiment.variables
+    if variables is None:
+        variables = state.init_variables(experiment.model, experiment.image, seed=seed)
+    return {**variables, **experiment.learnt}
 
 
 def _layout(recipe: TrainingRecipe, devices: list[jax.Device]) -> layout.Layout:
