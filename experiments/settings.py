@@ -47,6 +47,9 @@ class TrainingRecipe:
     backbone_factor: float = setting(
         1.0, "What the learning rate of all but the last layer is multiplied by."
     )
+    bias_factor: float = setting(
+        1.0, "What the learning rate of biases, those of norms included, is multiplied by."
+    )
     # optimisation
     seed: int = setting(0, "Of parameters, data order, augmentation and dropout.")
     seeds: int = setting(
@@ -241,7 +244,8 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
 def optimizer_of(
     recipe: TrainingRecipe, schedule: optax.Schedule, head: frozenset[str]
 ) -> optax.GradientTransformation:
-    """The optimiser; where --freeze or --backbone_factor say so, slower outside of `head`.
+    """The optimiser; where --freeze or --backbone_factor say so, slower outside of `head`; where
+    --bias_factor says so, faster for biases.
 
     Raises:
         ValueError: they say so, and it is not known what the last layer is.
@@ -255,10 +259,16 @@ def optimizer_of(
         clip_norm=recipe.clip_norm,
     )
     factor = 0.0 if recipe.freeze else recipe.backbone_factor
-    if factor == 1:
+    if factor == 1 and recipe.bias_factor == 1:
         return tx
-    if not head:
+    if factor != 1 and not head:
         raise ValueError(
             f"--freeze and --backbone_factor need a last layer, and {recipe.model} has none."
         )
-    return optim.scale_by_path(tx, lambda path: 1.0 if path in head else factor)
+    return optim.scale_by_path(
+        tx,
+        lambda path: (
+            (1.0 if path in head else factor)
+            * (recipe.bias_factor if path.rpartition("/")[2] == "bias" else 1.0)
+        ),
+    )
