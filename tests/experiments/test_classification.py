@@ -141,6 +141,22 @@ def test_a_new_last_layer_begins_small_and_alone():
     np.testing.assert_array_equal(small["conv"]["kernel"], params["conv"]["kernel"])
 
 
+def test_biases_learn_faster_where_the_recipe_says_so():
+    params = {"norm": {"bias": np.zeros(3, np.float32)}, "fc": {"kernel": np.ones((3, 2), "f4")}}
+    gradient = jax.tree.map(np.ones_like, params)
+    head = frozenset({"fc/kernel"})
+    for options, bias, kernel in (
+        (["--bias_factor=64"], 64, 1),
+        (["--bias_factor=64", "--backbone_factor=0.5"], 32, 1),
+        ([], 1, 1),
+    ):
+        chosen = parsed("--momentum=0", "--nonesterov", "--weight_decay=0", *options)
+        tx = settings.optimizer_of(chosen, lambda step: 0.1, head)
+        updates, _ = tx.update(gradient, tx.init(params), params)
+        np.testing.assert_allclose(updates["norm"]["bias"], -0.1 * bias, rtol=1e-6)
+        np.testing.assert_allclose(updates["fc"]["kernel"], -0.1 * kernel, rtol=1e-6)
+
+
 def test_init_head_keeps_the_rest_of_the_file(tmp_path):
     name = "shufflenet_v2_x0_5"
     image = np.zeros((1, 32, 32, 3), np.float32)
