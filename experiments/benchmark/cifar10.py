@@ -128,10 +128,13 @@ def timed(command: list[str], folder: pathlib.Path, threshold: float) -> dict[st
     reached = None
     with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        while process.poll() is None:
-            time.sleep(POLL_SECONDS)
-            if reached is None and any(a >= threshold for a in accuracies(folder)):
-                reached = time.monotonic() - start
+        try:
+            while process.poll() is None:
+                time.sleep(POLL_SECONDS)
+                if reached is None and any(a >= threshold for a in accuracies(folder)):
+                    reached = time.monotonic() - start
+        finally:
+            process.kill()  # nothing where it has ended; not left behind by Ctrl-C
     seconds = time.monotonic() - start
     if process.returncode:
         end = (folder / "output.txt").read_text()[-2000:]
