@@ -55,7 +55,11 @@ def choose(g: Geometry, exact: bool = False) -> str | None:
     if winograd.fits(g) and not exact:
         blocks = _blocks(g.feature_groups, g.channels)
         direct = g.taps * g.pixels * g.channels * (g.features // blocks)
-        best = _best_tile(g.batch, g.out, g.window, g.channels, g.features, blocks, direct)
+        if g.feature_groups > 1:
+            # its rival gathers tap by tap, and both move groups; Winograd in the end, too
+            direct += TOUCH * g.pixels * (g.taps * g.channels - 2 * (g.channels + g.features))
+        f = winograd.folded(g)
+        best = _best_tile(f.batch, f.out, f.window, f.channels, f.features, blocks, direct)
         if best:
             return best
     if g.feature_groups > 1:
@@ -77,7 +81,8 @@ def _choose_gradient(g: Geometry, exact: bool) -> str | None:
     if winograd.fits_gradient(g) and not exact:
         blocks, pixels = _blocks(g.batch_groups, g.batch), g.channels * g.taps
         direct = g.positions * pixels * g.batch * (g.features // blocks + TOUCH)
-        best = _best_tile(g.channels, g.window, g.out, g.batch, g.features, blocks, direct)
+        f = winograd.folded(g)
+        best = _best_tile(f.channels, f.window, f.out, f.batch, f.features, blocks, direct)
         if best:
             return f"{best}_gradient"
     if g.batch_groups > 1:

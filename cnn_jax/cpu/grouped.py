@@ -16,9 +16,10 @@ import numpy as np
 from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, untransposed, window_slice
+from cnn_jax.cpu.kernel_gradient import batched_gram
 from cnn_jax.cpu.patches import gather
 
-WIDTH = 32  # channels of a block
+WIDTH = 16  # channels of a block: a vector of AVX-512
 
 
 def merged(groups: int, channels: int) -> int:
@@ -56,26 +57,40 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     merge = merged(g.feature_groups, g.channels // g.feature_groups)
     w = block_diagonal(untransposed(w, g), g.feature_groups, merge)
     *_, blocks, width, features = w.shape
-    columns = gather(x, g)
-    columns = columns.reshape(*columns.shape[:-1], blocks, width)  # [N, *out, taps, blocks, b]
-    w = w.reshape(g.taps, blocks, width, features)
-    last = columns.ndim - 1
-    contract, batch = ((last - 2, last), (0, 2)), ((last - 1,), (1,))
-    y = lax.dot_general(columns, w, (contract, batch), **product)  # [blocks, N, *out, features]
+    narrow = g._replace(channels=width, feature_groups=1)
+    columns = jax.vmap(lambda block: gather(block, narrow))(to_blocks(x, blocks))
+    columns = columns.reshape(*columns.shape[:-2], g.taps * width)  # [blocks, N, *out, taps * c]
+    w = jnp.moveaxis(w, -3, 0).reshape(blocks, g.taps * width, features)
+    contract = (((columns.ndim - 1,), (1,)), ((0,), (0,)))
+    return from_blocks(lax.dot_general(columns, w, contract, **product))
+
+
+def to_blocks(x: jax.Array, blocks: int) -> jax.Array:
+    """x [N, *space, blocks * c] -> [blocks, N, *space, c].
+
+    Blocks go first because a batched product wants its batch there: where channels stay in their
+    place, XLA moves each of the many arrays that are made of x instead of x. They keep an axis of
+    their own, so that a batch that lies on several devices stays where it is.
+    """
+    x = x.reshape(*x.shape[:-1], blocks, x.shape[-1] // blocks)
+    return jnp.moveaxis(x, -2, 0)
+
+
+def from_blocks(y: jax.Array) -> jax.Array:
+    """The inverse of `to_blocks`: y [blocks, N, *out, f] -> [N, *out, blocks * f]."""
     y = jnp.moveaxis(y, 0, -2)
-    return y.reshape(*y.shape[:-2], g.features)
+    return y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     """x [N, *space, G * c], w [N, *window, G * f] (from above) -> [*out, c, G * f]."""
     merge = merged(g.batch_groups, g.batch // g.batch_groups)
     blocks = g.batch_groups // merge
-    x = pad(x, g)
-    above = w.reshape(-1, blocks, g.features // blocks)
+    x, above = pad(x, g), to_blocks(w, blocks)
     taps = []
     for tap in itertools.product(*map(range, g.out)):
         start = [t * s for t, s in zip(tap, g.strides, strict=True)]
-        seen = window_slice(x, start, g.window_dilation, g.window)
-        seen = seen.reshape(-1, blocks, g.batch // blocks)
-        taps.append(lax.dot_general(seen, above, (((0,), (0,)), ((1,), (1,))), **product))
+        seen = to_blocks(window_slice(x, start, g.window_dilation, g.window), blocks)
+        each = (blocks, g.channels * g.taps, -1)
+        taps.append(batched_gram(seen.reshape(each), above.reshape(each), **product))
     return diagonal(jnp.stack(taps).reshape(*g.out, *taps[0].shape), merge)

@@ -20,7 +20,7 @@ from jax import lax
 from jax.interpreters import mlir
 from jax.sharding import AxisType
 
-from cnn_jax.cpu import geometry, pooling
+from cnn_jax.cpu import geometry, pooling, trim
 from cnn_jax.cpu.choose import choose, run
 
 PRIMITIVES: dict[str, Any] = {
@@ -76,8 +76,11 @@ def _convolution_rule(stock: Callable) -> Callable:
         g = _geometry(ctx, params)
         if g is None:
             return stock(ctx, x, w, **params)
-        method = choose(g, _wants_exact(ctx, params))
-        if method is not None:
+        ranges = trim.live(g)
+        method = None if ranges else choose(g, _wants_exact(ctx, params))
+        if ranges:
+            fun = partial(trim.convolve, g=g, ranges=ranges, params=params)
+        elif method is not None:
             fun = partial(run, method, g, params=params)
         elif min(sum(g.padding, ())) < 0:
             fun = partial(_cropped_first, params=params)

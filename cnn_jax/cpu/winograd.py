@@ -73,11 +73,42 @@ def fits_gradient(g: Geometry) -> bool:
 def _fits(g: Geometry, taps, strides, dilation) -> bool:
     threes = sum(k == TAPS for k in taps)
     plain = {*strides, *dilation, *g.base_dilation} == {1}
-    return plain and set(taps) <= {1, TAPS} and threes in (1, 2)
+    grouped = g.feature_groups * g.batch_groups > 1
+    return plain and set(taps) <= {1, TAPS} and 1 <= threes <= (2 if grouped else 3)
+
+
+def folded(g: Geometry) -> Geometry:
+    """Of 3 x 3 x 3 taps, the three along the first axis become channels: 27 C = (3 x 3) (3 C).
+
+    The methods below work along two axes. A third would multiply the tiles' transforms once more,
+    n^3 arrays in place of n^2.
+    """
+    if g.window == (TAPS,) * 3:
+        space, rest = (g.out[0], *g.space[1:]), g.window[1:]
+        g = g._replace(channels=TAPS * g.channels, space=space, window=(1, *rest))
+    elif g.out == (TAPS,) * 3:
+        space, rest = (g.window[0], *g.space[1:]), g.out[1:]
+        g = g._replace(batch=TAPS * g.batch, space=space, out=(1, *rest))
+    else:
+        return g
+    return g._replace(padding=((0, 0), *g.padding[1:]))
+
+
+def _fold(x: jax.Array, g: Geometry) -> jax.Array:
+    """x [N, *space, C] -> [N, *space of folded(g), 3 C]: each plane with its two neighbours."""
+    x = lax.pad(x, x.dtype.type(0), [(0, 0, 0), (*g.padding[0], 0), *[(0, 0, 0)] * 3])
+    planes = folded(g).space[0]
+    views = [lax.slice_in_dim(x, tap, tap + planes, 1, 1) for tap in range(TAPS)]
+    return lax.concatenate(views, 4)
 
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:
     """x [N, *space, C], w [*window, C, F] -> [N, *out, F], for windows of 3 (and 1) pixels."""
+    if folded(g) != g:
+        x, to = _fold(x, g), -2 if g.kernel_transposed else -3
+        w = jnp.moveaxis(w, 0, to)  # [3, 3, 3, C, F], or [3, 3, F, 3, C] where it is transposed
+        sizes = (g.features, TAPS * g.channels)[:: 1 if g.kernel_transposed else -1]
+        return convolve(x, w.reshape(1, TAPS, TAPS, *sizes), folded(g), tile, **product)
     axes = [i for i, k in enumerate(g.window) if k == TAPS]
     b_t, to_kernel, a_t = matrices(tile)
     n = len(b_t)
@@ -89,17 +120,22 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> j
         blocks, transposed = g.feature_groups // merge, False
         kernels = grouped.block_diagonal(untransposed(kernels, g), g.feature_groups, merge)
     kernels = kernels.reshape(n ** (len(axes) - 1), n, blocks, *kernels.shape[-2:])
-    tiles = _split(x, axes, b_t, tile)  # n ** len(axes) arrays [N, *counts, C]
+    x = grouped.to_blocks(x, blocks)
+    tiles = _split(x, axes, b_t, tile)  # n ** len(axes) arrays [blocks, N, *counts, c]
     products = []
     for i, kernel in enumerate(kernels):
-        batch = jnp.stack(tiles[i * n : (i + 1) * n])  # [n, N, *counts, C]
+        batch = jnp.stack(tiles[i * n : (i + 1) * n])  # [n, blocks, N, *counts, c]
         products.append(_products(batch, kernel, transposed, **product))
-    y = _assemble(products, [a + 1 for a in axes], a_t)
-    return y[(slice(None), *map(slice, g.out))]
+    y = _assemble(products, [a + 2 for a in axes], a_t)
+    return grouped.from_blocks(y[(slice(None), slice(None), *map(slice, g.out))])
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:
     """x [N, *space, J], w [N, *window, F] (the gradient from above) -> [*out, J, F]; out of 3s."""
+    if folded(g) != g:
+        y = kernel_gradient(_fold(x, g), w, folded(g), tile, **product)  # [1, 3, 3, 3 J, F]
+        y = y.reshape(TAPS, TAPS, TAPS, g.batch, g.features)
+        return jnp.moveaxis(y, 2, 0)
     axes = [i for i, k in enumerate(g.out) if k == TAPS]
     b_t, to_kernel, a_t = matrices(tile)
     n = len(b_t)
@@ -107,40 +143,33 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **produc
     more = [(0, 0, 0)] * w.ndim
     for a in axes:
         more[a + 1] = (0, counts[a] * tile - g.window[a], 0)
-    inputs = _split(x, axes, b_t, tile)
-    above = _split(lax.pad(w, w.dtype.type(0), more), axes, a_t.T, tile)
+    w = lax.pad(w, w.dtype.type(0), more)
+    merge = grouped.merged(g.batch_groups, g.batch // g.batch_groups)
+    blocks = g.batch_groups // merge
+    inputs = _split(grouped.to_blocks(x, blocks), axes, b_t, tile)
+    above = _split(grouped.to_blocks(w, blocks), axes, a_t.T, tile)
     sums = []
     for i in range(0, len(inputs), n):
-        d = jnp.stack(inputs[i : i + n]).reshape(n, -1, g.batch)  # [n, tiles, J]
-        y = jnp.stack(above[i : i + n]).reshape(n, -1, g.features)
-        sums.append(_sums_over_tiles(d, y, g, **product))  # [n, J / groups, F]
+        d = jnp.stack(inputs[i : i + n]).reshape(n * blocks, -1, g.batch // blocks)
+        y = jnp.stack(above[i : i + n]).reshape(n * blocks, -1, g.features // blocks)
+        total = batched_gram(d, y, **product)  # [n * blocks, J / blocks, F / blocks]
+        if g.batch_groups > 1:
+            total = grouped.diagonal(total.reshape(n, blocks, *total.shape[1:]), merge)
+        sums.append(total)  # [n, J / groups, F]
     total = jnp.stack(sums).reshape(*[n] * len(axes), g.batch // g.batch_groups, g.features)
     for a in range(len(axes)):
         total = _contract(to_kernel.T, total, a)
     return total.reshape(*g.out, *total.shape[-2:])
 
 
-def _sums_over_tiles(d, y, g, **product):
-    """d [n, tiles, J] and y [n, tiles, F] -> [n, J / groups, F]."""
-    if g.batch_groups == 1:
-        return batched_gram(d, y, **product)
-    merge = grouped.merged(g.batch_groups, g.batch // g.batch_groups)
-    d, y = (a.reshape(*a.shape[:2], g.batch_groups // merge, -1) for a in (d, y))
-    dimensions = (((1,), (1,)), ((0, 2), (0, 2)))
-    return grouped.diagonal(lax.dot_general(d, y, dimensions, **product), merge)
-
-
 def _products(batch, kernel, transposed, **product):
-    """batch [n, N, *counts, C] and kernel [n, blocks, c, f] -> [n, N, *counts, blocks * f]."""
-    last, blocks = batch.ndim - 1, kernel.shape[1]
-    if blocks == 1:
-        one = (((last,), (1 + transposed,)), ((0,), (0,)))
-        return lax.dot_general(batch, kernel[:, 0], one, **product)
-    batch = batch.reshape(*batch.shape[:-1], blocks, kernel.shape[2])
-    dimensions = (((last + 1,), (2,)), ((0, last), (0, 1)))
-    y = lax.dot_general(batch, kernel, dimensions, **product)  # [n, blocks, N, *counts, f]
-    y = jnp.moveaxis(y, 1, -2)
-    return y.reshape(*y.shape[:-2], blocks * kernel.shape[3])
+    """batch [n, blocks, N, *counts, c], kernel [n, blocks, c, f] -> [n, blocks, N, *counts, f]."""
+    last = batch.ndim - 1
+    if kernel.shape[1] == 1:  # one axis of batch is faster than two
+        one = (((last - 1,), (1 + transposed,)), ((0,), (0,)))
+        return lax.dot_general(batch[:, 0], kernel[:, 0], one, **product)[:, None]
+    blocked = (((last,), (2,)), ((0, 1), (0, 1)))
+    return lax.dot_general(batch, kernel, blocked, **product)
 
 
 def _pad_to_tiles(x, g, out, axes, tile):
@@ -167,17 +196,18 @@ def _combine(weights, arrays):
 
 
 def _split(x, axes, matrix, tile):
-    """Tiles of x, transformed along each axis by matrix [n, reach]: arrays [N, *counts, C].
+    """Tiles of x [blocks, N, *space, c], transformed along each axis by matrix [n, reach].
 
-    A tile starts every `tile` pixels and reads `reach`. The first axis varies slowest.
+    Returns arrays [blocks, N, *counts, c], the first axis varying slowest. A tile starts every
+    `tile` pixels and reads `reach`.
     """
     parts, reach = [x], matrix.shape[1]
     for a in axes:
         new = []
         for part in parts:
-            count = (part.shape[a + 1] - reach) // tile + 1
+            count = (part.shape[a + 2] - reach) // tile + 1
             views = [
-                lax.slice_in_dim(part, i, i + (count - 1) * tile + 1, tile, a + 1)
+                lax.slice_in_dim(part, i, i + (count - 1) * tile + 1, tile, a + 2)
                 for i in range(reach)
             ]
             new += [_combine(row, views) for row in matrix]
@@ -204,7 +234,7 @@ def _contract(matrix, x, axis):
 
 
 def _assemble(products, axes, a_t):
-    """Inverse transform of products, each [n (last axis), N, *counts, F], into [N, *out, F]."""
+    """Inverse transform of products, each [n (last axis), .., *counts, f], into [.., *out, f]."""
     if len(axes) == 1:
         (stacked,) = products
         rows = [_combine(row, list(stacked)) for row in a_t]

@@ -3,19 +3,20 @@
 from cnn_jax.layers.conv import (
     ConvNormAct,
     ModuleFactory,
-    batch_norm,
     conv,
     he_normal_fan_out,
     lecun_uniform,
     per_axis,
 )
 from cnn_jax.layers.inverted_residual import InvertedResidual, round_channels
+from cnn_jax.layers.norm import BatchNorm, batch_norm
 from cnn_jax.layers.pool import adaptive_mean, global_mean, max_pool
 from cnn_jax.layers.size import require_sequence, require_size
 from cnn_jax.layers.squeeze_excite import SqueezeExcite
 from cnn_jax.layers.stochastic_depth import StochasticDepth, linear_rates
 
 __all__ = [
+    "BatchNorm",
     "ConvNormAct",
     "InvertedResidual",
     "ModuleFactory",

@@ -1,7 +1,6 @@
 """Convolution with the padding of the papers, and the conv-norm-act unit most networks repeat."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -87,33 +86,6 @@ def per_axis(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     if len(value) != rank:
         raise ValueError(f"{tuple(value)} has {len(value)} entries for {rank} spatial axes.")
     return tuple(value)
-
-
-def batch_norm(
-    train: bool,
-    *,
-    momentum: float = 0.9,
-    epsilon: float = 1e-5,
-    dtype: Any = None,
-    axis_name: str | None = None,
-) -> ModuleFactory:
-    """`nn.BatchNorm` (arXiv:1502.03167), ready to be given to blocks: `norm(name='bn1')(x)`.
-
-    Args:
-        train: normalise by the statistics of the batch (and update the running ones), rather
-            than by the running ones.
-        momentum: of the running statistics: new = momentum * old + (1 - momentum) * batch.
-            PyTorch's `momentum` is one minus this.
-        axis_name: the pmap axis over which the statistics are averaged.
-    """
-    return partial(
-        nn.BatchNorm,
-        use_running_average=not train,
-        momentum=momentum,
-        epsilon=epsilon,
-        dtype=dtype,
-        axis_name=axis_name,
-    )
 
 
 class ConvNormAct(nn.Module):

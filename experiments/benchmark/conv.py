@@ -183,7 +183,7 @@ def measure(layer: Layer, peak: float) -> list[dict[str, object]]:
     work = 2 * y.size * w.size // layer.features
     for name in contenders["ours"]:
         calls = {contender: passes[name] for contender, passes in contenders.items()}
-        times = timing.alternate(calls, repeats=REPEATS.value, seconds=SECONDS.value, pause=0.05)
+        times = timing.alternate(calls, repeats=REPEATS.value, seconds=SECONDS.value)
         median = timing.medians(times)
         row = {"layer": layer.name, "pass": name, "gflop": work / 1e9}
         row |= {f"{contender}_ms": 1e3 * t for contender, t in median.items()}

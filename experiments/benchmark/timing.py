@@ -13,31 +13,39 @@ from importlib import metadata
 
 import jax
 
+# Threads of the last contender's pool that still spin, waiting for more work, take a core from the
+# next. An OpenMP runtime does so for up to 200 ms (KMP_BLOCKTIME's default), which made DeepLabV3's
+# evaluation, 75 ms alone, 271 ms after a turn of PyTorch's.
+PAUSE = 0.3  # seconds
+LONG = 3.0  # seconds; what takes longer needs no call before it to be at its own speed
+
 
 def alternate(
     functions: Mapping[str, Callable[[], object]],
     *,
     repeats: int,
     seconds: float = math.inf,
-    pause: float = 0.0,
+    pause: float = PAUSE,
 ) -> dict[str, list[float]]:
     """Seconds of every call, the functions taking turns so that all see the same disturbances.
 
+    A turn is a call that is not counted and one that is: steps of a training run follow steps of
+    their own, and find the memory and the caches as those left them.
+
     Args:
         functions: name -> a call that returns when its work is done.
-        repeats: rounds after one that is not counted.
+        repeats: counted rounds.
         seconds: a function whose calls have taken this long together sits out further rounds.
-        pause: seconds of sleep before each call: threads of the last contender's pool that still
-            spin in wait for work would take a core from the next.
+        pause: seconds of sleep before each call, see PAUSE.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
     for _ in range(repeats):
         for name, function in functions.items():
             if times[name] and sum(times[name]) > seconds:
                 continue
             time.sleep(pause)
+            if not times[name] or times[name][-1] < LONG:
+                function()
             start = time.perf_counter()
             function()
             times[name].append(time.perf_counter() - start)

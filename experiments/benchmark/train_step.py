@@ -27,6 +27,7 @@ from absl import flags
 
 import cnn_jax.cpu
 from cnn_jax import models
+from cnn_jax.cpu import memory
 from experiments import entry
 from experiments.benchmark import timing
 
@@ -175,6 +176,7 @@ def measure(network: Network, build: dict[str, Callable]) -> dict[str, Any]:
     """One row of the result."""
     x, y = arrays(network)
     steps = {name: make(network, x, y) for name, make in build.items()}
+    memory.keep()  # for all alike, as enable() does for a user's program; the builders gave it up
     counts = {name: each.parameters() for name, each in steps.items()}
     if len(set(counts.values())) > 1:
         raise RuntimeError(f"{network.name}: the contenders are not the same network: {counts}")

@@ -52,6 +52,43 @@ def test_rounding_in_float32(tile, most):
     assert np.sqrt(((got - want) ** 2).mean() / (want**2).mean()) < most
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("tile", winograd.POINTS)
+def test_three_axes_are_two_with_three_times_the_channels(tile, transposed):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((2, 5, 6, 7, 4)).astype(np.float32)
+    w = random.standard_normal((3, 3, 3, 4, 5)).astype(np.float32)
+    g = geometry.Geometry(
+        batch=2,
+        channels=4,
+        features=5,
+        space=(5, 6, 7),
+        window=(3, 3, 3),
+        out=(5, 6, 6),
+        strides=(1, 1, 1),
+        padding=((2, 0), (1, 1), (0, 1)),
+        base_dilation=(1, 1, 1),
+        window_dilation=(1, 1, 1),
+        feature_groups=1,
+        batch_groups=1,
+        kernel_transposed=transposed,
+    )
+    padded = np.pad(x.astype(np.float64), ((0, 0), *g.padding, (0, 0)))
+    taps = list(np.ndindex(3, 3, 3))
+    seen = [padded[:, i : i + 5, j : j + 6, k : k + 6] for i, j, k in taps]
+    want = sum(view @ w[tap] for tap, view in zip(taps, seen, strict=True))
+    got = winograd.convolve(x, w.swapaxes(-1, -2) if transposed else w, g, tile)
+    # sums of 27 * 4 products, whose rounding tiles of 4 enlarge by up to 27 squared; measured 2e-5
+    np.testing.assert_allclose(got, want, atol=2e-4)
+    if transposed:
+        return
+    above = random.standard_normal(want.shape).astype(np.float32)
+    gradient = g._replace(batch=4, channels=2, window=g.out, out=g.window)
+    want = [np.tensordot(view, above, axes=[(0, 1, 2, 3)] * 2) for view in seen]
+    got = winograd.kernel_gradient(x, above, gradient, tile)
+    np.testing.assert_allclose(got, np.reshape(want, w.shape), atol=1e-3)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_non_finite_input_spoils_its_tiles_and_no_others(bad):
     x = np.ones((1, 12, 12, 4), np.float32)

@@ -1,0 +1,72 @@
+"""Taps that meet nothing but padding: left out before a method is chosen.
+
+A dilated window can be larger than the picture. DeepLabV3 (Chen et al. 2017, arXiv 1706.05587,
+section 3.3 and figure 4) spreads nine taps 36 pixels apart: over a map of 8 x 8 only the middle
+one ever meets a pixel, and the other eight multiply zeros. In the kernel gradient it is the output
+that has a position for each tap, and those of dead taps are zero.
+
+For one axis, with stride s, window dilation r and padding before of p, output o and tap k meet
+position o * s + k * r - p of the (dilated) picture, which has pixels from 0 to its size.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from cnn_jax.cpu import kernel_gradient
+from cnn_jax.cpu.geometry import Geometry
+
+Ranges = list[tuple[int, int]]
+
+
+def live(g: Geometry) -> Ranges | None:
+    """For each axis the first tap that meets a pixel and the one after the last.
+
+    Of kernel gradients, outputs in the place of taps. None where every tap may meet one, or none
+    does.
+    """
+    gradient = kernel_gradient.fits(g)
+    ranges, full = [], []
+    for i in range(g.rank):
+        count, step = g.window[i], g.window_dilation[i]
+        others, other_step = g.out[i], g.strides[i]
+        if gradient:
+            count, step, others, other_step = others, other_step, count, step
+        last_pixel = (g.space[i] - 1) * g.base_dilation[i]
+        reach, before = (others - 1) * other_step, g.padding[i][0]
+        # of tap k the others meet positions k * step - before + (0 to reach)
+        first = max(0, -((before - reach) // -step)) if before > reach else 0
+        last = min(count - 1, (last_pixel + before) // step)
+        ranges.append((first, last + 1))
+        full.append((0, count))
+    if ranges == full or any(first >= after for first, after in ranges):
+        return None
+    return ranges
+
+
+def convolve(x: jax.Array, w: jax.Array, g: Geometry, ranges: Ranges, params) -> jax.Array:
+    """The convolution by its live taps alone, in the caller's layout.
+
+    Exact for finite numbers: a dead tap that is infinite or NaN makes no NaN of its zeros.
+    """
+    _, w_spec, y_spec = params["dimension_numbers"]
+    gradient = kernel_gradient.fits(g)
+    steps = g.strides if gradient else g.window_dilation
+    counts = g.out if gradient else g.window
+    padding = tuple(
+        (low - first * step, high - (count - after) * step)
+        for (low, high), (first, after), step, count in zip(
+            g.padding, ranges, steps, counts, strict=True
+        )
+    )
+    params = {**params, "padding": padding}
+    if not gradient:
+        kept = [slice(None)] * w.ndim
+        for axis, (first, after) in zip(w_spec[2:], ranges, strict=True):
+            kept[axis] = slice(first, after)
+        return lax.conv_general_dilated_p.bind(x, w[tuple(kept)], **params)
+    y = lax.conv_general_dilated_p.bind(x, w, **params)
+    around = [(0, 0, 0)] * y.ndim
+    for axis, (first, after), count in zip(y_spec[2:], ranges, counts, strict=True):
+        around[axis] = (first, count - after, 0)
+    return lax.pad(y, jnp.zeros((), y.dtype), around)
