@@ -23,6 +23,7 @@ from cnn_jax.cpu import (
     patches,
     pointwise,
     subpixel,
+    taps,
     winograd,
 )
 from cnn_jax.cpu.geometry import Geometry
@@ -64,6 +65,8 @@ def choose(g: Geometry, exact: bool = False) -> str | None:
             return best
     if g.feature_groups > 1:
         return "grouped"
+    if taps.fits(g):
+        return "taps"
     strided = max(g.strides, default=1) > 1
     overlap = g.taps > math.prod(g.strides)
     if strided and g.channels > (NARROW if overlap else 32):
@@ -87,6 +90,9 @@ def _choose_gradient(g: Geometry, exact: bool) -> str | None:
             return f"{best}_gradient"
     if g.batch_groups > 1:
         return "grouped_gradient"
+    narrow = g.batch < kernel_gradient.NARROW and g.positions > 16
+    if max(g.base_dilation) == 1 and (narrow or max(g.strides) > 1):
+        return None  # a first layer's large window, or dilated taps: XLA took half as long as ours
     return "kernel_gradient"
 
 
@@ -123,6 +129,7 @@ METHODS: dict[str, Callable[..., jax.Array]] = {
     "winograd4": partial(winograd.convolve, tile=4),
     "pointwise": pointwise.convolve,
     "patches": patches.convolve,
+    "taps": taps.convolve,
     "depthwise": depthwise.convolve,
     "grouped": grouped.convolve,
 }
