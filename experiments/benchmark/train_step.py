@@ -5,18 +5,21 @@
 
 A step is the forward and the backward pass and SGD with momentum, on one batch that lies ready, in
 float32; PyTorch has channels_last and all cores, and with --compile torch.compile beside eager.
-Each figure is the median of --repeats steps; ratios are between medians of the same rounds. Compile
-seconds are those of JAX, without a cache. Memory is the peak of a process of its own that makes two
-steps. A contender sits out further rounds after --seconds, for some of stock JAX's gradients take
-minutes.
+Each contender is a process of its own, idle while it is another's turn: on one heap each found its
+memory in the state that the others left it in. Each figure is the median of --repeats steps; ratios
+are between medians of the same rounds. Compile seconds are those of JAX, without a cache; memory is
+the peak of the process. A contender sits out further rounds after --seconds, for some of stock JAX's
+gradients take minutes.
 """
 
+import contextlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +30,6 @@ from absl import flags
 
 import cnn_jax.cpu
 from cnn_jax import models
-from cnn_jax.cpu import memory
 from experiments import entry
 from experiments.benchmark import timing
 
@@ -38,10 +40,7 @@ STOCK = flags.DEFINE_bool("stock", True, "Time JAX's own convolutions too.")
 SECONDS = flags.DEFINE_float("seconds", 30.0, "A contender sits out rounds after this long.")
 TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch too, where it is installed.")
 COMPILE = flags.DEFINE_bool("compile", False, "Time torch.compile beside eager PyTorch.")
-MEMORY = flags.DEFINE_bool("memory", True, "Measure the peak memory of each contender.")
-PROBE = flags.DEFINE_string(
-    "probe", "", "Internal: make two steps of this contender, print memory."
-)
+SERVE = flags.DEFINE_string("serve", "", "Internal: be this contender, for the process on stdin.")
 
 
 class Network(NamedTuple):
@@ -142,92 +141,109 @@ class JaxSteps:
         return sum(leaf.size for leaf in jax.tree.leaves(self.state[0]))
 
 
-def contenders() -> dict[str, Callable]:
-    """Name -> what builds its steps from (network, x, y)."""
-
-    def ours(network, x, y):
-        with cnn_jax.cpu.enabled():
-            return JaxSteps(network, x, y)
-
-    def stock(network, x, y):
-        with cnn_jax.cpu.enabled(False):
-            return JaxSteps(network, x, y)
-
-    chosen: dict[str, Callable] = {"ours": ours}
+def contenders() -> list[str]:
+    """The names of those that take part."""
+    chosen = ["ours"]
     if STOCK.value:
-        chosen["stock"] = stock
+        chosen.append("stock")
     if TORCH.value:
-        try:
-            from experiments.benchmark import torch_twins
-        except ImportError:
-            print("PyTorch is not installed: pip install -e '.[torch]'", file=sys.stderr)
+        if importlib.util.find_spec("torch") and importlib.util.find_spec("torchvision"):
+            chosen += ["torch", "torch_compile"] if COMPILE.value else ["torch"]
         else:
-
-            def torch(network, x, y, compile=False):
-                return torch_twins.Steps(network.name, x, y, network.num_classes, compile=compile)
-
-            chosen["torch"] = torch
-            if COMPILE.value:
-                chosen["torch_compile"] = lambda network, x, y: torch(network, x, y, True)
+            print("PyTorch is not installed: pip install -e '.[torch]'", file=sys.stderr)
     return chosen
 
 
-def measure(network: Network, build: dict[str, Callable]) -> dict[str, Any]:
-    """One row of the result."""
+def build(contender: str, network: Network) -> Any:
+    """The steps of a contender, in this process."""
     x, y = arrays(network)
-    steps = {name: make(network, x, y) for name, make in build.items()}
-    memory.keep()  # for all alike, as enable() does for a user's program; the builders gave it up
-    counts = {name: each.parameters() for name, each in steps.items()}
-    if len(set(counts.values())) > 1:
-        raise RuntimeError(f"{network.name}: the contenders are not the same network: {counts}")
-    row: dict[str, Any] = {
-        "network": network.name,
-        "batch": network.batch,
-        "input": network.input_shape,
-        "parameters": counts["ours"],
-    }
-    for name in ("ours", "stock"):
-        if name in steps:
-            row[f"{name}_compile_seconds"] = round(steps[name].train_compile_seconds, 1)
-    for what in ("train", "evaluate"):
-        calls = {name: getattr(each, what) for name, each in steps.items()}
-        times = timing.alternate(calls, repeats=REPEATS.value, seconds=SECONDS.value)
-        median = timing.medians(times)
-        for name, value in median.items():
-            row[f"{what}_{name}_ms"] = round(1e3 * value, 1)
-            if name != "ours":
-                row[f"{what}_vs_{name}"] = round(value / median["ours"], 3)
-        row[f"{what}_spread_ours"] = round(
-            (max(times["ours"]) - min(times["ours"])) / median["ours"], 3
-        )
-    if MEMORY.value:
-        for name in build:
-            row[f"{name}_peak_mib"] = peak_mib(network, name)
-    return row
+    if contender in ("ours", "stock"):
+        if contender == "ours":
+            cnn_jax.cpu.enable()
+        return JaxSteps(network, x, y)
+    from experiments.benchmark import torch_twins
+
+    compiled = contender == "torch_compile"
+    return torch_twins.Steps(network.name, x, y, network.num_classes, compile=compiled)
 
 
-def peak_mib(network: Network, contender: str) -> int | None:
-    """Peak resident memory of a process that makes two steps."""
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.benchmark.train_step",
-        f"--only={network.name}",
-        f"--probe={contender}",
-        f"--compile={str(contender == 'torch_compile').lower()}",
-    ]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    return int(done.stdout.split()[-1]) if done.returncode == 0 else None
-
-
-def probe(contender: str) -> int:
+def serve(contender: str) -> int:
+    """Makes the steps that stdin asks for, one a line, and answers each with a line of JSON."""
     (network,) = (row for row in TABLE if row.name in ONLY.value)
-    steps = contenders()[contender](network, *arrays(network))
-    for _ in range(2):
-        steps.train()
-    print(timing.peak_memory() // 2**20)
+    steps = build(contender, network)
+    compiled = getattr(steps, "train_compile_seconds", None)
+    print(json.dumps({"parameters": steps.parameters(), "compile_seconds": compiled}), flush=True)
+    for what in sys.stdin:
+        getattr(steps, what.strip())()
+        print(json.dumps({"peak_mib": timing.peak_memory() // 2**20}), flush=True)
     return 0
+
+
+class Contender:
+    """A process of its own: threads, heap and caches are those that a user's program would have."""
+
+    def __init__(self, name: str, network: Network):
+        program = ["-m", "experiments.benchmark.train_step", f"--only={network.name}"]
+        self.process = subprocess.Popen(
+            [sys.executable, *program, f"--serve={name}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        )
+        self.facts = self._answer()
+
+    def step(self, what: str) -> None:
+        """Returns when the step is done."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        self.facts |= self._answer()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}; see above.")
+        return json.loads(answer)
+
+
+def measure(network: Network, names: list[str]) -> dict[str, Any]:
+    """One row of the result."""
+    with contextlib.ExitStack() as open_ones:
+        made = {}
+        for name in names:
+            made[name] = Contender(name, network)
+            open_ones.callback(made[name].close)
+        counts = {name: each.facts["parameters"] for name, each in made.items()}
+        if len(set(counts.values())) > 1:
+            raise RuntimeError(f"{network.name}: the contenders are not the same network: {counts}")
+        row: dict[str, Any] = {
+            "network": network.name,
+            "batch": network.batch,
+            "input": network.input_shape,
+            "parameters": counts["ours"],
+        }
+        for what in ("train", "evaluate"):
+            calls = {name: partial(each.step, what) for name, each in made.items()}
+            times = timing.alternate(calls, repeats=REPEATS.value, seconds=SECONDS.value)
+            median = timing.medians(times)
+            for name, value in median.items():
+                row[f"{what}_{name}_ms"] = round(1e3 * value, 1)
+                if name != "ours":
+                    row[f"{what}_vs_{name}"] = round(value / median["ours"], 3)
+            row[f"{what}_spread_ours"] = round(
+                (max(times["ours"]) - min(times["ours"])) / median["ours"], 3
+            )
+        for name, each in made.items():
+            row[f"{name}_peak_mib"] = each.facts["peak_mib"]
+            if each.facts["compile_seconds"] is not None:
+                row[f"{name}_compile_seconds"] = round(each.facts["compile_seconds"], 1)
+    return row
 
 
 def line(row: dict) -> str:
@@ -241,6 +257,9 @@ def line(row: dict) -> str:
         for name in ("stock", "torch", "torch_compile"):
             if f"{what}_vs_{name}" in row:
                 shown += f"  {row[f'{what}_vs_{name}']:.2f}x {name}"
+    for name in ("ours", "stock", "torch"):
+        if f"{name}_peak_mib" in row:
+            shown += f"  {name} {row[f'{name}_peak_mib']} MiB"
     for name in ("ours", "stock"):
         if f"{name}_compile_seconds" in row:
             shown += f"  compile {name} {row[f'{name}_compile_seconds']:.0f} s"
@@ -252,15 +271,14 @@ def main() -> int:
     if unknown:
         known = ", ".join(row.name for row in TABLE)
         raise ValueError(f"--only={','.join(sorted(unknown))}: the rows are {known}.")
-    if PROBE.value:
-        return probe(PROBE.value)
-    build = contenders()
+    if SERVE.value:
+        return serve(SERVE.value)
+    names = contenders()
     rows = []
     for network in TABLE:
         if not ONLY.value or network.name in ONLY.value:
-            rows.append(measure(network, build))
+            rows.append(measure(network, names))
             print(line(rows[-1]), flush=True)
-            jax.clear_caches()
     result: dict[str, object] = {"machine": timing.machine(), "repeats": REPEATS.value}
     for what in ("train", "evaluate"):
         for other in ("stock", "torch", "torch_compile"):
