@@ -8,8 +8,8 @@ float32; PyTorch has channels_last and all cores, and with --compile torch.compi
 Each contender is a process of its own, idle while it is another's turn: on one heap each found its
 memory in the state that the others left it in. Each figure is the median of --repeats steps; ratios
 are between medians of the same rounds. Compile seconds are those of JAX, without a cache; memory is
-the peak of the process. A contender sits out further rounds after --seconds, for some of stock JAX's
-gradients take minutes.
+the peak of the process. A contender sits out further rounds after --seconds, for some of stock
+JAX's gradients take minutes.
 """
 
 import contextlib
