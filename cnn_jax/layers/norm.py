@@ -54,24 +54,24 @@ class BatchNorm(nn.BatchNorm):
 
     @nn.compact
     def __call__(
-        self, x: Array, use_running_average: bool | None = None, **flax_only: Any
+        self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None
     ) -> Array:
         """x [B, *space, C] -> [B, *space, C].
 
         Args:
             x: channels last.
             use_running_average: as in Flax, in place of the field.
-            flax_only: refused.
+            mask: bool, broadcastable to x: which positions the statistics are of.
 
         Raises:
-            ValueError: a field or an argument of Flax's (axis, mask, axis_index_groups, ...) that
-                asks for more than channels last and whole batches; `nn.BatchNorm` has it.
+            ValueError: a field of Flax's asks for another axis than the last, for groups of
+                devices, slow variance or half-precision sums; `nn.BatchNorm` has them.
         """
         fixed = (self.axis, self.axis_index_groups, self.use_fast_variance)
-        if flax_only or fixed != (-1, None, True) or not self.force_float32_reductions:
+        if fixed != (-1, None, True) or not self.force_float32_reductions:
             raise ValueError(
-                "This BatchNorm takes channels last and no mask, axis_index_groups, slow variance "
-                f"or half-precision sums, and was given {flax_only or self}; use nn.BatchNorm."
+                "This BatchNorm takes channels last and no axis_index_groups, slow variance or "
+                f"half-precision sums, and is {self}; use nn.BatchNorm."
             )
         running = nn.merge_param(
             "use_running_average", self.use_running_average, use_running_average
@@ -83,7 +83,7 @@ class BatchNorm(nn.BatchNorm):
         if running:
             mean, var = kept_mean.value, kept_var.value
         else:
-            mean, square = wide.mean(axes), (wide * wide).mean(axes)  # [C]
+            mean, square = (a.mean(axes, where=mask) for a in (wide, wide * wide))  # [C]
             if self.axis_name is not None and not self.is_initializing():
                 mean, square = lax.pmean((mean, square), self.axis_name)
             var = jnp.maximum(0, square - mean * mean)

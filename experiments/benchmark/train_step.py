@@ -183,6 +183,7 @@ class Contender:
     """A process of its own: threads, heap and caches are those that a user's program would have."""
 
     def __init__(self, name: str, network: Network):
+        self.name = name
         program = ["-m", "experiments.benchmark.train_step", f"--only={network.name}"]
         self.process = subprocess.Popen(
             [sys.executable, *program, f"--serve={name}"],
@@ -208,7 +209,8 @@ class Contender:
         assert self.process.stdout is not None
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}; see above.")
+            status = self.process.wait()
+            raise RuntimeError(f"The contender {self.name} ended with status {status}; see above.")
         return json.loads(answer)
 
 
