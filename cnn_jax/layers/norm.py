@@ -79,7 +79,7 @@ class BatchNorm(nn.BatchNorm):
         channels, axes = x.shape[-1:], tuple(range(x.ndim - 1))
         kept_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         kept_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        wide = x.astype(jnp.promote_types(self.dtype or x.dtype, jnp.float32))
+        wide = jnp.asarray(x, jnp.promote_types(self.dtype or x.dtype, jnp.float32))
         if running:
             mean, var = kept_mean.value, kept_var.value
         else:
