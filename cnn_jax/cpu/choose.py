@@ -57,7 +57,8 @@ def choose(g: Geometry, exact: bool = False) -> str | None:
         blocks = _blocks(g.feature_groups, g.channels)
         direct = g.taps * g.pixels * g.channels * (g.features // blocks)
         if g.feature_groups > 1:
-            # its rival gathers tap by tap, and both move groups; Winograd in the end, too
+            # "grouped" writes each tap's view of x; Winograd moves x and y between layouts, read
+            # and written once each, which counts for its rival here
             direct += TOUCH * g.pixels * (g.taps * g.channels - 2 * (g.channels + g.features))
         f = winograd.folded(g)
         best = _best_tile(f.batch, f.out, f.window, f.channels, f.features, blocks, direct)
