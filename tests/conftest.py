@@ -27,6 +27,10 @@ if worker and hasattr(os, "sched_setaffinity"):
     count = min(int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), len(cores))
     os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) % count :: count])
 
+# Programs that call oneDNN cannot be read back from the cache below, and most tests are not about
+# how a convolution is computed. Those that are switch it on: tests/cpu.
+os.environ.setdefault("CNN_JAX_ONEDNN", "0")
+
 import jax  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)

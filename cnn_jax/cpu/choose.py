@@ -19,7 +19,9 @@ from cnn_jax.cpu import (
     depthwise,
     geometry,
     grouped,
+    image_windows,
     kernel_gradient,
+    onednn,
     patches,
     pointwise,
     subpixel,
@@ -28,22 +30,27 @@ from cnn_jax.cpu import (
 )
 from cnn_jax.cpu.geometry import Geometry
 
-TOUCH = 40
+TOUCH, TOUCH_ONEDNN = 40, 100
 # Winograd turns one convolution into some thirty loops, which take XLA half a second to compile:
 # not worth it for what takes less than half a millisecond to run.
 LEAST = 40_000_000
 # Up to here XLA's own strided convolutions were faster than gathering patches (forward) or
 # interleaving phases (input gradient): measured at 64 channels; at 256 ours were.
 NARROW = 64
+# A depthwise kernel gradient of more taps, or of images of more bytes, by oneDNN
+FEW_TAPS, SMALL_IMAGE = 25, 2**20
 
 
-def choose(g: Geometry, exact: bool = False) -> str | None:
+def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | None:
     """The name of a method, or None where XLA's own convolution is as good.
 
     Args:
         g: the convolution.
         exact: only methods whose rounding is that of a plain sum: no Winograd.
+        by_onednn: oneDNN's convolution and product may be used.
     """
+    if by_onednn:
+        return _choose_with_onednn(g, exact)
     if kernel_gradient.fits(g):
         return _choose_gradient(g, exact)
     if subpixel.fits(g):
@@ -97,7 +104,39 @@ def _choose_gradient(g: Geometry, exact: bool) -> str | None:
     return "kernel_gradient"
 
 
-def _best_tile(batch, image, window, channels, features, blocks, direct) -> str | None:
+def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
+    """As `choose`: oneDNN's convolution, unless Winograd's needs less; gradients as they come."""
+    if kernel_gradient.fits(g):
+        if depthwise.fits_gradient(g):
+            large = 4 * g.batch * math.prod(g.space) > SMALL_IMAGE or g.positions > FEW_TAPS
+            fits = large and image_windows.fits(g)
+            return "image_windows" if fits else "depthwise_gradient"
+        if g.batch_groups > 1:
+            return "image_windows" if image_windows.fits(g) else "grouped_gradient"
+        if winograd.fits_gradient(g) and not exact:
+            f = winograd.folded(g)
+            sizes = (f.channels, f.window, f.out, f.batch, f.features)
+            direct = g.positions * g.channels * g.taps * g.batch * (g.features + TOUCH_ONEDNN)
+            best = _best_tile(*sizes, 1, direct, TOUCH_ONEDNN)
+            if best:
+                return f"{best}_gradient"
+        overlap = g.positions > math.prod(g.window_dilation)
+        wide = g.batch * g.features >= kernel_gradient.NARROW**2 or g.positions > 16
+        taken = overlap and wide and max(g.strides) == 1 and image_windows.fits(g)
+        return "image_windows" if taken else "kernel_gradient"
+    if subpixel.fits(g):
+        return "subpixel"
+    if not onednn.fits(g):
+        return None
+    if winograd.fits(g) and not exact and g.feature_groups == 1:
+        f = winograd.folded(g)
+        sizes = (f.batch, f.out, f.window, f.channels, f.features)
+        direct = g.taps * g.pixels * g.channels * g.features
+        return _best_tile(*sizes, 1, direct, TOUCH_ONEDNN) or "onednn"
+    return "onednn"
+
+
+def _best_tile(batch, image, window, channels, features, blocks, direct, touch=TOUCH) -> str | None:
     """The Winograd method that is cheapest and cheaper than `direct`, if there is one."""
     best = None
     if direct < LEAST:
@@ -108,7 +147,7 @@ def _best_tile(batch, image, window, channels, features, blocks, direct) -> str 
         products = tiles * channels * (features // blocks)
         touched = channels * (features // blocks) + tiles * (channels + features)
         points = math.prod(tile + k - 1 if k > 1 else 1 for k in window)
-        cost = points * (products + TOUCH * touched)
+        cost = points * (products + touch * touched)
         if cost < direct:
             best, direct = f"winograd{tile}", cost
     return best
@@ -121,6 +160,7 @@ def _blocks(groups: int, channels: int) -> int:
 GRADIENT_METHODS: dict[str, Callable[..., jax.Array]] = {
     "depthwise_gradient": depthwise.kernel_gradient,
     "grouped_gradient": grouped.kernel_gradient,
+    "image_windows": image_windows.kernel_gradient,
     "kernel_gradient": kernel_gradient.convolve,
     "winograd2_gradient": partial(winograd.kernel_gradient, tile=2),
     "winograd4_gradient": partial(winograd.kernel_gradient, tile=4),
@@ -133,10 +173,13 @@ METHODS: dict[str, Callable[..., jax.Array]] = {
     "taps": taps.convolve,
     "depthwise": depthwise.convolve,
     "grouped": grouped.convolve,
+    "onednn": onednn.convolve,
 }
 
 
-def run(method: str, g: Geometry, x: jax.Array, w: jax.Array, params) -> jax.Array:
+def run(
+    method: str, g: Geometry, x: jax.Array, w: jax.Array, params, by_onednn: bool = False
+) -> jax.Array:
     """Convolves by the named method, in the caller's layout.
 
     Half-precision operands are widened first: sums are taken in float32 and rounded once.
@@ -144,7 +187,7 @@ def run(method: str, g: Geometry, x: jax.Array, w: jax.Array, params) -> jax.Arr
     numbers = params["dimension_numbers"]
     dtype = jnp.dtype(params["preferred_element_type"] or x.dtype)
     wide = jnp.promote_types(jnp.promote_types(x.dtype, dtype), jnp.float32)
-    product = {"precision": params["precision"]}
+    product = {"precision": params["precision"], "onednn": by_onednn}
     x, w = x.astype(wide), w.astype(wide)
     if method in GRADIENT_METHODS:
         x, w = geometry.to_gradient_form(x, w, numbers)
@@ -152,14 +195,14 @@ def run(method: str, g: Geometry, x: jax.Array, w: jax.Array, params) -> jax.Arr
     else:
         x, w = geometry.to_canonical(x, w, numbers)
         if method == "subpixel":
-            y = subpixel.convolve(x, w, g, partial(_undilated, g, product))
+            y = subpixel.convolve(x, w, g, partial(_undilated, g, params["precision"]))
         else:
             y = METHODS[method](x, w, g, **product)
         y = geometry.from_canonical(y, numbers)
     return y.astype(dtype)
 
 
-def _undilated(g: Geometry, product, x, w, strides, padding, window_dilation):
+def _undilated(g: Geometry, precision, x, w, strides, padding, window_dilation):
     """One phase of a sub-pixel decomposition: it comes back to `choose` as a primitive."""
     space = tuple(range(1, g.rank + 1))
     last_two = (g.rank + 1, g.rank)[:: -1 if g.kernel_transposed else 1]
@@ -174,5 +217,5 @@ def _undilated(g: Geometry, product, x, w, strides, padding, window_dilation):
         rhs_dilation=window_dilation,
         dimension_numbers=numbers,
         feature_group_count=g.feature_groups,
-        **product,
+        precision=precision,
     )

@@ -13,10 +13,10 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, untransposed, window_slice
 from cnn_jax.cpu.kernel_gradient import batched_gram
+from cnn_jax.cpu.onednn import dot_general
 from cnn_jax.cpu.patches import gather
 
 WIDTH = 16  # channels of a block: a vector of AVX-512
@@ -62,7 +62,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     columns = columns.reshape(*columns.shape[:-2], g.taps * width)  # [blocks, N, *out, taps * c]
     w = jnp.moveaxis(w, -3, 0).reshape(blocks, g.taps * width, features)
     contract = (((columns.ndim - 1,), (1,)), ((0,), (0,)))
-    return from_blocks(lax.dot_general(columns, w, contract, **product))
+    return from_blocks(dot_general(columns, w, contract, **product))
 
 
 def to_blocks(x: jax.Array, blocks: int) -> jax.Array:

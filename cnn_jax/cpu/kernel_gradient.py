@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, window_slice
+from cnn_jax.cpu.onednn import dot_general
 
 # The product x^T y runs near the processor's peak only if one side is wide, so the first layer of
 # a network, with its three channels, lays its taps side by side.
@@ -118,23 +119,23 @@ def _rows(x: jax.Array, picked: tuple[tuple[int, int, int], ...]) -> jax.Array:
 def gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
     """x [T, J], y [T, F] -> x^T y [J, F].
 
-    XLA has two matrix kernels for a CPU. The faster of them (1.2 to 1.5 times, on two cores) does
-    not take a sum over rows, so that x is turned first, unless it is so long or narrow that to move
-    it costs more.
+    XLA has two matrix kernels of its own for a CPU. The faster of them (1.2 to 1.5 times, on two
+    cores) does not take a sum over rows, so that x is turned first, unless it is so long or narrow
+    that to move it costs more. oneDNN's takes either.
     """
-    if x.shape[0] <= LONG and x.shape[1] >= TURNED:
+    if not product.get("onednn") and x.shape[0] <= LONG and x.shape[1] >= TURNED:
         turned = lax.optimization_barrier(x.T)  # or XLA folds it into the product again
-        return lax.dot_general(turned, y, (((1,), (0,)), ((), ())), **product)
+        return dot_general(turned, y, (((1,), (0,)), ((), ())), **product)
     return batched_gram(x[None], y[None], **product)[0]
 
 
 def batched_gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
-    """x [B, T, J], y [B, T, F] -> x^T y [B, J, F], the wider operand on the right.
+    """x [B, T, J], y [B, T, F] -> x^T y [B, J, F], for XLA's kernel the wider operand on the right.
 
     The sum runs over the rows of both operands: one contracted axis, because XLA would
     rearrange operands with several.
     """
     dimensions = (((1,), (1,)), ((0,), (0,)))
-    if x.shape[-1] > y.shape[-1]:
-        return jnp.swapaxes(lax.dot_general(y, x, dimensions, **product), 1, 2)
-    return lax.dot_general(x, y, dimensions, **product)
+    if x.shape[-1] > y.shape[-1] and not product.get("onednn"):
+        return jnp.swapaxes(dot_general(y, x, dimensions, **product), 1, 2)
+    return dot_general(x, y, dimensions, **product)

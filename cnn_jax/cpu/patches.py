@@ -13,6 +13,7 @@ import jax
 from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, untransposed, window_slice
+from cnn_jax.cpu.onednn import dot_general
 
 
 def gather(x: jax.Array, g: Geometry) -> jax.Array:
@@ -30,4 +31,4 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     columns = gather(x, g)
     columns = columns.reshape(*columns.shape[:-2], g.taps * g.channels)
     w = untransposed(w, g).reshape(g.taps * g.channels, g.features)
-    return lax.dot_general(columns, w, (((columns.ndim - 1,), (0,)), ((), ())), **product)
+    return dot_general(columns, w, (((columns.ndim - 1,), (0,)), ((), ())), **product)

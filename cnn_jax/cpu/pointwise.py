@@ -7,9 +7,9 @@ window, the kernel gradient at `kernel_gradient`.
 """
 
 import jax
-from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, window_slice
+from cnn_jax.cpu.onednn import dot_general
 
 
 def fits(g: Geometry) -> bool:
@@ -21,4 +21,4 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     x = window_slice(pad(x, g), (0,) * g.rank, g.strides, g.out)
     w = w.reshape(w.shape[-2:])
     contract = ((x.ndim - 1,), (int(g.kernel_transposed),))
-    return lax.dot_general(x, w, (contract, ((), ())), **product)
+    return dot_general(x, w, (contract, ((), ())), **product)

@@ -20,7 +20,7 @@ from jax import lax
 from jax.interpreters import mlir
 from jax.sharding import AxisType
 
-from cnn_jax.cpu import geometry, pooling, trim
+from cnn_jax.cpu import geometry, onednn, pooling, trim
 from cnn_jax.cpu.choose import choose, run
 
 PRIMITIVES: dict[str, Any] = {
@@ -77,11 +77,12 @@ def _convolution_rule(stock: Callable) -> Callable:
         if g is None:
             return stock(ctx, x, w, **params)
         ranges = trim.live(g)
-        method = None if ranges else choose(g, _wants_exact(ctx, params))
+        by_onednn = _narrow(ctx) and onednn.usable(ctx)
+        method = None if ranges else choose(g, _wants_exact(ctx, params), by_onednn)
         if ranges:
             fun = partial(trim.convolve, g=g, ranges=ranges, params=params)
         elif method is not None:
-            fun = partial(run, method, g, params=params)
+            fun = partial(run, method, g, params=params, by_onednn=by_onednn)
         elif min(sum(g.padding, ())) < 0:
             fun = partial(_cropped_first, params=params)
         else:
@@ -116,6 +117,11 @@ def _wants_exact(ctx, params) -> bool:
     """float64, or a precision above the default, ask for the rounding of a plain sum."""
     default = params["precision"] in (None, (lax.Precision.DEFAULT,) * 2)
     return not default or any(a.dtype == jnp.float64 for a in (*ctx.avals_in, *ctx.avals_out))
+
+
+def _narrow(ctx) -> bool:
+    """Whether sums are taken in float32: half precision is widened to it."""
+    return all(a.dtype.itemsize <= 4 for a in (*ctx.avals_in, *ctx.avals_out))
 
 
 def _geometry(ctx, params) -> geometry.Geometry | None:

@@ -12,9 +12,9 @@ before the product.)
 import itertools
 
 import jax
-from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, window_slice
+from cnn_jax.cpu.onednn import dot_general
 
 WIDE = 256  # channels on both sides
 
@@ -31,7 +31,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     for tap in itertools.product(*map(range, g.window)):
         start = [t * d for t, d in zip(tap, g.window_dilation, strict=True)]
         seen = window_slice(x, start, g.strides, g.out)
-        term = lax.dot_general(seen, w[tap], contract, **product)
+        term = dot_general(seen, w[tap], contract, **product)
         total = term if total is None else total + term
     assert total is not None  # a window has at least one tap
     return total

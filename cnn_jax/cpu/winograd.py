@@ -35,6 +35,7 @@ from jax import lax
 from cnn_jax.cpu import grouped
 from cnn_jax.cpu.geometry import Geometry, untransposed
 from cnn_jax.cpu.kernel_gradient import batched_gram
+from cnn_jax.cpu.onednn import dot_general
 
 TAPS = 3
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}  # by tile size m
@@ -167,9 +168,9 @@ def _products(batch, kernel, transposed, **product):
     last = batch.ndim - 1
     if kernel.shape[1] == 1:  # one axis of batch is faster than two
         one = (((last - 1,), (1 + transposed,)), ((0,), (0,)))
-        return lax.dot_general(batch[:, 0], kernel[:, 0], one, **product)[:, None]
+        return dot_general(batch[:, 0], kernel[:, 0], one, **product)[:, None]
     blocked = (((last,), (2,)), ((0, 1), (0, 1)))
-    return lax.dot_general(batch, kernel, blocked, **product)
+    return dot_general(batch, kernel, blocked, **product)
 
 
 def _pad_to_tiles(x, g, out, axes, tile):

@@ -235,6 +235,7 @@ def main(argv):
     table = [layer for layer in TABLE if ONLY.value in layer.name]
     if QUICK.value:
         table = [layer._replace(batch=2) for layer in table[::3]]
+    memory.keep()  # before there are threads, as where a program begins with `enable()`
     peak = timing.matmul_peak()
     rows = []
     for layer in table:

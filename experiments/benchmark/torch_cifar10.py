@@ -67,7 +67,7 @@ class Airbench(nn.Module):
         super().__init__()
         self.layer0 = nn.Conv2d(3, 24, 2)
         self.layer0.weight.requires_grad = False
-        nn.init.zeros_(self.layer0.bias)
+        nn.init.zeros_(self.layer0.get_parameter("bias"))
         self.layer1, self.layer2, self.layer3 = (
             Group(before, width, norm_momentum)
             for before, width in zip((24, *widths), widths, strict=False)

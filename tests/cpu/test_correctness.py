@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from cnn_jax.cpu import choose, kernel_gradient, registry, taps, winograd
+from cnn_jax.cpu import choose, image_windows, kernel_gradient, onednn, registry, taps, winograd
 
 
 class Case(NamedTuple):
@@ -136,11 +136,20 @@ def programs(case: Case):
 
 
 @contextmanager
-def ours(*, wide: bool = False):
-    """Our rules, with Winograd at these sizes, and if asked for what is for wide layers too."""
+def ours(*, wide: bool = False, by_onednn: bool = False):
+    """Our rules, with Winograd at these sizes, and if asked for what is for wide layers too.
+
+    By oneDNN, where there is one, Winograd only with what is for wide layers, for it is what takes
+    the place of oneDNN's own; and kernel gradients in as many parts as can be.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choose, "LEAST", 0)
+        patch.setenv(onednn.SWITCH, str(int(by_onednn)))
+        patch.setattr(choose, "LEAST", 0 if wide or not by_onednn else 10**9)
         patch.setattr(choose, "TOUCH", 0)
+        patch.setattr(choose, "TOUCH_ONEDNN", 0)
+        patch.setattr(choose, "SMALL_IMAGE", 0)
+        patch.setattr(image_windows, "PART", 1)
+        patch.setattr(image_windows, "EXAMPLES", 4)
         if wide:
             patch.setattr(taps, "WIDE", 1)
             patch.setattr(kernel_gradient, "TURNED", 1)
@@ -204,7 +213,7 @@ def check(case: Case, names):
         lowered = [lower(run_all, wide)]
         with ours(wide=case.seed % 2 == 1):
             lowered.append(lower(run_all, wide))
-    with ours(wide=case.seed % 2 == 1):
+    with ours(wide=case.seed % 2 == 1, by_onednn=case.seed % 4 < 2):
         lowered.append(lower(run_all, arguments))
     stock, ours64, ours32 = map(compiled, lowered)
     with jax.enable_x64(True):

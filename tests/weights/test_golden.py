@@ -13,7 +13,10 @@ from cnn_jax.weights.torch import import_torch, torch_shapes
 from tests.weights import formula, golden
 
 GOLDEN = golden.read()["models"]
-TOLERANCE = 1e-4  # of the largest logit
+# Of the largest logit. The formula's weights let some deep networks enlarge a rounding a hundred times:
+# PyTorch's own float32 is that far from the float64 that is stored ("rounding"), and ours may be
+# ROUNDINGS times as far, for its sums have another order on every kind of processor.
+TOLERANCE, ROUNDINGS = 2e-5, 4
 
 # The quickest to compile of each family; the others run with `-m slow`.
 QUICK = (
@@ -66,9 +69,10 @@ def test_torchvisions_logits(name):
 
     expected = np.array(entry["logits"], np.float32)
     error = np.abs(golden.pick(np.asarray(logits)) - expected).max() / entry["scale"]
-    assert error <= TOLERANCE
+    tolerance = max(TOLERANCE, ROUNDINGS * entry["rounding"])
+    assert error <= tolerance
     # And the comparison can tell two pictures apart.
-    assert np.abs(expected[0] - expected[1]).max() > 10 * TOLERANCE * entry["scale"]
+    assert np.abs(expected[0] - expected[1]).max() > 10 * tolerance * entry["scale"]
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -1,8 +1,10 @@
 """torchvision's logits on weights made by `tests.weights.formula`.
 
 `torchvision.json` holds them for every network that is ours too, 16 logits of each of two images,
-and says with which versions they were made. Beside them the exponents of the running variances: a
-quarter power of two for each normalisation, so that activations keep their scale through any depth.
+computed in float64, and says with which versions they were made. Beside them, how far PyTorch's own
+float32 is from its float64 ("rounding", of the largest logit: what this network makes of the last
+bit), and the exponents of the running variances: a quarter power of two for each normalisation, so
+that activations keep their scale through any depth.
 
     python -m tests.weights.golden.regenerate        # needs torch and torchvision
 """

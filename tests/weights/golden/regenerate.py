@@ -96,18 +96,21 @@ def main(pattern: str = "*") -> None:
         params = sum(p.numel() for p in network.parameters())
         exponents = measure_exponents(network, x)
         fill(network, exponents, only="running_")
-        logits = network.eval()(x).numpy()
+        rounded = network.eval()(x).numpy()
+        logits = network.double()(x.double()).numpy()
         effect = float(np.abs(logits[0] - logits[1]).max() / np.abs(logits).max())
         models[name] = {
             "size": list(size),
             "params": params,
             "classes": logits.shape[1],
             "scale": float(np.abs(logits).max()),
-            "logits": [[float(f"{v:.7g}") for v in row] for row in golden.pick(logits)],
+            "rounding": float(f"{np.abs(rounded - logits).max() / np.abs(logits).max():.2g}"),
+            "logits": [[float(f"{v:.9g}") for v in row] for row in golden.pick(logits)],
             "exponents": " ".join(f"{k}={v}" for k, v in exponents.items() if v),
         }
         print(
-            f"{name:24} scale {models[name]['scale']:.3g}  effect of the image {effect:.1e}",
+            f"{name:24} scale {models[name]['scale']:.3g}  effect of the image {effect:.1e}"
+            f"  rounding {models[name]['rounding']:.1e}",
             flush=True,
         )
         text = {"provenance": provenance, "models": dict(sorted(models.items()))}

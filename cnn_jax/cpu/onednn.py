@@ -1,0 +1,236 @@
+"""oneDNN's kernels, which jaxlib carries and XLA leaves idle.
+
+oneDNN (github.com/uxlfoundation/oneDNN) is the library that PyTorch's convolutions run on. jaxlib
+for Linux on x86-64 is built with it too, and XLA can call its matrix product and its forward
+convolution, by custom calls named `__onednn$matmul` and `__onednn$convolution`; but the pass that
+would write these calls is off, and XLA's own kernels are compiled for AVX2 at best: on two cores
+with AVX-512 a large product ran at 140 GFLOP/s by XLA's kernel and at 290 by oneDNN's.
+
+So we write the calls ourselves, with what XLA asks for as their `backend_config`: the messages
+OneDnnMatMulConfig and OneDnnConvolutionConfig of xla/service/cpu/onednn_config.proto, as JSON. What
+such a call cannot do, and what we therefore must not ask of it:
+
+- float32 only; windows of one to three dimensions; no gradients, which are written as forward
+  convolutions and products instead;
+- a mistake in its description does not raise, it ends the process: `KNOWN` lists the versions of
+  jaxlib in which the description is known to be what is written here, and every other one runs
+  without oneDNN;
+- the compiler cannot divide it among devices, nor export it, nor write it to disk: programs
+  for several devices, exported ones, and those of other builds of jaxlib run without it, and
+  JAX's persistent compilation cache skips programs that contain it.
+"""
+
+import functools
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from cnn_jax.cpu.geometry import Geometry, Pairs, pad
+
+SWITCH = "CNN_JAX_ONEDNN"  # "0" in the environment: never use oneDNN
+KNOWN = ((0, 8), (0, 11))  # versions of jaxlib from the first to before the second; tried: 0.8.3,
+# 0.9.2, 0.10.0, 0.10.1, 0.10.2
+MATMUL, CONVOLUTION = "__onednn$matmul", "__onednn$convolution"
+
+
+def available() -> bool:
+    """Whether programs may call oneDNN here; compiles a small one to see, the first time."""
+    return os.environ.get(SWITCH, "1") != "0" and _works()
+
+
+@functools.cache
+def _works() -> bool:
+    version = tuple(int(n) for n in jax.lib.__version__.split(".")[:2])
+    known = KNOWN[0] <= version < KNOWN[1]
+    if not (known and platform.system() == "Linux" and platform.machine() == "x86_64"):
+        return False
+    try:
+        _leave_out_of_compilation_cache()
+        with (
+            jax.ensure_compile_time_eval(),
+            jax.default_device(jax.local_devices(backend="cpu")[0]),
+        ):
+            return _right()
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # XlaRuntimeError is the second
+        return False
+
+
+def _right() -> bool:
+    """Compares both calls with numpy, on numbers that are small whole ones."""
+    a, b = np.arange(6.0, dtype=np.float32).reshape(3, 2), np.ones((3, 4), np.float32)
+    x = np.arange(20.0, dtype=np.float32).reshape(1, 5, 4)
+    w = np.ones((2, 4, 1), np.float32)
+    product = jax.jit(lambda a, b: matmul(a, b, transpose_x=True))(a, b)
+    windows = jax.jit(lambda x, w: convolution(x, w, (2,), ((1, 0),), (1,)))(x, w)
+    rows = x.sum(-1)[0]
+    expected = np.array([rows[0], rows[1] + rows[2], rows[3] + rows[4]])
+    return bool(
+        np.array_equal(np.asarray(product), a.T @ b)
+        and np.array_equal(np.asarray(windows).ravel(), expected)
+    )
+
+
+def usable(ctx) -> bool:
+    """Whether a lowering rule may write such calls into the program that it is part of.
+
+    Args:
+        ctx: the rule's context. Exported programs, those for several platforms, and those that the
+            compiler divides among devices are refused: it would gather all operands on each.
+    """
+    module = ctx.module_context
+    axes = module.axis_context
+    kind = type(axes).__name__
+    if kind == "ShardingContext":
+        alone = (axes.num_devices or 1) == 1
+    elif kind == "SPMDAxisContext":  # shard_map: what is manual everywhere is a program for one
+        alone = set(axes.manual_axes) == set(axes.mesh.axis_names)
+    else:
+        alone = kind == "ReplicaAxisContext"  # pmap
+    if module.lowering_parameters.for_export or len(module.platforms) != 1:
+        return False
+    return alone and available()
+
+
+def _leave_out_of_compilation_cache() -> None:
+    """Keeps JAX from writing such programs to disk: XLA (0.8 to 0.10) reads past their end.
+
+    `OneDnnOpThunk` says that it is a custom call, and is written as if it were an ordinary one.
+    """
+    from jax._src import compilation_cache  # there is no public way to say it
+
+    put: Callable = compilation_cache.put_executable_and_time
+    if getattr(put, "leaves_out_onednn", False):
+        return
+
+    @functools.wraps(put)
+    def put_if_possible(cache_key, module_name, executable, *args, **kwargs):
+        if not any("__onednn$" in module.to_string() for module in executable.hlo_modules()):
+            put(cache_key, module_name, executable, *args, **kwargs)
+
+    put_if_possible.leaves_out_onednn = True  # type: ignore[attr-defined]
+    compilation_cache.put_executable_and_time = put_if_possible
+
+
+def _call(target: str, shape: Sequence[int], config: dict[str, Any], *operands) -> jax.Array:
+    key = {MATMUL: "onednn_matmul_config", CONVOLUTION: "onednn_conv_config"}[target]
+    call = jax.ffi.ffi_call(
+        target,
+        jax.ShapeDtypeStruct(tuple(shape), jnp.float32),
+        custom_call_api_version=2,
+        legacy_backend_config=json.dumps({key: config}),
+    )
+    return call(*operands)
+
+
+def matmul(
+    x: jax.Array, y: jax.Array, transpose_x: bool = False, transpose_y: bool = False
+) -> jax.Array:
+    """float32 x [B.., M, K] times y [B.., K, N]: [B.., M, N]; or either turned in its last two."""
+    rows, columns = x.shape[-1 if transpose_x else -2], y.shape[-2 if transpose_y else -1]
+    config = {"transpose_a": transpose_x, "transpose_b": transpose_y}
+    return _call(MATMUL, (*x.shape[:-2], rows, columns), config, x, y)
+
+
+def convolution(
+    x: jax.Array,
+    w: jax.Array,
+    strides: Sequence[int],
+    padding: Pairs,
+    window_dilation: Sequence[int],
+    groups: int = 1,
+    kernel_transposed: bool = False,
+) -> jax.Array:
+    """float32 x [N, *space, C], w [*window, C / groups, F] -> [N, *out, F].
+
+    Args:
+        kernel_transposed: w is [*window, F, C / groups].
+    """
+    rank = x.ndim - 2
+    window, space = w.shape[:rank], x.shape[1:-1]
+    channels, features = (rank + 1, rank) if kernel_transposed else (rank, rank + 1)
+    axes = zip(space, window, strides, padding, window_dilation, strict=True)
+    out = [(n + lo + hi - (k - 1) * d - 1) // s + 1 for n, k, s, (lo, hi), d in axes]
+    data = {"batch_dim": 0, "feature_dim": rank + 1, "spatial_dims": list(range(1, rank + 1))}
+    filters = {
+        "input_feature_dim": channels,
+        "output_feature_dim": features,
+        "spatial_dims": list(range(rank)),
+    }
+    config = {
+        "dims": rank + 2,
+        "feature_groups": groups,
+        "input": {"dims": rank + 2, "data": data},
+        "output": {"dims": rank + 2, "data": data},
+        "kernel": {"dims": rank + 2, "filter": filters},
+        "window": {
+            "strides": list(strides),
+            "pad_left": [lo for lo, _ in padding],
+            "pad_right": [hi for _, hi in padding],
+            "window_dilations": list(window_dilation),
+        },
+    }
+    return _call(CONVOLUTION, (x.shape[0], *out, w.shape[features]), config, x, w)
+
+
+def dot_general(x: jax.Array, y: jax.Array, dimensions, *, onednn: bool = False, **product):
+    """`lax.dot_general`, by oneDNN where `onednn` is set and the operands have a form it takes.
+
+    That is one contracted axis, the first or the last behind the batch axes, which come first in
+    both; between them any number of axes in x or y if the contracted one is the last.
+    """
+    (x_axes, y_axes), (x_batch, y_batch) = dimensions
+    batch = len(x_batch)
+    leading = tuple(x_batch) == tuple(y_batch) == tuple(range(batch))
+    x_form, y_form = _form(x, x_axes, batch), _form(y, y_axes, batch)
+    takes = onednn and x.dtype == jnp.float32 and leading
+    if not takes or x_form is None or y_form is None:
+        return lax.dot_general(x, y, dimensions, **product)
+    shape = x.shape[:batch]
+    (x_rows, x_first), (y_rows, y_first) = x_form, y_form
+    x = x.reshape(*_flat(shape), *_matrix(x, batch, x_first))
+    y = y.reshape(*_flat(shape), *_matrix(y, batch, y_first))
+    z = matmul(x, y, transpose_x=bool(x_first), transpose_y=not y_first)
+    return z.reshape(*shape, *x_rows, *y_rows)
+
+
+def _form(a, axes, batch) -> tuple[tuple[int, ...], bool] | None:
+    """The sizes of the axes that stay, and whether the contracted one comes before them."""
+    if tuple(axes) == (a.ndim - 1,):
+        return a.shape[batch:-1], False
+    return (a.shape[batch + 1 :], True) if tuple(axes) == (batch,) else None
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (int(np.prod(shape)),) if shape else ()
+
+
+def _matrix(a, batch: int, first: bool) -> tuple[int, int]:
+    if first:
+        return a.shape[batch], int(np.prod(a.shape[batch + 1 :]))
+    return int(np.prod(a.shape[batch:-1])), a.shape[-1]
+
+
+def fits(g: Geometry) -> bool:
+    """Whether `convolve` takes it: no gradient of a kernel, no dilated image."""
+    return g.batch_groups == 1 and 1 <= g.rank <= 3 and max(g.base_dilation) == 1
+
+
+def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
+    """x [N, *space, C], w [*window, C / G, F] -> [N, *out, F]. Exact up to the order of one sum."""
+    spans = [(k - 1) * d for k, d in zip(g.window, g.window_dilation, strict=True)]
+    sides = zip(g.padding, spans, strict=True)
+    # negative padding is cropping; and what is wider than the window is not for its kernels
+    ordinary = all(0 <= side <= span for pair, span in sides for side in pair)
+    padding = g.padding if ordinary else ((0, 0),) * g.rank
+    if not ordinary:
+        x = pad(x, g)
+    return convolution(
+        x, w, g.strides, padding, g.window_dilation, g.feature_groups, g.kernel_transposed
+    )

@@ -1,0 +1,298 @@
+"""oneDNN's calls: right wherever they are written, and not written where they would not work."""
+
+import itertools
+import platform
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export, lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import cnn_jax.cpu
+from cnn_jax.cpu import choose, geometry, image_windows, onednn
+
+CALL = "__onednn$"
+
+
+@pytest.fixture(autouse=True)
+def switched_on(monkeypatch):
+    monkeypatch.setenv(onednn.SWITCH, "1")
+    if not onednn.available():
+        pytest.skip("this build of jaxlib has no oneDNN that we know how to call")
+    with cnn_jax.cpu.enabled():
+        yield
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def convolution(x, w, strides=(1, 1), padding="SAME", groups=1, dilation=None):
+    rank = x.ndim - 2
+    space = "DHW"[-rank:]
+    numbers = (f"N{space}C", f"{space}IO", f"N{space}C")
+    return lax.conv_general_dilated(
+        x,
+        w,
+        strides,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=numbers,
+        feature_group_count=groups,
+    )
+
+
+def program(f, *arguments):
+    return jax.jit(lambda *a: f(*a)).lower(*arguments).as_text()
+
+
+X, W = random(2, 8, 8, 16), random(3, 3, 16, 8)
+
+
+def test_the_wheels_of_known_versions_have_it():
+    """Skipped above where it is not: this one says so where it ought to be."""
+    version = tuple(int(n) for n in jax.lib.__version__.split(".")[:2])
+    assert onednn.KNOWN[0] <= version < onednn.KNOWN[1]
+    assert (platform.system(), platform.machine()) == ("Linux", "x86_64")
+
+
+def test_it_is_called_for_convolutions_and_both_gradients():
+    def step(x, w):
+        return jax.grad(lambda x, w: convolution(x, w).sum(), (0, 1))(x, w)
+
+    assert CALL in program(convolution, X, W)
+    text = program(step, X, W)
+    assert CALL in text
+    assert "stablehlo.convolution" not in text
+
+
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("turned", list(itertools.product([False, True], repeat=2)))
+def test_products(batch, turned):
+    x, y = random(*batch, 5, 7), random(*batch, 7, 4, seed=1)
+    want = x.astype(np.float64) @ y.astype(np.float64)
+    if turned[0]:
+        x = np.swapaxes(x, -1, -2)
+    if turned[1]:
+        y = np.swapaxes(y, -1, -2)
+    got = jax.jit(lambda x, y: onednn.matmul(x, y, *turned))(x, y)
+    np.testing.assert_allclose(got, want, atol=7 * 2**-23 * abs(want).max())
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "dimensions", "called"),
+    [
+        ((2, 3, 4, 5), (5, 6), (((3,), (0,)), ((), ())), True),
+        ((2, 3, 4, 5), (6, 5), (((3,), (1,)), ((), ())), True),
+        ((7, 2, 3), (7, 4, 5), (((0,), (0,)), ((), ())), True),
+        ((2, 3, 7, 4), (2, 3, 7, 5), (((2,), (2,)), ((0, 1), (0, 1))), True),
+        ((2, 7, 4), (2, 5, 7), (((1,), (2,)), ((0,), (0,))), True),
+        ((2, 7, 4), (5, 2, 7), (((1,), (2,)), ((0,), (1,))), False),  # batch axes elsewhere
+        ((3, 7, 4), (7, 5), (((1,), (0,)), ((), ())), False),  # contracts a middle axis
+        ((3, 7), (3, 7), (((0, 1), (0, 1)), ((), ())), False),  # and two
+    ],
+)
+def test_dot_general(x, y, dimensions, called):
+    x, y = random(*x), random(*y, seed=1)
+
+    def product(x, y):
+        return onednn.dot_general(x, y, dimensions, onednn=True)
+
+    assert (CALL in program(product, x, y)) == called
+    want = lax.dot_general(x, y, dimensions)
+    assert product(x, y).shape == want.shape
+    np.testing.assert_allclose(jax.jit(product)(x, y), want, atol=1e-5)
+
+
+LAYERS = [  # x, w, strides, padding, groups, dilation
+    ((2, 9, 4), (3, 4, 8), (2,), [(1, 0)], 1, (1,)),
+    ((2, 7, 6, 4), (3, 2, 4, 8), (1, 2), [(2, 0), (0, 1)], 1, (1, 2)),
+    ((2, 7, 6, 4), (1, 1, 4, 8), (1, 1), [(3, 1), (0, 5)], 1, (1, 1)),  # wider than the window
+    ((2, 9, 9, 4), (3, 3, 4, 8), (1, 1), [(-2, 1), (1, -3)], 1, (1, 1)),  # cropped
+    ((2, 7, 6, 12), (3, 3, 1, 12), (1, 1), [(1, 1), (1, 1)], 12, (1, 1)),
+    ((2, 7, 6, 12), (3, 3, 1, 24), (2, 1), [(1, 1), (1, 1)], 12, (1, 1)),  # two filters a channel
+    ((2, 7, 6, 12), (3, 3, 3, 8), (1, 1), [(1, 1), (1, 1)], 4, (1, 1)),
+    ((2, 5, 6, 7, 4), (3, 1, 2, 4, 8), (1, 2, 1), [(1, 1), (0, 0), (1, 0)], 1, (1, 1, 1)),
+    ((1, 1, 1, 3), (1, 1, 3, 1), (1, 1), [(0, 0), (0, 0)], 1, (1, 1)),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_layers_and_their_gradients(layer):
+    x_shape, w_shape, strides, padding, groups, dilation = layer
+    x, w = random(*x_shape), random(*w_shape, seed=1)
+
+    def step(x, w):
+        y, pull = jax.vjp(lambda x, w: convolution(x, w, strides, padding, groups, dilation), x, w)
+        return y, *pull(jnp.cos(y))
+
+    got = jax.jit(lambda x, w: step(x, w))(x, w)
+    with cnn_jax.cpu.enabled(False), jax.enable_x64(True):
+        want = jax.device_get(jax.jit(step)(x.astype(np.float64), w.astype(np.float64)))
+    for have, true in zip(got, want, strict=True):
+        np.testing.assert_allclose(have, true, atol=2e-6 * abs(true).max() + 1e-12)
+
+
+def test_half_precision_sums_in_float32():
+    x, w = X.astype(jnp.bfloat16), W.astype(jnp.bfloat16)
+    assert CALL in program(convolution, x, w)
+    got = jax.jit(convolution)(x, w)
+    assert got.dtype == jnp.bfloat16
+    want = jax.jit(convolution)(x.astype(np.float32), w.astype(np.float32))
+    np.testing.assert_array_equal(got, want.astype(jnp.bfloat16))
+
+
+def test_a_bad_pixel_spoils_what_sees_it_and_nothing_else():
+    x = X.copy()
+    x[0, 4, 4] = np.nan
+    bad = np.isnan(jax.jit(convolution)(x, W))
+    assert bad[0, 3:6, 3:6].all()
+    assert bad.sum() == 9 * W.shape[-1]
+
+
+@pytest.mark.parametrize("parts", [1, 10**3, 10**9])
+@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (1, 2), (4, 1), (4, 2), (16, 1), (16, 2)])
+def test_the_image_as_window(monkeypatch, parts, groups, stride):
+    monkeypatch.setattr(image_windows, "PART", parts)
+    monkeypatch.setattr(image_windows, "EXAMPLES", 5)
+    x, w = random(3, 11, 9, 16), random(3, 5, 16 // groups, 16, seed=1)
+
+    def gradient(x, w, dy):
+        f = lambda w: convolution(x, w, (stride,) * 2, groups=groups)  # noqa: E731
+        return jax.vjp(f, w)[1](dy)[0]
+
+    y = jax.eval_shape(lambda x, w: convolution(x, w, (stride,) * 2, groups=groups), x, w)
+    dy = random(*y.shape, seed=2)
+    monkeypatch.setattr(choose, "LEAST", 10**12)  # no Winograd
+    monkeypatch.setattr(choose, "SMALL_IMAGE", 0)
+    monkeypatch.setattr(choose.kernel_gradient, "NARROW", 1)
+    used = []
+    method = image_windows.kernel_gradient
+
+    def spy(x, w, g, **product):
+        used.append(g)
+        return method(x, w, g, **product)
+
+    monkeypatch.setitem(choose.GRADIENT_METHODS, "image_windows", spy)
+    got = jax.jit(lambda *a: gradient(*a))(x, w, dy)
+    assert len(used) == 1
+    with cnn_jax.cpu.enabled(False), jax.enable_x64(True):
+        wide = (a.astype(np.float64) for a in (x, w, dy))
+        want = jax.device_get(jax.jit(lambda *a: gradient(*a))(*wide))
+    np.testing.assert_allclose(got, want, atol=3 * 99 * 2**-24 * abs(want).max())
+
+
+def test_not_in_float64():
+    with jax.enable_x64(True):
+        assert CALL not in program(convolution, X.astype(np.float64), W.astype(np.float64))
+
+
+def test_not_in_exported_programs():
+    exported = export.export(jax.jit(convolution))(X, W)
+    assert CALL not in exported.mlir_module()
+    np.testing.assert_allclose(exported.call(X, W), jax.jit(convolution)(X, W), atol=1e-4)
+
+
+def test_not_where_the_compiler_divides_the_program():
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("data",))
+    here = jax.device_put(X, NamedSharding(mesh, PartitionSpec("data")))
+    assert CALL not in program(convolution, here, W)
+    alone = NamedSharding(Mesh(np.asarray(jax.devices()[:1]), ("data",)), PartitionSpec())
+    assert CALL in program(convolution, jax.device_put(X, alone), jax.device_put(W, alone))
+
+
+def test_where_the_program_divides_itself():
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("data",))
+    data, all_of_it = PartitionSpec("data"), PartitionSpec()
+    each = jax.shard_map(convolution, mesh=mesh, in_specs=(data, all_of_it), out_specs=data)
+    assert CALL in program(each, X, W)
+    want = jax.jit(convolution)(X, W)
+    np.testing.assert_allclose(jax.jit(each)(X, W), want, atol=1e-5)
+    pmapped = jax.pmap(convolution, in_axes=(0, None), devices=jax.devices()[:2])
+    np.testing.assert_allclose(pmapped(X[:, None], W)[:, 0], want, atol=1e-5)
+
+
+def test_not_if_switched_off(monkeypatch):
+    monkeypatch.setenv(onednn.SWITCH, "0")
+    assert CALL not in program(convolution, X, W)
+
+
+@pytest.mark.parametrize("version", ["0.7.2", "0.11.0", "1.0.0.dev1"])
+def test_not_in_versions_that_nobody_tried(monkeypatch, version):
+    monkeypatch.setattr(jax.lib, "__version__", version)
+    onednn._works.cache_clear()
+    assert not onednn.available()
+    monkeypatch.undo()
+    onednn._works.cache_clear()
+
+
+def test_not_on_other_machines(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    onednn._works.cache_clear()
+    assert not onednn.available()
+    monkeypatch.undo()
+    onednn._works.cache_clear()
+
+
+def test_not_where_the_calls_give_something_else(monkeypatch):
+    monkeypatch.setattr(onednn, "matmul", lambda a, b, transpose_x: jnp.zeros((2, 4)))
+    onednn._works.cache_clear()
+    assert not onednn.available()
+    monkeypatch.undo()
+    onednn._works.cache_clear()
+
+
+def test_geometry_that_it_does_not_take():
+    params = {
+        "dimension_numbers": lax.conv_dimension_numbers(
+            (1, 4, 4, 2), (2, 2, 2, 2), ("NHWC", "HWIO", "NHWC")
+        ),
+        "window_strides": (1, 1),
+        "padding": ((0, 0), (0, 0)),
+        "lhs_dilation": (1, 1),
+        "rhs_dilation": (1, 1),
+        "feature_group_count": 1,
+        "batch_group_count": 1,
+    }
+    g = geometry.of((1, 4, 4, 2), (2, 2, 2, 2), (1, 3, 3, 2), params)
+    assert onednn.fits(g)
+    assert not onednn.fits(g._replace(base_dilation=(2, 1)))
+    assert not onednn.fits(g._replace(batch_groups=2))
+
+
+def test_the_compilation_cache_skips_it(tmp_path):
+    """XLA would read beyond the call's end; other programs are written and read back."""
+    code = f"""
+        import warnings
+        import jax, jax.numpy as jnp
+        from jax import lax
+        import cnn_jax.cpu
+        warnings.simplefilter("error")
+        jax.config.update("jax_compilation_cache_dir", {str(tmp_path)!r})
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+        cnn_jax.cpu.enable()
+        @jax.jit
+        def with_a_convolution(x, w):
+            return lax.conv(x, w, (1, 1), "SAME") * 2
+        @jax.jit
+        def without(x):
+            return x * 3
+        x = jnp.ones((1, 4, 5, 5))
+        text = with_a_convolution.lower(x, jnp.ones((8, 4, 3, 3))).as_text()
+        assert {CALL!r} in text
+        print(with_a_convolution(x, jnp.ones((8, 4, 3, 3))).sum(), without(x).sum())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == [str(13 * 13 * 4 * 8 * 2.0), "300.0"]
+    names = [path.name for path in tmp_path.iterdir()]
+    assert any("without" in name for name in names)
+    assert not any("with_a_convolution" in name for name in names)
