@@ -7,6 +7,12 @@ From then on, programs that JAX compiles for a CPU run their convolutions by the
 package: nothing else in the program changes, and other platforms are not touched. Gradients,
 `vmap`, `jit`, `pmap`, sharding and export work as before, because only the last step changes, the
 translation of `lax.conv_general_dilated` (and of max-pooling's gradient) to the compiler.
+
+Where jaxlib carries oneDNN (Linux on x86-64), float32 programs for one device call it for all but
+small layers, which is the fastest by far. `cnn_jax.cpu.onednn` says what that costs: JAX's
+persistent compilation cache does not hold such programs, and
+`jax.experimental.serialize_executable` must not be given them. Everywhere else, and with
+CNN_JAX_ONEDNN=0 in the environment, all is written in JAX's own operations.
 """
 
 import contextlib

@@ -34,6 +34,9 @@ TOUCH, TOUCH_ONEDNN = 40, 100
 # Winograd turns one convolution into some thirty loops, which take XLA half a second to compile:
 # not worth it for what takes less than half a millisecond to run.
 LEAST = 40_000_000
+# Nor is oneDNN for what takes a tenth of a millisecond: a call costs about as much as it saves, and
+# the program could not be kept on disk. Layers in groups, which XLA is slow at, count eightfold.
+LEAST_ONEDNN, GROUPED = 10_000_000, 8
 # Up to here XLA's own strided convolutions were faster than gathering patches (forward) or
 # interleaving phases (input gradient): measured at 64 channels; at 256 ours were.
 NARROW = 64
@@ -102,6 +105,12 @@ def _choose_gradient(g: Geometry, exact: bool) -> str | None:
     if max(g.base_dilation) == 1 and (narrow or max(g.strides) > 1):
         return None  # a first layer's large window, or dilated taps: XLA took half as long as ours
     return "kernel_gradient"
+
+
+def worth_onednn(g: Geometry) -> bool:
+    """Whether a convolution is large enough to call oneDNN for it."""
+    groups = g.feature_groups * g.batch_groups
+    return g.multiplications * (GROUPED if groups > 1 else 1) >= LEAST_ONEDNN
 
 
 def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:

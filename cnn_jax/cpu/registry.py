@@ -21,7 +21,7 @@ from jax.interpreters import mlir
 from jax.sharding import AxisType
 
 from cnn_jax.cpu import geometry, onednn, pooling, trim
-from cnn_jax.cpu.choose import choose, run
+from cnn_jax.cpu.choose import choose, run, worth_onednn
 
 PRIMITIVES: dict[str, Any] = {
     "conv_general_dilated": lax.conv_general_dilated_p,
@@ -77,7 +77,7 @@ def _convolution_rule(stock: Callable) -> Callable:
         if g is None:
             return stock(ctx, x, w, **params)
         ranges = trim.live(g)
-        by_onednn = _narrow(ctx) and onednn.usable(ctx)
+        by_onednn = _narrow(ctx) and worth_onednn(g) and onednn.usable(ctx)
         method = None if ranges else choose(g, _wants_exact(ctx, params), by_onednn)
         if ranges:
             fun = partial(trim.convolve, g=g, ranges=ranges, params=params)

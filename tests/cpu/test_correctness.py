@@ -147,6 +147,7 @@ def ours(*, wide: bool = False, by_onednn: bool = False):
         patch.setattr(choose, "LEAST", 0 if wide or not by_onednn else 10**9)
         patch.setattr(choose, "TOUCH", 0)
         patch.setattr(choose, "TOUCH_ONEDNN", 0)
+        patch.setattr(choose, "LEAST_ONEDNN", 0)
         patch.setattr(choose, "SMALL_IMAGE", 0)
         patch.setattr(image_windows, "PART", 1)
         patch.setattr(image_windows, "EXAMPLES", 4)

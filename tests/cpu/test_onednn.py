@@ -22,6 +22,7 @@ CALL = "__onednn$"
 @pytest.fixture(autouse=True)
 def switched_on(monkeypatch):
     monkeypatch.setenv(onednn.SWITCH, "1")
+    monkeypatch.setattr(choose, "LEAST_ONEDNN", 0)
     if not onednn.available():
         pytest.skip("this build of jaxlib has no oneDNN that we know how to call")
     with cnn_jax.cpu.enabled():
@@ -217,6 +218,17 @@ def test_where_the_program_divides_itself():
     np.testing.assert_allclose(pmapped(X[:, None], W)[:, 0], want, atol=1e-5)
 
 
+def test_not_for_small_layers(monkeypatch):
+    """Whose programs the compilation cache then holds, as before."""
+    monkeypatch.undo()
+    monkeypatch.setenv(onednn.SWITCH, "1")
+    digits = random(64, 8, 8, 16), random(3, 3, 16, 16)  # the default experiment's
+    assert CALL not in program(convolution, *digits)
+    assert CALL in program(convolution, random(64, 16, 16, 16), digits[1])
+    depthwise = random(64, 8, 8, 64), random(3, 3, 1, 64)
+    assert CALL in program(lambda x, w: convolution(x, w, groups=64), *depthwise)
+
+
 def test_not_if_switched_off(monkeypatch):
     monkeypatch.setenv(onednn.SWITCH, "0")
     assert CALL not in program(convolution, X, W)
@@ -283,16 +295,18 @@ def test_the_compilation_cache_skips_it(tmp_path):
         @jax.jit
         def without(x):
             return x * 3
-        x = jnp.ones((1, 4, 5, 5))
-        text = with_a_convolution.lower(x, jnp.ones((8, 4, 3, 3))).as_text()
-        assert {CALL!r} in text
-        print(with_a_convolution(x, jnp.ones((8, 4, 3, 3))).sum(), without(x).sum())
+        x, w = jnp.ones((16, 64, 16, 16)), jnp.ones((64, 64, 3, 3))
+        assert {CALL!r} in with_a_convolution.lower(x, w).as_text()
+        print(with_a_convolution(x, w).sum(), without(x).sum())
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == [str(13 * 13 * 4 * 8 * 2.0), "300.0"]
+        taps = (3 * 16 - 2) ** 2  # that meet a pixel, of all outputs of a channel
+        convolved, scaled = map(float, done.stdout.split())
+        assert convolved == 16 * 64 * 64 * 2 * taps
+        assert scaled == 3 * 16 * 64 * 16 * 16
     names = [path.name for path in tmp_path.iterdir()]
     assert any("without" in name for name in names)
     assert not any("with_a_convolution" in name for name in names)

@@ -13,9 +13,9 @@ from cnn_jax.weights.torch import import_torch, torch_shapes
 from tests.weights import formula, golden
 
 GOLDEN = golden.read()["models"]
-# Of the largest logit. The formula's weights let some deep networks enlarge a rounding a hundred times:
-# PyTorch's own float32 is that far from the float64 that is stored ("rounding"), and ours may be
-# ROUNDINGS times as far, for its sums have another order on every kind of processor.
+# Of the largest logit. The formula's weights let a few deep networks enlarge a rounding a hundred
+# times: PyTorch's own float32 is so far from the float64 that is stored ("rounding"), and ours may
+# be ROUNDINGS times as far, for its sums have another order on every kind of processor.
 TOLERANCE, ROUNDINGS = 2e-5, 4
 
 # The quickest to compile of each family; the others run with `-m slow`.
