@@ -134,7 +134,7 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
         taken = overlap and wide and max(g.strides) == 1 and image_windows.fits(g)
         return "image_windows" if taken else "kernel_gradient"
     if subpixel.fits(g):
-        return "subpixel"
+        return None if g.features <= 4 and g.taps > 1 else "subpixel"  # the gradient of a picture
     if not onednn.fits(g):
         return None
     if winograd.fits(g) and not exact and g.feature_groups == 1:
