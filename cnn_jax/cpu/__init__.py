@@ -6,7 +6,8 @@
 From then on, programs that JAX compiles for a CPU run their convolutions by the methods of this
 package: nothing else in the program changes, and other platforms are not touched. Gradients,
 `vmap`, `jit`, `pmap`, sharding and export work as before, because only the last step changes, the
-translation of `lax.conv_general_dilated` (and of max-pooling's gradient) to the compiler.
+translation of `lax.conv_general_dilated` (and of pooling's gradients, and large products) to the
+compiler.
 
 Where jaxlib carries oneDNN (Linux on x86-64), float32 programs for one device call it for all but
 small layers, which is the fastest by far. `cnn_jax.cpu.onednn` says what that costs: JAX's

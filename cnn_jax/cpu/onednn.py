@@ -22,6 +22,7 @@ such a call cannot do, and what we therefore must not ask of it:
 
 import functools
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -180,41 +181,42 @@ def convolution(
 
 
 def dot_general(x: jax.Array, y: jax.Array, dimensions, *, onednn: bool = False, **product):
-    """`lax.dot_general`, by oneDNN where `onednn` is set and the operands have a form it takes.
-
-    That is one contracted axis, the first or the last behind the batch axes, which come first in
-    both; between them any number of axes in x or y if the contracted one is the last.
-    """
-    (x_axes, y_axes), (x_batch, y_batch) = dimensions
-    batch = len(x_batch)
-    leading = tuple(x_batch) == tuple(y_batch) == tuple(range(batch))
-    x_form, y_form = _form(x, x_axes, batch), _form(y, y_axes, batch)
-    takes = onednn and x.dtype == jnp.float32 and leading
-    if not takes or x_form is None or y_form is None:
+    """`lax.dot_general`, by oneDNN where `onednn` is set and `takes_product` holds."""
+    if not onednn or x.dtype != jnp.float32 or not takes_product(x.shape, y.shape, dimensions):
         return lax.dot_general(x, y, dimensions, **product)
-    shape = x.shape[:batch]
-    (x_rows, x_first), (y_rows, y_first) = x_form, y_form
-    x = x.reshape(*_flat(shape), *_matrix(x, batch, x_first))
-    y = y.reshape(*_flat(shape), *_matrix(y, batch, y_first))
-    z = matmul(x, y, transpose_x=bool(x_first), transpose_y=not y_first)
+    (x_axes, y_axes), (x_batch, _) = dimensions
+    batch = len(x_batch)
+    x_rows, x_first = _form(x.shape, x_axes, batch)  # type: ignore[misc]
+    y_rows, y_first = _form(y.shape, y_axes, batch)  # type: ignore[misc]
+    shape, sums = x.shape[:batch], math.prod(x.shape[axis] for axis in x_axes)
+    flat = (math.prod(shape),) if shape else ()
+    x_matrix, y_matrix = (math.prod(x_rows), sums), (sums, math.prod(y_rows))
+    x = x.reshape(*flat, *(x_matrix[::-1] if x_first else x_matrix))
+    y = y.reshape(*flat, *(y_matrix if y_first else y_matrix[::-1]))
+    z = matmul(x, y, transpose_x=x_first, transpose_y=not y_first)
     return z.reshape(*shape, *x_rows, *y_rows)
 
 
-def _form(a, axes, batch) -> tuple[tuple[int, ...], bool] | None:
-    """The sizes of the axes that stay, and whether the contracted one comes before them."""
-    if tuple(axes) == (a.ndim - 1,):
-        return a.shape[batch:-1], False
-    return (a.shape[batch + 1 :], True) if tuple(axes) == (batch,) else None
+def takes_product(x: Sequence[int], y: Sequence[int], dimensions) -> bool:
+    """Whether a product of these shapes is one of matrices as they lie in memory.
+
+    That is where batch axes come first in both operands, and contracted axes follow each other, in
+    the same order, either right behind them or at the end.
+    """
+    (x_axes, y_axes), (x_batch, y_batch) = dimensions
+    leading = tuple(x_batch) == tuple(y_batch) == tuple(range(len(x_batch)))
+    forms = _form(x, x_axes, len(x_batch)), _form(y, y_axes, len(x_batch))
+    return leading and len(x_axes) > 0 and None not in forms
 
 
-def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (int(np.prod(shape)),) if shape else ()
-
-
-def _matrix(a, batch: int, first: bool) -> tuple[int, int]:
-    if first:
-        return a.shape[batch], int(np.prod(a.shape[batch + 1 :]))
-    return int(np.prod(a.shape[batch:-1])), a.shape[-1]
+def _form(shape, axes, batch: int) -> tuple[tuple[int, ...], bool] | None:
+    """The sizes of the axes that stay, and whether the contracted ones come before them."""
+    shape, axes, rank = tuple(shape), tuple(axes), len(shape)
+    if axes == tuple(range(rank - len(axes), rank)):
+        return shape[batch : rank - len(axes)], False
+    if axes == tuple(range(batch, batch + len(axes))):
+        return shape[batch + len(axes) :], True
+    return None
 
 
 def fits(g: Geometry) -> bool:

@@ -9,6 +9,7 @@ The registry is not a documented interface. Everything we need of it is read in 
 a future JAX moves it, `install` warns and changes nothing.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -25,11 +26,14 @@ from cnn_jax.cpu.choose import choose, run, worth_onednn
 
 PRIMITIVES: dict[str, Any] = {
     "conv_general_dilated": lax.conv_general_dilated_p,
+    "dot_general": lax.dot_general_p,
     "reduce_window_max": lax.reduce_window_max_p,
     "reduce_window_sum": lax.reduce_window_sum_p,
     "select_and_gather_add": lax.select_and_gather_add_p,
     "select_and_scatter_add": lax.select_and_scatter_add_p,
 }
+
+LEAST_PRODUCT = 20_000_000  # multiplications of a product that is worth a call to oneDNN
 
 _stock: dict[str, Any] = {}  # what stood in the registry before us, by primitive name
 
@@ -149,6 +153,25 @@ def _explicit(sharding) -> bool:
     return any(kind != AxisType.Auto for kind in sharding.mesh.axis_types)
 
 
+def _product_rule(stock: Callable) -> Callable:
+    """Large float32 products, those of fully connected layers, by oneDNN where there is one."""
+
+    def rule(ctx, x, y, **params):
+        shapes = [a.shape for a in (*ctx.avals_in, *ctx.avals_out)]
+        static = all(isinstance(n, int) and n > 0 for shape in shapes for n in shape)
+        single = all(a.dtype == jnp.float32 for a in (*ctx.avals_in, *ctx.avals_out))
+        dimensions = params["dimension_numbers"]
+        fits = static and single and not _explicit(params.get("out_sharding"))
+        if fits and onednn.takes_product(shapes[0], shapes[1], dimensions):
+            sums = math.prod(shapes[0][axis] for axis in dimensions[0][0])
+            if sums * math.prod(shapes[2]) >= LEAST_PRODUCT and onednn.usable(ctx):
+                product = partial(onednn.dot_general, dimensions=dimensions, onednn=True)
+                return mlir.lower_fun(lambda x, y: product(x, y), multiple_results=False)(ctx, x, y)
+        return stock(ctx, x, y, **params)
+
+    return rule
+
+
 def _pooling_rule(function: Callable) -> Callable:
     def wrap(stock: Callable) -> Callable:
         def rule(ctx, *operands, **params):
@@ -167,6 +190,7 @@ def _pooling_rule(function: Callable) -> Callable:
 
 RULES: dict[str, Callable] = {
     "conv_general_dilated": _convolution_rule,
+    "dot_general": _product_rule,
     "reduce_window_max": _pooling_rule(pooling.reduce_max),
     "reduce_window_sum": _pooling_rule(pooling.reduce_sum),
     "select_and_gather_add": _pooling_rule(pooling.gather_selected),
