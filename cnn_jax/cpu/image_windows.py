@@ -5,11 +5,11 @@ The gradient of a kernel correlates the layer's input with the gradient that arr
 convolutions are poor at that; oneDNN's, written for windows of any size, are not, if each axis is
 given the part that its kernels want:
 
+- depthwise, [H, W, C] of one example with a window [H, W] for each channel is again a depthwise
+  convolution;
 - otherwise the sum over examples is the sum over a convolution's channels, and the channels of x
   are positions side by side (a window of 1 does not mix them), so that the inner product is one
-  of matrices: [channels of x, examples] @ [examples, channels from above];
-- depthwise, [H, W, C] of one example with a window [H, W] for each channel is again a depthwise
-  convolution.
+  of matrices: [channels of x, examples] @ [examples, channels from above].
 
 Each tap of the kernel reads both arrays once, so that they are taken in parts that stay in the
 cache: rows of the image, or examples. Where examples are fewer than a product wants, several parts

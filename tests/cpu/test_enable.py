@@ -1,5 +1,7 @@
 """Switching on and off, what stays untouched, and what happens where JAX has changed."""
 
+import platform
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from jax import export, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import cnn_jax.cpu
-from cnn_jax.cpu import choose, memory, registry
+from cnn_jax.cpu import choose, memory, onednn, registry
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +73,8 @@ def test_other_platforms_keep_their_own_convolution():
     assert "stablehlo.convolution" in text
     assert "stablehlo.dot_general" in text
     np.testing.assert_allclose(exported.call(X, W), 32.0)
-    for platform in ("cuda", "tpu"):
-        alone = export.export(jax.jit(_conv), platforms=(platform,))(X, W).mlir_module()
+    for other in ("cuda", "tpu"):
+        alone = export.export(jax.jit(_conv), platforms=(other,))(X, W).mlir_module()
         assert "stablehlo.convolution" in alone
         assert "stablehlo.dot_general" not in alone
 
@@ -162,8 +164,18 @@ def test_identical_layers_are_traced_once(monkeypatch):
     assert traced == ["winograd4"]
 
 
-def test_memory_is_kept_where_the_library_can():
-    import platform
+def test_onednn_is_there_where_the_wheels_bring_it(monkeypatch):
+    """Not skipped with the tests of oneDNN: here its loss would be noticed."""
+    monkeypatch.setenv(onednn.SWITCH, "1")
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        assert not onednn.available()
+        return
+    version = tuple(int(n) for n in jax.lib.__version__.split(".")[:2])
+    if version >= onednn.KNOWN[1]:
+        pytest.skip(f"nobody tried oneDNN in jaxlib {jax.lib.__version__}: see onednn.KNOWN")
+    assert onednn.available()
 
+
+def test_memory_is_kept_where_the_library_can():
     assert memory.keep() == (platform.libc_ver()[0] == "glibc")
     memory.release()

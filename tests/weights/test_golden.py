@@ -67,7 +67,7 @@ def test_torchvisions_logits(name):
 
     logits = jax.jit(lambda variables, x: model.apply(variables, x, train=False))(variables, x)
 
-    expected = np.array(entry["logits"], np.float32)
+    expected = np.array(entry["logits"])
     error = np.abs(golden.pick(np.asarray(logits)) - expected).max() / entry["scale"]
     tolerance = max(TOLERANCE, ROUNDINGS * entry["rounding"])
     assert error <= tolerance
