@@ -7,6 +7,7 @@ from cnn_jax.layers.conv import (
     he_normal_fan_out,
     lecun_uniform,
     per_axis,
+    variance_scaling,
 )
 from cnn_jax.layers.inverted_residual import InvertedResidual, round_channels
 from cnn_jax.layers.norm import BatchNorm, batch_norm
@@ -34,4 +35,5 @@ __all__ = [
     "require_sequence",
     "require_size",
     "round_channels",
+    "variance_scaling",
 ]

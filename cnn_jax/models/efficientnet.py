@@ -15,6 +15,7 @@ from cnn_jax.layers import (
     batch_norm,
     global_mean,
     round_channels,
+    variance_scaling,
 )
 from cnn_jax.models import rules
 from cnn_jax.models.registry import register, row
@@ -121,7 +122,7 @@ TABLE = {
 }
 
 # Uniform in +-1/sqrt(classes), as in the reference code.
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+dense_init = variance_scaling(1 / 3, "fan_out", "uniform")
 
 
 class FusedMBConv(nn.Module):

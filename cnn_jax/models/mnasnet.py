@@ -5,7 +5,14 @@ from typing import Any
 
 import flax.linen as nn
 
-from cnn_jax.layers import ConvNormAct, InvertedResidual, batch_norm, global_mean, round_channels
+from cnn_jax.layers import (
+    ConvNormAct,
+    InvertedResidual,
+    batch_norm,
+    global_mean,
+    round_channels,
+    variance_scaling,
+)
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 from cnn_jax.weights.torch import Rules
@@ -79,7 +86,7 @@ class MNASNet(nn.Module):
 
         x = global_mean(layer(LAST_WIDTH, 1, name="last")(x))  # [B, 1280]
         x = nn.Dropout(self.drop_rate, deterministic=not train, name="drop")(x)
-        init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+        init = variance_scaling(1 / 3, "fan_out", "uniform")
         return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=init, name="classifier")(x)
 
 

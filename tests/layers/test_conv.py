@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from cnn_jax.layers import ConvNormAct, batch_norm, conv, per_axis
+from cnn_jax.layers import ConvNormAct, batch_norm, conv, per_axis, variance_scaling
 
 
 class Conv(nn.Module):
@@ -155,3 +155,17 @@ def test_parameters_stay_float32_under_bfloat16():
     y, variables = unit.init_with_output(jax.random.key(0), x)
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
+@pytest.mark.parametrize("shape", [(3, 3, 5, 7), (12, 9), (5, 1, 16), (2, 3, 4, 2, 3)])
+def test_the_initialiser_draws_what_flax_draws(shape, mode, distribution):
+    ours = variance_scaling(2.0, mode, distribution)(jax.random.key(3), shape)
+    flaxs = nn.initializers.variance_scaling(2.0, mode, distribution)(jax.random.key(3), shape)
+    np.testing.assert_allclose(ours, flaxs, rtol=3e-7)
+
+
+def test_an_initialiser_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"'fan_in' or 'fan_out'.*'fan_avg'"):
+        variance_scaling(1.0, "fan_avg", "normal")

@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.layers import conv, max_pool
+from cnn_jax.layers import conv, max_pool, variance_scaling
 from cnn_jax.typing import Array
 
 # What torchvision calls kaiming_uniform_(a=1): uniform within +-sqrt(3 / fan_in).
-lecun_uniform_unit = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+lecun_uniform_unit = variance_scaling(1.0, "fan_in", "uniform")
 
 EXTRAS = ("pool", "p6p7", "c6c7")
 
