@@ -28,7 +28,7 @@ def _cut(row: Array, shape: tuple[int, ...]) -> Array:
 
 
 def variance_scaling(scale: float, mode: str, distribution: str) -> Callable:
-    """`nn.initializers.variance_scaling`, the same numbers, compiled less often.
+    """`nn.initializers.variance_scaling`, compiled less often; by threefry the same numbers.
 
     They are drawn in one row, as long as the next power of two, and cut to size and shape
     afterwards, so that JAX compiles a few programs and not one for each shape of a kernel: a cold

@@ -52,12 +52,20 @@ def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) 
         model: called as `model(image, train=...)`.
         image: shape and dtype of one batch, [B, *space, C].
         seed: the same seed gives the same values on every layout.
+
+    Raises:
+        ValueError: a variable depends on the numbers in the picture, which is only a shape here.
     """
     traced, shapes = jax.make_jaxpr(
         lambda key, x: model.init(key, x, train=False), return_shape=True
     )(jax.random.key(seed), image)
     leaves, structure = jax.tree.flatten(shapes)
     needed, used = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(leaves), instantiate=False)
+    if used[1]:
+        raise ValueError(
+            f"{type(model).__name__}.init computes a variable from the picture's values; only its "
+            "shape is known before training. Initialise it from the key, or with constants."
+        )
     given = [jax.random.key(seed)] if used[0] else []
     values = jaxpr_as_fun(ClosedJaxpr(needed, traced.consts))(*given)
     return jax.tree.unflatten(structure, values)

@@ -39,3 +39,16 @@ def test_the_picture_is_a_shape_and_never_an_array():
     assert now.params["Dense_0"]["kernel"].shape == (4, 3)
     assert now.model_state["sizes"]["height"] == 64
     chex.assert_trees_all_equal(now.opt_state[0].trace, jax.tree.map(jnp.zeros_like, now.params))
+
+
+class Centred(nn.Module):
+    """Keeps the mean of the picture that it is initialised with."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return x - self.variable("mean", "mean", lambda: x.mean()).value
+
+
+def test_a_variable_that_needs_the_picture_is_refused():
+    with pytest.raises(ValueError, match=r"Centred.*picture's values"):
+        state.init_variables(Centred(), jax.ShapeDtypeStruct((1, 4, 4, 1), np.float32), seed=0)
