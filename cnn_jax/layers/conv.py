@@ -40,7 +40,7 @@ def variance_scaling(scale: float, mode: str, distribution: str) -> Callable:
         distribution: 'normal' or 'uniform'.
 
     Returns:
-        (key, shape [*window, in, out], dtype) -> a kernel.
+        (key, shape [*window, in, out], dtype) -> a kernel; ValueError for fewer than two axes.
     """
     if mode not in ("fan_in", "fan_out") or distribution not in ("normal", "uniform"):
         raise ValueError(
@@ -49,6 +49,8 @@ def variance_scaling(scale: float, mode: str, distribution: str) -> Callable:
         )
 
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        if len(shape) < 2:
+            raise ValueError(f"A kernel is [*window, in, out]; got the shape {tuple(shape)}.")
         fan = math.prod(shape[:-2]) * shape[-2 if mode == "fan_in" else -1]
         size = math.prod(shape)
         row = _draw(

@@ -163,9 +163,11 @@ def test_parameters_stay_float32_under_bfloat16():
 def test_the_initialiser_draws_what_flax_draws(shape, mode, distribution):
     ours = variance_scaling(2.0, mode, distribution)(jax.random.key(3), shape)
     flaxs = nn.initializers.variance_scaling(2.0, mode, distribution)(jax.random.key(3), shape)
-    np.testing.assert_allclose(ours, flaxs, rtol=3e-7)
+    np.testing.assert_allclose(ours, flaxs, rtol=1e-6)  # the order of two multiplications
 
 
 def test_an_initialiser_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"'fan_in' or 'fan_out'.*'fan_avg'"):
         variance_scaling(1.0, "fan_avg", "normal")
+    with pytest.raises(ValueError, match=r"\[\*window, in, out\].*\(7,\)"):
+        variance_scaling(1.0, "fan_in", "normal")(jax.random.key(0), (7,))
