@@ -37,6 +37,8 @@ class Geometry(NamedTuple):
         batch_groups: the same for batch and features: the kernel gradient of a grouped one.
         kernel_transposed: w comes as [*window, features, channels / feature_groups], as it does
             in input gradients; to transpose it would cost more than to contract its last axis.
+        exchanged: the batch lies inside the channels in x, as it does in the kernel gradients that
+            JAX writes, where the two have changed places.
     """
 
     batch: int
@@ -52,6 +54,7 @@ class Geometry(NamedTuple):
     feature_groups: int
     batch_groups: int
     kernel_transposed: bool = False
+    exchanged: bool = False
 
     @property
     def rank(self) -> int:
@@ -83,6 +86,7 @@ def of(x_shape, w_shape, y_shape, params: dict[str, Any]) -> Geometry:
     x_spec, w_spec, y_spec = params["dimension_numbers"]
     return Geometry(
         kernel_transposed=w_spec[0] < w_spec[1],
+        exchanged=x_spec[0] > x_spec[1],
         batch=x_shape[x_spec[0]],
         channels=x_shape[x_spec[1]],
         features=w_shape[w_spec[0]],

@@ -28,12 +28,15 @@ LONG, TURNED = 16384, 64  # rows and columns of what `gram` turns; measured with
 
 
 def fits(g: Geometry) -> bool:
-    """Whether it looks like one: a window larger than the output; of two alike, fewer channels
-    (examples, in a kernel gradient) than there are on the other axes."""
+    """Whether it looks like one: batch and channels exchanged, and a window larger than the output;
+    of two alike, fewer channels (examples, in a kernel gradient) than there are on the other axes.
+
+    Without the first, a layer of nine taps over a map of 2x2 would be taken for one.
+    """
     looks = g.taps > g.positions or (
         g.taps == g.positions > 1 and g.channels < min(g.batch, g.features)
     )
-    return g.batch_groups > 1 or (g.feature_groups == 1 and looks)
+    return g.batch_groups > 1 or (g.feature_groups == 1 and g.exchanged and looks)
 
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:

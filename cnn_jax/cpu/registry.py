@@ -145,12 +145,13 @@ def _geometry(ctx, params) -> geometry.Geometry | None:
 def _explicit(sharding) -> bool:
     """Whether the program says itself how the result lies on the devices.
 
-    Gradients of arrays on a mesh name their sharding; where its axes are automatic, as they are
-    unless one asks otherwise, it leaves the choice to the compiler, and so do we.
+    Gradients of arrays on a mesh name their sharding. Where its axes are automatic, as they are
+    unless one asks otherwise, it leaves the choice to the compiler, and so do we; where they are
+    manual, as under `pmap` and `shard_map`, the result is one device's own.
     """
     if sharding is None:
         return False
-    return any(kind != AxisType.Auto for kind in sharding.mesh.axis_types)
+    return any(kind == AxisType.Explicit for kind in sharding.mesh.axis_types)
 
 
 def _product_rule(stock: Callable) -> Callable:

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from cnn_jax.train.nonfinite import Rule, all_finite
@@ -20,6 +21,8 @@ from cnn_jax.typing import Array, Batch, Observed, PyTree, Task
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 EvalStep = Callable[[TrainState, Batch], Observed]
+
+TOGETHER = 2**16  # numbers in an array that is summed over the replicas together with others
 
 
 def make_train_step(
@@ -255,4 +258,28 @@ def _inverse(weight: Array) -> Array:
 
 
 def _global_sum(tree: PyTree, axis_name: str | None) -> PyTree:
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+    """The sum over the replicas. Small arrays of a type travel as one.
+
+    Between processes each array is a message of its own, which costs up to milliseconds, and most
+    of a network's are biases, scales and offsets. Large ones would only be copied for nothing.
+    """
+    if axis_name is None:
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    places: dict[Any, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        key = jnp.dtype(leaf.dtype) if leaf.size <= TOGETHER else i
+        places.setdefault(key, []).append(i)
+    joined = {
+        key: jnp.concatenate([leaves[i].ravel() for i in where])
+        if len(where) > 1
+        else leaves[where[0]]
+        for key, where in places.items()
+    }
+    summed = jax.lax.psum(list(joined.values()), axis_name)
+    for where, total in zip(places.values(), summed, strict=True):
+        ends = np.cumsum([leaves[i].size for i in where])[:-1]
+        parts = jnp.split(total, ends) if len(where) > 1 else [total]
+        for i, part in zip(where, parts, strict=True):
+            leaves[i] = part.reshape(leaves[i].shape)
+    return jax.tree.unflatten(structure, leaves)

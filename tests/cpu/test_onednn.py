@@ -326,3 +326,30 @@ def test_the_compilation_cache_skips_it(tmp_path):
     names = [path.name for path in tmp_path.iterdir()]
     assert any("without" in name for name in names)
     assert not any("with_a_convolution" in name for name in names)
+
+
+def test_gradients_of_a_program_that_divides_itself():
+    """They name the devices that they lie on, and are one device's own for all that."""
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("data",))
+    data, all_of_it = PartitionSpec("data"), PartitionSpec()
+
+    def gradients(x, w):
+        def loss(x, w):
+            return (convolution(x, w, strides=(2, 2)) ** 2).sum()
+
+        return jax.grad(loss, (0, 1))(x, w)  # the kernel's is summed over the devices
+
+    each = jax.shard_map(
+        gradients, mesh=mesh, in_specs=(data, all_of_it), out_specs=(data, all_of_it)
+    )
+    text = program(each, random(2, 32, 32, 16), W)
+    assert "stablehlo.convolution" not in text
+    assert text.count(CALL) >= 3
+    alone = jax.shard_map(
+        gradients,
+        mesh=Mesh(np.asarray(jax.devices()[:1]), ("data",)),
+        in_specs=(data, all_of_it),
+        out_specs=(data, all_of_it),
+    )
+    for one, two in zip(jax.jit(alone)(X, W), jax.jit(each)(X, W), strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-4)

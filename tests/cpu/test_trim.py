@@ -102,3 +102,28 @@ def test_deeplab_s_windows_cost_what_meets_a_pixel():
     one = 2 * 64 * 16 * 16
     assert 3 * one <= products(36) < 4 * one  # and some sums
     assert products(2) > 3 * 4 * one
+
+
+def test_a_window_larger_than_the_map():
+    """The last layers of a network: nine taps over one pixel are the middle one, not a gradient."""
+    x, w = np.ones((8, 1, 1, 16), np.float32), np.ones((3, 3, 16, 32), np.float32)
+
+    def convolve(x, w):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=layout)
+
+    def shapes(f):
+        with cnn_jax.cpu.enabled():
+            return jax.jit(lambda x, w: f(x, w)).lower(x, w).as_text()
+
+    def kernel_gradient(x, w):
+        return jax.grad(lambda w: convolve(x, w).sum())(w)
+
+    # 8 x 16 times 16 x 32, and 16 x 8 times 8 x 32: no operand has nine times as many numbers
+    for f in (convolve, kernel_gradient):
+        assert "144" not in shapes(f)
+    with cnn_jax.cpu.enabled():
+        got = jax.jit(kernel_gradient)(x, w)
+    want = np.zeros_like(w)
+    want[1, 1] = 8
+    np.testing.assert_array_equal(got, want)
