@@ -19,7 +19,7 @@ from cnn_jax import data, models
 from cnn_jax.analysis import figures
 from cnn_jax.ops import augment_spec
 from cnn_jax.tasks import classification as tasks
-from cnn_jax.typing import Observed, PyTree
+from cnn_jax.typing import Array, Observed, PyTree
 from experiments import entry, seeds, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
@@ -69,6 +69,9 @@ class ClassificationRecipe(settings.TrainingRecipe):
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for none.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for none.")
     label_smoothing: float = setting(0.1, "Share of the target spread over all classes, in [0, 1).")
+    test_time_flip: bool = setting(
+        False, "Evaluate by the mean of the logits for a picture and for its mirror image."
+    )
 
 
 def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
@@ -109,6 +112,11 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     if variables is not None and recipe.init_head:
         variables = {**variables, "params": small_head(variables["params"], head)}
     pictures = len(train_source.image_shape) == 3
+    if recipe.test_time_flip and not pictures:
+        raise ValueError(
+            f"--test_time_flip: {recipe.dataset} has no pictures, which could be mirrored, but "
+            f"examples of shape {train_source.image_shape}. Leave the flag out."
+        )
     mean, std = data.statistics(train_source.name, channels)
     if len(train_source.image_shape) == 2:  # sequences come standardised
         mean, std = (0.0,) * channels, (1.0,) * channels
@@ -169,6 +177,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         test=lambda: shared,
         augment=augment,
         prepare=prepare,
+        views=(mirrored,) if recipe.test_time_flip else (),
         head=head,
         variables=variables,
         learnt=learnt,
@@ -185,6 +194,11 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
         best="accuracy",
         draw=draw,
     )
+
+
+def mirrored(images: Array) -> Array:
+    """Pictures [B, H, W, C], left and right exchanged."""
+    return images[:, :, ::-1]
 
 
 def small_head(params: PyTree, head: frozenset[str]) -> PyTree:

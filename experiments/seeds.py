@@ -128,7 +128,12 @@ class Trainer:
         )
         self._step = jax.jit(jax.vmap(train_step) if side_by_side else train_step, donate_argnums=0)
         self._eval_step = self._place.compile_eval(
-            step.make_eval_step(experiment.model, experiment.task, prepare=experiment.prepare)
+            step.make_eval_step(
+                experiment.model,
+                experiment.task,
+                prepare=experiment.prepare,
+                views=experiment.views,
+            )
         )
 
     def _optimizer(self, rate: Any):

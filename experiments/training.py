@@ -45,6 +45,7 @@ class Experiment(NamedTuple):
         test: () -> the evaluation batches.
         augment: (keys, batch) -> batch, on the device, in training.
         prepare: batch -> batch, on the device, in evaluation.
+        views: test-time augmentation, see `cnn_jax.train.step.make_eval_step`.
         facts: about the data and the model, for checkpoints and results: JSON.
         best: the figure of the task whose highest value marks the best checkpoint.
         head: the paths of the parameters of the last layer; empty where that is not known.
@@ -68,6 +69,7 @@ class Experiment(NamedTuple):
     head: frozenset[str] = frozenset()
     variables: PyTree | None = None
     learnt: Mapping[str, PyTree] = MappingProxyType({})
+    views: tuple[Callable[[Array], Array], ...] = ()
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
 
 
@@ -112,7 +114,11 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     )
     eval_step = where.compile_eval(
         step.make_eval_step(
-            experiment.model, experiment.task, axis_name=where.axis_name, prepare=experiment.prepare
+            experiment.model,
+            experiment.task,
+            axis_name=where.axis_name,
+            prepare=experiment.prepare,
+            views=experiment.views,
         )
     )
     ema = recipe.ema_decay > 0

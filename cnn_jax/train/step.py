@@ -6,7 +6,7 @@ else, for there the batch is one global array. Under `jax.pmap` each replica see
 mean: the division by the global weight is what makes the numbers the same on any number of devices.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -151,6 +151,7 @@ def make_eval_step(
     *,
     axis_name: str | None = None,
     prepare: Callable[[Batch], Batch] = lambda batch: batch,
+    views: Sequence[Callable[[Array], Array]] = (),
 ) -> EvalStep:
     """Builds the evaluation step: (state, batch) -> Observed, summed over the replicas.
 
@@ -159,11 +160,20 @@ def make_eval_step(
         task: what to observe.
         axis_name: the name of the pmapped axis; None under jit.
         prepare: batch -> batch, on the device: normalisation.
+        views: test-time augmentation: images -> images, such as their mirror images. The outputs
+            are the mean over the images as they are and each view of them: of the logits, as in
+            Jordan 2024, arXiv:2404.00498 (Krizhevsky 2012, section 4.1, averages probabilities).
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Observed:
         batch = prepare(batch)
-        outputs: Any = model.apply(inference_variables(state), batch["image"], train=False)
+        variables = inference_variables(state)
+        outputs: Any = model.apply(variables, batch["image"], train=False)
+        for view in views:
+            more = model.apply(variables, view(batch["image"]), train=False)
+            outputs = jax.tree.map(jnp.add, outputs, more)
+        if views:
+            outputs = jax.tree.map(lambda leaf: leaf / (1 + len(views)), outputs)
         sums, rows = task.observe(outputs, batch)
         if axis_name is not None:
             sums = jax.lax.psum(sums, axis_name)

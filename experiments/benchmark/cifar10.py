@@ -115,6 +115,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
         "label_smoothing": recipe.label_smoothing,
         "shift": int(words[1].removeprefix("crop:")),
         "pictures": classification.FIRST_PICTURES,
+        "test_time_flip": recipe.test_time_flip,
     }
 
 

@@ -31,12 +31,12 @@ from experiments.benchmark import program, timing
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
 MODEL = flags.DEFINE_string("model", "resnet8", "The network, on pictures of 32x32.")
-BATCH = flags.DEFINE_integer("batch_size", 64, "Examples a step, over all devices.")
+BATCH = flags.DEFINE_integer("batch_size", 256, "Examples a step, over all devices.")
 STEPS = flags.DEFINE_integer("steps", 10, "Counted steps of a measurement.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 2, "Measurements of each row.", lower_bound=1)
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of virtual devices.")
 PROCESS_COUNTS = flags.DEFINE_list("process_counts", ["2", "4"], "Of one device each.")
-LAYOUTS = flags.DEFINE_list("layouts", list(layout.LAYOUTS), "Of the rows in one process.")
+LAYOUTS = flags.DEFINE_list("layouts", list(layout.LAYOUTS), "Of all rows.")
 PROBE = flags.DEFINE_string("probe", "", "Internal: measure here, and write to this file.")
 CACHE = flags.DEFINE_string("compilation_cache", "", "Compiled programs; '': of this run alone.")
 LAYOUT = flags.DEFINE_string("layout", "jit", "Internal: of the probe.")
@@ -120,7 +120,8 @@ def main() -> int:
         return probe()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     rows = [Row(name, 1, int(count)) for name in LAYOUTS.value for count in DEVICES.value]
-    rows += [Row("jit", int(count), int(count)) for count in PROCESS_COUNTS.value if count]
+    counts = [int(count) for count in PROCESS_COUNTS.value if count]
+    rows += [Row(name, count, count) for name in LAYOUTS.value for count in counts]
     for row in rows:
         if BATCH.value % row.devices:
             raise ValueError(f"--batch_size={BATCH.value} cannot be cut into {row.devices} parts.")

@@ -45,6 +45,7 @@ class Settings(NamedTuple):
     label_smoothing: float
     shift: int  # pixels
     pictures: int  # that the whitening learns from
+    test_time_flip: bool
 
 
 class Group(nn.Module):
@@ -156,7 +157,10 @@ def evaluate(model: nn.Module, batches: data.EvalBatches, settings: Settings) ->
     with torch.inference_mode():
         for batch in batches:
             real = torch.from_numpy(batch["mask"]) > 0
-            logits = model(prepare(torch.from_numpy(batch["image"]), settings))
+            images = prepare(torch.from_numpy(batch["image"]), settings)
+            logits = model(images)
+            if settings.test_time_flip:
+                logits = (logits + model(images.flip(3))) / 2
             correct += int((logits.argmax(1) == torch.from_numpy(batch["label"]))[real].sum())
             count += int(real.sum())
     model.train()

@@ -165,3 +165,24 @@ def test_a_run_is_timed_until_it_reached_the_threshold(tmp_path):
     json.dumps(both)
     with pytest.raises(RuntimeError, match=r"ended with 3"):
         cifar10.timed([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, 0.9)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_same_evaluation(flip):
+    """Right answers of a linear layer, against numpy, one of every nine examples left out."""
+    rng = np.random.default_rng(2)
+    weight = rng.normal(size=(10, 32 * 32 * 3)).astype(np.float32)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(weight.shape[1], 10, False))
+    model[1].weight.data = torch.from_numpy(weight)
+    mask = np.ones(64, np.float32)
+    mask[::9] = 0
+    pictures = rng.integers(0, 256, (64, 32, 32, 3), np.uint8)
+    planes = ((pictures / 255 - 0.5) / 0.2).transpose(0, 3, 1, 2).astype(np.float32)
+    logits = planes.reshape(64, -1) @ weight.T
+    if flip:
+        logits += planes[..., ::-1].reshape(64, -1) @ weight.T
+    batch = {"image": pictures, "label": logits.argmax(1), "mask": mask}
+    batch["label"][:20] = 9 - batch["label"][:20]
+    want = (logits.argmax(1) == batch["label"])[mask > 0].mean()
+    assert torch_cifar10.evaluate(model, [batch], common(test_time_flip=flip)) == want
+    assert torch_cifar10.evaluate(model, [batch], common(test_time_flip=not flip)) < want

@@ -66,3 +66,25 @@ def test_giving_up_returns_nothing(setting):
     where = layout.jit_layout(jax.devices()[:1])
     batches = data.eval_batches(source, batch_size=64)
     assert loop.evaluate(eval_step, now, batches, where, stop=lambda: True) is None
+
+
+def test_views_are_averaged(setting):
+    """Test-time augmentation against numpy: the mean of the logits, not of their answers."""
+    source, now, _, task = setting
+    model, prepare = models.create("mlp", num_classes=10), classification.make_prepare((0.5,), (1,))
+    batch = data.eval_batches(source, batch_size=100)[0]
+    turned = (lambda x: x[:, :, ::-1], lambda x: x[:, ::-1])
+    eval_step = step.make_eval_step(model, task, prepare=prepare, views=turned)
+    sums = jax.jit(eval_step)(now, batch).sums
+    image = batch["image"] / np.float32(255) - np.float32(0.5)
+    each = [
+        np.asarray(model.apply({"params": now.params}, view, train=False))
+        for view in (image, image[:, :, ::-1], image[:, ::-1])
+    ]
+    logits = np.mean(each, 0)
+    right = [(one.argmax(1) == batch["label"]).sum() for one in (logits, *each)]
+    assert sums["correct"] == right[0]
+    assert len(set(right)) > 1  # they do not all say the same
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    chance = shifted[np.arange(100), batch["label"]] / shifted.sum(1)
+    np.testing.assert_allclose(sums["loss"], -np.log(chance).sum(), rtol=1e-5)
