@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 from jax._src import distributed  # the coordination service's client has no public name
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 # The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
 # Nothing was wrong with it, and the same command may be given again.
@@ -32,6 +34,7 @@ LINGER = 2.0  # seconds
 _FOREVER = 10**9  # milliseconds: who does not come is noticed by its heartbeat
 _heartbeat = 0  # seconds; 0 in a single process
 _questions = iter(range(2**62))  # of `from_first`, the same number in every process
+_meetings = iter(range(2**62))  # of `introduce`, likewise
 
 
 class HostsError(ConnectionError):
@@ -300,6 +303,33 @@ def finish(status: int) -> NoReturn:
 def several() -> bool:
     """Whether there is more than one process."""
     return _heartbeat > 0
+
+
+def introduce(mesh: Mesh) -> None:
+    """Lets the devices of several processes form their groups: all together, and along each axis.
+
+    gloo, which carries sums between CPUs, gives the members of a new group 30 s to come, and waits
+    for as long as it takes once they know each other. A step that one process finds in its cache
+    and another compiles for a minute would end the run, so they meet here, before anything is
+    compiled, and wait for each other first. Every process calls it. Nothing happens in a single
+    process or on other platforms.
+    """
+    devices = mesh.devices.ravel()
+    if devices[0].platform != "cpu" or len({device.process_index for device in devices}) == 1:
+        return
+    _client().wait_at_barrier(f"cnn_jax/introduce/{next(_meetings)}", _FOREVER)
+    spec = PartitionSpec(*mesh.axis_names)
+    ones = jax.make_array_from_callback(
+        mesh.devices.shape,
+        NamedSharding(mesh, spec),
+        lambda _: np.ones((1,) * mesh.devices.ndim, np.float32),
+    )
+    for axes in dict.fromkeys((mesh.axis_names, *((name,) for name in mesh.axis_names))):
+        left = PartitionSpec(*(None if name in axes else name for name in mesh.axis_names))
+        add = jax.shard_map(
+            lambda x, axes=axes: jax.lax.psum(x, axes), mesh=mesh, in_specs=spec, out_specs=left
+        )
+        jax.block_until_ready(jax.jit(add)(ones))
 
 
 def is_first() -> bool:

@@ -182,6 +182,64 @@ def test_port_is_taken():
     assert errors.splitlines()[-1].startswith("error: process 0 cannot listen at 127.0.0.1:")
 
 
+LATE = """
+import sys, time
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec
+from cnn_jax.train import hosts, layout, sharding
+
+jax.config.update("jax_num_cpu_devices", 2)
+index = int(sys.argv[2])
+hosts.connect(sys.argv[1], 2, index)
+time.sleep(3 * index)
+several = {name: layout.make_layout(name) for name in layout.LAYOUTS}
+devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+several["mesh"] = sharding.mesh_layout(devices, {"data": 2, "model": 2})
+rows = {"mask": np.arange(4, dtype=np.float32) + 4 * index}
+placed = {name: where.shard(rows)["mask"] for name, where in several.items()}
+time.sleep(35 * index)  # as if this process compiled for longer than gloo waits
+began = time.monotonic()
+total = jax.jit(lambda x: x.sum())
+print(total(placed["jit"]), total(placed["mesh"]))
+summed = jax.pmap(lambda x: jax.lax.psum(x.sum(), "data"), "data")(placed["pmap"])
+print(summed.addressable_data(0))
+for axis in ("data", "model"):
+    both = PartitionSpec(("data", "model"))
+    mesh = placed["mesh"].sharding.mesh
+    add = jax.shard_map(lambda x: jax.lax.psum(x, axis), mesh=mesh, in_specs=both,
+                        out_specs=both, check_vma=False)
+    print([part.data.tolist() for part in jax.jit(add)(placed["mesh"]).addressable_shards])
+print(time.monotonic() - began > 25)
+hosts.finish(0)
+"""
+
+
+@pytest.mark.slow
+def test_one_may_compile_for_longer_than_gloo_waits():
+    port = launch.free_port()
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", LATE, f"127.0.0.1:{port}", str(index)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        for index in (0, 1)
+    ]
+    said = [each.communicate(timeout=150) for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    lines = [[line for line in out.splitlines() if "Gloo" not in line] for out, _ in said]
+    # rows 0 to 7, two on each of the devices [[0, 1], [2, 3]]
+    assert lines[0] == [
+        "28.0 28.0", "[28.]", "[[4.0, 6.0], [8.0, 10.0]]", "[[2.0, 4.0], [2.0, 4.0]]", "True"
+    ]  # fmt: skip
+    assert lines[1] == [
+        "28.0 28.0", "[28.]", "[[4.0, 6.0], [8.0, 10.0]]", "[[10.0, 12.0], [10.0, 12.0]]", "False"
+    ]  # fmt: skip
+
+
 # --- the same numbers ---
 
 
