@@ -6,7 +6,9 @@
 Nothing is run: the figures are those of `compiled.memory_analysis()`, for one device. `arguments`
 is the state and the batch; `temporary` what the step needs beside them, activations for the most
 part; `peak` is both and what is returned, less what is given away for it. The rows with a mesh are
-for one of eight virtual devices, which hold the state whole (8:1) or in parts.
+for one of eight virtual devices, which hold the state whole (8:1) or in parts; `predicted` is what
+the arguments should be by the sizes of the arrays: large ones of the state divided by MODEL, the
+batch by eight.
 """
 
 import os
@@ -18,6 +20,7 @@ from absl import flags
 
 from cnn_jax import models
 from cnn_jax.train import layout, sharding
+from cnn_jax.typing import PyTree
 from experiments import entry
 from experiments.benchmark import program, timing
 
@@ -76,12 +79,26 @@ def measure(row: Row) -> dict[str, Any]:
     arguments, temporary = seen.argument_size_in_bytes, seen.temp_size_in_bytes
     # not `peak_memory_in_bytes`, which leaves the temporary buffers out on a CPU
     peak = arguments + temporary + seen.output_size_in_bytes - seen.alias_size_in_bytes
+    predicted = {}
+    if row.mesh:
+        batch = sum(leaf.nbytes for leaf in jax.tree.leaves(made.batch)) / (data * parts)
+        predicted = {"predicted_mib": round((_share(now, parts) + batch) / 2**20, 1)}
     return {
         **row._asdict(),
+        **predicted,
         "arguments_mib": round(arguments / 2**20, 1),
         "temporary_mib": round(temporary / 2**20, 1),
         "peak_mib": round(peak / 2**20, 1),
     }
+
+
+def _share(state: PyTree, parts: int) -> float:
+    """Bytes of a state on one device, where arrays that are cut have `parts` equal parts."""
+
+    def share(leaf: jax.Array) -> float:
+        return leaf.nbytes / (parts if any(sharding.spec_of(leaf.shape, parts)) else 1)
+
+    return sum(share(leaf) for leaf in jax.tree.leaves(state))
 
 
 def main() -> int:
