@@ -85,7 +85,8 @@ class BatchNorm(nn.BatchNorm):
         else:
             mean, square = (a.mean(axes, where=mask) for a in (wide, wide * wide))  # [C]
             if self.axis_name is not None and not self.is_initializing():
-                mean, square = lax.pmean((mean, square), self.axis_name)
+                both = jnp.stack([mean, square])  # one message between devices, and one back
+                mean, square = lax.pmean(both, self.axis_name)
             var = jnp.maximum(0, square - mean * mean)
             if not self.is_initializing():
                 kept_mean.value = self._blend(kept_mean.value, mean)

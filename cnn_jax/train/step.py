@@ -12,8 +12,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from cnn_jax.train.nonfinite import Rule, all_finite
 from cnn_jax.train.state import TrainState, inference_variables
@@ -268,7 +268,7 @@ def _inverse(weight: Array) -> Array:
 
 
 def _global_sum(tree: PyTree, axis_name: str | None) -> PyTree:
-    """The sum over the replicas. Small arrays of a type travel as one.
+    """The sum over the replicas. Small arrays travel as one.
 
     Between processes each array is a message of its own, which costs up to milliseconds, and most
     of a network's are biases, scales and offsets. Large ones would only be copied for nothing.
@@ -276,20 +276,9 @@ def _global_sum(tree: PyTree, axis_name: str | None) -> PyTree:
     if axis_name is None:
         return tree
     leaves, structure = jax.tree.flatten(tree)
-    places: dict[Any, list[int]] = {}
-    for i, leaf in enumerate(leaves):
-        key = jnp.dtype(leaf.dtype) if leaf.size <= TOGETHER else i
-        places.setdefault(key, []).append(i)
-    joined = {
-        key: jnp.concatenate([leaves[i].ravel() for i in where])
-        if len(where) > 1
-        else leaves[where[0]]
-        for key, where in places.items()
-    }
-    summed = jax.lax.psum(list(joined.values()), axis_name)
-    for where, total in zip(places.values(), summed, strict=True):
-        ends = np.cumsum([leaves[i].size for i in where])[:-1]
-        parts = jnp.split(total, ends) if len(where) > 1 else [total]
-        for i, part in zip(where, parts, strict=True):
-            leaves[i] = part.reshape(leaves[i].shape)
-    return jax.tree.unflatten(structure, leaves)
+    small = {i: leaf for i, leaf in enumerate(leaves) if leaf.size <= TOGETHER}
+    large = {i: leaf for i, leaf in enumerate(leaves) if leaf.size > TOGETHER}
+    vector, taken_apart = ravel_pytree(small)
+    vector, large = jax.lax.psum((vector, large), axis_name)
+    summed = large | taken_apart(vector)
+    return jax.tree.unflatten(structure, [summed[i] for i in range(len(leaves))])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax import models
 from cnn_jax.tasks import classification
 from cnn_jax.train import layout, loop, optim, state, step
 
@@ -100,3 +101,28 @@ def test_layouts_agree(dtype, tolerance):
             for count in ("correct", "correct_top5", "confusion", "examples"):
                 np.testing.assert_array_equal(eight[2].sums[count], one[2].sums[count])
     assert one[2].sums["examples"] == 4 * 64 + 50
+
+
+def test_few_messages_between_replicas():
+    """A batch norm sends its statistics once and their gradients once; the rest is one vector."""
+    model, image = (
+        models.create("resnet8", num_classes=10),
+        jax.ShapeDtypeStruct((4, 8, 8, 3), "f4"),
+    )
+    tx = optim.make_optimizer("sgd", 0.1, momentum=0.9)
+    now = jax.eval_shape(lambda: state.create_state(model, tx, image, seed=0))
+    batch = {
+        "image": image,
+        "label": jax.ShapeDtypeStruct((4,), "i4"),
+        "mask": image.update(shape=(4,)),
+    }
+    train_step = step.make_train_step(
+        model, classification.classification(10), tx, seed=0, axis_name="data"
+    )
+    spread = jax.tree.map(lambda leaf: leaf.update(shape=(2, *leaf.shape)), (now, batch))
+    text = jax.pmap(train_step, "data", devices=jax.devices()[:2]).lower(*spread).as_text()
+    norms = sum("mean" in jax.tree_util.keystr(path)
+                for path, _ in jax.tree_util.tree_leaves_with_path(now.model_state))  # fmt: skip
+    weight, loss_and_gradients = 1, 1  # no kernel of this network is large
+    assert norms == 7
+    assert text.count("stablehlo.all_reduce") == 2 * norms + weight + loss_and_gradients
