@@ -187,6 +187,7 @@ def test_the_image_as_window(monkeypatch, parts, groups, stride):
 
 def test_fully_connected_layers(monkeypatch):
     monkeypatch.setattr(registry, "LEAST_PRODUCT", 0)
+    monkeypatch.setattr(registry, "LEAST_ROWS", 6)
     x, w = random(2, 3, 16), random(16, 8, seed=1)
 
     def step(x, w):
@@ -199,6 +200,8 @@ def test_fully_connected_layers(monkeypatch):
         want = jax.jit(lambda x, w: step(x, w))(x, w)
     for have, true in zip(got, want, strict=True):
         np.testing.assert_allclose(have, true, atol=1e-5)
+    monkeypatch.setattr(registry, "LEAST_ROWS", 7)
+    assert program(step, x, w).count(CALL) == 2  # w would have to be turned for six rows
     monkeypatch.undo()
     monkeypatch.setenv(onednn.SWITCH, "1")
     assert CALL not in program(step, x, w)  # too small to be worth it
