@@ -356,3 +356,19 @@ def test_gradients_of_a_program_that_divides_itself():
     )
     for one, two in zip(jax.jit(alone)(X, W), jax.jit(each)(X, W), strict=True):
         np.testing.assert_allclose(two, one, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(24, 96), (2, 3, 4, 96)])
+def test_kernel_gradients_of_fully_connected_layers_are_not_turned(monkeypatch, shape):
+    """JAX asks for dy^T x and turns it, which behind a call would move the whole kernel."""
+    monkeypatch.setattr(registry, "LEAST_PRODUCT", 0)
+    rows, w = random(24, 96), random(96, 40, seed=1)
+    x = rows.reshape(shape)
+
+    def gradient(x, w):
+        return jax.grad(lambda w: jnp.sin(x @ w).sum())(w)
+
+    compiled = jax.jit(lambda x, w: gradient(x, w)).lower(x, w).compile()
+    assert CALL in compiled.as_text()
+    assert "f32[40,96]" not in compiled.as_text()
+    np.testing.assert_allclose(compiled(x, w), rows.T @ np.cos(rows @ w), atol=1e-4)
