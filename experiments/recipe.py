@@ -5,6 +5,7 @@ the one that each run leaves behind.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,7 +52,7 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
     """The recipe that the parsed flags describe.
 
     Raises:
-        ValueError: an item of a list is not a number.
+        ValueError: an item of a list is not a number, or a number is infinite or NaN.
     """
     chosen = {}
     for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
@@ -63,6 +64,9 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
                 raise ValueError(
                     f"--{field.name} is {','.join(value)}; it must be numbers with commas between."
                 ) from None
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"--{field.name} is {number}; it must be finite.")
         chosen[field.name] = value
     return recipe(**chosen)
 

@@ -201,32 +201,58 @@ def _options(text: str) -> dict[str, Any]:
     return options
 
 
+MOST_STEPS = 2**31 - 1  # the state counts in int32
+
+
+def _in_steps(flag: str, epochs: float, steps_per_epoch: float) -> int:
+    """Epochs as a whole number of steps.
+
+    Raises:
+        ValueError: there would be more than are counted.
+    """
+    steps = epochs * steps_per_epoch
+    if not abs(steps) <= MOST_STEPS:
+        raise ValueError(
+            f"--{flag}={epochs:g} is {steps:g} steps; {MOST_STEPS:,} are the most that are counted."
+        )
+    return round(steps)
+
+
 def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
     """The recipe's epochs in steps.
 
     Raises:
-        ValueError: no step would be made.
+        ValueError: no step would be made, or more than are counted.
     """
-    steps = recipe.steps or round(recipe.epochs * steps_per_epoch)
+    steps = recipe.steps or _in_steps("epochs", recipe.epochs, steps_per_epoch)
     if steps < 1:
         raise ValueError(
             f"--epochs={recipe.epochs:g} of {steps_per_epoch:g} steps and --steps={recipe.steps} "
             "make no step at all."
         )
+    if steps > MOST_STEPS:
+        raise ValueError(f"--steps={steps}; {MOST_STEPS:,} are the most that are counted.")
 
-    def every(in_steps: int, in_epochs: float) -> int:
-        return in_steps or (max(1, round(in_epochs * steps_per_epoch)) if in_epochs else 0)
+    def every(what: str) -> int:
+        in_epochs = getattr(recipe, f"{what}_epochs")
+        return getattr(recipe, f"{what}_steps") or (
+            max(1, _in_steps(f"{what}_epochs", in_epochs, steps_per_epoch)) if in_epochs else 0
+        )
 
     return loop.Plan(
         steps=steps,
         log_every=recipe.log_every,
-        evaluate_every=every(recipe.evaluate_every_steps, recipe.evaluate_every_epochs),
-        checkpoint_every=every(recipe.checkpoint_every_steps, recipe.checkpoint_every_epochs),
+        evaluate_every=every("evaluate_every"),
+        checkpoint_every=every("checkpoint_every"),
     )
 
 
 def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> optax.Schedule:
-    """The learning rate as a function of the step."""
+    """The learning rate as a function of the step.
+
+    Raises:
+        ValueError: a time in epochs is more steps than are counted.
+    """
     peak = recipe.learning_rate
     if recipe.learning_rate_per:
         peak *= recipe.batch_size / recipe.learning_rate_per  # Goyal 2017, arXiv:1706.02677, 2.1
@@ -234,9 +260,11 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
         recipe.schedule,
         peak,
         steps=steps,
-        warmup_steps=min(steps, round(recipe.warmup_epochs * steps_per_epoch)),
+        warmup_steps=min(steps, _in_steps("warmup_epochs", recipe.warmup_epochs, steps_per_epoch)),
         final=peak * recipe.final_learning_rate,
-        boundaries=[round(epoch * steps_per_epoch) for epoch in recipe.step_epochs],
+        boundaries=[
+            _in_steps("step_epochs", epoch, steps_per_epoch) for epoch in recipe.step_epochs
+        ],
         factor=recipe.step_factor,
     )
 

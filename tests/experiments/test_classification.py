@@ -121,6 +121,26 @@ def test_every_recipe_file_is_read():
         settings.schedule_of(recipe, 1000, 10.0)
 
 
+@pytest.mark.parametrize(
+    "flag, message",
+    [
+        ("--epochs=inf", "--epochs is inf; it must be finite"),
+        ("--learning_rate=nan", "--learning_rate is nan; it must be finite"),
+        ("--step_epochs=1,inf", "--step_epochs is inf; it must be finite"),
+        ("--epochs=1e307", r"--epochs=1e\+307 is inf steps; 2,147,483,647 are the most"),
+        ("--epochs=1e8", r"--epochs=1e\+08 is 1e\+10 steps; 2,147,483,647 are the most"),
+        ("--steps=3000000000", "--steps=3000000000; 2,147,483,647 are the most"),
+        ("--step_epochs=1,1e307", r"--step_epochs=1e\+307 is inf steps"),
+        ("--warmup_epochs=1e307", r"--warmup_epochs=1e\+307 is inf steps"),
+        ("--evaluate_every_epochs=1e307", r"--evaluate_every_epochs=1e\+307 is inf steps"),
+    ],
+)
+def test_times_beyond_all_counting_are_named(flag, message):
+    with pytest.raises(ValueError, match=message):
+        recipe = parsed(flag)
+        settings.schedule_of(recipe, settings.plan_of(recipe, 100.0).steps, 100.0)
+
+
 def test_digits_recipe_is_the_default():
     file = Path(classification.__file__).parent / "recipes" / "digits.flags"
     assert parsed(f"--flagfile={file}") == classification.ClassificationRecipe()
