@@ -6,6 +6,7 @@ same list of expected errors. Whatever else is raised is a bug of ours. Training
 """
 
 import dataclasses
+import gc
 import io
 import json
 import os
@@ -42,6 +43,14 @@ RECIPES = {
     "detection": detection.DetectionRecipe,
 }
 LONGEST = 20.0  # seconds for one case; nothing may hang
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over():
+    """What Orbax left unfinished when a file could not be read complains as it is collected: here,
+    where it may, and not after the last test."""
+    yield
+    gc.collect()
 
 
 def fuzz(examples):
