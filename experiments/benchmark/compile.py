@@ -7,6 +7,9 @@ Each row is a process of its own, without a cache of compiled programs; `cached_
 a second process that finds what the first has left. The variants are the same network with
 `cnn_jax.cpu`, with JAX's own convolutions, and with the equal blocks of each stage scanned over
 (`nn.scan`) under `cnn_jax.cpu`. `step_ms` is the median of a few steps of what was compiled.
+
+Before them, from the start of Python to the first row of metrics.jsonl: `--starts` runs of the
+default experiment in a row, of which the first finds no cache of compiled programs.
 """
 
 import json
@@ -32,6 +35,7 @@ VARIANTS = flags.DEFINE_list("variants", ["ours", "stock", "scan"], "Which to co
 BATCH = flags.DEFINE_integer("batch_size", 8, "Examples a step.", lower_bound=1)
 SIZE = flags.DEFINE_integer("image_size", 64, "Height and width of the pictures.", lower_bound=32)
 CACHED = flags.DEFINE_bool("cached", True, "Compile a second time, from the cache.")
+STARTS = flags.DEFINE_integer("starts", 4, "Starts of the default experiment.", lower_bound=0)
 PROBE = flags.DEFINE_string("probe", "", "Internal: measure here, and write to this file.")
 CACHE = flags.DEFINE_string("compilation_cache", "", "Internal: of the probe.")
 
@@ -98,6 +102,30 @@ def measure(depth: str, variant: str, folder: str) -> dict[str, Any]:
     return row
 
 
+def seconds_to_first_step(folder: pathlib.Path) -> float:
+    """Of `python -m experiments.classification` with the cache in `folder`, as a user waits for it.
+
+    Raises:
+        RuntimeError: it ended without a step.
+    """
+    workdir = pathlib.Path(tempfile.mkdtemp(dir=folder))
+    began = time.perf_counter()
+    run = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "experiments.classification", "--steps=1", "--log_every=1"),
+            *(f"--workdir={workdir}", f"--compilation_cache={folder / 'cache'}"),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    rows = workdir / "metrics.jsonl"
+    while not (rows.exists() and rows.stat().st_size) and run.poll() is None:
+        time.sleep(0.02)
+    seconds = time.perf_counter() - began
+    if run.wait():
+        raise RuntimeError(f"The default experiment ended with status {run.returncode}.")
+    return round(seconds, 2)
+
+
 def main() -> int:
     if PROBE.value:
         return probe(DEPTHS.value[0], VARIANTS.value[0])
@@ -106,6 +134,9 @@ def main() -> int:
         raise ValueError(f"--variants={','.join(sorted(unknown))}: wanted ours, stock, scan.")
     table = []
     with tempfile.TemporaryDirectory() as folder:
+        starts = [seconds_to_first_step(pathlib.Path(folder)) for _ in range(STARTS.value)]
+        if starts:
+            print("default experiment, seconds to its first step:", *starts, flush=True)
         for depth in DEPTHS.value:
             for variant in VARIANTS.value:
                 table.append(measure(depth, variant, folder))
@@ -113,6 +144,7 @@ def main() -> int:
     result = {
         "batch_size": BATCH.value,
         "image_size": SIZE.value,
+        "seconds_to_first_step": starts,
         "rows": table,
         "machine": timing.machine(),
     }
