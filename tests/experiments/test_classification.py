@@ -122,7 +122,7 @@ def test_every_recipe_file_is_read():
 
 
 @pytest.mark.parametrize(
-    "flag, message",
+    ("flag", "message"),
     [
         ("--epochs=inf", "--epochs is inf; it must be finite"),
         ("--learning_rate=nan", "--learning_rate is nan; it must be finite"),
@@ -136,9 +136,12 @@ def test_every_recipe_file_is_read():
     ],
 )
 def test_times_beyond_all_counting_are_named(flag, message):
-    with pytest.raises(ValueError, match=message):
+    def begin():
         recipe = parsed(flag)
         settings.schedule_of(recipe, settings.plan_of(recipe, 100.0).steps, 100.0)
+
+    with pytest.raises(ValueError, match=message):
+        begin()
 
 
 def test_digits_recipe_is_the_default():
