@@ -93,7 +93,8 @@ VALUES = st.one_of(
     st.floats().map(repr),
     st.text(max_size=12),
     st.sampled_from(
-        ["", "0", "-1", "nan", "inf", "1e400", "1e307", "1,1e307", "1" * 40, "true", "False", "resnet8", "mlp", "digits", "sgd",
+        ["", "0", "-1", "nan", "inf", "1e400", "1e307", "1,1e307", "1" * 40, "true", "False",
+         "resnet8", "mlp", "digits", "sgd",
          "adamm", "cosine", "flip,crop:4", "flip,,crop", "crop:x", "affine:1", "data:2,model:4",
          "4,2", "3:1", "1:9", "drop_rate=x", "a=b=c", "(1,2", "folder:/nowhere", "folder:",
          "stop", "rollback", "0,1", "1,a", "360x480", "x", "../..", "\x00", "💥"]
