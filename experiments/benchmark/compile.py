@@ -121,8 +121,10 @@ def seconds_to_first_step(folder: pathlib.Path) -> float:
     while not (rows.exists() and rows.stat().st_size) and run.poll() is None:
         time.sleep(0.02)
     seconds = time.perf_counter() - began
-    if run.wait():
-        raise RuntimeError(f"The default experiment ended with status {run.returncode}.")
+    if run.wait() or not rows.exists():
+        raise RuntimeError(
+            f"The default experiment ended with status {run.returncode}; its first step was wanted."
+        )
     return round(seconds, 2)
 
 

@@ -18,8 +18,8 @@ import jax
 # evaluation, 75 ms alone, 271 ms after a turn of PyTorch's.
 PAUSE = 0.3  # seconds
 LONG = 3.0  # seconds; what takes longer needs no call before it to be at its own speed
-# Threads that have slept may be woken on one core, while the other idles, and stay there for many
-# calls: DenseNet's 1x1 took 5.6 ms where it takes 2.8 from the tenth call on.
+# Threads that have slept may be woken on one core, while the other idles, and stay there for some
+# calls: DenseNet's 1x1 took 5.6 ms in turns of two calls, and 2.8 in turns of forty.
 SETTLE = 0.1  # seconds of calls that are not counted
 
 
