@@ -37,11 +37,12 @@ LEAST = 40_000_000
 # Nor is oneDNN for what takes a tenth of a millisecond: a call costs about as much as it saves, and
 # the program could not be kept on disk. Layers in groups, which XLA is slow at, count eightfold.
 LEAST_ONEDNN, GROUPED = 10_000_000, 8
+# Bytes of a strided depthwise layer's input from which oneDNN's kernel gradient, for which pixels
+# have to be laid apart by phases, was faster than our own loop
+LARGE_STRIDED = 2**23
 # Up to here XLA's own strided convolutions were faster than gathering patches (forward) or
 # interleaving phases (input gradient): measured at 64 channels; at 256 ours were.
 NARROW = 64
-# A depthwise kernel gradient of more taps, or of images of more bytes, by oneDNN
-FEW_TAPS, SMALL_IMAGE = 25, 2**20
 
 
 def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | None:
@@ -117,9 +118,9 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
     """As `choose`: oneDNN's convolution, unless Winograd's needs less; gradients as they come."""
     if kernel_gradient.fits(g):
         if depthwise.fits_gradient(g):
-            large = 4 * g.batch * math.prod(g.space) > SMALL_IMAGE or g.positions > FEW_TAPS
-            fits = large and image_windows.fits(g)
-            return "image_windows" if fits else "depthwise_gradient"
+            small = 4 * g.channels * g.batch * math.prod(g.space) < LARGE_STRIDED
+            slow = small and max(g.window_dilation) > 1
+            return "image_windows" if image_windows.fits(g) and not slow else "depthwise_gradient"
         if g.batch_groups > 1:
             return "image_windows" if image_windows.fits(g) else "grouped_gradient"
         if winograd.fits_gradient(g) and not exact:

@@ -5,8 +5,10 @@ The gradient of a kernel correlates the layer's input with the gradient that arr
 convolutions are poor at that; oneDNN's, written for windows of any size, are not, if each axis is
 given the part that its kernels want:
 
-- depthwise, [H, W, C] of one example with a window [H, W] for each channel is again a depthwise
-  convolution;
+- depthwise, the batch [N, H, W, C] is one image of three axes, as it lies in memory, and the
+  gradient from above a window of three axes for each channel: again a depthwise convolution. Where
+  the layer had strides, the window has holes, which oneDNN's depthwise kernel does not take: pixels
+  that share a phase of the stride are laid side by side, phase after phase along the examples;
 - otherwise the sum over examples is the sum over a convolution's channels, and the channels of x
   are positions side by side (a window of 1 does not mix them), so that the inner product is one
   of matrices: [channels of x, examples] @ [examples, channels from above].
@@ -16,20 +18,30 @@ cache: rows of the image, or examples. Where examples are fewer than a product w
 stand in for one of more examples.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnn_jax.cpu import onednn
+from cnn_jax.cpu import depthwise, onednn
 from cnn_jax.cpu.geometry import Geometry, pad
 from cnn_jax.cpu.grouped import diagonal, merged
 
 EXAMPLES, PART = 32, 2**21  # examples of a product; bytes of a part
+# Depthwise: bytes that one call takes as they lie (half of the cache that two cores share, where
+# this was measured), and of a part otherwise
+WHOLE, PART_DEPTHWISE = 2**24, 2**22
 
 
 def fits(g: Geometry) -> bool:
-    """Whether `kernel_gradient` takes it: an undilated image of one or two axes."""
-    return 1 <= g.rank <= 2 and max(g.base_dilation) == 1
+    """Whether `kernel_gradient` takes it: an undilated image of one or two axes.
+
+    Depthwise, not those of layers that have both strides and holes in their kernels.
+    """
+    both = any(s > 1 and d > 1 for s, d in zip(g.strides, g.window_dilation, strict=True))
+    simple = 1 <= g.rank <= 2 and max(g.base_dilation) == 1
+    return simple and not (depthwise.fits_gradient(g) and both)
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
@@ -37,25 +49,80 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
 
     Exact up to the order of one sum; a non-finite channel may reach all of its block of groups.
     """
-    x, reach = pad(x, g), []
-    for n, k, s, d in zip(g.out, g.window, g.strides, g.window_dilation, strict=True):
-        reach.append((n - 1) * s + (k - 1) * d + 1)  # what lies behind, a stride skips
-    x = x[(slice(None), *map(slice, reach))]
-    if g.batch_groups == g.batch == g.features:
+    g = _reaching(g)
+    if depthwise.fits_gradient(g):
         return _depthwise(x, w, g)
+    x = pad(x, g)
     return _by_rows(x, w, g) if g.batch_groups == 1 else _by_channels(x, w, g)
 
 
-def _depthwise(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
-    def add(i, total):
-        image = lax.dynamic_slice_in_dim(x, i, 1)
-        window = lax.dynamic_index_in_dim(w, i, keepdims=False)[..., None, :]
-        return total + onednn.convolution(
-            image, window, g.strides, ((0, 0),) * g.rank, g.window_dilation, g.batch
-        )
+def _reaching(g: Geometry) -> Geometry:
+    """g with its padding cut to the pixels that a window reads: what lies behind, a stride skips."""
+    axes = zip(g.out, g.window, g.strides, g.window_dilation, g.space, g.padding, strict=True)
+    ends = [(n - 1) * s + (k - 1) * d + 1 - size - lo for n, k, s, d, size, (lo, _) in axes]
+    return g._replace(padding=tuple((lo, hi) for (lo, _), hi in zip(g.padding, ends, strict=True)))
 
-    zeros = jnp.zeros((1, *g.out, g.features), x.dtype)
-    return jnp.moveaxis(lax.fori_loop(0, g.channels, add, zeros), 0, -2)
+
+def _depthwise(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
+    """x [N, *space, C], w [N, *window, C] -> [*out, 1, C], in parts of the examples."""
+    whole, by_phases = 4 * (x.size + w.size), max(g.window_dilation) > 1
+    correlate = _correlate_phases if by_phases else _correlate
+    if whole <= (PART_DEPTHWISE if by_phases else WHOLE):
+        return correlate(x, w, g)
+    most = max(1, PART_DEPTHWISE * g.channels // whole)
+    part = next(n for n in range(most, 0, -1) if g.channels % n == 0)
+
+    def add(i, total):
+        some = [lax.dynamic_slice_in_dim(a, i * part, part) for a in (x, w)]
+        return total + correlate(*some, g)
+
+    zeros = jnp.zeros((*g.out, 1, g.features), x.dtype)
+    return lax.fori_loop(0, g.channels // part, add, zeros)
+
+
+def _correlate(x: jax.Array, w: jax.Array, g: Geometry, phases: int = 1) -> jax.Array:
+    """x [phases * N, *space, C], w [N, *window, C] -> [*out, 1, C], by one depthwise convolution.
+
+    With several phases, [phases, *out, 1, C]: the window moves on by N examples each time.
+    """
+    examples, once = w.shape[0], (1,) * (g.rank + 1)
+    solid = Geometry(
+        batch=1,
+        channels=g.features,
+        features=g.features,
+        space=x.shape[:-1],
+        window=w.shape[:-1],
+        out=(phases, *g.out),
+        strides=(examples, *g.strides),
+        padding=((0, 0), *g.padding),
+        base_dilation=once,
+        window_dilation=once,
+        feature_groups=g.features,
+        batch_groups=1,
+    )
+    y = onednn.convolve(x[None], w[..., None, :], solid)[0, ..., None, :]
+    return y if phases > 1 else y[0]
+
+
+def _correlate_phases(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
+    """`_correlate` where the window has holes: tap o * step + p meets only pixels of phase p."""
+    steps, once = g.window_dilation, (1,) * g.rank
+    out = [-(-n // step) for n, step in zip(g.out, steps, strict=True)]  # of one phase
+    space = [(n - 1) * s + k for n, s, k in zip(out, g.strides, g.window, strict=True)]
+    axes = zip(space, steps, g.space, g.padding, strict=True)
+    ends = [n * step - size - lo for n, step, size, (lo, _) in axes]
+    sides = tuple((lo, hi) for (lo, _), hi in zip(g.padding, ends, strict=True))
+    x = pad(x, g._replace(padding=sides))
+    pixels = [size for pair in zip(space, steps, strict=True) for size in pair]
+    x = x.reshape(x.shape[0], *pixels, g.features)
+    phase, pixel = range(2, 2 * g.rank + 1, 2), range(1, 2 * g.rank, 2)
+    x = lax.transpose(x, (*phase, 0, *pixel, 2 * g.rank + 1)).reshape(-1, *space, g.features)
+    one = g._replace(out=tuple(out), padding=((0, 0),) * g.rank, window_dilation=once)
+    y = _correlate(x, w, one, math.prod(steps)).reshape(*steps, *out, 1, g.features)
+    order = [axis for i in range(g.rank) for axis in (g.rank + i, i)]
+    y = lax.transpose(y, (*order, 2 * g.rank, 2 * g.rank + 1))
+    y = y.reshape(*(n * step for n, step in zip(out, steps, strict=True)), 1, g.features)
+    return y[tuple(map(slice, g.out))]
 
 
 def _by_rows(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:

@@ -148,8 +148,9 @@ def ours(*, wide: bool = False, by_onednn: bool = False):
         patch.setattr(choose, "TOUCH", 0)
         patch.setattr(choose, "TOUCH_ONEDNN", 0)
         patch.setattr(choose, "LEAST_ONEDNN", 0)
-        patch.setattr(choose, "SMALL_IMAGE", 0)
-        patch.setattr(image_windows, "PART", 1)
+        patch.setattr(choose, "LARGE_STRIDED", 0)
+        for size in ("PART", "WHOLE", "PART_DEPTHWISE"):
+            patch.setattr(image_windows, size, 1)
         patch.setattr(image_windows, "EXAMPLES", 4)
         if wide:
             patch.setattr(taps, "WIDE", 1)
