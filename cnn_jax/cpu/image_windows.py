@@ -27,6 +27,7 @@ from jax import lax
 from cnn_jax.cpu import depthwise, onednn
 from cnn_jax.cpu.geometry import Geometry, pad
 from cnn_jax.cpu.grouped import diagonal, merged
+from cnn_jax.cpu.kernel_gradient import in_parts
 
 EXAMPLES, PART = 32, 2**21  # examples of a product; bytes of a part
 # Depthwise: bytes that one call takes as they lie (half of the cache that two cores share, where
@@ -57,7 +58,7 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
 
 
 def _reaching(g: Geometry) -> Geometry:
-    """g with its padding cut to the pixels that a window reads: what lies behind, a stride skips."""
+    """g with its padding cut to the pixels that windows read: what lies behind, a stride skips."""
     axes = zip(g.out, g.window, g.strides, g.window_dilation, g.space, g.padding, strict=True)
     ends = [(n - 1) * s + (k - 1) * d + 1 - size - lo for n, k, s, d, size, (lo, _) in axes]
     return g._replace(padding=tuple((lo, hi) for (lo, _), hi in zip(g.padding, ends, strict=True)))
@@ -65,19 +66,10 @@ def _reaching(g: Geometry) -> Geometry:
 
 def _depthwise(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     """x [N, *space, C], w [N, *window, C] -> [*out, 1, C], in parts of the examples."""
-    whole, by_phases = 4 * (x.size + w.size), max(g.window_dilation) > 1
-    correlate = _correlate_phases if by_phases else _correlate
-    if whole <= (PART_DEPTHWISE if by_phases else WHOLE):
-        return correlate(x, w, g)
-    most = max(1, PART_DEPTHWISE * g.channels // whole)
-    part = next(n for n in range(most, 0, -1) if g.channels % n == 0)
-
-    def add(i, total):
-        some = [lax.dynamic_slice_in_dim(a, i * part, part) for a in (x, w)]
-        return total + correlate(*some, g)
-
-    zeros = jnp.zeros((*g.out, 1, g.features), x.dtype)
-    return lax.fori_loop(0, g.channels // part, add, zeros)
+    if max(g.window_dilation) > 1:
+        return in_parts(_correlate_phases, x, w, g, PART_DEPTHWISE)
+    size = PART_DEPTHWISE if x.nbytes + w.nbytes > WHOLE else WHOLE
+    return in_parts(_correlate, x, w, g, size)
 
 
 def _correlate(x: jax.Array, w: jax.Array, g: Geometry, phases: int = 1) -> jax.Array:

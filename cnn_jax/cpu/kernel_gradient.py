@@ -12,6 +12,8 @@ above, [N, *window, F]; in a Geometry, N is called `channels` and J `batch`.
 """
 
 import itertools
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -117,6 +119,31 @@ def _rows(x: jax.Array, picked: tuple[tuple[int, int, int], ...]) -> jax.Array:
     """x [N, *space, C] at (start, step, count) along each axis: [N * counts, C]."""
     start, step, count = zip(*picked, strict=True)
     return window_slice(x, start, step, count).reshape(-1, x.shape[-1])
+
+
+def in_parts(
+    gradient: Callable[..., jax.Array], x: jax.Array, w: jax.Array, g: Geometry, size: int
+) -> jax.Array:
+    """gradient(x, w, g) of parts of the examples, one after the other, and their sum.
+
+    Args:
+        size: bytes of x and w that a part should have, so that what is made of it stays in the
+            cache. Parts are equal, and where the number of examples has no divisor that comes near,
+            they may be all of them.
+    """
+    wanted = size * g.channels / (x.nbytes + w.nbytes)
+    divisors = [n for n in range(1, g.channels + 1) if g.channels % n == 0]
+    part = min(divisors, key=lambda n: abs(math.log(n / wanted)))
+    if part == g.channels:
+        return gradient(x, w, g)
+    one = g._replace(channels=part)
+
+    def add(i, total):
+        some = [lax.dynamic_slice_in_dim(a, i * part, part) for a in (x, w)]
+        return total + gradient(*some, one)
+
+    like = jax.eval_shape(lambda x, w: gradient(x, w, one), x[:part], w[:part])
+    return lax.fori_loop(0, g.channels // part, add, jnp.zeros(like.shape, like.dtype))
 
 
 def gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:

@@ -151,6 +151,7 @@ def ours(*, wide: bool = False, by_onednn: bool = False):
         patch.setattr(choose, "LARGE_STRIDED", 0)
         for size in ("PART", "WHOLE", "PART_DEPTHWISE"):
             patch.setattr(image_windows, size, 1)
+        patch.setattr(winograd, "PART", 1 if by_onednn else 10**9)
         patch.setattr(image_windows, "EXAMPLES", 4)
         if wide:
             patch.setattr(taps, "WIDE", 1)
