@@ -1,10 +1,11 @@
 """Winograd's identity, its rounding, and what it promises about infinities."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import cnn_jax.cpu
-from cnn_jax.cpu import choose, depthwise, geometry, winograd
+from cnn_jax.cpu import choose, depthwise, geometry, kernel_gradient, winograd
 
 
 def _geometry(x, w, padding=1, groups=1):
@@ -132,3 +133,25 @@ def test_importing_changes_nothing():
 
     assert not registry.installed()
     assert cnn_jax.cpu.__all__ == ["disable", "enable", "enabled"]
+
+
+@pytest.mark.parametrize(
+    ("examples", "size", "part"),
+    [(12, 4 * 44, 4), (12, 5 * 44, 6), (13, 3 * 44, 1), (13, 4 * 44, 13)],
+)
+def test_parts_of_a_kernel_gradient_are_equal_and_near_the_size_asked_for(examples, size, part):
+    random = np.random.default_rng(0)
+    x, above = (
+        random.standard_normal((examples, n)).astype(np.float32) for n in (5, 6)
+    )  # 44 bytes
+    g = _geometry(np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 2)))._replace(channels=examples)
+    seen = []
+
+    def gradient(x, w, g):
+        assert x.shape[0] == w.shape[0] == g.channels
+        seen.append(g.channels)
+        return x.T @ w
+
+    got = kernel_gradient.in_parts(gradient, *map(jnp.asarray, (x, above)), g, size)
+    assert set(seen) == {part}
+    np.testing.assert_allclose(got, x.T.astype(np.float64) @ above, atol=1e-5)
