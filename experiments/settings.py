@@ -247,6 +247,15 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
     )
 
 
+def warmup_steps_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> int:
+    """In how many of `steps` the learning rate rises.
+
+    Raises:
+        ValueError: there would be more than are counted.
+    """
+    return min(steps, _in_steps("warmup_epochs", recipe.warmup_epochs, steps_per_epoch))
+
+
 def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> optax.Schedule:
     """The learning rate as a function of the step.
 
@@ -260,7 +269,7 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
         recipe.schedule,
         peak,
         steps=steps,
-        warmup_steps=min(steps, _in_steps("warmup_epochs", recipe.warmup_epochs, steps_per_epoch)),
+        warmup_steps=warmup_steps_of(recipe, steps, steps_per_epoch),
         final=peak * recipe.final_learning_rate,
         boundaries=[
             _in_steps("step_epochs", epoch, steps_per_epoch) for epoch in recipe.step_epochs

@@ -106,7 +106,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
         "batch_size": recipe.batch_size,
         "eval_batch_size": recipe.eval_batch_size or recipe.batch_size,
         "steps": plan.steps,
-        "warmup_steps": min(plan.steps, round(recipe.warmup_epochs * per_epoch)),
+        "warmup_steps": settings.warmup_steps_of(recipe, plan.steps, per_epoch),
         "evaluate_every": plan.evaluate_every or plan.steps,
         "learning_rate": recipe.learning_rate,
         "momentum": recipe.momentum,
