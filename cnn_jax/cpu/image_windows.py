@@ -149,9 +149,8 @@ def _by_channels(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     x = x.reshape(*x.shape[:-1], blocks, g.batch // blocks)
     x = lax.transpose(x, (*range(1, g.rank + 1), g.rank + 2, g.rank + 1, 0))
     x = x.reshape(1, *x.shape[:-2], blocks * g.channels)  # [1, *space, c, blocks * N]
-    w = jnp.moveaxis(w, 0, -2)[(slice(None),) * g.rank + (None,)]  # [*window, 1, N, F]
-    y = onednn.convolution(
-        x, w, (*g.strides, 1), ((0, 0),) * (g.rank + 1), (*g.window_dilation, 1), blocks
-    )
+    w = w[..., None, :]  # [N, *window, 1, F]
+    strides, padding, dilation = (*g.strides, 1), ((0, 0),) * (g.rank + 1), (*g.window_dilation, 1)
+    y = onednn.convolution(x, w, strides, padding, dilation, blocks, kernel_axes=(0, -1))
     y = y.reshape(*g.out, g.batch // blocks, blocks, g.features // blocks)
     return diagonal(jnp.moveaxis(y, -2, -3), merge)

@@ -146,23 +146,24 @@ def convolution(
     padding: Pairs,
     window_dilation: Sequence[int],
     groups: int = 1,
-    kernel_transposed: bool = False,
+    kernel_axes: tuple[int, int] = (-2, -1),
 ) -> jax.Array:
     """float32 x [N, *space, C], w [*window, C / groups, F] -> [N, *out, F].
 
     Args:
-        kernel_transposed: w is [*window, F, C / groups].
+        kernel_axes: which axes of w are C / groups and F; the others are the window's.
     """
     rank = x.ndim - 2
-    window, space = w.shape[:rank], x.shape[1:-1]
-    channels, features = (rank + 1, rank) if kernel_transposed else (rank, rank + 1)
+    channels, features = (axis % w.ndim for axis in kernel_axes)
+    spatial = [axis for axis in range(w.ndim) if axis not in (channels, features)]
+    window, space = [w.shape[axis] for axis in spatial], x.shape[1:-1]
     axes = zip(space, window, strides, padding, window_dilation, strict=True)
     out = [(n + lo + hi - (k - 1) * d - 1) // s + 1 for n, k, s, (lo, hi), d in axes]
     data = {"batch_dim": 0, "feature_dim": rank + 1, "spatial_dims": list(range(1, rank + 1))}
     filters = {
         "input_feature_dim": channels,
         "output_feature_dim": features,
-        "spatial_dims": list(range(rank)),
+        "spatial_dims": spatial,
     }
     config = {
         "dims": rank + 2,
@@ -233,6 +234,5 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     padding = g.padding if ordinary else ((0, 0),) * g.rank
     if not ordinary:
         x = pad(x, g)
-    return convolution(
-        x, w, g.strides, padding, g.window_dilation, g.feature_groups, g.kernel_transposed
-    )
+    kernel_axes = (-1, -2) if g.kernel_transposed else (-2, -1)
+    return convolution(x, w, g.strides, padding, g.window_dilation, g.feature_groups, kernel_axes)
