@@ -19,7 +19,8 @@ import jax
 PAUSE = 0.3  # seconds
 LONG = 3.0  # seconds; what takes longer needs no call before it to be at its own speed
 # Threads that have slept may be woken on one core, while the other idles, and stay there for some
-# calls: DenseNet's 1x1 took 5.6 ms in turns of two calls, and 2.8 in turns of forty.
+# calls: DenseNet's 1x1 took 5.6 ms in turns of two calls, and 2.8 in turns of forty; whole steps of
+# ResNet-50, each in a process of its own, 0.5 s or, in the first second, 1.0 s.
 SETTLE = 0.1  # seconds of calls that are not counted
 
 
@@ -29,6 +30,7 @@ def alternate(
     repeats: int,
     seconds: float = math.inf,
     pause: float = PAUSE,
+    settle: float = SETTLE,
 ) -> dict[str, list[float]]:
     """Seconds of every call, the functions taking turns so that all see the same disturbances.
 
@@ -39,7 +41,8 @@ def alternate(
         functions: name -> a call that returns when its work is done.
         repeats: counted rounds.
         seconds: a function whose calls have taken this long together sits out further rounds.
-        pause: seconds of sleep before each call, see PAUSE.
+        pause: seconds of sleep before each turn, see PAUSE.
+        settle: seconds of each turn's calls that are not counted, see SETTLE.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
@@ -50,7 +53,7 @@ def alternate(
             begun = time.perf_counter()
             while not times[name] or times[name][-1] < LONG:
                 function()
-                if time.perf_counter() - begun >= SETTLE:
+                if time.perf_counter() - begun >= settle:
                     break
             start = time.perf_counter()
             function()

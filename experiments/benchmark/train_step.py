@@ -43,6 +43,9 @@ COMPILE = flags.DEFINE_bool("compile", False, "Time torch.compile beside eager P
 SERVE = flags.DEFINE_string("serve", "", "Internal: be this contender, for the process on stdin.")
 
 
+SETTLE = 1.0  # seconds of a turn that are not counted, see timing.SETTLE
+
+
 class Network(NamedTuple):
     """A row: our name and fields, the batch, the input."""
 
@@ -232,7 +235,9 @@ def measure(network: Network, names: list[str]) -> dict[str, Any]:
         }
         for what in ("train", "evaluate"):
             calls = {name: partial(each.step, what) for name, each in made.items()}
-            times = timing.alternate(calls, repeats=REPEATS.value, seconds=SECONDS.value)
+            times = timing.alternate(
+                calls, repeats=REPEATS.value, seconds=SECONDS.value, settle=SETTLE
+            )
             median = timing.medians(times)
             for name, value in median.items():
                 row[f"{what}_{name}_ms"] = round(1e3 * value, 1)
