@@ -72,7 +72,7 @@ def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | N
             # and written once each, which counts for its rival here
             direct += TOUCH * g.pixels * (g.taps * g.channels - 2 * (g.channels + g.features))
         f = winograd.folded(g)
-        best = _best_tile(f.batch, f.out, f.window, f.channels, f.features, blocks, direct)
+        best = _best_tile(f.batch, f.out, f.window, f.channels, f.features, blocks, direct, TOUCH)
         if best:
             return best
     if g.feature_groups > 1:
@@ -97,7 +97,7 @@ def _choose_gradient(g: Geometry, exact: bool) -> str | None:
         blocks, pixels = _blocks(g.batch_groups, g.batch), g.channels * g.taps
         direct = g.positions * pixels * g.batch * (g.features // blocks + TOUCH)
         f = winograd.folded(g)
-        best = _best_tile(f.channels, f.window, f.out, f.batch, f.features, blocks, direct)
+        best = _best_tile(f.channels, f.window, f.out, f.batch, f.features, blocks, direct, TOUCH)
         if best:
             return f"{best}_gradient"
     if g.batch_groups > 1:
@@ -146,7 +146,7 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
     return "onednn"
 
 
-def _best_tile(batch, image, window, channels, features, blocks, direct, touch=TOUCH) -> str | None:
+def _best_tile(batch, image, window, channels, features, blocks, direct, touch) -> str | None:
     """The Winograd method that is cheapest and cheaper than `direct`, if there is one."""
     best = None
     if direct < LEAST:

@@ -135,8 +135,13 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> j
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:
-    """x [N, *space, J], w [N, *window, F] (the gradient from above) -> [*out, J, F]; out of 3s."""
-    return in_parts(partial(_kernel_gradient, tile=tile, **product), x, w, g, PART)
+    """x [N, *space, J], w [N, *window, F] (the gradient from above) -> [*out, J, F]; out of 3s.
+
+    In parts of the examples where oneDNN may be called: there the program is one device's. Those
+    of a batch that lies on several would each be fetched from the device that has it.
+    """
+    gradient = partial(_kernel_gradient, tile=tile, **product)
+    return in_parts(gradient, x, w, g, PART) if product.get("onednn") else gradient(x, w, g)
 
 
 def _kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:

@@ -16,9 +16,10 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 jax.config.update('jax_num_cpu_devices', 8)
 import cnn_jax.cpu
-from cnn_jax.cpu import choose
-choose.LEAST = 0  # Winograd for small layers too
-TOUCH = choose.TOUCH = 0
+from cnn_jax.cpu import choose, winograd
+choose.LEAST = 0  # Winograd for small layers too,
+winograd.PART = 1  # and its kernel gradients in parts where a device is alone
+choose.TOUCH = 0
 cnn_jax.cpu.enable()
 random = np.random.default_rng(0)
 def array(*shape): return random.standard_normal(shape).astype(np.float32)
@@ -55,6 +56,7 @@ text = step.lower(params, x, y).compile().as_text()
 for word in ('all-gather', 'all-to-all', 'collective-permute'):
     assert word not in text, word
 assert 'all-reduce' in text
+assert ' while(' not in text  # a loop over examples would fetch each from its device
 check(step(params, x, y)[1])
 # arrays that lie on the devices already: their gradients name a sharding
 placed = (jax.device_put(params, everywhere), *jax.device_put((x, y), batch))
