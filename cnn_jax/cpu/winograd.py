@@ -25,7 +25,7 @@ every output of its tile, not only the outputs whose window holds it.
 """
 
 import math
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -140,7 +140,10 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **produc
     In parts of the examples where oneDNN may be called: there the program is one device's. Those
     of a batch that lies on several would each be fetched from the device that has it.
     """
-    gradient = partial(_kernel_gradient, tile=tile, **product)
+
+    def gradient(x, w, g):
+        return _kernel_gradient(x, w, g, tile, **product)
+
     return in_parts(gradient, x, w, g, PART) if product.get("onednn") else gradient(x, w, g)
 
 
