@@ -12,6 +12,7 @@ first. SIGTERM and Ctrl-C are passed on: the run saves its state and ends.
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -160,9 +161,21 @@ def _end_with_parent() -> None:
 def _stream(source: IO[str], prefix: str) -> None:
     with source:
         for line in source:
-            if not line.startswith("[Gloo] Rank"):  # which gloo prints at every new connection
+            if not _of_gloo(line):
                 sys.stdout.write(prefix + line)
                 sys.stdout.flush()
+
+
+# What gloo prints at every new connection, in these pieces; two threads' pieces may alternate.
+_GLOO = re.compile(
+    r"\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : "
+)
+
+
+def _of_gloo(line: str) -> bool:
+    """Whether the line holds nothing but pieces of gloo's report of a connection."""
+    rest, pieces = _GLOO.subn(" ", line)
+    return pieces > 0 and all(each.isdecimal() for each in rest.split())
 
 
 def _send(processes: Sequence[subprocess.Popen], number: signal.Signals) -> None:

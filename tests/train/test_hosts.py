@@ -1,6 +1,7 @@
 """Several processes make the run that one would make, and none waits for ever for another."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -93,6 +94,17 @@ def test_detection_by_the_environment(alone):
         assert list(hosts.detected()) == ["Kubernetes"]
 
 
+def test_launcher_leaves_out_what_gloo_prints(capsys):
+    pieces = [" is connected to ", "3", " peer ranks. "]
+    pieces += ["Expected number of connected peer ranks is : ", "3", "\n"]
+    report = "[Gloo] Rank 1" + "".join(pieces)
+    both = "[Gloo] Rank 1[Gloo] Rank 2" + "".join(2 * each for each in pieces[:-1]) + "\n"
+    ours = ["loss 28.0\n", "3\n", "\n", "Rank 3 is late\n", "[Gloo] Rank 0: an error\n"]
+    theirs = [report, report.removeprefix("[Gloo] Rank "), both]
+    launch._stream(io.StringIO("".join(theirs + ours + theirs)), "[1] ")
+    assert capsys.readouterr().out == "".join("[1] " + line for line in ours)
+
+
 def test_gpus_are_shared_out():
     assert launch.share_gpus([], 2) == [None, None]
     assert launch.share_gpus(["0", "1", "2", "3"], 2) == ["0,1", "2,3"]
@@ -183,7 +195,7 @@ def test_port_is_taken():
 
 
 LATE = """
-import sys, time
+import json, sys, time
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
@@ -201,27 +213,30 @@ placed = {name: where.shard(rows)["mask"] for name, where in several.items()}
 time.sleep(35 * index)  # as if this process compiled for longer than gloo waits
 began = time.monotonic()
 total = jax.jit(lambda x: x.sum())
-print(total(placed["jit"]), total(placed["mesh"]))
+found = [[float(total(placed["jit"])), float(total(placed["mesh"]))]]
 summed = jax.pmap(lambda x: jax.lax.psum(x.sum(), "data"), "data")(placed["pmap"])
-print(summed.addressable_data(0))
+found.append(summed.addressable_data(0).tolist())
 for axis in ("data", "model"):
     both = PartitionSpec(("data", "model"))
     mesh = placed["mesh"].sharding.mesh
     add = jax.shard_map(lambda x: jax.lax.psum(x, axis), mesh=mesh, in_specs=both,
                         out_specs=both, check_vma=False)
-    print([part.data.tolist() for part in jax.jit(add)(placed["mesh"]).addressable_shards])
-print(time.monotonic() - began > 25)
+    found.append([part.data.tolist() for part in jax.jit(add)(placed["mesh"]).addressable_shards])
+found.append(time.monotonic() - began > 25)
+with open(sys.argv[3], "w") as file:  # gloo prints to stdout, in the middle of lines too
+    json.dump(found, file)
 hosts.finish(0)
 """
 
 
 @pytest.mark.slow
-def test_one_may_compile_for_longer_than_gloo_waits():
+def test_one_may_compile_for_longer_than_gloo_waits(tmp_path):
     port = launch.free_port()
+    files = [tmp_path / "0.json", tmp_path / "1.json"]
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", LATE, f"127.0.0.1:{port}", str(index)],
-            stdout=subprocess.PIPE,
+            [sys.executable, "-c", LATE, f"127.0.0.1:{port}", str(index), files[index]],
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env=environment(),
@@ -230,13 +245,13 @@ def test_one_may_compile_for_longer_than_gloo_waits():
     ]
     said = [each.communicate(timeout=150) for each in both]
     assert [each.returncode for each in both] == [0, 0], said
-    lines = [[line for line in out.splitlines() if "Gloo" not in line] for out, _ in said]
+    found = [json.loads(file.read_text()) for file in files]
     # rows 0 to 7, two on each of the devices [[0, 1], [2, 3]]
-    assert lines[0] == [
-        "28.0 28.0", "[28.]", "[[4.0, 6.0], [8.0, 10.0]]", "[[2.0, 4.0], [2.0, 4.0]]", "True"
+    assert found[0] == [
+        [28.0, 28.0], [28.0], [[4.0, 6.0], [8.0, 10.0]], [[2.0, 4.0], [2.0, 4.0]], True
     ]  # fmt: skip
-    assert lines[1] == [
-        "28.0 28.0", "[28.]", "[[4.0, 6.0], [8.0, 10.0]]", "[[10.0, 12.0], [10.0, 12.0]]", "False"
+    assert found[1] == [
+        [28.0, 28.0], [28.0], [[4.0, 6.0], [8.0, 10.0]], [[10.0, 12.0], [10.0, 12.0]], False
     ]  # fmt: skip
 
 
