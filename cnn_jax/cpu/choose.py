@@ -23,6 +23,7 @@ from cnn_jax.cpu import (
     kernel_gradient,
     onednn,
     patches,
+    phases,
     pointwise,
     subpixel,
     taps,
@@ -31,6 +32,9 @@ from cnn_jax.cpu import (
 from cnn_jax.cpu.geometry import Geometry
 
 TOUCH, TOUCH_ONEDNN = 40, 100
+# How often a transformed kernel is written or read: by its transform and the products; a gradient
+# by the products, and by the transforms along two axes
+MOVES, MOVES_GRADIENT = 2, 3
 # Winograd turns one convolution into some thirty loops, which take XLA half a second to compile:
 # not worth it for what takes less than half a millisecond to run.
 LEAST = 40_000_000
@@ -44,6 +48,8 @@ LARGE_STRIDED = 2**23
 # interleaving phases (input gradient): measured at 64 channels; at 256 ours were.
 NARROW = 64
 
+PHASES = "phases of "  # before the name of the method that runs what becomes of a dilated one
+
 
 def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | None:
     """The name of a method, or None where XLA's own convolution is as good.
@@ -53,6 +59,10 @@ def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | N
         exact: only methods whose rounding is that of a plain sum: no Winograd.
         by_onednn: oneDNN's convolution and product may be used.
     """
+    if _worth_phases(g, by_onednn):
+        method = choose(phases.reduced(g), exact, by_onednn)
+        if method and method.startswith("winograd"):
+            return f"{PHASES}{method}"  # the others run dilated ones as they are
     if by_onednn:
         return _choose_with_onednn(g, exact)
     if kernel_gradient.fits(g):
@@ -72,7 +82,8 @@ def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | N
             # and written once each, which counts for its rival here
             direct += TOUCH * g.pixels * (g.taps * g.channels - 2 * (g.channels + g.features))
         f = winograd.folded(g)
-        best = _best_tile(f.batch, f.out, f.window, f.channels, f.features, blocks, direct, TOUCH)
+        sizes = (f.batch, f.out, f.window, f.channels, f.features)
+        best = _best_tile(*sizes, blocks, direct, TOUCH, MOVES)
         if best:
             return best
     if g.feature_groups > 1:
@@ -88,6 +99,19 @@ def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | N
     return None
 
 
+def _worth_phases(g: Geometry, by_onednn: bool) -> bool:
+    """Whether a dilated convolution may be taken apart by phases.
+
+    Not in groups. Nor forward where there is oneDNN, whose convolutions are as fast with holes, nor
+    a line's kernel gradient, which is left to XLA.
+    """
+    if not phases.fits(g) or g.feature_groups * g.batch_groups > 1:
+        return False
+    if kernel_gradient.fits(g):
+        return g.rank > 1 and kernel_gradient.fits(phases.reduced(g))
+    return not by_onednn and not kernel_gradient.fits(phases.reduced(g))
+
+
 def _choose_gradient(g: Geometry, exact: bool) -> str | None:
     if depthwise.fits_gradient(g):
         return "depthwise_gradient"
@@ -97,7 +121,8 @@ def _choose_gradient(g: Geometry, exact: bool) -> str | None:
         blocks, pixels = _blocks(g.batch_groups, g.batch), g.channels * g.taps
         direct = g.positions * pixels * g.batch * (g.features // blocks + TOUCH)
         f = winograd.folded(g)
-        best = _best_tile(f.channels, f.window, f.out, f.batch, f.features, blocks, direct, TOUCH)
+        sizes = (f.channels, f.window, f.out, f.batch, f.features)
+        best = _best_tile(*sizes, blocks, direct, TOUCH, MOVES_GRADIENT)
         if best:
             return f"{best}_gradient"
     if g.batch_groups > 1:
@@ -123,11 +148,13 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
             return "image_windows" if image_windows.fits(g) and not slow else "depthwise_gradient"
         if g.batch_groups > 1:
             return "image_windows" if image_windows.fits(g) else "grouped_gradient"
+        if g.rank == 1 and max(g.strides) > 1:
+            return None  # dilated taps, as in a TCN: XLA took 0.6 to 1 times as long as ours
         if winograd.fits_gradient(g) and not exact:
             f = winograd.folded(g)
             sizes = (f.channels, f.window, f.out, f.batch, f.features)
             direct = g.positions * g.channels * g.taps * g.batch * (g.features + TOUCH_ONEDNN)
-            best = _best_tile(*sizes, 1, direct, TOUCH_ONEDNN)
+            best = _best_tile(*sizes, 1, direct, TOUCH_ONEDNN, MOVES_GRADIENT)
             if best:
                 return f"{best}_gradient"
         overlap = g.positions > math.prod(g.window_dilation)
@@ -142,11 +169,13 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
         f = winograd.folded(g)
         sizes = (f.batch, f.out, f.window, f.channels, f.features)
         direct = g.taps * g.pixels * g.channels * g.features
-        return _best_tile(*sizes, 1, direct, TOUCH_ONEDNN) or "onednn"
+        return _best_tile(*sizes, 1, direct, TOUCH_ONEDNN, MOVES) or "onednn"
     return "onednn"
 
 
-def _best_tile(batch, image, window, channels, features, blocks, direct, touch) -> str | None:
+def _best_tile(
+    batch, image, window, channels, features, blocks, direct, touch, moves
+) -> str | None:
     """The Winograd method that is cheapest and cheaper than `direct`, if there is one."""
     best = None
     if direct < LEAST:
@@ -155,7 +184,7 @@ def _best_tile(batch, image, window, channels, features, blocks, direct, touch) 
         counts = [math.ceil(n / tile) if k > 1 else n for n, k in zip(image, window, strict=True)]
         tiles = batch * math.prod(counts)
         products = tiles * channels * (features // blocks)
-        touched = channels * (features // blocks) + tiles * (channels + features)
+        touched = moves * channels * (features // blocks) + tiles * (channels + features)
         points = math.prod(tile + k - 1 if k > 1 else 1 for k in window)
         cost = points * (products + touch * touched)
         if cost < direct:
@@ -199,17 +228,24 @@ def run(
     wide = jnp.promote_types(jnp.promote_types(x.dtype, dtype), jnp.float32)
     product = {"precision": params["precision"], "onednn": by_onednn}
     x, w = x.astype(wide), w.astype(wide)
-    if method in GRADIENT_METHODS:
-        x, w = geometry.to_gradient_form(x, w, numbers)
-        y = geometry.from_gradient_form(GRADIENT_METHODS[method](x, w, g, **product), numbers)
+    _, apart, method = method.rpartition(PHASES)
+    gradient = method in GRADIENT_METHODS
+    move, move_back = (
+        (geometry.to_gradient_form, geometry.from_gradient_form)
+        if gradient
+        else (geometry.to_canonical, geometry.from_canonical)
+    )
+    x, w = move(x, w, numbers)
+    if method == "subpixel":
+        y = subpixel.convolve(x, w, g, partial(_undilated, g, params["precision"]))
     else:
-        x, w = geometry.to_canonical(x, w, numbers)
-        if method == "subpixel":
-            y = subpixel.convolve(x, w, g, partial(_undilated, g, params["precision"]))
+        convolve = (GRADIENT_METHODS if gradient else METHODS)[method]
+        if apart:
+            x, w = phases.split_operands(x, w, g)
+            y = phases.join_result(convolve(x, w, phases.reduced(g), **product), g)
         else:
-            y = METHODS[method](x, w, g, **product)
-        y = geometry.from_canonical(y, numbers)
-    return y.astype(dtype)
+            y = convolve(x, w, g, **product)
+    return move_back(y, numbers).astype(dtype)
 
 
 def _undilated(g: Geometry, precision, x, w, strides, padding, window_dilation):

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnn_jax.cpu import depthwise, onednn
+from cnn_jax.cpu import depthwise, onednn, phases
 from cnn_jax.cpu.geometry import Geometry, pad
 from cnn_jax.cpu.grouped import diagonal, merged
 from cnn_jax.cpu.kernel_gradient import in_parts
@@ -72,10 +72,10 @@ def _depthwise(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     return in_parts(_correlate, x, w, g, size)
 
 
-def _correlate(x: jax.Array, w: jax.Array, g: Geometry, phases: int = 1) -> jax.Array:
-    """x [phases * N, *space, C], w [N, *window, C] -> [*out, 1, C], by one depthwise convolution.
+def _correlate(x: jax.Array, w: jax.Array, g: Geometry, batches: int = 1) -> jax.Array:
+    """x [batches * N, *space, C], w [N, *window, C] -> [*out, 1, C], by one depthwise convolution.
 
-    With several phases, [phases, *out, 1, C]: the window moves on by N examples each time.
+    With several, [batches, *out, 1, C]: the window moves on by N examples each time.
     """
     examples, once = w.shape[0], (1,) * (g.rank + 1)
     solid = Geometry(
@@ -84,7 +84,7 @@ def _correlate(x: jax.Array, w: jax.Array, g: Geometry, phases: int = 1) -> jax.
         features=g.features,
         space=x.shape[:-1],
         window=w.shape[:-1],
-        out=(phases, *g.out),
+        out=(batches, *g.out),
         strides=(examples, *g.strides),
         padding=((0, 0), *g.padding),
         base_dilation=once,
@@ -93,27 +93,18 @@ def _correlate(x: jax.Array, w: jax.Array, g: Geometry, phases: int = 1) -> jax.
         batch_groups=1,
     )
     y = onednn.convolve(x[None], w[..., None, :], solid)[0, ..., None, :]
-    return y if phases > 1 else y[0]
+    return y if batches > 1 else y[0]
 
 
 def _correlate_phases(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     """`_correlate` where the window has holes: tap o * step + p meets only pixels of phase p."""
     steps, once = g.window_dilation, (1,) * g.rank
-    out = [-(-n // step) for n, step in zip(g.out, steps, strict=True)]  # of one phase
+    out = tuple(-(-n // step) for n, step in zip(g.out, steps, strict=True))  # of one phase
     space = [(n - 1) * s + k for n, s, k in zip(out, g.strides, g.window, strict=True)]
-    axes = zip(space, steps, g.space, g.padding, strict=True)
-    ends = [n * step - size - lo for n, step, size, (lo, _) in axes]
-    sides = tuple((lo, hi) for (lo, _), hi in zip(g.padding, ends, strict=True))
-    x = pad(x, g._replace(padding=sides))
-    pixels = [size for pair in zip(space, steps, strict=True) for size in pair]
-    x = x.reshape(x.shape[0], *pixels, g.features)
-    phase, pixel = range(2, 2 * g.rank + 1, 2), range(1, 2 * g.rank, 2)
-    x = lax.transpose(x, (*phase, 0, *pixel, 2 * g.rank + 1)).reshape(-1, *space, g.features)
-    one = g._replace(out=tuple(out), padding=((0, 0),) * g.rank, window_dilation=once)
-    y = _correlate(x, w, one, math.prod(steps)).reshape(*steps, *out, 1, g.features)
-    order = [axis for i in range(g.rank) for axis in (g.rank + i, i)]
-    y = lax.transpose(y, (*order, 2 * g.rank, 2 * g.rank + 1))
-    y = y.reshape(*(n * step for n, step in zip(out, steps, strict=True)), 1, g.features)
+    x = phases.split(x, steps, space, [lo for lo, _ in g.padding])
+    one = g._replace(out=out, padding=((0, 0),) * g.rank, window_dilation=once)
+    y = _correlate(x, w, one, math.prod(steps)).reshape(*steps, 1, *out, g.features)
+    y = phases.join(y, g.rank)[0, ..., None, :]
     return y[tuple(map(slice, g.out))]
 
 

@@ -15,8 +15,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from cnn_jax.cpu import phases
 from cnn_jax.cpu.geometry import Geometry
 
 
@@ -44,7 +44,10 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, convolution) -> jax.Array:
             dilation = [p[3] for p in phase]
             part = convolution(x, w[taps], strides, padding, dilation)
         parts.append(part)
-    return _interleave(parts, counts, sizes)[(slice(None), *map(slice, g.out))]
+    y = parts[0]
+    if len(parts) > 1:
+        y = phases.join(jnp.stack(parts).reshape(*counts, *y.shape), g.rank)
+    return y[(slice(None), *map(slice, g.out))]
 
 
 def _per_axis(g: Geometry):
@@ -58,31 +61,17 @@ def _phases(size, window, out, stride, padding, base, dilation):
     new_stride = stride * count // base
     step = base // math.gcd(dilation, base)  # taps of one phase are this far apart
     new_dilation = dilation * step // base
-    phases: list[tuple[slice, tuple[int, int], int, int] | None] = []
+    found: list[tuple[slice, tuple[int, int], int, int] | None] = []
     for phase in range(count):
         offset = phase * stride - padding[0]
         meets = (k for k in range(min(step, window)) if (offset + k * dilation) % base == 0)
         first = next(meets, None)
         if first is None:
-            phases.append(None)
+            found.append(None)
             continue
         taps = len(range(first, window, step))
         before = -((offset + first * dilation) // base)
         seen = (per_phase - 1) * new_stride + (taps - 1) * new_dilation + 1
         after = seen - before - size
-        phases.append((slice(first, None, step), (before, after), new_stride, new_dilation))
-    return phases
-
-
-def _interleave(parts, counts, sizes):
-    """Phases [N, *sizes, F], the last axis' phase fastest -> [N, *(sizes * counts), F]."""
-    if len(parts) == 1:
-        return parts[0]
-    rank = len(sizes)
-    y = jnp.stack(parts).reshape(*counts, *parts[0].shape)  # [*counts, N, *sizes, F]
-    order = [rank]
-    for i in range(rank):
-        order += [rank + 1 + i, i]
-    y = lax.transpose(y, (*order, 2 * rank + 1))  # [N, size, count, size, count, F]
-    shape = [n * q for n, q in zip(sizes, counts, strict=True)]
-    return y.reshape(y.shape[0], *shape, y.shape[-1])
+        found.append((slice(first, None, step), (before, after), new_stride, new_dilation))
+    return found
