@@ -74,18 +74,9 @@ def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | N
         return "pointwise"
     if depthwise.fits(g):
         return "depthwise"
-    if winograd.fits(g) and not exact:
-        blocks = _blocks(g.feature_groups, g.channels)
-        direct = g.taps * g.pixels * g.channels * (g.features // blocks)
-        if g.feature_groups > 1:
-            # "grouped" writes each tap's view of x; Winograd moves x and y between layouts, read
-            # and written once each, which counts for its rival here
-            direct += TOUCH * g.pixels * (g.taps * g.channels - 2 * (g.channels + g.features))
-        f = winograd.folded(g)
-        sizes = (f.batch, f.out, f.window, f.channels, f.features)
-        best = _best_tile(*sizes, blocks, direct, TOUCH, MOVES)
-        if best:
-            return best
+    best = _winograd(g, exact, TOUCH)
+    if best:
+        return best
     if g.feature_groups > 1:
         return "grouped"
     if taps.fits(g):
@@ -117,14 +108,9 @@ def _choose_gradient(g: Geometry, exact: bool) -> str | None:
         return "depthwise_gradient"
     if g.rank == 1 and g.positions > 1 and g.batch_groups == 1:
         return None  # XLA runs this one well; ours took 1.7-3x as long
-    if winograd.fits_gradient(g) and not exact:
-        blocks, pixels = _blocks(g.batch_groups, g.batch), g.channels * g.taps
-        direct = g.positions * pixels * g.batch * (g.features // blocks + TOUCH)
-        f = winograd.folded(g)
-        sizes = (f.channels, f.window, f.out, f.batch, f.features)
-        best = _best_tile(*sizes, blocks, direct, TOUCH, MOVES_GRADIENT)
-        if best:
-            return f"{best}_gradient"
+    best = _winograd(g, exact, TOUCH)
+    if best:
+        return best
     if g.batch_groups > 1:
         return "grouped_gradient"
     narrow = g.batch < kernel_gradient.NARROW and g.positions > 16
@@ -150,13 +136,9 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
             return "image_windows" if image_windows.fits(g) else "grouped_gradient"
         if g.rank == 1 and max(g.strides) > 1:
             return None  # dilated taps, as in a TCN: XLA took 0.6 to 1 times as long as ours
-        if winograd.fits_gradient(g) and not exact:
-            f = winograd.folded(g)
-            sizes = (f.channels, f.window, f.out, f.batch, f.features)
-            direct = g.positions * g.channels * g.taps * g.batch * (g.features + TOUCH_ONEDNN)
-            best = _best_tile(*sizes, 1, direct, TOUCH_ONEDNN, MOVES_GRADIENT)
-            if best:
-                return f"{best}_gradient"
+        best = _winograd(g, exact, TOUCH_ONEDNN)
+        if best:
+            return best
         overlap = g.positions > math.prod(g.window_dilation)
         wide = g.batch * g.features >= kernel_gradient.NARROW**2 or g.positions > 16
         taken = overlap and wide and max(g.strides) == 1 and image_windows.fits(g)
@@ -165,12 +147,34 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
         return None if g.features <= 4 and g.taps > 1 else "subpixel"  # the gradient of a picture
     if not onednn.fits(g):
         return None
-    if winograd.fits(g) and not exact and g.feature_groups == 1:
-        f = winograd.folded(g)
-        sizes = (f.batch, f.out, f.window, f.channels, f.features)
-        direct = g.taps * g.pixels * g.channels * g.features
-        return _best_tile(*sizes, 1, direct, TOUCH_ONEDNN, MOVES) or "onednn"
-    return "onednn"
+    best = _winograd(g, exact, TOUCH_ONEDNN) if g.feature_groups == 1 else None
+    return best or "onednn"
+
+
+def _winograd(g: Geometry, exact: bool, touch: int) -> str | None:
+    """The Winograd method that is cheaper than the sum it stands for, if there is one.
+
+    Args:
+        touch: what reading and writing a number costs, see `TOUCH`.
+    """
+    gradient = kernel_gradient.fits(g)
+    if exact or not (winograd.fits_gradient(g) if gradient else winograd.fits(g)):
+        return None
+    f = winograd.folded(g)
+    if gradient:
+        blocks = _blocks(g.batch_groups, g.batch)
+        direct = g.positions * g.channels * g.taps * g.batch * (g.features // blocks + touch)
+        sizes = (f.channels, f.window, f.out, f.batch, f.features)
+        best = _best_tile(*sizes, blocks, direct, touch, MOVES_GRADIENT)
+        return f"{best}_gradient" if best else None
+    blocks = _blocks(g.feature_groups, g.channels)
+    direct = g.taps * g.pixels * g.channels * (g.features // blocks)
+    if g.feature_groups > 1:
+        # "grouped" writes each tap's view of x; Winograd moves x and y between layouts, read
+        # and written once each, which counts for its rival here
+        direct += touch * g.pixels * (g.taps * g.channels - 2 * (g.channels + g.features))
+    sizes = (f.batch, f.out, f.window, f.channels, f.features)
+    return _best_tile(*sizes, blocks, direct, touch, MOVES)
 
 
 def _best_tile(
