@@ -58,8 +58,9 @@ def disable() -> None:
 def enabled(on: bool = True) -> Iterator[None]:
     """Within the block our lowerings are in use (or, with `on=False`, JAX's own).
 
-    What was compiled in it keeps them. Memory is given back at its end, as by `disable`: who goes on
-    to run what was compiled calls `cnn_jax.cpu.memory.keep` first, or it takes up to twice as long.
+    What was compiled in it keeps them. At its end memory is given back, as by `disable`: who goes
+    on to run what was compiled calls `cnn_jax.cpu.memory.keep` first, or it takes up to twice as
+    long.
     """
     before = registry.installed()
     enable() if on else disable()
