@@ -10,7 +10,7 @@ from cnn_jax.layers.conv import (
     variance_scaling,
 )
 from cnn_jax.layers.inverted_residual import InvertedResidual, round_channels
-from cnn_jax.layers.norm import BatchNorm, batch_norm
+from cnn_jax.layers.norm import BatchNorm, Moments, batch_norm, moments
 from cnn_jax.layers.pool import adaptive_mean, global_mean, max_pool
 from cnn_jax.layers.size import require_sequence, require_size
 from cnn_jax.layers.squeeze_excite import SqueezeExcite
@@ -21,6 +21,7 @@ __all__ = [
     "ConvNormAct",
     "InvertedResidual",
     "ModuleFactory",
+    "Moments",
     "SqueezeExcite",
     "StochasticDepth",
     "adaptive_mean",
@@ -31,6 +32,7 @@ __all__ = [
     "lecun_uniform",
     "linear_rates",
     "max_pool",
+    "moments",
     "per_axis",
     "require_sequence",
     "require_size",

@@ -38,6 +38,24 @@ def batch_norm(
     )
 
 
+Moments = tuple[Array, Array]
+
+
+def moments(x: Array, *, axis_name: str | None = None, mask: Array | None = None) -> Moments:
+    """Of each channel of x [B, *space, C] the mean, and the mean of the squares: float32 [C].
+
+    Args:
+        axis_name: the pmap axis whose devices hold parts of the batch: means over all of it.
+        mask: bool, broadcastable to x: which positions count.
+    """
+    wide = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+    mean, square = (a.mean(tuple(range(x.ndim - 1)), where=mask) for a in (wide, wide * wide))
+    if axis_name is not None:
+        both = jnp.stack([mean, square])  # one message between devices, and one back
+        mean, square = lax.pmean(both, axis_name)
+    return mean, square
+
+
 class BatchNorm(nn.BatchNorm):
     """`nn.BatchNorm`, written as x * a + b with one a and one b for each channel.
 
@@ -54,7 +72,12 @@ class BatchNorm(nn.BatchNorm):
 
     @nn.compact
     def __call__(
-        self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None
+        self,
+        x: Array,
+        use_running_average: bool | None = None,
+        *,
+        mask: Array | None = None,
+        known: Moments | None = None,
     ) -> Array:
         """x [B, *space, C] -> [B, *space, C].
 
@@ -62,11 +85,15 @@ class BatchNorm(nn.BatchNorm):
             x: channels last.
             use_running_average: as in Flax, in place of the field.
             mask: bool, broadcastable to x: which positions the statistics are of.
+            known: `moments` of x, which are then not computed again.
 
         Raises:
             ValueError: a field of Flax's asks for another axis than the last, for groups of
-                devices, slow variance or half-precision sums; `nn.BatchNorm` has them.
+                devices, slow variance or half-precision sums; `nn.BatchNorm` has them. Or there
+                are both a mask and known moments.
         """
+        if mask is not None and known is not None:
+            raise ValueError("The moments are known, so that a mask for them comes too late.")
         fixed = (self.axis, self.axis_index_groups, self.use_fast_variance)
         if fixed != (-1, None, True) or not self.force_float32_reductions:
             raise ValueError(
@@ -76,17 +103,15 @@ class BatchNorm(nn.BatchNorm):
         running = nn.merge_param(
             "use_running_average", self.use_running_average, use_running_average
         )
-        channels, axes = x.shape[-1:], tuple(range(x.ndim - 1))
+        channels = x.shape[-1:]
         kept_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         kept_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
         wide = jnp.asarray(x, jnp.promote_types(self.dtype or x.dtype, jnp.float32))
         if running:
             mean, var = kept_mean.value, kept_var.value
         else:
-            mean, square = (a.mean(axes, where=mask) for a in (wide, wide * wide))  # [C]
-            if self.axis_name is not None and not self.is_initializing():
-                both = jnp.stack([mean, square])  # one message between devices, and one back
-                mean, square = lax.pmean(both, self.axis_name)
+            axis_name = None if self.is_initializing() else self.axis_name
+            mean, square = known or moments(wide, axis_name=axis_name, mask=mask)
             var = jnp.maximum(0, square - mean * mean)
             if not self.is_initializing():
                 kept_mean.value = self._blend(kept_mean.value, mean)

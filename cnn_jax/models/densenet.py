@@ -5,15 +5,18 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from cnn_jax.layers import (
     ModuleFactory,
+    Moments,
     batch_norm,
     conv,
     global_mean,
     lecun_uniform,
     max_pool,
+    moments,
     require_size,
 )
 from cnn_jax.models.registry import register, row
@@ -43,9 +46,10 @@ class DenseLayer(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:  # [B, H, W, C] -> [B, H, W, growth_rate]
+    def __call__(self, x: Array, known: Moments | None) -> Array:
+        """x [B, H, W, C], with its moments in training -> [B, H, W, growth_rate]."""
         layer = partial(conv, dtype=self.dtype, kernel_init=nn.initializers.he_normal())
-        x = nn.relu(self.norm(name="norm1")(x))
+        x = nn.relu(self.norm(name="norm1")(x, known=known))
         x = layer(x, BOTTLENECK * self.growth_rate, 1, name="conv1")
         x = nn.relu(self.norm(name="norm2")(x))
         x = layer(x, self.growth_rate, 3, name="conv2")
@@ -54,6 +58,9 @@ class DenseLayer(nn.Module):
 
 class DenseNet(nn.Module):
     """Dense blocks, with transitions between them that halve the maps and the resolution.
+
+    Each layer of a block normalises all maps before it. The statistics of a map are the same for
+    all of them, and are computed once.
 
     Stages: 'block0' (stride 2), 'block1' (4), 'block2' (8), 'block3' (16), 'block4' (32).
 
@@ -85,10 +92,15 @@ class DenseNet(nn.Module):
         layer = partial(conv, dtype=self.dtype, kernel_init=nn.initializers.he_normal())
         stages = {}
 
+        def measured(x: Array) -> Moments | None:
+            axis_name = None if self.is_initializing() else self.axis_name
+            return moments(x, axis_name=axis_name) if train else None
+
         x = layer(x, self.stem_width, 7, stride=2, name="conv0")
         x = stages["block0"] = nn.relu(norm(name="norm0")(x))
         x = max_pool(x, 3, stride=2, padding=1)
         for i, depth in enumerate(self.depths, start=1):
+            known = measured(x)
             for j in range(1, depth + 1):
                 new = dense_layer(
                     growth_rate=self.growth_rate,
@@ -97,15 +109,16 @@ class DenseNet(nn.Module):
                     norm=norm,
                     dtype=self.dtype,
                     name=f"block{i}_layer{j}",
-                )(x)
+                )(x, known)
                 x = jnp.concatenate([x, new], axis=-1)
+                known = jax.tree.map(lambda *of: jnp.concatenate(of), known, measured(new))
             stages[f"block{i}"] = x
             if i < len(self.depths):
-                x = nn.relu(norm(name=f"transition{i}_norm")(x))
+                x = nn.relu(norm(name=f"transition{i}_norm")(x, known=known))
                 x = layer(x, x.shape[-1] // COMPRESSION, 1, name=f"transition{i}_conv")
                 rank = x.ndim - 2
                 x = nn.avg_pool(x, (2,) * rank, (2,) * rank)
-        x = stages[f"block{len(self.depths)}"] = nn.relu(norm(name="norm5")(x))
+        x = stages[f"block{len(self.depths)}"] = nn.relu(norm(name="norm5")(x, known=known))
         if self.num_classes is None:
             return stages
 

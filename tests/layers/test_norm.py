@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.layers import BatchNorm
+from cnn_jax.layers import BatchNorm, moments
 
 FIELDS = {"momentum": 0.8, "epsilon": 1e-3}
 
@@ -51,6 +51,37 @@ def test_it_is_flax_s_in_float64(kinds, running, masked):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), ours, flax
         )
+
+
+def test_moments_that_are_known_are_those_it_would_compute():
+    """Maps that several layers read are measured once, where they are made, as in DenseNet."""
+    random = np.random.default_rng(2)
+    with jax.enable_x64(True):
+        first, second = (jnp.asarray(random.normal(2, 3, (4, 5, 6, n))) for n in (3, 4))
+        fields = {**FIELDS, "use_running_average": False, "dtype": jnp.float64}
+        variables = _variables(random, 7)
+
+        def run(known):
+            def forward(params, first, second):
+                x = jnp.concatenate([first, second], -1)
+                pairs = zip(moments(first), moments(second), strict=True)
+                both = tuple(map(jnp.concatenate, pairs)) if known else None
+                everything = {**variables, "params": params}
+                kind = BatchNorm if known else nn.BatchNorm
+                more = {"known": both} if known else {}
+                return kind(**fields).apply(everything, x, mutable=["batch_stats"], **more)
+
+            y, pull, new = jax.vjp(forward, variables["params"], first, second, has_aux=True)
+            return y, new, pull(jnp.cos(y))
+
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
+            run(known=True),
+            run(known=False),
+        )
+        x = jnp.concatenate([first, second], -1)
+        with pytest.raises(ValueError, match="mask"):
+            BatchNorm(**fields).apply(variables, x, mask=x > 0, known=moments(x))
 
 
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16, jnp.float32])
