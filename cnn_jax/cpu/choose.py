@@ -38,9 +38,10 @@ MOVES, MOVES_GRADIENT = 2, 3
 # Winograd turns one convolution into some thirty loops, which take XLA half a second to compile:
 # not worth it for what takes less than half a millisecond to run.
 LEAST = 40_000_000
-# Nor is a call to oneDNN for what takes some hundredths of a millisecond: it costs about as much as
-# it saves, and the program could not be kept on disk. 3x3 layers of 2.4 million multiply-adds on 2x2
-# pixels took 0.05 ms by it and 0.34 without. Layers in groups, which XLA is slow at, count eightfold.
+# Nor is a call to oneDNN for what takes some hundredths of a millisecond: it costs about as much
+# as it saves, and the program could not be kept on disk. 3x3 layers of 2.4 million multiply-adds
+# on 2x2 pixels took 0.05 ms by it and 0.34 without. Layers in groups, which XLA is slow at, count
+# eightfold.
 LEAST_ONEDNN, GROUPED = 2_000_000, 8
 # Bytes of a strided depthwise layer's input from which oneDNN's kernel gradient, for which pixels
 # have to be laid apart by phases, was faster than our own loop
