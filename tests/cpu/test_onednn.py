@@ -242,11 +242,12 @@ def test_not_for_small_layers(monkeypatch):
     """Whose programs the compilation cache then holds, as before."""
     monkeypatch.undo()
     monkeypatch.setenv(onednn.SWITCH, "1")
-    digits = random(64, 8, 8, 16), random(3, 3, 16, 16)  # the default experiment's
-    assert CALL not in program(convolution, *digits)
-    assert CALL in program(convolution, random(64, 16, 16, 16), digits[1])
-    depthwise = random(64, 8, 8, 64), random(3, 3, 1, 64)
-    assert CALL in program(lambda x, w: convolution(x, w, groups=64), *depthwise)
+    small, w = random(8, 8, 8, 16), random(3, 3, 16, 16)  # 1.2 million multiply-adds
+    assert CALL not in program(convolution, small, w)
+    assert CALL in program(convolution, random(16, 8, 8, 16), w)
+    small, w = random(8, 8, 8, 32), random(3, 3, 1, 32)  # 0.15, which count eightfold
+    assert CALL not in program(lambda x, w: convolution(x, w, groups=32), small, w)
+    assert CALL in program(lambda x, w: convolution(x, w, groups=32), random(16, 8, 8, 32), w)
 
 
 def test_not_if_switched_off(monkeypatch):
