@@ -137,7 +137,7 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
         if g.batch_groups > 1:
             return "image_windows" if image_windows.fits(g) else "grouped_gradient"
         if g.rank == 1 and max(g.strides) > 1:
-            return None  # dilated taps, as in a TCN: XLA took 0.6 to 1 times as long as ours
+            return None  # dilated taps, as in a TCN: XLA took 0.7 to 1.1 times as long as ours
         best = _winograd(g, exact, TOUCH_ONEDNN)
         if best:
             return best

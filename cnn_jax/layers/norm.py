@@ -42,7 +42,9 @@ Moments = tuple[Array, Array]
 
 
 def moments(x: Array, *, axis_name: str | None = None, mask: Array | None = None) -> Moments:
-    """Of each channel of x [B, *space, C] the mean, and the mean of the squares: float32 [C].
+    """Of each channel of x [B, *space, C] the mean, and the mean of the squares, each [C].
+
+    In float32, or in x's own type where that is wider.
 
     Args:
         axis_name: the pmap axis whose devices hold parts of the batch: means over all of it.
@@ -85,7 +87,7 @@ class BatchNorm(nn.BatchNorm):
             x: channels last.
             use_running_average: as in Flax, in place of the field.
             mask: bool, broadcastable to x: which positions the statistics are of.
-            known: `moments` of x, which are then not computed again.
+            known: `moments` of x, which are then not computed again; not used with running ones.
 
         Raises:
             ValueError: a field of Flax's asks for another axis than the last, for groups of
@@ -93,7 +95,10 @@ class BatchNorm(nn.BatchNorm):
                 are both a mask and known moments.
         """
         if mask is not None and known is not None:
-            raise ValueError("The moments are known, so that a mask for them comes too late.")
+            raise ValueError(
+                "BatchNorm got both known moments and a mask, which would not be used: give the "
+                "mask to `moments`, or leave the moments to BatchNorm."
+            )
         fixed = (self.axis, self.axis_index_groups, self.use_fast_variance)
         if fixed != (-1, None, True) or not self.force_float32_reductions:
             raise ValueError(
