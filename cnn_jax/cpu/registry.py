@@ -1,9 +1,9 @@
 """Puts our lowering rules into JAX's registry for platform 'cpu', and takes them out again.
 
-JAX translates each primitive to the compiler's language by a rule that it looks up by platform.
-`jax.interpreters.mlir.register_lowering` adds such a rule; autodiff, vmap, jit, sharding and
-export happen before it and do not notice. Where a rule of ours does not want a convolution (a
-symbolic or empty shape, integers, a case in which XLA is as good) it calls the rule it replaced.
+JAX translates each primitive to the compiler's language by a rule that it looks up by platform, and
+takes further rules; autodiff, vmap, jit, sharding and export happen before it and do not notice.
+Where a rule of ours does not want a convolution (no spatial axes, a symbolic or empty shape,
+integers, a case in which XLA is as good) it calls the rule it replaced.
 
 The registry is not a documented interface. All that we need of it stands in `jax_internals`; if a
 future JAX moves it, `install` warns and changes nothing.

@@ -64,11 +64,8 @@ def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) 
     try:
         initialise, used = jax_internals.pruned(traced, len(leaves))
     except jax_internals.MovedError as error:
-        warnings.warn(
-            f"{error}; initialisation compiles as a whole, which takes longer.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        text = f"{error}: the initialisation is compiled whole, which takes longer."
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
         return _init_whole(model, image, seed=seed)
     if used[1]:
         raise _depends_on_picture(model)
@@ -78,12 +75,11 @@ def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) 
 
 def _init_whole(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
     """`init_variables` by one program: of a picture that leaves its mark on what reads it."""
-    unknown = jnp.full(image.shape, jnp.nan, image.dtype)
+    mark = jnp.nan if jnp.issubdtype(image.dtype, jnp.inexact) else 0
+    unknown = jnp.full(image.shape, mark, image.dtype)
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(seed), unknown)
-    if any(
-        jnp.issubdtype(a.dtype, jnp.inexact) and jnp.isnan(a).any()
-        for a in jax.tree.leaves(variables)
-    ):
+    leaves = jax.tree.leaves(variables)
+    if any(jnp.isnan(a).any() for a in leaves if jnp.issubdtype(a.dtype, jnp.inexact)):
         raise _depends_on_picture(model)
     return variables
 

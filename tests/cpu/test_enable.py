@@ -87,25 +87,6 @@ def test_a_symbolic_batch_exports_as_stock():
     np.testing.assert_allclose(exported.call(X, W), 32.0)
 
 
-def test_a_registry_that_refuses_halfway_warns_and_leaves_jax_alone(monkeypatch):
-    from jax import interpreters
-
-    register = interpreters.mlir.register_lowering
-
-    def refuse(primitive, *arguments, **options):
-        if primitive.name == "reduce_window_sum":
-            raise TypeError("unexpected keyword argument 'platform'")
-        register(primitive, *arguments, **options)
-
-    monkeypatch.setattr(interpreters.mlir, "register_lowering", refuse)
-    with pytest.warns(RuntimeWarning, match="unexpected keyword"):
-        assert not cnn_jax.cpu.enable(keep_memory=False)
-    assert "unexpected keyword" in str(cnn_jax.cpu.status())
-    assert cnn_jax.cpu.status().convolutions == "XLA"
-    monkeypatch.undo()
-    assert "stablehlo.convolution" in _program()
-
-
 def test_this_jax_has_the_registry_that_we_know():
     """The test that tells us when JAX moves it."""
     assert cnn_jax.cpu.enable()
