@@ -2,8 +2,8 @@
 
 JAX translates each primitive to the compiler's language by a rule that it looks up by platform, and
 takes further rules; autodiff, vmap, jit, sharding and export happen before it and do not notice.
-Where a rule of ours does not want a convolution (no spatial axes, a symbolic or empty shape,
-integers, a case in which XLA is as good) it calls the rule it replaced.
+Where a rule of ours does not want a convolution (a symbolic or empty shape, integers, a case in
+which XLA is as good) it calls the rule it replaced.
 
 The registry is not a documented interface. All that we need of it stands in `jax_internals`; if a
 future JAX moves it, `install` warns and changes nothing.
@@ -21,7 +21,7 @@ from jax import lax
 from jax.sharding import AxisType
 
 from cnn_jax import jax_internals
-from cnn_jax.cpu import geometry, onednn, pooling, trim, verdict
+from cnn_jax.cpu import geometry, onednn, pointwise, pooling, trim, verdict
 from cnn_jax.cpu.choose import choose, run, worth_onednn
 
 LEAST_PRODUCT = 20_000_000  # multiplications of a product that is worth a call to oneDNN
@@ -103,7 +103,7 @@ def _convolution_rule(stock: Callable) -> Callable:
             fun = partial(trim.convolve, g=g, ranges=ranges, params=params)
         elif method is not None:
             fun = partial(run, method, g, params=params, by_onednn=by_onednn)
-        elif min(sum(g.padding, ())) < 0:
+        elif min(sum(g.padding, ()), default=0) < 0:
             fun = partial(_cropped_first, params=params)
         else:
             return stock(ctx, x, w, **params)
@@ -153,8 +153,10 @@ def _geometry(ctx, params) -> geometry.Geometry | None:
         return None
     g = geometry.of(x.shape, w.shape, y.shape, params)
     static = all(isinstance(n, int) for n in (*x.shape, *w.shape, *y.shape, *sum(g.padding, ())))
-    if not static or min((*x.shape, *w.shape, *y.shape)) == 0 or not 1 <= g.rank <= 3:
+    if not static or min((*x.shape, *w.shape, *y.shape)) == 0 or g.rank > 3:
         return None
+    if g.rank == 0 and not pointwise.fits(g):
+        return None  # groups of vectors: what the methods share out are axes of space
     return g
 
 
