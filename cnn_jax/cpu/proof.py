@@ -1,8 +1,9 @@
 """The proof that oneDNN's calls do here what `cnn_jax.cpu.onednn` believes they do.
 
 A mistake in the description of such a call does not raise: it ends the process, or gives other
-numbers. So `cnn_jax.cpu.verdict` runs `main` in a process of its own before the first such call is
-written. Every form of call that this package writes is compared with numpy in float64: products
+numbers. (jaxlib 0.8.0, for one, counts axes otherwise than 0.8.3 to 0.12, and ends in a C++
+exception.) So `cnn_jax.cpu.verdict` runs `main` in a process of its own before the first such call
+is written. Every form of call that this package writes is compared with numpy in float64: products
 with each operand turned or not and with or without a batch, convolutions over one to three axes
 with strides, holes, padding, groups, a filter for each channel, and the kernel's axes in each of
 the orders that the methods use. Numbers are random, so that sums in less than float32 are found

@@ -9,7 +9,9 @@ The registry is not a documented interface. All that we need of it stands in `ja
 future JAX moves it, `install` warns and changes nothing.
 """
 
+import itertools
 import math
+import numbers
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -151,9 +153,13 @@ def _geometry(ctx, params) -> geometry.Geometry | None:
     floating = all(jnp.issubdtype(a.dtype, jnp.floating) for a in (x, w, y)) and x.dtype == w.dtype
     if not floating or _explicit(params.get("out_sharding")):
         return None
+    # jax 0.8 pads by numpy's integers, and so may a user
+    sizes = (*x.shape, *w.shape, *y.shape, *itertools.chain.from_iterable(params["padding"]))
+    static = all(isinstance(n, numbers.Integral) for n in sizes)
+    if not static:
+        return None
     g = geometry.of(x.shape, w.shape, y.shape, params)
-    static = all(isinstance(n, int) for n in (*x.shape, *w.shape, *y.shape, *sum(g.padding, ())))
-    if not static or min((*x.shape, *w.shape, *y.shape)) == 0 or g.rank > 3:
+    if min((*x.shape, *w.shape, *y.shape)) == 0 or g.rank > 3:
         return None
     if g.rank == 0 and not pointwise.fits(g):
         return None  # groups of vectors: what the methods share out are axes of space

@@ -10,6 +10,8 @@ from jax import lax
 
 import cnn_jax.cpu
 
+pytestmark = pytest.mark.filterwarnings("ignore:cnn_jax.cpu runs without oneDNN:RuntimeWarning")
+
 
 def gradients(f, *arguments):
     y, pull = jax.vjp(f, *arguments)
@@ -81,3 +83,30 @@ def test_what_a_user_forbids_to_numpy_is_not_forbidden_to_us(
         jax.numpy_dtype_promotion("strict"),
     ):
         jax.jit(lambda *a: step(*a)).lower(x, w)
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_sizes_that_are_numpys_integers(monkeypatch, onednn):
+    monkeypatch.setenv("CNN_JAX_ONEDNN", onednn)
+    x, w = np.ones((8, 32, 32, 16), np.float32), np.ones((3, 3, 16, 16), np.float32)
+    one, two = np.int64(1), np.int32(2)
+
+    def f(x, w):
+        return lax.conv_general_dilated(
+            x,
+            w,
+            (two, two),
+            [(one, one)] * 2,
+            rhs_dilation=(one, one),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=1,
+        )
+
+    want = jax.jit(lambda *a: gradients(f, *a))(x, w)
+    with cnn_jax.cpu.enabled():
+        lowered = jax.jit(lambda *a: gradients(f, *a)).lower(x, w)
+        got = lowered.compile()(x, w)
+    left = lowered.as_text().count("stablehlo.convolution")
+    assert left < 3
+    for have, true in zip(got, want, strict=True):
+        np.testing.assert_allclose(have, true, rtol=1e-5, atol=1e-3)
