@@ -34,8 +34,8 @@ class Status(NamedTuple):
     """What runs the convolutions of programs that are compiled for a CPU now, and why.
 
     Attributes:
-        convolutions: 'oneDNN' (in float32, for one device; else by our methods in JAX's
-            operations), 'methods in JAX operations', or 'XLA'.
+        convolutions: 'oneDNN' (in float32 programs for one device, and in others by our methods
+            in JAX's operations), 'methods in JAX operations', or 'XLA'.
         why: the reason, as part of a sentence.
         memory_kept: whether malloc keeps freed memory for the next step.
     """
@@ -45,8 +45,9 @@ class Status(NamedTuple):
     memory_kept: bool
 
     def __str__(self) -> str:
+        where = " in float32 programs for one device" if self.convolutions == "oneDNN" else ""
         kept = "kept" if self.memory_kept else "not kept"
-        return f"convolutions by {self.convolutions} ({self.why}); memory {kept}"
+        return f"convolutions by {self.convolutions}{where} ({self.why}); memory {kept}"
 
 
 def enable(*, keep_memory: bool = True) -> bool:

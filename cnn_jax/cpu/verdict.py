@@ -269,10 +269,15 @@ def _places() -> list[Path]:
     with contextlib.suppress(RuntimeError):  # nobody knows where home is
         places.append(Path(cache).expanduser() / "cnn_jax")
     with contextlib.suppress(OSError):  # there is no directory for temporary files
-        shared = Path(tempfile.gettempdir()) / f"cnn_jax-{os.getuid()}"
+        shared = Path(tempfile.gettempdir()) / _shared_name()
         if not shared.exists() or shared.lstat().st_uid == os.getuid():  # not another user's word
             places.append(shared)
     return places
+
+
+def _shared_name() -> str:
+    """The name of our directory in one where every user may write."""
+    return f"cnn_jax-{os.getuid()}"
 
 
 def _read(name: str) -> Verdict | None:
@@ -293,8 +298,10 @@ def _write(name: str, record: dict[str, Any]) -> None:
     """Into the first place that takes it, whole or not at all; nowhere is no harm."""
     for place in _places():
         try:
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = 0o700 if place.name == _shared_name() else 0o777
+            place.mkdir(mode=mode, parents=True, exist_ok=True)
             handle, partial = tempfile.mkstemp(prefix=f"{name}.", dir=place)
+            os.fchmod(handle, 0o644)  # JAX's cache may be a group's
             try:
                 with os.fdopen(handle, "w") as file:
                     file.write(json.dumps(record, indent=1) + "\n")
