@@ -15,7 +15,7 @@ from jax import lax
 
 import cnn_jax.cpu
 from cnn_jax import jax_internals
-from cnn_jax.cpu import verdict
+from cnn_jax.cpu import child, verdict
 from cnn_jax.train import hosts, state
 
 ROOT = Path(__file__).parent.parent
@@ -147,7 +147,7 @@ def switched_on(monkeypatch, tmp_path):
     monkeypatch.setenv(verdict.SWITCH, "1")
     monkeypatch.setattr(verdict, "_places", lambda: [tmp_path])
     told = "from cnn_jax.cpu import proof; proof._wrong = lambda say: say('product') or ''"
-    monkeypatch.setattr(verdict, "PROGRAM", f"{told}; proof.main()")
+    monkeypatch.setattr(child, "PROGRAM", f"{told}; proof.main()")
     verdict.forget()
     yield
     with contextlib.suppress(jax_internals.MovedError):

@@ -12,10 +12,9 @@ compiler.
 Where jaxlib carries oneDNN (Linux on x86-64), float32 programs for one device call it for all but
 small layers, which is the fastest by far. A child process proves first that its calls are right
 here, once for each version and processor, in a few seconds; `status` says what came of it.
-`cnn_jax.cpu.onednn` says what oneDNN costs: JAX's
-persistent compilation cache does not hold such programs, and
-`jax.experimental.serialize_executable` must not be given them. Everywhere else, and with
-CNN_JAX_ONEDNN=0 in the environment, all is written in JAX's own operations.
+`cnn_jax.cpu.onednn` says what oneDNN costs: JAX's persistent compilation cache does not hold such
+programs, and `jax.experimental.serialize_executable` must not be given them. Everywhere else, and
+with CNN_JAX_ONEDNN=0 in the environment, all is written in JAX's own operations.
 """
 
 import contextlib

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import cnn_jax.cpu
-from cnn_jax.cpu import proof, registry, verdict
+from cnn_jax.cpu import child, proof, registry, verdict
 
 pytestmark = pytest.mark.skipif(
     (platform.system(), platform.machine()) != ("Linux", "x86_64"),
@@ -48,7 +48,7 @@ def place(monkeypatch, tmp_path):
 
 def found(monkeypatch, program):
     """The verdict on a child that runs this program, in a process that knows nothing."""
-    monkeypatch.setattr(verdict, "PROGRAM", program)
+    monkeypatch.setattr(child, "PROGRAM", program)
     verdict.forget()
     return verdict.verdict()
 
@@ -200,9 +200,9 @@ def test_the_places(monkeypatch, tmp_path):
 def test_processes_at_once_do_not_trample(place):
     code = f"""
         from pathlib import Path
-        from cnn_jax.cpu import verdict
+        from cnn_jax.cpu import child, verdict
         verdict._places = lambda: [Path({str(place)!r})]
-        verdict.PROGRAM = {RIGHT!r}
+        child.PROGRAM = {RIGHT!r}
         print(verdict.verdict())
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
@@ -240,9 +240,9 @@ def test_a_program_that_is_frozen_starts_no_copy_of_itself(monkeypatch):
 def test_it_is_asked_from_within_a_lowering_rule(monkeypatch):
     """Where `enable` did not ask, a program that is being compiled does."""
     monkeypatch.setattr(cnn_jax.cpu, "_may_use_cpu", lambda: False)
-    monkeypatch.setattr(verdict, "PROGRAM", RIGHT)
+    monkeypatch.setattr(child, "PROGRAM", RIGHT)
     asked = []
-    monkeypatch.setattr(verdict, "_ask", lambda ask=verdict._ask: asked.append(1) or ask())
+    monkeypatch.setattr(child, "ask", lambda ask=child.ask: asked.append(1) or ask())
     cnn_jax.cpu.enable(keep_memory=False)
     assert not asked
     assert "__onednn$" in product().as_text()
@@ -255,7 +255,7 @@ def product():
 
 
 def test_status_and_one_warning_where_the_proof_failed(monkeypatch, recwarn):
-    monkeypatch.setattr(verdict, "PROGRAM", CRASH)
+    monkeypatch.setattr(child, "PROGRAM", CRASH)
     cnn_jax.cpu.enable()
     cnn_jax.cpu.disable()
     cnn_jax.cpu.enable()
@@ -270,7 +270,7 @@ def test_status_and_one_warning_where_the_proof_failed(monkeypatch, recwarn):
 
 
 def test_status_where_it_works(monkeypatch, recwarn):
-    monkeypatch.setattr(verdict, "PROGRAM", RIGHT)
+    monkeypatch.setattr(child, "PROGRAM", RIGHT)
     assert str(cnn_jax.cpu.status()).startswith("convolutions by XLA (")
     cnn_jax.cpu.enable()
     said = "oneDNN in float32 programs for one device (1 forms of call proved on jaxlib"
@@ -320,7 +320,7 @@ def test_where_jax_may_use_no_cpu(monkeypatch, recwarn):
 
 
 def test_a_context_that_nobody_knows_is_said_once(monkeypatch):
-    monkeypatch.setattr(verdict, "PROGRAM", RIGHT)
+    monkeypatch.setattr(child, "PROGRAM", RIGHT)
     assert cnn_jax.cpu.enable()
     other = types.SimpleNamespace(module_context=types.SimpleNamespace(axis_context=1))
     with pytest.warns(RuntimeWarning, match="axis context"):
