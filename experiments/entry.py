@@ -13,6 +13,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 import cnn_jax.cpu
+from cnn_jax import jax_internals
 from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
@@ -117,7 +118,7 @@ def set_up_jax(
         directory.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    jax_internals.platform_logger().setLevel(logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own notes
     connect()

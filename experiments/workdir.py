@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+import cnn_jax.cpu
 from cnn_jax.train import hosts
 from experiments import recipe as recipes
 
@@ -170,6 +171,7 @@ def environment() -> dict[str, Any]:
             "cpu_cores": len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count(),
+            "cpu_convolutions": str(cnn_jax.cpu.status()),
         },
     }
 

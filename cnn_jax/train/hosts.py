@@ -22,9 +22,10 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from jax._src import distributed  # the coordination service's client has no public name
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cnn_jax import jax_internals
 
 # The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
 # Nothing was wrong with it, and the same command may be given again.
@@ -98,6 +99,13 @@ def connect(
     _check(coordinator, process_count, process_id, heartbeat, patience)
     if process_count == 1 or not (coordinator or detected()):
         return
+    try:
+        _client()
+    except jax_internals.MovedError as error:
+        raise HostsError(
+            f"several processes need a part of JAX that moved: {error}. Run one process, or "
+            "install an earlier JAX."
+        ) from error
     where = coordinator or " and ".join(f"{name} ({what})" for name, what in detected().items())
     if coordinator and process_id == 0:
         _check_port(int(coordinator.rpartition(":")[2]), where)
@@ -197,7 +205,7 @@ def _explain(error: Exception, where: str) -> str:
 
 def _client() -> Any:
     """The client of the coordination service."""
-    return distributed.global_state.client
+    return jax_internals.coordination_client()
 
 
 def _watch() -> None:
