@@ -71,6 +71,7 @@ def run_many(
         side_by_side = replicas.pays_side_by_side(experiment.model, experiment.image)
     with contextlib.ExitStack() as held:
         workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
+        workdirs.keep_recipe(workdir, recipe)
         trainer = Trainer(recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side)
         entry.CONSOLE.print(
             f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "

@@ -142,6 +142,9 @@ class TrainingRecipe:
     resume: bool = setting(
         True, "Go on from the newest checkpoint in the run directory.", result=False
     )
+    accept_changed_data: bool = setting(
+        False, "Go on although the data are not those of the checkpoint any more.", result=False
+    )
 
 
 def set_up_jax(recipe: TrainingRecipe) -> None:

@@ -28,7 +28,8 @@ from cnn_jax.train import (
     step,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
-from experiments import entry, out_of_memory
+from experiments import entry, out_of_memory, resuming
+from experiments import recipe as recipes
 from experiments import workdir as workdirs
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
 
@@ -138,10 +139,14 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         resumed = None
         if hosts.from_first(lambda: bool(checkpoints.steps())):
             host_state, resumed = checkpoints.restore(
-                abstract, accept=partial(_check_facts, checkpoints.directory, experiment.facts)
+                abstract,
+                accept=partial(resuming.check, checkpoints.directory, recipe, experiment.facts),
             )
+            _check_ahead(int(host_state.step), plan.steps)
         else:
             host_state = create()
+        if hosts.is_first():
+            workdirs.keep_recipe(workdir, recipe)
         first = int(host_state.step)
         params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
         run_log = held.enter_context(
@@ -156,6 +161,8 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         )
         if resumed is not None:
             run_log.say(f"Resuming at step {first} of {plan.steps}.")
+            if note := resuming.what_to_know(experiment.facts, resumed):
+                run_log.say(note)
         outcome = loop.fit(
             where.replicate(host_state),
             plan=plan,
@@ -169,7 +176,10 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             learning_rate=schedule,
             log=run_log,
             checkpoints=checkpoints,
-            meta={"facts": experiment.facts},
+            meta={
+                "facts": experiment.facts,
+                "settings": recipes.parse_flagfile(recipes.to_flagfile(recipe)),
+            },
             resumed=resumed,
             nonfinite_limit=recipe.nonfinite_limit,
             profile=_profile(traced, workdir),
@@ -246,15 +256,13 @@ def _local(leaf: jax.Array) -> jax.Array:
     return leaf.addressable_data(0)
 
 
-def _check_facts(directory: Path, facts: dict[str, Any], meta: dict[str, Any]) -> None:
-    """Refuses a checkpoint of another network or of other classes before its arrays are read."""
-    saved = meta.get("facts", {})
-    for name, now in facts.items():
-        if name in saved and saved[name] != now:
-            raise ValueError(
-                f"The checkpoint in {directory} has {name} {saved[name]!r}, "
-                f"and this run has {now!r}. Choose another --workdir."
-            )
+def _check_ahead(step: int, steps: int) -> None:
+    """Raises ValueError for a checkpoint beyond the end of the run: a smaller data set's."""
+    if step > steps:
+        raise ValueError(
+            f"The checkpoint is of step {step}, and with the data as they are now the run has "
+            f"{steps} steps: it is beyond its end. Put the data back, or choose another --workdir."
+        )
 
 
 def _result(recipe, experiment, outcome, final, run_log, workdir, began) -> dict[str, Any]:
