@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from cnn_jax.train import layout, loop, replicas, state, step
 from cnn_jax.typing import HostBatch, PyTree
-from experiments import entry, training
+from experiments import console, entry, stopping, training
 from experiments import workdir as workdirs
 from experiments.interval import half_width
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
@@ -72,6 +72,8 @@ def run_many(
     with contextlib.ExitStack() as held:
         workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
         workdirs.keep_recipe(workdir, recipe)
+        console.if_lost(f"the runs go on without it, see {RUNS_FILE} in {workdir}")
+        stopping.now("before the end of all runs: several seeds have no checkpoints, begin again")
         trainer = Trainer(recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side)
         entry.CONSOLE.print(
             f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "
@@ -86,6 +88,7 @@ def run_many(
         result = _result(recipe, experiment, trainer, finals, rates, workdir)
         result["seconds"] = round(time.monotonic() - began, 2)
         workdirs.write_result(workdir, result)
+        stopping.now(f"while the figure was drawn: result.json is in {workdir}")
         if recipe.figures:
             _draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")
         _show(result)

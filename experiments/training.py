@@ -28,7 +28,7 @@ from cnn_jax.train import (
     step,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
-from experiments import entry, out_of_memory, resuming
+from experiments import console, entry, out_of_memory, resuming, stopping
 from experiments import recipe as recipes
 from experiments import workdir as workdirs
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
@@ -159,10 +159,13 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             f"{recipe.batch_size} on {where.device_count} {jax.devices()[0].platform} device(s)"
             f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, in {workdir}"
         )
+        console.if_lost(f"the run goes on without it, see metrics.jsonl in {workdir}")
+        stopping.now(_before_the_first(workdir, None if resumed is None else first))
         if resumed is not None:
             run_log.say(f"Resuming at step {first} of {plan.steps}.")
             if note := resuming.what_to_know(experiment.facts, resumed):
                 run_log.say(note)
+        started = held.enter_context(stopping.until_started())
         outcome = loop.fit(
             where.replicate(host_state),
             plan=plan,
@@ -186,7 +189,9 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             speed=utilisation.speed(
                 experiment.model, experiment.image, devices, frozen=recipe.freeze
             ),
+            started=started,
         )
+        stopping.now(f"after the last step that was made: its checkpoint is in {workdir}")
         if outcome.interrupted is not None:
             run_log.say(
                 f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. To go on: "
@@ -199,6 +204,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         if hosts.is_first():
             result = _result(recipe, experiment, outcome, final, run_log, workdir, began)
             workdirs.write_result(workdir, result)
+            stopping.now(f"while the figures were drawn: result.json is in {workdir}")
             if recipe.figures:
                 _draw(experiment, outcome, final, workdir)
             _print_table(run_log.console, result, workdir)
@@ -254,6 +260,16 @@ def _devices(count: int) -> list[jax.Device]:
 def _local(leaf: jax.Array) -> jax.Array:
     """This process's copy of an array that is whole in every process."""
     return leaf.addressable_data(0)
+
+
+def _before_the_first(workdir: Path, step: int | None) -> str:
+    """What is true of a run that is stopped before it has made a step; `step`: it goes on from."""
+    if step is None:
+        return f"before the first step: nothing was saved in {workdir}"
+    return (
+        f"before the next step: the checkpoint of step {step} is as it was. To go on: the same "
+        f"command with --workdir={workdir}"
+    )
 
 
 def _check_ahead(step: int, steps: int) -> None:

@@ -26,6 +26,8 @@ from jax._src import distributed  # the coordination service's client has no pub
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cnn_jax.train import signals
+
 # The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
 # Nothing was wrong with it, and the same command may be given again.
 PEER_LOST = 75
@@ -278,7 +280,8 @@ def leave(status: int, message: str = "") -> NoReturn:
     """
     _leaving.set()
     if message:
-        print(message, file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody may be there to read it
+            print(message, file=sys.stderr)
     if _heartbeat and status not in (0, PEER_LOST):
         with contextlib.suppress(Exception):
             _client().key_value_set(
@@ -371,7 +374,7 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
     asked = iter(range(1, 2**62))
 
     def to_sigterm(number, frame):
-        if stopped:
+        if stopped and number == signal.SIGINT:
             raise KeyboardInterrupt
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -380,8 +383,10 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
             stopped.append(signal.SIGTERM)
         return stopped[0] if stopped else None
 
-    before = signal.signal(signal.SIGINT, to_sigterm)
+    passed_on = [number for number in signals.that_stop() if number != signal.SIGTERM]
+    before = {number: signal.signal(number, to_sigterm) for number in passed_on}
     try:
         yield ask
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, old in before.items():
+            signal.signal(number, old)

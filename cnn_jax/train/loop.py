@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cnn_jax.train import hosts
+from cnn_jax.train import hosts, signals
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.layout import Layout, pad_batch
 from cnn_jax.train.log import RunLog
@@ -129,8 +129,9 @@ def fit(
     nonfinite_limit: int = 0,
     profile: Profile | None = None,
     speed: Callable[[float], dict[str, float]] = lambda rate: {},
+    started: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Trains until `plan.steps`, or until SIGTERM or Ctrl-C, which end it with a checkpoint.
+    """Trains until `plan.steps`, or until SIGTERM, SIGHUP or Ctrl-C: they end with a checkpoint.
 
     Args:
         state: placed by `layout`; its step says where to go on. It is used up.
@@ -149,6 +150,7 @@ def fit(
             in the whole run.
         profile: of some of the steps.
         speed: examples per second -> other figures of speed, by name.
+        started: called once the first step is compiled and under way.
 
     Raises:
         NonFiniteError: the loss or the gradient is not finite, or was so too often; the last good
@@ -239,6 +241,8 @@ def fit(
             with profile.step(step, state) if profile else contextlib.nullcontext():
                 state, metrics = train_step(state, batch)
             step += 1
+            if step == first + 1:
+                started()
             pending.append((step, metrics))
             collect(RUN_AHEAD)
             clock.tick(size, step - first)
@@ -309,7 +313,7 @@ class Clock:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """SIGTERM and the first Ctrl-C only ask: the value yielded tells which signal came, or None.
+    """SIGTERM, SIGHUP and the first Ctrl-C only ask: what is yielded tells which came, or None.
 
     A second Ctrl-C is a KeyboardInterrupt as ever. Outside the main thread it does nothing.
     """
@@ -322,7 +326,7 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
 
     before = {}
     with contextlib.suppress(ValueError):  # not in the main thread
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals.that_stop():
             before[number] = signal.signal(number, remember)
     try:
         yield lambda: received[0] if received else None
