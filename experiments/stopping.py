@@ -9,15 +9,13 @@ This is imported before anything that takes time: it needs Python's own library 
 """
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import NoReturn
 
-from cnn_jax.train import signals
+from cnn_jax.train import ending, signals
 
 # The programs that end with --interrupted_status, 0 unless it is given; others as shells count.
 TRAINING = ("classification", "segmentation", "detection", "drill_run")
@@ -128,24 +126,4 @@ def _stop(number: signal.Signals) -> None:
         _asked = True
         os.kill(os.getpid(), signal.SIGTERM)
         return
-    end(128 + number if _status is None else _status, f"{number.name}: stopped {_situation}")
-
-
-def end(status: int, line: str) -> NoReturn:
-    """Says so and ends the process, whatever its other threads hold."""
-    for stream in (sys.stdout, sys.stderr):
-        flushing = threading.Thread(target=_flush, args=(stream,), daemon=True)
-        flushing.start()
-        flushing.join(1.0)  # another thread may be writing, for ever
-    with contextlib.suppress(OSError):
-        cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar hides it
-        os.write(2, f"{cursor}{line}\n".encode(errors="backslashreplace"))
-    for child in multiprocessing.active_children():
-        with contextlib.suppress(Exception):
-            child.kill()
-    os._exit(status)
-
-
-def _flush(stream) -> None:
-    with contextlib.suppress(Exception):
-        stream.flush()
+    ending.end(128 + number if _status is None else _status, f"{number.name}: stopped {_situation}")

@@ -26,6 +26,7 @@ from cnn_jax.train import (
     sharding,
     state,
     step,
+    watchdog,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
 from experiments import console, entry, out_of_memory, resuming, stopping
@@ -190,6 +191,13 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
                 experiment.model, experiment.image, devices, frozen=recipe.freeze
             ),
             started=started,
+            watchdog=watchdog.Watchdog(
+                recipe.step_timeout,
+                directory=workdir,
+                index=jax.process_index(),
+                count=jax.process_count(),
+                others=hosts.Places() if hosts.several() else None,
+            ),
         )
         stopping.now(f"after the last step that was made: its checkpoint is in {workdir}")
         if outcome.interrupted is not None:

@@ -1,4 +1,4 @@
-"""Which signals ask a run to stop. Nothing but Python's own library in here."""
+"""Which signals ask a run to stop. Python's own library alone in here."""
 
 import signal
 
