@@ -118,7 +118,8 @@ time.sleep(0.2)
 os.kill(child, signal.SIGTERM)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=sys.stderr)
 """
-    _, text = ended(ready(code + SLEEP), signal.SIGINT)
+    process = ready("import warnings\nwarnings.simplefilter('ignore')\n" + code + SLEEP)
+    _, text = ended(process, signal.SIGINT)
     assert text == "-15\nSIGINT: stopped before the first step: nothing new was saved\n"
 
 
