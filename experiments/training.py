@@ -28,7 +28,7 @@ from cnn_jax.train import (
     step,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
-from experiments import entry, out_of_memory
+from experiments import agreement, entry, out_of_memory
 from experiments import workdir as workdirs
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
 
@@ -76,6 +76,12 @@ class Experiment(NamedTuple):
 def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
+    if hosts.several():
+        agreement.check_experiment(
+            experiment,
+            jax.eval_shape(lambda: initial_variables(experiment, seed=recipe.seed)),
+            steps_per_epoch=experiment.train.steps_per_epoch,
+        )
     devices = _devices(recipe.devices)
     where = _layout(recipe, devices)
     if recipe.batch_size % where.device_count:
@@ -142,6 +148,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             )
         else:
             host_state = create()
+        agreement.check_state(host_state)
         first = int(host_state.step)
         params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
         run_log = held.enter_context(

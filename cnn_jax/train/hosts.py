@@ -26,11 +26,14 @@ from jax._src import distributed  # the coordination service's client has no pub
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cnn_jax.train import gloo
+
 # The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
 # Nothing was wrong with it, and the same command may be given again.
 PEER_LOST = 75
 
 LINGER = 2.0  # seconds
+OWN_WORDS = 0.5  # seconds for an error that several processes meet to be said by each of them
 _FOREVER = 10**9  # milliseconds: who does not come is noticed by its heartbeat
 _heartbeat = 0  # seconds; 0 in a single process
 _questions = iter(range(2**62))  # of `from_first`, the same number in every process
@@ -75,6 +78,7 @@ def connect(
     process_count: int = 0,
     process_id: int = -1,
     *,
+    bind_address: str = "",
     heartbeat: int = 100,
     patience: int = 300,
 ) -> None:
@@ -87,6 +91,9 @@ def connect(
         coordinator: HOST:PORT where process 0 listens, and where all others reach it.
         process_count: how many there are; 0 where the environment says it.
         process_id: which of them this is, from 0; -1 where the environment says it.
+        bind_address: ADDRESS:PORT where process 0 listens, if it is to do so at one of its
+            addresses only, such as 127.0.0.1 or the one of an inner network; by default at all.
+            Whoever can connect there can take part in the run, and end it.
         heartbeat: seconds without a sign of life after which a process counts as gone.
         patience: seconds to wait at the start until all are there.
 
@@ -95,12 +102,13 @@ def connect(
         HostsError: the port is taken, or the environment is not as JAX wants it. Where the others
             do not come within `patience`, one line says so and the process ends with status 1.
     """
-    _check(coordinator, process_count, process_id, heartbeat, patience)
+    bind_address = bind_address or os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "")
+    _check(coordinator, process_count, process_id, bind_address, heartbeat, patience)
     if process_count == 1 or not (coordinator or detected()):
         return
     where = coordinator or " and ".join(f"{name} ({what})" for name, what in detected().items())
     if coordinator and process_id == 0:
-        _check_port(int(coordinator.rpartition(":")[2]), where)
+        _check_port(bind_address or f":{coordinator.rpartition(':')[2]}", where)
 
     def give_up() -> None:
         leave(
@@ -114,30 +122,32 @@ def connect(
     alarm = threading.Timer(patience, give_up)
     alarm.daemon = True
     alarm.start()
+    global _heartbeat
     try:
         jax.distributed.initialize(
             coordinator or None,
             process_count or None,
             process_id if process_id >= 0 else None,
             initialization_timeout=patience + 30,
+            coordinator_bind_address=bind_address or None,
             heartbeat_timeout_seconds=heartbeat,
             shutdown_timeout_seconds=3600,  # the others wait while process 0 draws
         )
+        if distributed.global_state.num_processes > 1:
+            _heartbeat = heartbeat
+            gloo.listen_where_reached(distributed.global_state)
     except (RuntimeError, ValueError) as error:  # JaxRuntimeError is a RuntimeError
         raise HostsError(_explain(error, where)) from error
     finally:
         alarm.cancel()
     if jax.process_count() > 1:
-        global _heartbeat
-        _heartbeat = heartbeat
         # where XLA is quicker to abort than we are to leave, its message is enough
         faulthandler.disable()
-        threading.Thread(target=_watch, daemon=True).start()
-        if jax.process_index():
-            threading.Thread(target=_watch_first, daemon=True).start()
+        for watch in (_watch, _listen, *((_watch_first,) if jax.process_index() else ())):
+            threading.Thread(target=watch, daemon=True).start()
 
 
-def _check(coordinator, process_count, process_id, heartbeat, patience) -> None:
+def _check(coordinator, process_count, process_id, bind_address, heartbeat, patience) -> None:
     if heartbeat < 1 or patience < 1:
         raise ValueError(
             f"--heartbeat={heartbeat} and --connect_timeout={patience} are seconds, at least 1."
@@ -163,6 +173,11 @@ def _check(coordinator, process_count, process_id, heartbeat, patience) -> None:
         )
     if coordinator and not re.fullmatch(r".+:\d{1,5}", coordinator):
         raise ValueError(f"--coordinator={coordinator}: wanted HOST:PORT, such as 10.0.0.1:1234.")
+    if bind_address and not re.fullmatch(r".+:\d{1,5}", bind_address):
+        raise ValueError(
+            f"bind_address={bind_address}: wanted ADDRESS:PORT, one of this machine's, such as "
+            "10.0.0.1:1234."
+        )
     if process_count and process_id >= process_count:
         raise ValueError(
             f"--process_id={process_id}, but there are {process_count} processes: they are "
@@ -170,16 +185,19 @@ def _check(coordinator, process_count, process_id, heartbeat, patience) -> None:
         )
 
 
-def _check_port(port: int, where: str) -> None:
+def _check_port(bind_address: str, where: str) -> None:
     """Raises HostsError where somebody listens already: XLA's service (0.10.2) crashes on that."""
-    with socket.socket() as probe:
+    host, _, port = bind_address.rpartition(":")
+    host = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not for what has just ended
         try:
-            probe.bind(("", port))
+            probe.bind(("" if host == "::" else host, int(port)))
         except OSError as error:
+            at = f"{where} ({bind_address})" if host else where
             raise HostsError(
-                f"process 0 cannot listen at {where}: the port is taken, or not allowed "
-                f"({error.strerror})."
+                f"process 0 cannot listen at {at}: the port is taken, or not allowed, or the "
+                f"address is not this machine's ({error.strerror})."
             ) from error
 
 
@@ -195,9 +213,12 @@ def _explain(error: Exception, where: str) -> str:
     return f"the processes cannot meet at {where}: {text[:300]}"
 
 
-def _client() -> Any:
+def client() -> Any:
     """The client of the coordination service."""
     return distributed.global_state.client
+
+
+_client = client
 
 
 def _watch() -> None:
@@ -219,14 +240,27 @@ def _watch_first() -> None:
         alarm = threading.Timer(0.7 * _heartbeat, _say_lost, args=(0,))
         alarm.daemon = True
         alarm.start()
-        said = _last_words(0)
+        _last_words(0)
         alarm.cancel()
-        if said:
-            _say_lost(0, said)
+        time.sleep(min(1.0, _heartbeat / 10))
+
+
+def _listen() -> None:
+    """Hears the last words of any process, which may have failed before it met the others."""
+    while not _leaving.is_set():
+        with contextlib.suppress(Exception):
+            for name, said in _client().key_value_dir_get("cnn_jax/left"):
+                time.sleep(OWN_WORDS)
+                _say_lost(int(name.rpartition("/")[2]), said)
         time.sleep(min(1.0, _heartbeat / 10))
 
 
 _leaving = threading.Event()
+
+
+def stop_watching() -> None:
+    """Before an end that all processes know of: from here on none that leaves is missed."""
+    _leaving.set()
 
 
 def _say_lost(index: int | None, said: str = "") -> None:
@@ -282,9 +316,10 @@ def leave(status: int, message: str = "") -> NoReturn:
     if _heartbeat and status not in (0, PEER_LOST):
         with contextlib.suppress(Exception):
             _client().key_value_set(
-                f"cnn_jax/left/{jax.process_index()}", message.removeprefix("error: ") or "."
+                f"cnn_jax/left/{distributed.global_state.process_id}",
+                message.removeprefix("error: ") or ".",
             )
-        if jax.process_index() == 0:
+        if distributed.global_state.process_id == 0:
             time.sleep(LINGER)  # the service goes with it: the others must hear it first
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
