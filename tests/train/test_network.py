@@ -249,7 +249,10 @@ def disagreements(root: Path) -> dict[str, tuple[dict, list[str]]]:
         ),
         "steps": ({"own": ((), ("--steps=13",))}, ["--steps is 12 in process 0", "13 in process"]),
         "data": (
-            {"flags": ("--dataset=folder:pets", "--channels=1"), "cwd": (one, other)},
+            {
+                "flags": ("--dataset=folder:pets", "--channels=1", "--image_size=8"),
+                "cwd": (one, other),
+            },
             ["data train examples is 40 in process 0", "39 in process 1"],
         ),
         "code": (

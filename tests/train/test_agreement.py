@@ -1,0 +1,208 @@
+"""What differs between processes is found, and told in one line, in all of them."""
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cnn_jax.train import agreement, gloo
+from experiments import agreement as parts
+from experiments import classification, detection, launch, segmentation, workdir
+from tests.train.test_hosts import ROOT, environment
+
+RECIPES = (
+    classification.ClassificationRecipe,
+    detection.DetectionRecipe,
+    segmentation.SegmentationRecipe,
+)
+
+
+# --- differences, as a function of descriptions ---
+
+
+def test_the_same_does_not_differ():
+    one = {"rate": 0.1, "names": ["a", "b"], "none": None, "nan": float("nan"), "of": {"x": [1]}}
+    assert agreement.differences([one, dict(reversed(one.items())), one]) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name", "values"),
+    [
+        ({"--seed": 0}, {"--seed": 3}, "--seed", ["0", "3"]),
+        ({"--rate": 0.1}, {"--rate": 0.1 + 1e-16 * 2}, "--rate", ["0.1", "0.1000000000000002"]),
+        ({"--flag": True}, {"--flag": 1}, "--flag", ["true", "1"]),
+        ({"names": ["a", "b"]}, {"names": ["a", "c"]}, "names[1]", ['"b"', '"c"']),
+        ({"names": ["a"]}, {"names": ["a", "b"]}, "names", ["1 of them", "2 of them"]),
+        ({"of": {"x/y": 1}}, {"of": {}}, "of x/y", ["1", agreement.ABSENT]),
+        ({}, {"--new": ""}, "--new", [agreement.ABSENT, '""']),
+    ],
+)
+def test_what_differs(one, other, name, values):
+    first = agreement.differences([one, other])[0]
+    assert first.name == name
+    assert first.values == ((values[0], (0,)), (values[1], (1,)))
+
+
+def test_what_only_one_has_of_what_counts_where_it_is_shared():
+    both = [{"file": {"a.py": "1", "b.py": "2"}}, {"file": {"a.py": "1"}}]
+    assert agreement.differences(both)
+    assert agreement.differences(both, shared=("file",)) == []
+    both[1]["file"]["a.py"] = "0"
+    (found,) = agreement.differences(both, shared=("file",))
+    assert found.name == "file a.py"
+
+
+def test_the_line_names_the_field_the_values_and_the_processes():
+    found = agreement.differences([{"--seed": 0}, {"--seed": 1}, {"--seed": 0}])
+    assert agreement.line(found, ["a", "b", "c"]) == (
+        "--seed is 0 in processes 0 (a), 2 (c) and 1 in process 1 (b)"
+    )
+
+
+def test_the_line_is_short_and_one():
+    many = [{f"x{i}": "\n" * 500 for i in range(50)}, {f"x{i}": i for i in range(50)}]
+    text = agreement.line(agreement.differences(many * 64), [f"host-{i}" for i in range(128)])
+    assert "\n" not in text
+    assert "and 60 more" in text
+    assert text.endswith("and 46 more differences")
+    assert len(text) < 1500
+
+
+def test_alone_there_is_nothing_to_settle():
+    agreement.settle("x", float, lambda values, machines: "never asked")
+    agreement.check("x", {"not JSON": float})
+
+
+# --- what is compared ---
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_setting_is_compared_but_for_those_of_the_host(recipe):
+    names = {field.name for field in dataclasses.fields(recipe)}
+    assert names >= parts.MAY_DIFFER
+    compared = {name.removeprefix("--") for name in parts.settings_of(recipe()) if "--" in name}
+    assert compared == names - parts.MAY_DIFFER
+    results = {field.name for field in dataclasses.fields(recipe) if field.metadata["result"]}
+    assert results <= compared
+
+
+def test_another_experiment_is_another():
+    one, other = (parts.settings_of(recipe()) for recipe in RECIPES[:2])
+    assert agreement.differences([one, other])[0].name == "the experiment"
+
+
+def test_a_changed_line_of_code_is_another_program(tmp_path, monkeypatch):
+    before = parts.source_files()
+    assert {"cnn_jax/train/agreement.py", "experiments/agreement.py"} <= before.keys()
+    (tmp_path / "cnn_jax").mkdir()
+    monkeypatch.setattr(parts.cnn_jax, "__path__", [str(tmp_path / "cnn_jax")])
+    hashes = set()
+    for content in (b"x = 1\n", b"x = 1\r\n", b"x = 2\n"):
+        (tmp_path / "cnn_jax" / "losses.py").write_bytes(content)
+        hashes.add(parts.source_files()["cnn_jax/losses.py"])
+    assert len(hashes) == 2
+
+
+def test_a_lock_of_an_earlier_run_does_not_make_a_directory_a_shared_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(workdir, "SEEN_WITHIN", 0.3)
+    (tmp_path / "lock").write_text("process 12 on host0\nfedcba98\n")
+    assert not workdir.sees(tmp_path, "0123abcd")
+    assert not workdir.sees(tmp_path / "absent", "0123abcd")
+    (tmp_path / "lock").write_text("process 12 on host0\n0123abcd\n")
+    assert workdir.sees(tmp_path, "0123abcd")
+
+
+# --- where gloo listens ---
+
+
+def test_the_address_on_the_way():
+    assert gloo.on_the_way_to("127.0.0.1", 1234) == "127.0.0.1"
+    assert gloo.on_the_way_to("no-such-host.invalid", 1234) == ""
+
+
+def test_a_loopback_is_not_told_to_other_hosts(monkeypatch):
+    monkeypatch.setattr(gloo, "on_the_way_to", lambda host, port: {"10.0.0.2": "10.0.0.1"}[host])
+    assert gloo.choose("127.0.0.1", ["127.0.0.1", "127.0.1.1"], 1) == "127.0.0.1"
+    assert gloo.choose("127.0.0.1", ["127.0.0.1", "10.0.0.2"], 1) == "10.0.0.1"
+    assert gloo.choose("::1", ["", "10.0.0.2"], 1) == "10.0.0.1"
+    assert gloo.choose("", ["10.0.0.2"], 1) == "10.0.0.1"
+    assert gloo.choose("10.0.0.3", ["10.0.0.2"], 1) == "10.0.0.3"
+
+
+# --- two processes ---
+
+SETTLE = """
+import os, subprocess, sys
+from cnn_jax.train import agreement, hosts
+given = dict(each.removeprefix("--").split("=") for each in sys.argv[1:])
+index = int(given["process_id"])
+hosts.connect(given["coordinator"], 2, index, heartbeat=6, patience=60)
+agreement.check("x", {"same": [1, None]})
+listening = subprocess.run(["ss", "-ltnHp"], capture_output=True, text=True).stdout.splitlines()
+own = [line.split()[3] for line in listening if f"pid={os.getpid()}," in line]
+print("listens", *own, flush=True)
+try:
+    agreement.check("the settings", {"rate": 0.1 + index})
+except agreement.DisagreementError as error:
+    hosts.leave(1, f"error: {error}")
+"""
+
+
+@pytest.mark.skipif(not shutil.which("ss"), reason="asks ss, of iproute2, who listens where")
+def test_two_that_differ_end_with_one_line_and_no_stranger_could_join_them(tmp_path):
+    (tmp_path / "settling.py").write_text(SETTLE)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.launch", "--", "settling"],
+        capture_output=True,
+        text=True,
+        env=environment(PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}"),
+        timeout=90,
+    )
+    assert done.returncode == 1, done
+    errors = [line[4:] for line in done.stdout.splitlines() if "error: " in line]
+    assert len(errors) == 2, done
+    assert errors[0] == errors[1]
+    for part in ("do not agree on the settings: rate is 0.1 in process 0 (", "1.1 in process 1 ("):
+        assert part in errors[0]
+    addresses = re.findall(r"\S+:\d+", " ".join(re.findall("listens(.*)", done.stdout)))
+    assert len(addresses) >= 3  # of gloo in each, and of the coordination service in the first
+    loopback = re.compile(r"(127\.0\.0\.1|\[::ffff:127\.0\.0\.1\]):\d+")
+    assert all(loopback.fullmatch(address) for address in addresses), addresses
+
+
+FAILS = """
+import sys
+from cnn_jax.train import agreement, hosts
+index = int(sys.argv[2])
+hosts.connect(sys.argv[1], 2, index, heartbeat=20, patience=60)
+if index == int(sys.argv[3]):
+    hosts.leave(1, "error: there is no data")
+agreement.check("x", {"same": 1})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1])
+def test_who_fails_before_the_comparison_is_named_at_once(index):
+    began = time.monotonic()
+    where = f"127.0.0.1:{launch.free_port()}"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", FAILS, where, str(each), str(index)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        for each in (0, 1)
+    ]
+    said = [each.communicate(timeout=90)[1] for each in both]
+    status = [each.returncode for each in both]
+    assert time.monotonic() - began < 20
+    assert status[index] == 1
+    assert status[1 - index] == 75
+    assert f"process {index} of 2 ended: there is no data." in said[1 - index]
