@@ -21,7 +21,7 @@ from experiments import recipe as recipes
 RECIPE_FILE = "recipe.flags"
 RESULT_FILE = "result.json"
 LOCK_FILE = "lock"
-SEEN_WITHIN = 15.0  # seconds, for file systems that cache what a directory holds
+SEEN_WITHIN = 10.0  # seconds, for file systems that cache what a directory holds
 
 
 def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:

@@ -130,7 +130,9 @@ def connect(
             process_id if process_id >= 0 else None,
             initialization_timeout=patience + 30,
             coordinator_bind_address=bind_address or None,
-            heartbeat_timeout_seconds=heartbeat,
+            # Where a heartbeat is not answered XLA aborts, half of this after it was sent at the
+            # earliest: in all but the first, whose silence `_watch_first` names before.
+            heartbeat_timeout_seconds=heartbeat if process_id < 1 else -(-3 * heartbeat // 2),
             shutdown_timeout_seconds=3600,  # the others wait while process 0 draws
         )
         if distributed.global_state.num_processes > 1:
@@ -237,12 +239,22 @@ def _watch() -> None:
 def _watch_first() -> None:
     """Asks process 0 whether it is there: XLA's own check of that ends in a stack trace."""
     while not _leaving.is_set():
-        alarm = threading.Timer(0.7 * _heartbeat, _say_lost, args=(0,))
+        alarm = threading.Timer(0.6 * _heartbeat, _say_lost, args=(0,))
         alarm.daemon = True
         alarm.start()
-        _last_words(0)
+        while not _answers() and not _leaving.is_set():
+            time.sleep(min(1.0, _heartbeat / 10))
         alarm.cancel()
         time.sleep(min(1.0, _heartbeat / 10))
+
+
+def _answers() -> bool:
+    """Whether process 0 says anything; a network that is gone is an error too."""
+    try:
+        _client().key_value_try_get("cnn_jax/left/0")
+    except Exception as error:
+        return "NOT_FOUND" in str(error)
+    return True
 
 
 def _listen() -> None:

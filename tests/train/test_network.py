@@ -330,7 +330,7 @@ def test_processes_that_count_themselves_differently(network, tmp_path):
 
 # --- the cable, and a host that stands still ---
 
-LONG = ("--steps=600", "--evaluate_every_steps=200", "--checkpoint_every_steps=50", "--log_every=5")
+LONG = ("--steps=240", "--evaluate_every_steps=120", "--checkpoint_every_steps=40", "--log_every=5")
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,7 @@ def undisturbed(network, tmp_path_factory):
 def test_the_cable_is_cut_and_mended(network, undisturbed, tmp_path):
     pair = Pair(network, tmp_path / "run", *LONG)
     try:
-        pair.until("step 60/600")
+        pair.until("step 60/240")
         network.cut()
         began = time.monotonic()
         assert [pair.end(0), pair.end(1)] == [75, 75], pair.text(0) + pair.text(1)
@@ -353,17 +353,17 @@ def test_the_cable_is_cut_and_mended(network, undisturbed, tmp_path):
         network.plug()
     assert "process 1 of 2 is gone" in pair.error(0)
     assert "process 0 of 2 is gone" in pair.error(1)
-    assert final(tmp_path / "run")[0] < 600
+    assert final(tmp_path / "run")[0] < 240
     again = Pair(network, tmp_path / "run", *LONG)
     assert [again.end(0), again.end(1)] == [0, 0], again.text(0) + again.text(1)
-    assert re.search(r"Resuming at step [1-9]\d+ of 600", again.text(0))
+    assert re.search(r"Resuming at step [1-9]\d+ of 240", again.text(0))
     assert final(tmp_path / "run") == undisturbed
 
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_host_that_stands_still(network, index, tmp_path):
     pair = Pair(network, tmp_path / "run", *LONG)
-    pair.until("step 60/600")
+    pair.until("step 60/240")
     began = time.monotonic()
     pair.processes[index].send_signal(signal.SIGSTOP)
     try:
