@@ -107,33 +107,33 @@ def source_files() -> dict[str, str]:
     return files
 
 
-def check_experiment(experiment: Any, variables: PyTree, *, steps_per_epoch: float) -> None:
+def check_experiment(experiment: Any, variables: PyTree) -> None:
     """Compares the data and the network, when they are there and before anything is compiled.
 
     Args:
         experiment: a `training.Experiment`.
         variables: of the network, or their shapes.
-        steps_per_epoch: of the training set.
 
     Raises:
         DisagreementError: in every process, where they differ.
     """
-    if not hosts.several():
-        return
-    given = {"variables": experiment.variables or {}, "learnt": dict(experiment.learnt)}
-    parts = {
-        "the experiment": experiment.name,
+    if hosts.several():
+        agreement.check("data and network", parts_of(experiment, variables))
+
+
+def parts_of(experiment: Any, variables: PyTree) -> dict[str, Any]:
+    """The data, the network and the weights that it is given, as text and numbers."""
+    given = {**(experiment.variables or {}), **experiment.learnt}
+    return {
+        "the run's name": experiment.name,
         "the data set's": experiment.facts,
-        "the number of steps of an epoch": steps_per_epoch,
-        "an image": f"{experiment.image.dtype}{list(experiment.image.shape)}",
+        "the number of steps in an epoch": experiment.train.steps_per_epoch,
+        "the shape of a batch": f"{experiment.image.dtype}{list(experiment.image.shape)}",
         "the figure to choose by": experiment.best,
         "the last layer": sorted(experiment.head),
         "the network's": describe(variables),
-        "the checksum of": {
-            name: value for part in given.values() for name, value in checksums(part).items()
-        },
+        "the checksum of the given": checksums(given),
     }
-    agreement.check("data and network", parts)
 
 
 def check_state(state: PyTree) -> None:
@@ -143,4 +143,4 @@ def check_state(state: PyTree) -> None:
         DisagreementError: in every process, where they differ.
     """
     if hosts.several():
-        agreement.check("the state to begin with", {"the checksum of": checksums(state)})
+        agreement.check("the state to begin with", {"the checksum of the first": checksums(state)})

@@ -77,11 +77,8 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
     if hosts.several():
-        agreement.check_experiment(
-            experiment,
-            jax.eval_shape(lambda: initial_variables(experiment, seed=recipe.seed)),
-            steps_per_epoch=experiment.train.steps_per_epoch,
-        )
+        shapes = jax.eval_shape(lambda: initial_variables(experiment, seed=recipe.seed))
+        agreement.check_experiment(experiment, shapes)
     devices = _devices(recipe.devices)
     where = _layout(recipe, devices)
     if recipe.batch_size % where.device_count:

@@ -1,6 +1,8 @@
 """What differs between processes is found, and told in one line, in all of them."""
 
+import copy
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -8,11 +10,12 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
-from cnn_jax.train import agreement, gloo
+from cnn_jax.train import agreement, gloo, hosts, state
 from experiments import agreement as parts
-from experiments import classification, detection, launch, segmentation, workdir
+from experiments import classification, detection, launch, segmentation, training, workdir
 from tests.train.test_hosts import ROOT, environment
 
 RECIPES = (
@@ -108,6 +111,52 @@ def test_a_changed_line_of_code_is_another_program(tmp_path, monkeypatch):
     assert len(hashes) == 2
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    recipe = classification.ClassificationRecipe(model="mlp", compilation_cache="")
+    experiment = classification.make_experiment(recipe)
+    return experiment, training.initial_variables(experiment, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "values"),
+    [
+        ({"best": "loss"}, "the figure to choose by", ['"accuracy"', '"loss"']),
+        ({"data": 1437}, "the data set's data train examples", ["1438", "1437"]),
+        ({"names": "zero"}, "the data set's class_names[0]", ['"0"', '"zero"']),
+        ({"hidden": (64,)}, "the network's params/", ["float32", "float32"]),
+        ({"weights": 1e-7}, "the checksum of the given params/", ['"', '"']),
+    ],
+)
+def test_data_network_and_given_weights_are_compared(made, change, name, values):
+    experiment, variables = made
+    experiment = other = experiment._replace(variables=variables)
+    facts = copy.deepcopy(experiment.facts)
+    match change:
+        case {"best": best}:
+            other = experiment._replace(best=best)
+        case {"data": count}:
+            facts["data"]["train"]["examples"] = count
+        case {"names": first}:
+            facts["class_names"][0] = first
+        case {"weights": shift}:
+            moved = jax.tree.map(lambda leaf: leaf + shift, variables)
+            other = experiment._replace(variables=moved)
+    shapes = variables
+    if "hidden" in change:
+        model = experiment.model.clone(hidden=change["hidden"])
+        shapes = state.init_variables(model, experiment.image, seed=0)
+    pair = [
+        parts.parts_of(experiment, variables),
+        parts.parts_of(other._replace(facts=facts), shapes),
+    ]
+    assert agreement.differences([json.loads(json.dumps(pair[0])), pair[0]]) == []
+    first = agreement.differences(pair)[0]
+    assert first.name.startswith(name)
+    for (text, _), value in zip(first.values, values, strict=True):
+        assert value in text
+
+
 def test_a_lock_of_an_earlier_run_does_not_make_a_directory_a_shared_one(tmp_path, monkeypatch):
     monkeypatch.setattr(workdir, "SEEN_WITHIN", 0.3)
     (tmp_path / "lock").write_text("process 12 on host0\nfedcba98\n")
@@ -132,6 +181,14 @@ def test_a_loopback_is_not_told_to_other_hosts(monkeypatch):
     assert gloo.choose("::1", ["", "10.0.0.2"], 1) == "10.0.0.1"
     assert gloo.choose("", ["10.0.0.2"], 1) == "10.0.0.1"
     assert gloo.choose("10.0.0.3", ["10.0.0.2"], 1) == "10.0.0.3"
+
+
+def test_an_address_that_is_not_this_machines():
+    with pytest.raises(ValueError, match="bind_address=here: wanted ADDRESS:PORT"):
+        hosts.connect("here:1234", 2, 0, bind_address="here")
+    # of TEST-NET-3, which nobody has: RFC 5737
+    with pytest.raises(hosts.HostsError, match=r"cannot listen at here:1 \(203.0.113.1:1\)"):
+        hosts._check_port("203.0.113.1:1", "here:1")
 
 
 # --- two processes ---
