@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import cnn_jax.cpu
 from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
-from experiments import gpu_options
+from experiments import console, gpu_options, stopping
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
@@ -31,6 +32,8 @@ EXPECTED = (
 
 # The one console: what the program says and what is logged stay clear of the progress bar.
 CONSOLE = rich.console.Console(highlight=False)
+
+STOPPED_TWICE = "SIGINT: stopped at once, by the second Ctrl-C; older checkpoints are as they were"
 
 TRACEBACK = flags.DEFINE_bool(
     "traceback", False, "Show where an error came from, instead of one line."
@@ -53,6 +56,9 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
             raise app.UsageError(
                 f"{' '.join(argv[1:])!r} is not a flag. Flags are given as --name=value."
             )
+        if "interrupted_status" in flags.FLAGS:
+            stopping.ends_with(flags.FLAGS.interrupted_status)
+        stopping.together(hosts.several)
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger().handlers = [log.handler(CONSOLE)]
         # Orbax logs with a traceback what it raises too
@@ -67,11 +73,15 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
             hosts.finish(status or 0)
         return status
 
-    app.run(run)
+    with console.lasting():
+        app.run(run)
 
 
 def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
+    if isinstance(error, KeyboardInterrupt):
+        print(STOPPED_TWICE, file=sys.stderr)
+        return 128 + signal.SIGINT
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
     print("error:", " ".join(str(error).split()), file=sys.stderr)
@@ -85,6 +95,8 @@ def _leave(error: BaseException) -> None:
     line = "error: " + " ".join((str(error) or type(error).__name__).split())
     if isinstance(error, hosts.FirstFailed):
         hosts.leave(1, line)
+    if isinstance(error, KeyboardInterrupt):
+        hosts.leave(128 + signal.SIGINT, STOPPED_TWICE)
     if TRACEBACK.value or not isinstance(error, EXPECTED):
         traceback.print_exception(error)
     hosts.leave(1, line)

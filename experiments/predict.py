@@ -31,8 +31,7 @@ from cnn_jax.analysis import cam
 from cnn_jax.train import checkpoint
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
-from experiments import detect_pictures, entry, segment_pictures, settings
-from experiments import recipe as recipes
+from experiments import detect_pictures, entry, resuming, segment_pictures, settings
 from experiments import workdir as workdirs
 
 MODEL = flags.DEFINE_string("model", "", "A name of cnn_jax.models, with --pretrained.")
@@ -130,9 +129,9 @@ class Run(NamedTuple):
 def open_run(directory: Path) -> Run:
     """Raises ValueError where the directory holds no run with a checkpoint."""
     flagfile = directory / workdirs.RECIPE_FILE
-    if not flagfile.exists():
+    flagged = resuming.read_recipe(flagfile)
+    if not flagged:
         raise ValueError(f"--run={directory} is no run directory: it has no {flagfile.name}.")
-    flagged = recipes.from_flagfile(flagfile)
     manager = checkpoint.Checkpoints(directory / "checkpoints")
     if not manager.steps():
         raise ValueError(f"--run={directory} has no checkpoint yet.")

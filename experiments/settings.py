@@ -119,6 +119,12 @@ class TrainingRecipe:
     heartbeat: int = setting(
         100, "Seconds of silence after which another process counts as gone.", result=False
     )
+    step_timeout: float = setting(
+        0.0,
+        "Seconds without a step, or a batch of an evaluation, after which a run that stands still "
+        "ends with status 75; 0: ten times the slowest so far, at least 300.",
+        result=False,
+    )
     connect_timeout: int = setting(300, "Seconds to wait for all processes.", result=False)
     # what it writes, and when
     eval_batch_size: int = setting(
@@ -144,6 +150,9 @@ class TrainingRecipe:
     )
     resume: bool = setting(
         True, "Go on from the newest checkpoint in the run directory.", result=False
+    )
+    accept_changed_data: bool = setting(
+        False, "Go on although the data are not those of the checkpoint any more.", result=False
     )
 
 
@@ -234,6 +243,8 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
         ValueError: no step would be made, or more than are counted.
     """
     steps = recipe.steps or _in_steps("epochs", recipe.epochs, steps_per_epoch)
+    if recipe.step_timeout < 0:
+        raise ValueError(f"--step_timeout={recipe.step_timeout:g}; it may not be negative.")
     if steps < 1:
         raise ValueError(
             f"--epochs={recipe.epochs:g} of {steps_per_epoch:g} steps and --steps={recipe.steps} "

@@ -17,6 +17,7 @@ import jax
 
 from cnn_jax.train import agreement, hosts
 from experiments import recipe as recipes
+from experiments import resuming
 
 RECIPE_FILE = "recipe.flags"
 RESULT_FILE = "result.json"
@@ -25,7 +26,7 @@ SEEN_WITHIN = 10.0  # seconds, for file systems that cache what a directory hold
 
 
 def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
-    """The directory for this run, made if it is new, with the recipe written into it.
+    """The directory for this run, made if it is new, and then with the recipe written into it.
 
     Without --workdir it is runs/<date>-<name>, or the first of -2, -3, ... that is new or holds
     this very recipe unfinished and not running, which is then gone on with. With several processes
@@ -104,8 +105,14 @@ def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
         while not _take(recipe, workdir, held):
             number += 1
             workdir = Path("runs") / f"{base}-{number}"
-    (workdir / RECIPE_FILE).write_text(recipes.to_flagfile(recipe))
+    if not resuming.read_recipe(workdir / RECIPE_FILE):
+        keep_recipe(workdir, recipe)
     return workdir
+
+
+def keep_recipe(workdir: Path, recipe: Any) -> None:
+    """Writes the recipe into the directory: of a run that goes on, once it is known that it may."""
+    recipes.write_text(workdir / RECIPE_FILE, recipes.to_flagfile(recipe))
 
 
 def _take(recipe: Any, workdir: Path, held: contextlib.ExitStack) -> bool:
@@ -152,21 +159,26 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
 
 
 def _can_go_on(recipe: Any, workdir: Path) -> bool:
-    flagfile = workdir / RECIPE_FILE
+    try:
+        earlier = resuming.read_recipe(workdir / RECIPE_FILE)
+    except resuming.LostRecipeError as error:
+        logging.warning("%s It is left alone.", error)
+        return False
     return (
         recipe.resume
-        and flagfile.exists()
         and not (workdir / RESULT_FILE).exists()
-        and not recipes.differences(recipe, recipes.from_flagfile(flagfile))
+        and (workdir / RECIPE_FILE).exists()
+        and not resuming.differences(recipe, earlier)
     )
 
 
 def _check_same_experiment(recipe: Any, workdir: Path) -> None:
-    flagfile = workdir / RECIPE_FILE
-    if not flagfile.exists():
+    earlier = resuming.read_recipe(workdir / RECIPE_FILE)
+    if not earlier:
         return
-    changes = recipes.differences(recipe, recipes.from_flagfile(flagfile))
-    if changes:
+    # a folder that moved is compared with what the checkpoints know of it: without any, by its name
+    known = any(name.startswith(resuming.CHECKPOINTS) for name in resuming.left_behind(workdir))
+    if changes := (resuming if known else recipes).differences(recipe, earlier):
         raise ValueError(
             f"{workdir} holds another experiment: {'; '.join(changes)}. "
             "Choose another --workdir, or give the same settings to go on with it."

@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from jax._src import distributed  # the coordination service's client has no pub
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.train import gloo
+from cnn_jax.train import ending, gloo, signals
 
 # The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
 # Nothing was wrong with it, and the same command may be given again.
@@ -317,15 +316,19 @@ def await_verdict() -> None:
         time.sleep(0.1)
 
 
-def leave(status: int, message: str = "") -> NoReturn:
+def leave(status: int, message: str = "", *, tell: bool | None = None) -> NoReturn:
     """Says why, tells the other processes, and ends this one at once.
 
     An ordinary exit would wait in a hook for processes that are gone.
+
+    Args:
+        status: of the exit.
+        message: a line for standard error.
+        tell: whether the others are told; by default of an error that is this process's own.
     """
     _leaving.set()
-    if message:
-        print(message, file=sys.stderr)
-    if _heartbeat and status not in (0, PEER_LOST):
+    ending.say(message)
+    if _heartbeat and (status not in (0, PEER_LOST) if tell is None else tell):
         with contextlib.suppress(Exception):
             _client().key_value_set(
                 f"cnn_jax/left/{distributed.global_state.process_id}",
@@ -333,10 +336,7 @@ def leave(status: int, message: str = "") -> NoReturn:
             )
         if distributed.global_state.process_id == 0:
             time.sleep(LINGER)  # the service goes with it: the others must hear it first
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(status)
+    ending.end(status)
 
 
 def finish(status: int) -> NoReturn:
@@ -379,6 +379,18 @@ def introduce(mesh: Mesh) -> None:
         jax.block_until_ready(jax.jit(add)(ones))
 
 
+class Places:
+    """Where each process says that it is, by the coordination service: a `watchdog.Others`."""
+
+    def tell(self, text: str) -> None:
+        key = f"cnn_jax/place/{jax.process_index()}"
+        _client().key_value_set(key, text, allow_overwrite=True)
+
+    def told(self) -> dict[int, str]:
+        said = _client().key_value_dir_get("cnn_jax/place/")
+        return {int(key.rpartition("/")[2]): text for key, text in said}
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes logs, figures and results."""
     return not several() or jax.process_index() == 0
@@ -418,7 +430,7 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
     asked = iter(range(1, 2**62))
 
     def to_sigterm(number, frame):
-        if stopped:
+        if stopped and number == signal.SIGINT:
             raise KeyboardInterrupt
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -427,8 +439,10 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
             stopped.append(signal.SIGTERM)
         return stopped[0] if stopped else None
 
-    before = signal.signal(signal.SIGINT, to_sigterm)
+    passed_on = [number for number in signals.that_stop() if number != signal.SIGTERM]
+    before = {number: signal.signal(number, to_sigterm) for number in passed_on}
     try:
         yield ask
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, old in before.items():
+            signal.signal(number, old)

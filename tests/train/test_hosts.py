@@ -431,10 +431,11 @@ linux = pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes u
 
 @linux
 @pytest.mark.slow
-def test_sigterm_to_one_of_two_stops_both_at_the_same_step(undisturbed, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_one_of_two_stops_both_at_the_same_step(number, undisturbed, tmp_path):
     run = Launched(tmp_path / "run")
     run.until("step 8/60")
-    os.kill(run.child(1), signal.SIGTERM)
+    os.kill(run.child(1), number)
     assert run.end(within=30) == 0
     stopped, _ = final(tmp_path / "run")
     assert f"[0] SIGTERM: saved step {stopped} of 60" in run.text()
