@@ -25,7 +25,7 @@ from jax._src import distributed  # the coordination service's client has no pub
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.train import ending, gloo, signals
+from cnn_jax.train import ending, gloo, meeting, signals
 
 # The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
 # Nothing was wrong with it, and the same command may be given again.
@@ -110,11 +110,19 @@ def connect(
         _check_port(bind_address or f":{coordinator.rpartition(':')[2]}", where)
 
     def give_up() -> None:
+        seen = ""
+        if coordinator:
+            host, _, port = coordinator.rpartition(":")
+            seen = (
+                meeting.seen_by_other(host.strip("[]"), int(port))
+                if process_id
+                else meeting.seen_by_first(int(port), process_count)
+            )
         leave(
             1,
-            f"error: the processes did not all meet at {where} within {patience} s. Is process 0 "
-            f"there, can this machine reach it, and were all {process_count or ''} started with "
-            "different ids? --connect_timeout says how long to wait.".replace("  ", " "),
+            f"error: the processes did not all meet at {where} within {patience} s. {seen} Were "
+            f"all {process_count or ''} started, with different ids? --connect_timeout says how "
+            "long to wait.".replace("  ", " "),
         )
 
     # XLA's client aborts the process when its own time is over, with a stack trace: be earlier.

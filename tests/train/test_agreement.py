@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import time
 import jax
 import pytest
 
-from cnn_jax.train import agreement, gloo, hosts, state
+from cnn_jax.train import agreement, gloo, hosts, meeting, state
 from experiments import agreement as parts
 from experiments import classification, detection, launch, segmentation, training, workdir
 from tests.train.test_hosts import ROOT, environment
@@ -181,6 +182,32 @@ def test_a_loopback_is_not_told_to_other_hosts(monkeypatch):
     assert gloo.choose("::1", ["", "10.0.0.2"], 1) == "10.0.0.1"
     assert gloo.choose("", ["10.0.0.2"], 1) == "10.0.0.1"
     assert gloo.choose("10.0.0.3", ["10.0.0.2"], 1) == "10.0.0.3"
+
+
+def test_who_is_connected():
+    rows = [
+        "  sl  local_address rem_address   st tx_queue rx_queue",
+        "   0: 0100007F:1234 00000000:0000 0A 00000000:00000000",  # listens
+        "   1: 0107D50A:1234 0207D50A:D431 01 00000000:00000000",
+        "   2: 0107D50A:1235 0307D50A:D431 01 00000000:00000000",  # another port
+        "   3: 0000000000000000FFFF00000107D50A:1234 0000000000000000FFFF00000107D50A:9000 01 0",
+        "   4: 000000000000000000000000000000FD:1234 000080FE00000000000000000100000A:9000 01 0",
+    ]
+    if sys.byteorder == "little":
+        assert meeting.connected(0x1234, "\n".join(rows)) == [
+            "10.213.7.1", "10.213.7.2", "fe80::a00:1"
+        ]  # fmt: skip
+
+
+def test_why_the_first_is_not_reached():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        assert "not reached there (Connection refused)" in meeting.seen_by_other(
+            *probe.getsockname()
+        )
+        probe.listen()
+        assert meeting.seen_by_other(*probe.getsockname()).startswith("Process 0 answers")
+    assert "does not know the name" in meeting.seen_by_other("no-such-host.invalid", 1)
 
 
 def test_an_address_that_is_not_this_machines():
