@@ -91,7 +91,7 @@ def line(found: Sequence[Difference], machines: Sequence[str]) -> str:
         values = [f"{_short(text)} in {where(indices)}" for text, indices in each.values]
         parts.append(f"{each.name} is {' and '.join(values)}")
     if len(found) > NAMED:
-        parts.append(f"and {len(found) - NAMED} more differences")
+        parts.append(f"and {len(found) - NAMED} more")
     return "; ".join(parts)
 
 
