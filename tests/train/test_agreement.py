@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import jax
 import pytest
@@ -170,9 +171,29 @@ def test_a_lock_of_an_earlier_run_does_not_make_a_directory_a_shared_one(tmp_pat
 # --- where gloo listens ---
 
 
-def test_the_address_on_the_way():
+def test_the_address_on_the_way(monkeypatch):
     assert gloo.on_the_way_to("127.0.0.1", 1234) == "127.0.0.1"
-    assert gloo.on_the_way_to("no-such-host.invalid", 1234) == ""
+    unknown(monkeypatch)
+    assert gloo.on_the_way_to("elsewhere", 1234) == ""
+
+
+def test_without_a_way_to_choose_the_cure_is_said(monkeypatch):
+    """Where JAX's private parts are gone, and the machine's own name is Debian's 127.0.1.1."""
+    said = {"processes": 2, "machine": "host1", "address": "10.0.0.2"}
+    client = mock.Mock(blocking_key_value_get=lambda key, wait: json.dumps(said))
+    here = mock.Mock(
+        client=client, num_processes=2, process_id=0, coordinator_address="10.0.0.1:1234"
+    )
+    monkeypatch.setattr(gloo, "on_the_way_to", lambda host, port: "10.0.0.1")
+    monkeypatch.setattr(gloo, "listen_at", lambda address, client: False)
+    monkeypatch.setattr(gloo, "named_loopback", lambda: "")
+    gloo.listen_where_reached(here)
+    monkeypatch.setattr(gloo, "named_loopback", lambda: "127.0.1.1")
+    with pytest.raises(ValueError, match=r"stands for 127.0.1.1, .* Write 10.0.0.1 .* /etc/hosts"):
+        gloo.listen_where_reached(here)
+    here.num_processes = 3
+    with pytest.raises(ValueError, match=r"is 2 in process 1 \(host1\) and 3 in process 0"):
+        gloo.listen_where_reached(here)
 
 
 def test_a_loopback_is_not_told_to_other_hosts(monkeypatch):
@@ -199,7 +220,16 @@ def test_who_is_connected():
         ]  # fmt: skip
 
 
-def test_why_the_first_is_not_reached():
+def unknown(monkeypatch):
+    """No name is known."""
+
+    def fail(*arguments, **options):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+
+def test_why_the_first_is_not_reached(monkeypatch):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         assert "not reached there (Connection refused)" in meeting.seen_by_other(
@@ -207,7 +237,8 @@ def test_why_the_first_is_not_reached():
         )
         probe.listen()
         assert meeting.seen_by_other(*probe.getsockname()).startswith("Process 0 answers")
-    assert "does not know the name" in meeting.seen_by_other("no-such-host.invalid", 1)
+    unknown(monkeypatch)
+    assert "does not know the name elsewhere" in meeting.seen_by_other("elsewhere", 1)
 
 
 def test_an_address_that_is_not_this_machines():
