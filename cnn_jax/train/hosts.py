@@ -31,6 +31,9 @@ from cnn_jax.train import ending, gloo, meeting, signals
 # Nothing was wrong with it, and the same command may be given again.
 PEER_LOST = 75
 
+# Where Slurm, Open MPI and indexed Kubernetes Jobs say which process this is.
+OWN_ID = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
+
 LINGER = 2.0  # seconds
 OWN_WORDS = 0.5  # seconds for an error that several processes meet to be said by each of them
 _FOREVER = 10**9  # milliseconds: who does not come is noticed by its heartbeat
@@ -63,6 +66,12 @@ def detected() -> dict[str, str]:
     if _is_tpu():
         found["Cloud TPU"] = "libtpu"
     return found
+
+
+def _may_be_first(process_id: int) -> bool:
+    """Whether this is process 0, as far as it is known before JAX has asked the environment."""
+    said = (os.environ.get(name) for name in OWN_ID)
+    return process_id == 0 or (process_id < 0 and next(filter(None, said), "0") == "0")
 
 
 def _is_tpu() -> bool:
@@ -139,7 +148,9 @@ def connect(
             coordinator_bind_address=bind_address or None,
             # Where a heartbeat is not answered XLA aborts, half of this after it was sent at the
             # earliest: in all but the first, whose silence `_watch_first` names before.
-            heartbeat_timeout_seconds=heartbeat if process_id < 1 else -(-3 * heartbeat // 2),
+            heartbeat_timeout_seconds=(
+                heartbeat if _may_be_first(process_id) else -(-3 * heartbeat // 2)
+            ),
             shutdown_timeout_seconds=3600,  # the others wait while process 0 draws
         )
         if distributed.global_state.num_processes > 1:

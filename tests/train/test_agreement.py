@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -81,6 +82,26 @@ def test_the_line_is_short_and_one():
 def test_alone_there_is_nothing_to_settle():
     agreement.settle("x", float, lambda values, machines: "never asked")
     agreement.check("x", {"not JSON": float})
+
+
+def test_it_is_said_for_whom_it_waits(monkeypatch):
+    answers = iter([None, "value"])
+
+    def get(key, milliseconds):
+        if (answer := next(answers)) is None:
+            raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: no such key yet")
+        return answer
+
+    client = mock.Mock(
+        blocking_key_value_get=get, key_value_dir_get=lambda key: [(f"{key}/{i}", "") for i in "02"]
+    )
+    said: list[str] = []
+    monkeypatch.setattr(agreement, "NOTICE", -1.0)
+    monkeypatch.setattr(agreement.hosts, "client", lambda: client)
+    monkeypatch.setattr(agreement.jax, "process_count", lambda: 4)
+    monkeypatch.setattr(agreement.logging, "warning", lambda text, *more: said.append(text % more))
+    assert agreement._wait("key", "stage", "the data") == "value"
+    assert said == ["Waiting for process 1, 3 of 4 to compare the data."]
 
 
 # --- what is compared ---
@@ -166,6 +187,19 @@ def test_a_lock_of_an_earlier_run_does_not_make_a_directory_a_shared_one(tmp_pat
     assert not workdir.sees(tmp_path / "absent", "0123abcd")
     (tmp_path / "lock").write_text("process 12 on host0\n0123abcd\n")
     assert workdir.sees(tmp_path, "0123abcd")
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "first"),
+    [(0, {}, True), (1, {}, False), (-1, {}, True), (-1, {"SLURM_PROCID": "0"}, True),
+     (-1, {"SLURM_PROCID": "3"}, False), (0, {"SLURM_PROCID": "3"}, True)],
+)  # fmt: skip
+def test_which_process_serves_the_others(given, environment, first, monkeypatch):
+    for name in hosts.OWN_ID:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert hosts._may_be_first(given) == first
 
 
 # --- where gloo listens ---
@@ -291,24 +325,29 @@ def test_two_that_differ_end_with_one_line_and_no_stranger_could_join_them(tmp_p
 
 
 FAILS = """
-import sys
+import os, signal, sys
 from cnn_jax.train import agreement, hosts
 index = int(sys.argv[2])
-hosts.connect(sys.argv[1], 2, index, heartbeat=20, patience=60)
+hosts.connect(sys.argv[1], 2, index, heartbeat=int(sys.argv[5]), patience=60)
 if index == int(sys.argv[3]):
+    if sys.argv[4] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     hosts.leave(1, "error: there is no data")
 agreement.check("x", {"same": 1})
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["failed", "killed"])
 @pytest.mark.parametrize("index", [0, 1])
-def test_who_fails_before_the_comparison_is_named_at_once(index):
+def test_who_fails_before_the_comparison_is_named(index, how):
+    """At once, or, where it could not say anything itself, by its heartbeat."""
+    heartbeat = {"failed": 60, "killed": 6}[how]
     began = time.monotonic()
     where = f"127.0.0.1:{launch.free_port()}"
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", FAILS, where, str(each), str(index)],
+            [sys.executable, "-c", FAILS, where, str(each), str(index), how, str(heartbeat)],
             stderr=subprocess.PIPE,
             text=True,
             env=environment(),
@@ -317,7 +356,8 @@ def test_who_fails_before_the_comparison_is_named_at_once(index):
     ]
     said = [each.communicate(timeout=90)[1] for each in both]
     status = [each.returncode for each in both]
-    assert time.monotonic() - began < 20
-    assert status[index] == 1
-    assert status[1 - index] == 75
-    assert f"process {index} of 2 ended: there is no data." in said[1 - index]
+    assert time.monotonic() - began < 30
+    assert status[index] == {"failed": 1, "killed": -signal.SIGKILL}[how]
+    assert status[1 - index] == 75, said
+    what = {"failed": "ended: there is no data.", "killed": "is gone, or was silent for 6 s"}[how]
+    assert f"process {index} of 2 {what}" in said[1 - index]
