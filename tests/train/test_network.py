@@ -136,6 +136,7 @@ class Pair:
         self.logs = [workdir.with_suffix(f".{time.monotonic_ns()}.{index}.log") for index in (0, 1)]
         module = options.get("module", "experiments.classification")
         cache = network.root / "compiled"
+        quick = {"XLA_FLAGS": os.environ["XLA_FLAGS"]}  # nothing here is long enough to optimise
         self.processes = []
         for index in (0, 1):
             with self.logs[index].open("w") as log:
@@ -148,7 +149,7 @@ class Pair:
                             *own[index],
                         ],
                         first=options.get("first", ("", ""))[index],
-                        env=environment(**options.get("env", ({}, {}))[index]),
+                        env=environment(**{**quick, **options.get("env", ({}, {}))[index]}),
                         cwd=options.get("cwd", (ROOT, ROOT))[index],
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -182,7 +183,20 @@ class Pair:
 
 def test_the_command_given_by_hand_trains(network, tmp_path):
     """With 127.0.1.1 in both /etc/hosts, as Debian has it."""
-    pair = Pair(network, tmp_path / "run")
+    bind = f"--coordinator_bind_address={ADDRESSES[0]}:{PORT}"
+    pair = Pair(network, tmp_path / "run", own=((bind,), ()))
+    pair.until(f"{STEPS} steps of 32")
+    table = subprocess.run(
+        ["ip", "netns", "exec", network.names[0], "cat", "/proc/net/tcp", "/proc/net/tcp6"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    listening = [row.split()[1] for row in table.splitlines() if " 0A " in row]
+    assert [row for row in listening if row.endswith(f":{PORT:04X}")]
+    # at that address alone, and gloo too: of 127.0.0.1 and of all addresses there is nothing
+    own = "0107D50A" if sys.byteorder == "little" else "0AD50701"
+    assert all(own in row.partition(":")[0] for row in listening), table
     assert [pair.end(0), pair.end(1)] == [0, 0], pair.text(0) + pair.text(1)
     assert "of 2 processes" in pair.text(0)
     assert final(tmp_path / "run")[0] == STEPS
