@@ -33,7 +33,7 @@ EXPECTED = (
 # The one console: what the program says and what is logged stay clear of the progress bar.
 CONSOLE = rich.console.Console(highlight=False)
 
-STOPPED_TWICE = "SIGINT: stopped at once, by the second Ctrl-C; older checkpoints are as they were"
+STOPPED = "SIGINT: stopped at once; what was saved before is as it was"
 
 TRACEBACK = flags.DEFINE_bool(
     "traceback", False, "Show where an error came from, instead of one line."
@@ -80,7 +80,7 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
 def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
     if isinstance(error, KeyboardInterrupt):
-        print(STOPPED_TWICE, file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 128 + signal.SIGINT
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
@@ -96,7 +96,7 @@ def _leave(error: BaseException) -> None:
     if isinstance(error, hosts.FirstFailed):
         hosts.leave(1, line)
     if isinstance(error, KeyboardInterrupt):
-        hosts.leave(128 + signal.SIGINT, STOPPED_TWICE)
+        hosts.leave(128 + signal.SIGINT, STOPPED)
     if TRACEBACK.value or not isinstance(error, EXPECTED):
         traceback.print_exception(error)
     hosts.leave(1, line)

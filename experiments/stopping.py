@@ -17,26 +17,24 @@ from collections.abc import Callable, Iterator
 
 from cnn_jax.train import ending, signals
 
-# The programs that end with --interrupted_status, 0 unless it is given; others as shells count.
+# The programs that this is for: in others Ctrl-C is a KeyboardInterrupt, so that they tidy up.
 TRAINING = ("classification", "segmentation", "detection", "drill_run")
 FLAG = "--interrupted_status"
 
 _situation = "before the first step: nothing new was saved"
-_status: int | None = None  # None: as shells count, 128 + the signal
+_status = 0
 _claimed = False
 _several: list[Callable[[], bool]] = []  # how to ask, once it can be asked
 _asked = False
 
 
 def install() -> None:
-    """Begins to listen; from the main thread, once."""
-    global _situation, _status
+    """Begins to listen, in a program that trains; from the main thread, once."""
     program, arguments = _command()
-    if program in TRAINING:
-        given = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith(FLAG[2:] + "=")]
-        _status = int(given[-1]) if given and given[-1].isdecimal() else 0
-    else:
-        _situation = "before the end"
+    if program not in TRAINING:
+        return
+    given = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith(FLAG[2:] + "=")]
+    ends_with(int(given[-1]) if given and given[-1].isdecimal() else 0)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -75,8 +73,8 @@ def now(situation: str) -> None:
     _situation = situation
 
 
-def ends_with(status: int | None) -> None:
-    """The exit status after a signal; None for 128 and the signal."""
+def ends_with(status: int) -> None:
+    """The exit status after a signal."""
     global _status
     _status = status
 
@@ -126,4 +124,4 @@ def _stop(number: signal.Signals) -> None:
         _asked = True
         os.kill(os.getpid(), signal.SIGTERM)
         return
-    ending.end(128 + number if _status is None else _status, f"{number.name}: stopped {_situation}")
+    ending.end(_status, f"{number.name}: stopped {_situation}")

@@ -53,9 +53,11 @@ def test_before_the_first_step(name, flags, status):
     )
 
 
-def test_other_programs_end_as_shells_count():
-    process = ready(SLEEP, program="experiments.models")
-    assert ended(process, signal.SIGTERM) == (143, "SIGTERM: stopped before the end\n")
+def test_other_programs_are_left_alone():
+    process = ready(SLEEP, program="experiments.drill")
+    status, text = ended(process, signal.SIGINT)
+    assert text.strip().endswith("KeyboardInterrupt")  # which `entry.launch` makes a line of
+    assert status == -signal.SIGINT
 
 
 def test_while_the_main_thread_is_deep_in_a_library():
@@ -164,7 +166,7 @@ def test_a_run_says_what_is_true_in_each_of_its_phases(tmp_path, monkeypatch):
     ]
 
 
-def test_a_second_ctrl_c_is_a_line(capsys, monkeypatch):
+def test_a_keyboard_interrupt_is_a_line(capsys, monkeypatch):
     assert entry._tell(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err.startswith("SIGINT: stopped at once")
 
@@ -239,7 +241,10 @@ def test_a_closed_pipe_does_not_end_the_run(merged, tmp_path):
     process = start(where, "", "--log_every=1", "--steps=40", "--nofigures", stderr=error)
     process.stdout.readline()
     process.stdout.close()
-    said = "" if merged else process.stderr.read()
+    said = ""
+    if not merged:
+        with process.stderr as stream:
+            said = stream.read()
     assert process.wait(timeout=120) == 0
     assert (where / "result.json").exists()
     assert len((where / "metrics.jsonl").read_text().splitlines()) == 41

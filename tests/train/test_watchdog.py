@@ -21,6 +21,7 @@ from cnn_jax.train.watchdog import (
     STEP,
     Watchdog,
 )
+from experiments import classification, training
 
 
 def passes(dog, seconds, by=1.0):
@@ -197,6 +198,29 @@ def test_a_sign_of_life_costs_next_to_nothing():
     for step in range(100_000):
         dog.at(STEP, step)
     assert (time.perf_counter() - began) / 100_000 < 2e-5  # seconds; about 1e-7 on an idle core
+
+
+def test_a_run_says_what_it_is_at(tmp_path, monkeypatch):
+    """Each kind of work is a phase of its own, and what compiles is known as such."""
+    marks = []
+    monkeypatch.setattr(Watchdog, "at", lambda self, phase, step: marks.append((phase, step)))
+    chosen = classification.ClassificationRecipe(
+        model="mlp", batch_size=32, eval_batch_size=128, steps=4, log_every=2, figures=False,
+        devices=1, workdir=str(tmp_path), compilation_cache="", evaluate_every_steps=2,
+        checkpoint_every_steps=1,
+    )  # fmt: skip
+    assert training.run(chosen, classification.make_experiment(chosen)) == 0
+    assert marks[:3] == [(READING, 1), (READING, 1), (COMPILING, 1)]
+    assert [mark for mark in marks if mark[0] == COMPILING] == [(COMPILING, 1), (COMPILING, 2)]
+    # 359 test examples are three batches: the first one compiles
+    assert [mark for mark in marks if mark[0] == EVALUATION] == [(EVALUATION, 2)] * 2 + [
+        (EVALUATION, 4)
+    ] * 4
+    assert {(STEP, step) for step in (2, 3, 4)} <= {*marks}
+    assert {(READING, step) for step in (2, 3, 4)} <= {*marks}
+    assert {(CHECKPOINT, step) for step in (1, 2, 3, 4)} <= {*marks}
+    assert {(phase, step) for phase in (REPORT, LOG) for step in (2, 4)} <= {*marks}
+    assert marks[-1] == (CHECKPOINT, 4)
 
 
 HANGS = """
