@@ -95,7 +95,7 @@ def _leave(error: BaseException) -> None:
         hosts.await_verdict()
     line = "error: " + " ".join((str(error) or type(error).__name__).split())
     if isinstance(error, hosts.FirstFailed):
-        hosts.leave(1)
+        hosts.leave(1, line)
     if isinstance(error, KeyboardInterrupt):
         hosts.leave(128 + signal.SIGINT, STOPPED)
     if TRACEBACK.value or not isinstance(error, EXPECTED):

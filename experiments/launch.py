@@ -137,7 +137,11 @@ def _start(
         f"--process_count={processes}",
         f"--process_id={index}",
     ]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",  # nobody outside can take part
+    }
     if gpus is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpus
     return subprocess.Popen(
@@ -199,9 +203,9 @@ def _passed_on() -> Iterator[list[int]]:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens at."""
+    """A TCP port of the loopback that nobody listens at."""
     with socket.socket() as probe:
-        probe.bind(("", 0))
+        probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 

@@ -12,7 +12,7 @@ import optax
 
 from cnn_jax import models
 from cnn_jax.train import hosts, layout, loop, nonfinite, optim, state
-from experiments import entry
+from experiments import agreement, entry
 from experiments.recipe import setting
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -109,6 +109,9 @@ class TrainingRecipe:
     coordinator: str = setting(
         "", "HOST:PORT of process 0; '' where Slurm or the like knows it.", result=False
     )
+    coordinator_bind_address: str = setting(
+        "", "ADDRESS:PORT where process 0 listens; '' for all addresses of its host.", result=False
+    )
     process_count: int = setting(
         0, "Of all hosts together; 0: as Slurm or the like says; 1: no others.", result=False
     )
@@ -154,7 +157,11 @@ class TrainingRecipe:
 
 
 def set_up_jax(recipe: TrainingRecipe) -> None:
-    """Configures JAX as the recipe says, and joins the other processes, where there are any."""
+    """Configures JAX as the recipe says, and joins the other processes, where there are any.
+
+    Raises:
+        DisagreementError: they were started with other settings, another code or other versions.
+    """
     entry.set_up_jax(
         cpu_devices=recipe.cpu_devices,
         cpu_convolutions=recipe.cpu_convolutions,
@@ -163,10 +170,12 @@ def set_up_jax(recipe: TrainingRecipe) -> None:
             recipe.coordinator,
             recipe.process_count,
             recipe.process_id,
+            bind_address=recipe.coordinator_bind_address,
             heartbeat=recipe.heartbeat,
             patience=recipe.connect_timeout,
         ),
     )
+    agreement.check_start(recipe)
 
 
 def shared_rows() -> dict[str, Any]:

@@ -29,7 +29,7 @@ from cnn_jax.train import (
     watchdog,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
-from experiments import console, entry, out_of_memory, resuming, stopping
+from experiments import agreement, console, entry, out_of_memory, resuming, stopping
 from experiments import recipe as recipes
 from experiments import workdir as workdirs
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
@@ -78,6 +78,9 @@ class Experiment(NamedTuple):
 def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
+    if hosts.several():
+        shapes = jax.eval_shape(lambda: initial_variables(experiment, seed=recipe.seed))
+        agreement.check_experiment(experiment, shapes)
     devices = _devices(recipe.devices)
     where = _layout(recipe, devices)
     if recipe.batch_size % where.device_count:
@@ -146,6 +149,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             _check_ahead(int(host_state.step), plan.steps)
         else:
             host_state = create()
+        agreement.check_state(host_state)
         if hosts.is_first():
             workdirs.keep_recipe(workdir, recipe)
         first = int(host_state.step)

@@ -7,21 +7,23 @@ import json
 import logging
 import os
 import platform
+import secrets
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
 import cnn_jax.cpu
-from cnn_jax.train import hosts
+from cnn_jax.train import agreement, hosts
 from experiments import recipe as recipes
 from experiments import resuming
 
 RECIPE_FILE = "recipe.flags"
 RESULT_FILE = "result.json"
 LOCK_FILE = "lock"
-SEEN_WITHIN = 30.0  # seconds, for file systems that cache what a directory holds
+SEEN_WITHIN = 10.0  # seconds, for file systems that cache what a directory holds
 
 
 def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
@@ -38,23 +40,58 @@ def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
 
     Raises:
         ValueError: --workdir holds another experiment, or one that --noresume says not to resume;
-            or another run is using it.
+            or another run is using it; or process 0 writes into a directory that another process
+            does not see, which all of them say.
     """
-    workdir = Path(hosts.from_first(lambda: str(_open(recipe, name, held))))
-    _check_shared(workdir)
-    return workdir
+    workdir, mark = hosts.from_first(lambda: _marked(_open(recipe, name, held)))
+    if hosts.several():
+        seen = hosts.is_first() or sees(Path(workdir), mark)
+        agreement.settle("the run directory", seen, partial(_judge_seen, workdir))
+    return Path(workdir)
 
 
-def _check_shared(workdir: Path) -> None:
-    """Raises ValueError where process 0 writes into a directory that this process does not see."""
+def _marked(workdir: Path) -> tuple[str, str]:
+    """The directory, from the root, and what is written into its lock file and nowhere else.
+
+    That there is such a file does not say that it is the same one: an earlier run on the other host
+    may have left it.
+    """
+    if not hosts.several():
+        return str(workdir), ""
+    mark = secrets.token_hex(16)
+    with (workdir / LOCK_FILE).open("a") as file:
+        file.write(f"{mark}\n")
+        file.flush()
+        os.fsync(file.fileno())  # NFS sends it at once only so
+    return str(workdir.absolute()), mark
+
+
+def sees(workdir: Path, mark: str) -> bool:
+    """Whether this process finds the mark of process 0 in the directory, or soon does."""
     deadline = time.monotonic() + SEEN_WITHIN
-    while not hosts.is_first() and not (workdir / LOCK_FILE).exists():
+    while True:
+        for folder in (workdir.parent, workdir):  # NFS asks anew what is there only so
+            with contextlib.suppress(OSError):
+                os.listdir(folder)
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if mark in (workdir / LOCK_FILE).read_text().split():
+                return True
         if time.monotonic() > deadline:
-            raise ValueError(
-                f"{workdir} of process 0 is not seen on {platform.node()}: with several hosts "
-                "--workdir must be on a file system that all of them share."
-            )
-        time.sleep(0.1)
+            return False
+        time.sleep(0.2)
+
+
+def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
+    """What is wrong with a directory that process 0 writes into; '' if all see it."""
+    blind = [f"{index} ({machines[index]})" for index, each in enumerate(seen) if not each]
+    if not blind:
+        return ""
+    more = f" and {len(blind) - 4} more" if len(blind) > 4 else ""
+    return (
+        f"{workdir} of process 0 ({machines[0]}) is not the same directory in process "
+        f"{', '.join(blind[:4])}{more}: with several hosts --workdir must be on a file system that "
+        "all of them share."
+    )
 
 
 def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
@@ -110,7 +147,7 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        owner = file.read().strip() or "another process"
+        owner = next(iter(file.read().splitlines()), "").strip() or "another process"
         raise BusyError(
             f"{workdir} is in use by {owner}. Two runs cannot share a directory: choose another "
             "--workdir, or stop that run."

@@ -500,8 +500,10 @@ def test_a_second_run_in_the_same_directory_is_refused(tmp_path):
     run.until("step 8/5000")
     second = Launched(tmp_path / "run", steps=5000)
     assert second.end(within=60) == 1
-    (line,) = [line for line in second.text().splitlines() if "error:" in line]
-    assert re.search(r"\[0\] error: .*run is in use by process \d+ on ", line)
+    lines = [line for line in second.text().splitlines() if "error:" in line]
+    for line, said in zip(sorted(lines), ("[0] error: ", "[1] error: process 0: "), strict=True):
+        assert line.startswith(said)
+        assert re.search(r"run is in use by process \d+ on ", line)
     run.process.terminate()
     assert run.end(within=30) == 0
     assert "saved step" in run.text()
