@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cnn_jax.data import tfds_sequences
+from cnn_jax.data import remote, tfds_sequences
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.prepared import find_or_prepare, quiet_tfds
 from cnn_jax.data.source import Record, Source
@@ -116,6 +116,7 @@ def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
     for term in parse(split, dataset=name):
         if term.name not in splits:
             raise no_such_split(split, name, splits)
+        remote.fetch_records(Path(builder.data_path), splits[term.name].filepaths)
         for file in splits[term.name].filepaths:
             if not Path(file).exists():
                 raise DataError(

@@ -13,6 +13,7 @@ import numpy as np
 
 from cnn_jax.train import hosts
 from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.goodput import Meter
 from cnn_jax.train.layout import Layout, pad_batch
 from cnn_jax.train.log import RunLog
 from cnn_jax.train.profile import Profile
@@ -129,6 +130,7 @@ def fit(
     nonfinite_limit: int = 0,
     profile: Profile | None = None,
     speed: Callable[[float], dict[str, float]] = lambda rate: {},
+    meter: Meter | None = None,
 ) -> Outcome:
     """Trains until `plan.steps`, or until SIGTERM or Ctrl-C, which end it with a checkpoint.
 
@@ -149,6 +151,7 @@ def fit(
             in the whole run.
         profile: of some of the steps.
         speed: examples per second -> other figures of speed, by name.
+        meter: counts the productive seconds, from those of the checkpoint on.
 
     Raises:
         NonFiniteError: the loss or the gradient is not finite, or was so too often; the last good
@@ -164,6 +167,8 @@ def fit(
     pending: deque[tuple[int, dict]] = deque()
     bar = log.progress(plan.steps, step)
     clock = Clock()
+    meter = meter or Meter()
+    train_step = meter.compiled(train_step)
 
     def collect(limit: int) -> None:
         while len(pending) > limit:
@@ -193,31 +198,42 @@ def fit(
     def save() -> None:
         nonlocal saved
         evaluated = evaluated_at == step
-        if saved != (step, evaluated):
+        if saved == (step, evaluated):
+            return
+        with meter.lost():
             checkpoints.save(
                 step,
                 layout.fetch(state),
                 # a copy: the file is written behind, while the window goes on
-                meta={**meta, "window": dict(window.sums), "evaluated": evaluated},
+                meta={
+                    **meta,
+                    "window": dict(window.sums),
+                    "evaluated": evaluated,
+                    "wall_productive": meter.seconds,
+                },
                 metrics=figures if evaluated else None,
             )
-            saved = (step, evaluated)
+        saved = (step, evaluated)
 
     with contextlib.ExitStack() as held:
         stopped = held.enter_context(hosts.stop_signals() if hosts.several() else stop_signals())
         if profile is not None:
             held.enter_context(profile)
         ahead = _ahead(batches(step), layout)
+        meter.begin(resumed.get("wall_productive", 0.0))
         while True:
             if plan.due(plan.evaluate_every, step):
                 collect(0)
                 if evaluated_at != step or step == plan.steps:
                     clock.pause()
+                    fresh, before = evaluated_at != step, meter.seconds
                     observed = evaluator(state, lambda: stopped() is not None)
+                    if observed is None or not fresh:
+                        meter.back_to(before)
                     clock.resume()
                     if observed is not None:
                         figures = report(observed)
-                        fresh, evaluated_at = evaluated_at != step, step
+                        evaluated_at = step
                         if fresh:
                             log.row(step, "test", figures)
                         # figures of single classes, 'iou/road', are for the log
@@ -234,7 +250,8 @@ def fit(
                 save()
             if step == plan.steps or stopped():
                 break
-            batch = next(ahead)
+            with meter.waiting(pending[-1][1] if pending else ()):
+                batch = next(ahead)
             size = int(np.prod(batch["mask"].shape))
             with profile.step(step, state) if profile else contextlib.nullcontext():
                 state, metrics = train_step(state, batch)
@@ -244,6 +261,7 @@ def fit(
             clock.tick(size, step - first)
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=step)
+    meter.end()
     if bar is not None:
         bar.stop()
     checkpoints.wait()
