@@ -82,7 +82,9 @@ class Lease:
             if last is not None and last.token != dead:
                 _await_end(store, last)
             holder = Holder(last.number + 1 if last else 1, owner, token, silence)
-            if store.create(_name(holder.number), json.dumps(holder._asdict()).encode()):
+            made = store.create(_name(holder.number), json.dumps(holder._asdict()).encode())
+            # read again, for some stores that resemble S3 do not know conditional writes
+            if made and newest(store) == holder:
                 break  # else another one was faster, and is the holder to be looked at
         self._holder, self._count = holder, 0
         self._beat()

@@ -127,12 +127,16 @@ class Mirror:
         manifest = {"step": step, "prefix": prefix, "files": files}
         self.store.write(f"{CHECKPOINTS}/{step}.json", json.dumps(manifest).encode())
         self._manifests[step] = manifest
-        kept = {p.name for p in (self.directory / CHECKPOINTS).iterdir()} | {str(step)}
+        if old is not None:
+            self._delete(old)
+        self.drop_removed()
+
+    def drop_removed(self) -> None:
+        """Removes from the store the checkpoints that were removed here."""
+        kept = {path.name for path in (self.directory / CHECKPOINTS).iterdir()}
         for gone in [known for known in self._manifests if str(known) not in kept]:
             self.store.delete([f"{CHECKPOINTS}/{gone}.json"])  # first: it must not name what goes
             self._delete(self._manifests.pop(gone))
-        if old is not None:
-            self._delete(old)
 
     def _delete(self, manifest: dict[str, Any]) -> None:
         self.store.delete(f"{manifest['prefix']}/{name}" for name in manifest["files"])

@@ -59,6 +59,11 @@ class StoredCheckpoints(Checkpoints):
                     f"cannot be put into the store. {self._failed[1]} Checkpoints kept there: "
                     f"{', '.join(map(str, kept)) or 'none'}."
                 )
+        if self._mirror is not None:  # Orbax removes old ones when a new one is there
+            try:
+                self._mirror.drop_removed()
+            except StoreError as error:
+                log.warning("An old checkpoint is left in the store. %s", error)
 
     def close(self) -> None:
         try:
