@@ -139,7 +139,8 @@ class Checkpoints:
         if self._is_blind():
             return
         if self._first_only:
-            state = jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
+            # numpy, for Orbax takes no array of one of several processes
+            state = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), state)
         meta = {**meta, "crc32": checksums(state), "arrays": describe(state)}
         meta["own_crc32"] = _text_checksum(meta)
         score = -np.inf if metrics is None else metrics[self._best]

@@ -1,4 +1,4 @@
-"""Runs and data in S3, as moto's server plays it: interrupted, killed, and gone on with elsewhere."""
+"""Runs and data in S3, as moto's server plays it: interrupted, and gone on with elsewhere."""
 
 import dataclasses
 import json
@@ -192,14 +192,13 @@ def test_killed_in_the_middle_of_an_upload(bucket, undisturbed, machine):
         steps = {n.split("/")[1].split("-")[0] for n in names if not n.endswith(".json")}
         return {step for step in steps if f"checkpoints/{step}.json" not in names}
 
-    struck = 0
-    for _ in range(4):
+    for _ in range(4):  # it may have been whole just before the signal
         process = machine.start(url)
-        before = halves()
-        wait_for(process, lambda before=before: process.poll() is not None or halves() - before)
+        wait_for(process, halves)
         kill(process)
-        struck += bool(halves())
-    assert struck
+        if halves():
+            break
+    assert halves()
     machine.forget()
     assert machine.finish(url)[0] == 0
     assert not halves()
