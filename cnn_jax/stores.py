@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -39,8 +40,8 @@ class Entry(NamedTuple):
 
 
 def is_store(place: str | Path) -> bool:
-    """Whether a place is a URL, and no path of this machine."""
-    return "://" in str(place)
+    """Whether a place is a URL, or meant to be one (s3:/BUCKET), and no path of this machine."""
+    return re.match(r"[A-Za-z][\w+.-]+:/", str(place)) is not None
 
 
 def cache_directory(kind: str, url: str) -> Path:

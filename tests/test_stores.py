@@ -41,14 +41,16 @@ def test_a_failed_download_leaves_nothing(store, tmp_path):
 
 
 def test_what_is_no_store_is_said(monkeypatch):
-    for url in ("ftp://host/run", "s3://", "memory:///"):
+    for url in ("ftp://host/run", "s3://", "memory:///", "s3:/bucket/run", "file:///run"):
         with pytest.raises(stores.StoreError, match=r"wanted s3://BUCKET/PATH"):
             stores.Store(url)
     monkeypatch.setattr(stores, "_installed", lambda name: name != "s3fs")
     with pytest.raises(stores.StoreError, match=r"needs s3fs: pip install 'cnn-jax\[cloud\]'"):
         stores.Store("s3://bucket/run")
     assert stores.is_store("s3://bucket/run")
-    assert not stores.is_store("runs/s3")
+    assert stores.is_store("s3:/bucket/run")  # no directory of that name is meant
+    for path in ("runs/s3", "/data/a:b", "C:/runs", "./s3:/x"):
+        assert not stores.is_store(path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("s3fs") is None, reason="needs s3fs")

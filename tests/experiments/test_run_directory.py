@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import stores
-from cnn_jax.train import checkpoint
+from cnn_jax.train import checkpoint, lease
 from experiments import classification, entry, predict, run_directory, seeds
 from tests.experiments import test_resume
 from tests.experiments.test_resume import recipe, run, stop_at
@@ -135,6 +135,26 @@ def test_a_second_run_is_refused(url):
             run_directory.open_run_directory(recipe(url), name="x", held=second)
     with contextlib.ExitStack() as held:
         run_directory.open_run_directory(recipe(url), name="x", held=held)
+
+
+def test_the_dead_are_known_on_their_own_machine_and_waited_for_elsewhere(
+    url, forget, monkeypatch, caplog
+):
+    def die(self):
+        """As in a SIGKILL: the kernel lets go of the files, the store hears nothing."""
+        self._stopped.set()
+
+    monkeypatch.setattr(lease.Lease, "release", die)
+    for heartbeat in (3600, 1):  # that the one who dies promises
+        with contextlib.ExitStack() as held:
+            chosen = recipe(url, heartbeat=heartbeat)
+            run_directory.open_run_directory(chosen, name="x", held=held)
+    assert "waiting" not in caplog.text
+    forget()
+    with contextlib.ExitStack() as held:
+        run_directory.open_run_directory(recipe(url), name="x", held=held)
+    assert "waiting up to" in caplog.text
+    assert "is dead" in caplog.text
 
 
 def test_seeds_side_by_side_leave_their_rows_in_the_store(url, forget):

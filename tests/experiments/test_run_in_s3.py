@@ -171,8 +171,6 @@ def test_killed_and_gone_on_with_by_another_machine(bucket, undisturbed, machine
     store = stores.Store(url)
     process = machine.start(url)
     wait_for(process, lambda: store.entries("lock"))
-    process.send_signal(signal.SIGSTOP)  # frozen for less than the heartbeat
-    process.send_signal(signal.SIGCONT)
     status, error = other.finish(url)
     assert status == 1
     assert f"{url} is in use by process {process.pid}" in error

@@ -169,3 +169,15 @@ def test_who_lost_the_directory_names_no_checkpoint(store, tmp_path):
     with pytest.raises(stores.StoreError, match="taken over"):
         copy.send_step(2)
     assert fetched(tmp_path / "b", store)[0] == [1]
+
+
+def test_the_result_goes_up_last_and_what_did_not_change_not_again(store, tmp_path, monkeypatch):
+    copy = mirror.Mirror(tmp_path, store, last="result.json")
+    for name in ("a.png", "result.json", "z.png", "lock", "x.json.new"):
+        (tmp_path / name).write_text(name)
+    written = []
+    monkeypatch.setattr(stores.Store, "write", lambda self, name, content: written.append(name))
+    copy.send_files()
+    assert written == ["a.png", "z.png", "result.json"]
+    copy.send_files()
+    assert len(written) == 3
