@@ -127,10 +127,10 @@ def fit(
     checkpoints: Checkpoints,
     meta: dict[str, Any],
     resumed: dict[str, Any] | None = None,
+    meter: Meter | None = None,
     nonfinite_limit: int = 0,
     profile: Profile | None = None,
     speed: Callable[[float], dict[str, float]] = lambda rate: {},
-    meter: Meter | None = None,
 ) -> Outcome:
     """Trains until `plan.steps`, or until SIGTERM or Ctrl-C, which end it with a checkpoint.
 
@@ -147,17 +147,18 @@ def fit(
         checkpoints: where the states go.
         meta: saved with every state.
         resumed: the meta of the checkpoint that `state` comes from, or None at the beginning.
+        meter: counts the productive seconds, from those of that checkpoint on.
         nonfinite_limit: how many steps that are not finite `train_step` may deal with by itself,
             in the whole run.
         profile: of some of the steps.
         speed: examples per second -> other figures of speed, by name.
-        meter: counts the productive seconds, from those of the checkpoint on.
 
     Raises:
         NonFiniteError: the loss or the gradient is not finite, or was so too often; the last good
             checkpoint is kept.
     """
-    resumed = resumed or {}
+    resumed, meter = resumed or {}, meter or Meter()
+    train_step = meter.compiled(train_step)
     first = step = int(layout.fetch(state.step))
     window = Window(resumed.get("window", {}))
     evaluated_at = step if resumed.get("evaluated") else -1
@@ -167,8 +168,6 @@ def fit(
     pending: deque[tuple[int, dict]] = deque()
     bar = log.progress(plan.steps, step)
     clock = Clock()
-    meter = meter or Meter()
-    train_step = meter.compiled(train_step)
 
     def collect(limit: int) -> None:
         while len(pending) > limit:
@@ -195,12 +194,11 @@ def fit(
                 else:
                     bar.update(bar.task_ids[0], figures=line)
 
+    @meter.lost()
     def save() -> None:
         nonlocal saved
         evaluated = evaluated_at == step
-        if saved == (step, evaluated):
-            return
-        with meter.lost():
+        if saved != (step, evaluated):
             checkpoints.save(
                 step,
                 layout.fetch(state),
@@ -213,7 +211,7 @@ def fit(
                 },
                 metrics=figures if evaluated else None,
             )
-        saved = (step, evaluated)
+            saved = (step, evaluated)
 
     with contextlib.ExitStack() as held:
         stopped = held.enter_context(hosts.stop_signals() if hosts.several() else stop_signals())
@@ -225,15 +223,15 @@ def fit(
             if plan.due(plan.evaluate_every, step):
                 collect(0)
                 if evaluated_at != step or step == plan.steps:
+                    before = meter.seconds
                     clock.pause()
-                    fresh, before = evaluated_at != step, meter.seconds
                     observed = evaluator(state, lambda: stopped() is not None)
-                    if observed is None or not fresh:
-                        meter.back_to(before)
                     clock.resume()
+                    if observed is None or evaluated_at == step:  # broken off, or made again
+                        meter.back_to(before)
                     if observed is not None:
                         figures = report(observed)
-                        evaluated_at = step
+                        fresh, evaluated_at = evaluated_at != step, step
                         if fresh:
                             log.row(step, "test", figures)
                         # figures of single classes, 'iou/road', are for the log
