@@ -164,4 +164,5 @@ def readable(place: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="cnn_jax-run-") as scratch:
         fetch_run(place, Path(scratch), READ_AGAIN)
-        yield Path(scratch)
+        with _said_of(place, Path(scratch)):
+            yield Path(scratch)
