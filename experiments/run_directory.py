@@ -22,7 +22,7 @@ from cnn_jax.stores import Store, StoreError, cache_directory, is_store
 from cnn_jax.train import goodput, hosts, lease
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.mirror import Mirror, fetch_run
-from cnn_jax.train.stored_checkpoints import StoredCheckpoints
+from cnn_jax.train.stored_checkpoints import NotStoredError, StoredCheckpoints
 from experiments import workdir as workdirs
 
 # What a run reads again when it goes on; all other files only go up.
@@ -92,6 +92,7 @@ def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
     mirror.fetch(READ_AGAIN)
     mirror.clear_leftovers()
     held.push(lambda kind, error, trace: _last_files(mirror, error))
+    held.push(lambda kind, error, trace: _rename(error, url, mirror.directory))
     with _said_of(url, mirror.directory):
         workdirs._open(dataclasses.replace(recipe, workdir=str(mirror.directory)), name, held)
     mirror.send_files()
@@ -148,7 +149,16 @@ def _said_of(url: str, copy: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise type(error)(str(error).replace(str(copy), url)) from error
+        _rename(error, url, copy)
+        raise
+
+
+def _rename(error: BaseException | None, url: str, copy: Path) -> None:
+    """Raises the error anew, with the store's name in the place of the copy's."""
+    if isinstance(error, ValueError) and not isinstance(error, NotStoredError):
+        text = str(error)
+        if str(copy) in text:
+            raise type(error)(text.replace(str(copy), url)) from error
 
 
 @contextlib.contextmanager

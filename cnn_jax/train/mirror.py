@@ -134,7 +134,10 @@ class Mirror:
     def drop_removed(self) -> None:
         """Removes from the store the checkpoints that were removed here."""
         kept = {path.name for path in (self.directory / CHECKPOINTS).iterdir()}
-        for gone in [known for known in self._manifests if str(known) not in kept]:
+        removed = [known for known in self._manifests if str(known) not in kept]
+        if removed:
+            self._check()
+        for gone in removed:
             self.store.delete([f"{CHECKPOINTS}/{gone}.json"])  # first: it must not name what goes
             self._delete(self._manifests.pop(gone))
 

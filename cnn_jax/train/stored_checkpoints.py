@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 POLL = 0.02  # seconds
 
 
+class NotStoredError(CheckpointError):
+    """A checkpoint that is on this machine's disk, and could not be put into the store."""
+
+
 class StoredCheckpoints(Checkpoints):
     """As `Checkpoints`; each is sent to the store as soon as it is on the disk.
 
@@ -54,7 +58,7 @@ class StoredCheckpoints(Checkpoints):
             self._send(step, self._mirror)
             if self._failed is not None:
                 kept = self._mirror.steps()
-                raise CheckpointError(
+                raise NotStoredError(
                     f"The checkpoint of step {step} is on this disk, in {self.directory}, and "
                     f"cannot be put into the store. {self._failed[1]} Checkpoints kept there: "
                     f"{', '.join(map(str, kept)) or 'none'}."

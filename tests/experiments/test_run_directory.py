@@ -14,7 +14,7 @@ import pytest
 
 from cnn_jax import stores
 from cnn_jax.train import checkpoint, lease
-from experiments import classification, entry, predict, run_directory, seeds
+from experiments import classification, entry, predict, run_directory, seeds, training
 from tests.experiments import test_resume
 from tests.experiments.test_resume import recipe, run, stop_at
 
@@ -126,6 +126,11 @@ def test_another_experiment_is_refused_by_the_name_of_the_store(finished, forget
     forget()
     with pytest.raises(ValueError, match="--noresume"):
         run(finished, **QUICK, resume=False)
+    chosen = recipe(finished, **QUICK)
+    experiment = classification.make_experiment(chosen)
+    other = experiment._replace(facts={**experiment.facts, "num_classes": 11})
+    with pytest.raises(ValueError, match=rf"in {finished}/checkpoints has num_classes 10"):
+        training.run(chosen, other)
 
 
 def test_a_second_run_is_refused(url):

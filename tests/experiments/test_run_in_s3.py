@@ -181,6 +181,19 @@ def test_killed_and_gone_on_with_by_another_machine(bucket, undisturbed, machine
     assert assert_is(url, undisturbed)["restarts"] <= 1
 
 
+def test_one_that_was_only_frozen_stops(bucket, undisturbed, machine, tmp_path):
+    url, other = f"{bucket}/frozen", Machine(tmp_path / "other")
+    process = machine.start(url)
+    wait_for(process, lambda: marked(stores.Store(url)))
+    process.send_signal(signal.SIGSTOP)
+    assert other.finish(url) == (0, "")
+    process.send_signal(signal.SIGCONT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "was taken over by process" in " ".join(error.split())
+    assert_is(url, undisturbed)
+
+
 def test_killed_in_the_middle_of_an_upload(bucket, undisturbed, machine):
     url = f"{bucket}/halves"
     store = stores.Store(url)

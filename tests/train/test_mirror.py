@@ -158,7 +158,7 @@ def test_an_outage_is_told_and_made_good(store, tmp_path, monkeypatch, caplog):
     assert fetched(tmp_path / "b", store)[0] == [1]
 
 
-def test_who_lost_the_directory_names_no_checkpoint(store, tmp_path):
+def test_who_lost_the_directory_changes_nothing_there(store, tmp_path):
     save(tmp_path / "a", store, [1])
 
     def lost():
@@ -168,6 +168,11 @@ def test_who_lost_the_directory_names_no_checkpoint(store, tmp_path):
     shutil.copytree(tmp_path / "a/checkpoints/1", tmp_path / "a/checkpoints/2")
     with pytest.raises(stores.StoreError, match="taken over"):
         copy.send_step(2)
+    copy = mirror.Mirror(tmp_path / "a", store, check=lost)
+    copy.fetch([])
+    shutil.rmtree(tmp_path / "a/checkpoints/1")
+    with pytest.raises(stores.StoreError, match="taken over"):
+        copy.drop_removed()
     assert fetched(tmp_path / "b", store)[0] == [1]
 
 
