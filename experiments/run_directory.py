@@ -57,6 +57,11 @@ class RunDirectory(NamedTuple):
             return StoredCheckpoints(directory, self.mirror, keep=keep, best=best)
         return Checkpoints(directory, keep=keep, best=best)
 
+    def send(self) -> None:
+        """Puts the files that have changed into the store, if there is one."""
+        if self.mirror is not None:
+            self.mirror.send_files()
+
 
 def open_run_directory(recipe: Any, *, name: str, held: contextlib.ExitStack) -> RunDirectory:
     """The directory for this run; see `workdir.open_workdir`.

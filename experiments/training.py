@@ -194,6 +194,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             attempts = goodput.end_run(workdir / goodput.ATTEMPTS_FILE, attempts)
             result |= goodput.figures(attempts, meter.seconds)
             workdirs.write_result(workdir, result)
+            opened.send()
             if recipe.figures:
                 _draw(experiment, outcome, final, workdir)
             _print_table(run_log.console, result, opened.place)
