@@ -9,7 +9,7 @@ Productive is what the steps and the evaluations took that are part of the final
 productive are: compiling; restoring; saving, as far as the run waits for it; waiting for data while
 the device has nothing to do; steps that a crash undid; an evaluation that is made a second time,
 or was broken off; drawing; and whatever lies between two attempts. A step that `on_nonfinite` skips
-or rolls back counts as productive.
+or rolls back counts as productive, and so does waiting for another process.
 
 The productive seconds are kept in each checkpoint, so that a crash takes back what it undoes.
 """
@@ -162,7 +162,7 @@ class Meter:
         which compiles, does not count. (A call only starts the computation.)"""
 
         def call(state: Any, batch: Mapping[str, Any]) -> Any:
-            shapes = tuple(sorted((name, leaf.shape) for name, leaf in batch.items()))
+            shapes = tuple(leaf.shape for leaf in batch.values())
             if (step, shapes) in self._shapes:
                 return step(state, batch)
             self._shapes.add((step, shapes))
