@@ -19,7 +19,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 
@@ -148,14 +148,15 @@ class Meter:
         if self._since is not None:
             self._since = self._now()
 
-    @contextlib.contextmanager
-    def waiting(self, ahead: Any) -> Iterator[None]:
-        """Waiting for data: it counts while the device computes; `ahead` is what it computes."""
-        before = self.seconds
-        yield
-        leaves: list[Any] = [x for x in jax.tree.leaves(ahead) if isinstance(x, jax.Array)]
-        if all(leaf.is_ready() for leaf in leaves):
-            self.back_to(before)
+    def waited_since(self, seconds: float, ahead: Mapping[str, Any]) -> None:
+        """The run waited for data since there were so many productive seconds. That counts if the
+        device computes still: `ahead`, the figures of the last step, of which one stands for all.
+        """
+        for figure in ahead.values():
+            if isinstance(figure, jax.Array) and not cast(Any, figure).is_ready():
+                return
+            break
+        self.back_to(seconds)
 
     def compiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """`step`, a function of a state and a batch, whose first call for batches of some shape,

@@ -248,8 +248,9 @@ def fit(
                 save()
             if step == plan.steps or stopped():
                 break
-            with meter.waiting(pending[-1][1] if pending else ()):
-                batch = next(ahead)
+            before = meter.seconds
+            batch = next(ahead)
+            meter.waited_since(before, pending[-1][1] if pending else {})
             size = int(np.prod(batch["mask"].shape))
             with profile.step(step, state) if profile else contextlib.nullcontext():
                 state, metrics = train_step(state, batch)

@@ -43,8 +43,9 @@ def test_only_what_is_productive_counts():
             time.passes(1)
         assert meter.seconds == 10
     time.passes(2)
-    with meter.waiting(()):  # the device has nothing to do
-        time.passes(4)
+    before = meter.seconds
+    time.passes(4)
+    meter.waited_since(before, {})  # the device has nothing to do
     assert meter.seconds == 12
     before = meter.seconds
     time.passes(9)  # an evaluation that was broken off
@@ -66,8 +67,8 @@ def test_a_device_that_computes_makes_waiting_worth_it(monkeypatch):
     time = Time()
     meter = goodput.Meter(now=time)
     meter.begin()
-    with meter.waiting({"loss": Busy()}):
-        time.passes(4)
+    time.passes(4)
+    meter.waited_since(0.0, {"loss": Busy()})
     assert meter.seconds == 4
 
 
