@@ -94,13 +94,15 @@ def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
     hold = _hold(store, home, silence=float(recipe.heartbeat))
     held.callback(_quietly, hold.release)
     mirror = Mirror(home / "copy", store, check=hold.check, last=workdirs.RESULT_FILE)
-    mirror.fetch(READ_AGAIN)
+    # what an outage kept from the store is still here, unless another machine has gone on meanwhile
+    mirror.fetch(READ_AGAIN, ahead=hold.inherited)
     mirror.clear_leftovers()
     held.push(lambda kind, error, trace: _last_files(mirror, error))
     held.push(lambda kind, error, trace: _rename(error, url, mirror.directory))
     with _said_of(url, mirror.directory):
         workdirs._open(dataclasses.replace(recipe, workdir=str(mirror.directory)), name, held)
     mirror.send_files()
+    mirror.send_steps()
     return mirror
 
 

@@ -49,7 +49,11 @@ class Holder(NamedTuple):
 
 
 class Lease:
-    """The hold of this process, from `Lease(...)` to `release()`."""
+    """The hold of this process, from `Lease(...)` to `release()`.
+
+    Attributes:
+        inherited: whether the hold before it was that of `dead`, with nobody in between.
+    """
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class Lease:
             owner: who this is, for messages.
             token: another one for each hold.
             silence: seconds without a heartbeat after which this process counts as dead.
-            dead: the token of a hold whose process is known to be dead; '' for none.
+            dead: the token of a hold whose process is known to have ended; '' for none.
             on_lost: called with a message, from another thread, when another run took over.
 
         Raises:
@@ -76,7 +80,7 @@ class Lease:
             StoreError: the store cannot be used.
         """
         self._store, self._on_lost = store, on_lost
-        self._stopped = threading.Event()
+        self._stopped, self._silent = threading.Event(), False
         while True:
             last = newest(store)
             if last is not None and last.token != dead:
@@ -86,6 +90,7 @@ class Lease:
             # read again, for some stores that resemble S3 do not know conditional writes
             if made and newest(store) == holder:
                 break  # else another one was faster, and is the holder to be looked at
+        self.inherited = bool(dead) and last is not None and last.token == dead
         self._holder, self._count = holder, 0
         self._beat()
         old = [name for name in store.entries(FOLDER) if _number(name) < holder.number]
@@ -121,12 +126,15 @@ class Lease:
             try:
                 self.check()
                 self._beat()
+                self._silent = False
             except LostError as error:
                 self._stopped.set()
                 if self._on_lost is not None:
                     self._on_lost(str(error))
             except StoreError as error:  # it may come back before anybody thinks us dead
-                log.warning("No heartbeat could be left: %s", error)
+                if not self._silent:
+                    log.warning("No heartbeat could be left. %s", error)
+                self._silent = True
 
 
 def newest(store: Store) -> Holder | None:

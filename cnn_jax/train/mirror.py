@@ -48,15 +48,22 @@ class Mirror:
         self._manifests: dict[int, dict[str, Any]] = {}
         self._sending = threading.Lock()
 
-    def fetch(self, files: Collection[str]) -> None:
+    def fetch(self, files: Collection[str], *, ahead: bool = False) -> None:
         """Makes the copy what the store says: these files, and all checkpoints that are whole.
 
-        A checkpoint that is not whole is left out, with a warning. Whatever else the copy holds is
-        removed.
+        A checkpoint that is not whole is left out, with a warning.
+
+        Args:
+            files: of those that are not checkpoints.
+            ahead: whether nobody has written to the store but who wrote to this copy, so that it
+                may hold what did not arrive: then only what it lacks is fetched. Otherwise
+                whatever else it holds is removed.
         """
         entries = self.store.entries()
         there = {name: self.directory / name for name in files if name in entries}
-        if self.directory.exists():
+        if ahead:
+            there = {name: path for name, path in there.items() if not path.exists()}
+        elif self.directory.exists():
             for path in self.directory.iterdir():
                 if path.name not in (*there, CHECKPOINTS):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -70,7 +77,8 @@ class Mirror:
                     self._manifests[int(match[1])] = manifest
         (self.directory / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         for path in (self.directory / CHECKPOINTS).iterdir():
-            if not (path.name.isdigit() and int(path.name) in self._manifests):
+            known = path.name.isdigit() and (ahead or int(path.name) in self._manifests)
+            if not known:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         for step, manifest in sorted(self._manifests.items()):
             self._fetch_step(step, manifest)
@@ -99,6 +107,13 @@ class Mirror:
             shutil.rmtree(partial)
         else:
             partial.rename(final)
+
+    def send_steps(self) -> None:
+        """Puts the checkpoints that the copy has and the store has not into it."""
+        names = [path.name for path in (self.directory / CHECKPOINTS).iterdir()]
+        for step in sorted(int(name) for name in names if name.isdigit()):
+            if step not in self._manifests:
+                self.send_step(step)
 
     def clear_leftovers(self) -> None:
         """Removes what attempts that were cut short have left in the store. For its holder only."""

@@ -162,6 +162,44 @@ def test_the_dead_are_known_on_their_own_machine_and_waited_for_elsewhere(
     assert "is dead" in caplog.text
 
 
+def test_what_an_outage_kept_here_is_not_lost(undisturbed, url, monkeypatch, capsys):
+    upload, count = stores.Store.upload, [0]
+
+    def fails_later(self, files):
+        count[0] += 1
+        if count[0] > 1:
+            raise stores.StoreError(f"{self.url}: the store cannot be reached.")
+        upload(self, files)
+
+    with monkeypatch.context() as once:
+        once.setattr(stores.Store, "upload", fails_later)
+        with pytest.raises(checkpoint.CheckpointError, match="step 8 is on this disk, in /"):
+            run(url, **QUICK)
+    assert seen(url)[0][0] == 2
+    assert run(url, **QUICK) == 0
+    assert "Resuming at step 8 of 8" in capsys.readouterr().out
+    state, rows, result = seen(url)
+    assert state == test_resume.final_state(undisturbed)
+    assert rows == test_resume.results(undisturbed)
+    assert result["restarts"] == 1
+
+
+def test_another_machine_in_between_makes_the_copy_old(undisturbed, url, tmp_path, monkeypatch):
+    """What the copy has and the store has not is then of a past that did not happen."""
+    with monkeypatch.context() as once:
+        stop_at(3, once)
+        assert run(url, **QUICK) == 0
+    stale = stores.cache_directory("runs", url) / "copy/checkpoints/7"
+    shutil.copytree(undisturbed / "checkpoints/8", stale)
+    with monkeypatch.context() as other, contextlib.ExitStack() as held:
+        other.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+        run_directory.open_run_directory(recipe(url, **QUICK), name="x", held=held)
+    with contextlib.ExitStack() as held:
+        run_directory.open_run_directory(recipe(url, **QUICK), name="x", held=held)
+    assert not stale.exists()
+    assert "checkpoints/7.json" not in stores.Store(url).entries()
+
+
 def test_seeds_side_by_side_leave_their_rows_in_the_store(url, forget):
     chosen = classification.ClassificationRecipe(
         **{**test_resume.SETTINGS, **QUICK, "steps": 2, "workdir": url, "seeds": 2, "mixup": 0.0}
