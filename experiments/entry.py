@@ -15,6 +15,7 @@ from absl import logging as absl_logging
 
 import cnn_jax.cpu
 from cnn_jax import jax_internals
+from cnn_jax.stores import is_store
 from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
@@ -65,6 +66,7 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
         # Orbax logs with a traceback what it raises too
         logging.getLogger().handlers[0].addFilter(lambda record: "orbax" not in record.pathname)
         try:
+            _check_places()
             status = main(argv[1:]) if positional else main()
         except BaseException as error:
             if not hosts.several():
@@ -76,6 +78,18 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
 
     with console.lasting():
         app.run(run)
+
+
+def _check_places() -> None:
+    """Refuses a store's URL where only training knows what to do with one."""
+    trains = "resume" in flags.FLAGS
+    for name in ("workdir", "output"):
+        place = flags.FLAGS[name].value if name in flags.FLAGS else None
+        if isinstance(place, str) and is_store(place) and not (trains and name == "workdir"):
+            raise ValueError(
+                f"--{name}={place}: this command writes to a directory of this machine. Give one, "
+                "and copy it to the store afterwards."
+            )
 
 
 def _tell(error: BaseException) -> int:

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from cnn_jax.train import layout, loop, replicas, state, step, watchdog
 from cnn_jax.typing import HostBatch, PyTree
-from experiments import console, entry, stopping, training
+from experiments import console, entry, run_directory, stopping, training
 from experiments import workdir as workdirs
 from experiments.interval import half_width
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
@@ -70,7 +70,8 @@ def run_many(
     if side_by_side is None:
         side_by_side = replicas.pays_side_by_side(experiment.model, experiment.image)
     with contextlib.ExitStack() as held:
-        workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
+        opened = run_directory.open_run_directory(recipe, name=experiment.name, held=held)
+        workdir = opened.path
         workdirs.keep_recipe(workdir, recipe)
         console.if_lost(f"the runs go on without it, see {RUNS_FILE} in {workdir}")
         stopping.now("before the end of all runs: several seeds have no checkpoints, begin again")
@@ -78,17 +79,17 @@ def run_many(
         entry.CONSOLE.print(
             f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "
             f"{trainer.plan.steps} steps each, "
-            f"{'side by side' if side_by_side else 'taking turns'}, in {workdir}",
+            f"{'side by side' if side_by_side else 'taking turns'}, in {opened.place}",
             markup=False, soft_wrap=True,
         )  # fmt: skip
         lanes = [runs] if side_by_side else [[one] for one in runs]
         at_once = 1 if jax.default_backend() != "cpu" else _cores()
         with trainer.watchdog, ThreadPoolExecutor(at_once) as pool:
             finals = [final for lane in pool.map(trainer.train, lanes) for final in lane]
-        result = _result(recipe, experiment, trainer, finals, rates, workdir)
+        result = _result(recipe, experiment, trainer, finals, rates, opened.place)
         result["seconds"] = round(time.monotonic() - began, 2)
         workdirs.write_result(workdir, result)
-        stopping.now(f"while the figure was drawn: result.json is in {workdir}")
+        stopping.now(f"while the figure was drawn: result.json is in {opened.place}")
         if recipe.figures:
             _draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")
         _show(result)
@@ -219,7 +220,7 @@ class Trainer:
         return row
 
 
-def _result(recipe, experiment, trainer, finals, rates, workdir) -> dict[str, Any]:
+def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]:
     """Every run, and for every learning rate the mean and half the 95 % interval of each figure."""
     figures = [name for name in finals[0] if name not in (*Run._fields, "step")]
     summary = []
@@ -244,7 +245,7 @@ def _result(recipe, experiment, trainer, finals, rates, workdir) -> dict[str, An
         "first_seed": recipe.seed,
         "summary": summary,
         "runs": finals,
-        "workdir": str(workdir),
+        "workdir": place,
     }
 
 

@@ -23,7 +23,9 @@ class TrainingRecipe:
     """The settings that every training run has."""
 
     # data
-    data_dir: str = setting("", "Where prepared data sets are; '' for TFDS's own.", result=False)
+    data_dir: str = setting(
+        "", "Where prepared data sets are, s3://... too; '' for TFDS's own.", result=False
+    )
     train_split: str = setting("train", "TFDS split expression to train on: 'train[:90%]'.")
     test_split: str = setting("test", "TFDS split expression to evaluate on.")
     skip_corrupt: bool = setting(False, "Skip and count records that cannot be read.")
@@ -146,7 +148,7 @@ class TrainingRecipe:
         0, "Exit status after a signal, when the state is saved: 0 to 255.", result=False
     )
     workdir: str = setting(
-        "", "Where the run goes; '' for runs/<date>-<model>-<dataset>.", result=False
+        "", "Where the run goes, s3://... too; '' for runs/<date>-<model>-<dataset>.", result=False
     )
     resume: bool = setting(
         True, "Go on from the newest checkpoint in the run directory.", result=False

@@ -17,6 +17,7 @@ from cnn_jax.analysis import utilisation
 from cnn_jax.data import TrainBatches
 from cnn_jax.train import (
     checkpoint,
+    goodput,
     hosts,
     layout,
     log,
@@ -29,7 +30,15 @@ from cnn_jax.train import (
     watchdog,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
-from experiments import agreement, console, entry, out_of_memory, resuming, stopping
+from experiments import (
+    agreement,
+    console,
+    entry,
+    out_of_memory,
+    resuming,
+    run_directory,
+    stopping,
+)
 from experiments import recipe as recipes
 from experiments import workdir as workdirs
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
@@ -135,10 +144,9 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     abstract = jax.eval_shape(create)  # here an image too small for the network is found
 
     with out_of_memory.explained(recipe, where.device_count), contextlib.ExitStack() as held:
-        workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
-        checkpoints = checkpoint.Checkpoints(
-            workdir / "checkpoints", keep=recipe.keep, best=experiment.best
-        )
+        opened = run_directory.open_run_directory(recipe, name=experiment.name, held=held)
+        workdir = opened.path
+        checkpoints = opened.checkpoints(keep=recipe.keep, best=experiment.best)
         held.push(partial(_close, checkpoints))
         resumed = None
         if hosts.from_first(lambda: bool(checkpoints.steps())):
@@ -153,6 +161,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         if hosts.is_first():
             workdirs.keep_recipe(workdir, recipe)
         first = int(host_state.step)
+        attempts, meter = _attempts(workdir, resumed, began), goodput.Meter()
         params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
         run_log = held.enter_context(
             log.RunLog(workdir, first_step=first, console=entry.CONSOLE)
@@ -162,7 +171,8 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         run_log.say(
             f"{experiment.name}: {params:,} parameters, {plan.steps} steps of "
             f"{recipe.batch_size} on {where.device_count} {jax.devices()[0].platform} device(s)"
-            f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, in {workdir}"
+            f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, "
+            f"in {opened.place}"
         )
         console.if_lost(f"the run goes on without it, see metrics.jsonl in {workdir}")
         stopping.now(_before_the_first(workdir, None if resumed is None else first))
@@ -178,7 +188,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             train_step=train_step,
             batches=experiment.train.iterate,
             evaluator=lambda now, stop: loop.evaluate(
-                eval_step, now, experiment.test(), where, stop=stop
+                meter.compiled(eval_step), now, experiment.test(), where, stop=stop
             ),
             report=experiment.task.report,
             learning_rate=schedule,
@@ -187,6 +197,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             meta={
                 "facts": experiment.facts,
                 "settings": recipes.parse_flagfile(recipes.to_flagfile(recipe)),
+                "wall_attempts": attempts._asdict(),
             },
             resumed=resumed,
             nonfinite_limit=recipe.nonfinite_limit,
@@ -202,24 +213,28 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
                 count=jax.process_count(),
                 others=hosts.Places() if hosts.several() else None,
             ),
+            meter=meter,
         )
         stopping.now(f"after the last step that was made: its checkpoint is in {workdir}")
         if outcome.interrupted is not None:
             run_log.say(
                 f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. To go on: "
-                f"the same command with --workdir={workdir}"
+                f"the same command with --workdir={opened.place}"
             )
             return recipe.interrupted_status
         assert outcome.observed is not None  # the last step is always evaluated
         # from here on nothing is shared by the processes: the first may be alone
         final = jax.tree.map(_local, where.fetch(outcome.state))
         if hosts.is_first():
-            result = _result(recipe, experiment, outcome, final, run_log, workdir, began)
+            result = _result(recipe, experiment, outcome, final, run_log, opened.place, began)
+            attempts = goodput.end_run(workdir / goodput.ATTEMPTS_FILE, attempts)
+            result |= goodput.figures(attempts, meter.seconds)
             workdirs.write_result(workdir, result)
-            stopping.now(f"while the figures were drawn: result.json is in {workdir}")
+            opened.send()
+            stopping.now(f"while the figures were drawn: result.json is in {opened.place}")
             if recipe.figures:
                 _draw(experiment, outcome, final, workdir)
-            _print_table(run_log.console, result, workdir)
+            _print_table(run_log.console, result, opened.place)
     return 0
 
 
@@ -293,7 +308,19 @@ def _check_ahead(step: int, steps: int) -> None:
         )
 
 
-def _result(recipe, experiment, outcome, final, run_log, workdir, began) -> dict[str, Any]:
+def _attempts(workdir: Path, resumed: dict[str, Any] | None, began: float) -> goodput.Attempts:
+    """Counts this start, `began` by the monotonic clock, in the first process; the others know
+    of none."""
+    if not hosts.is_first():
+        return goodput.Attempts(0.0, 0)
+    return goodput.begin_attempt(
+        workdir / goodput.ATTEMPTS_FILE,
+        checkpoint=(resumed or {}).get("wall_attempts"),
+        now=lambda: time.time() - (time.monotonic() - began),
+    )
+
+
+def _result(recipe, experiment, outcome, final, run_log, place, began) -> dict[str, Any]:
     rows = run_log.rows()
     rates = {
         name: sorted(row[f"wall_{name}"] for row in rows if f"wall_{name}" in row)
@@ -314,7 +341,7 @@ def _result(recipe, experiment, outcome, final, run_log, workdir, began) -> dict
         **speeds,
         "layout": recipe.layout,
         "processes": jax.process_count(),
-        "workdir": str(workdir),
+        "workdir": place,
     }
 
 
@@ -332,7 +359,7 @@ def _draw(experiment, outcome, final, workdir) -> None:
     )
 
 
-def _print_table(console: rich.console.Console, result: dict[str, Any], workdir: Path) -> None:
+def _print_table(console: rich.console.Console, result: dict[str, Any], place: str) -> None:
     table = rich.table.Table(title=f"{result['model']} on {result['dataset']}")
     table.add_column("figure")
     table.add_column("value", justify="right")
@@ -341,4 +368,4 @@ def _print_table(console: rich.console.Console, result: dict[str, Any], workdir:
             text = f"{value:.4f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
             table.add_row(name, text)
     console.print(table)
-    console.print(f"The run is in {workdir}", markup=False, soft_wrap=True)
+    console.print(f"The run is in {place}", markup=False, soft_wrap=True)

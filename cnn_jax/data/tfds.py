@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data import fingerprint, tfds_sequences
+from cnn_jax.data import fingerprint, remote, tfds_sequences
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.prepared import BUILT_IN, find_or_prepare, quiet_tfds
 from cnn_jax.data.source import Record, Source
@@ -143,6 +143,7 @@ def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
     for term in parse(split, dataset=name):
         if term.name not in splits:
             raise no_such_split(split, name, splits)
+        remote.fetch_records(Path(builder.data_path), splits[term.name].filepaths)
         for file in splits[term.name].filepaths:
             if not Path(file).exists():
                 raise DataError(

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_jax.data import remote
 from cnn_jax.data import split as splits
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.sequences import Sequences, load_sequence, standardised
 from cnn_jax.data.source import Source
+from cnn_jax.stores import is_store
 
 
 def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
@@ -108,6 +110,8 @@ def _contents(files: Iterable[Path]) -> str:
 
 def _folder(name: str, data_dir: str | None) -> Path:
     places = [Path(data_dir).expanduser()] if data_dir else []
+    if data_dir and is_store(data_dir):
+        places = [remote.fetch(data_dir, name)]
     aeon = importlib.util.find_spec("aeon")
     if aeon is not None and aeon.origin:
         places.append(Path(aeon.origin).parent / "datasets" / "data")

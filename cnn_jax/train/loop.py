@@ -13,6 +13,7 @@ import numpy as np
 
 from cnn_jax.train import hosts, signals
 from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.goodput import Meter
 from cnn_jax.train.layout import Layout, pad_batch
 from cnn_jax.train.log import RunLog
 from cnn_jax.train.profile import Profile
@@ -136,6 +137,7 @@ def fit(
     checkpoints: Checkpoints,
     meta: dict[str, Any],
     resumed: dict[str, Any] | None = None,
+    meter: Meter | None = None,
     nonfinite_limit: int = 0,
     profile: Profile | None = None,
     speed: Callable[[float], dict[str, float]] = lambda rate: {},
@@ -157,6 +159,7 @@ def fit(
         checkpoints: where the states go.
         meta: saved with every state.
         resumed: the meta of the checkpoint that `state` comes from, or None at the beginning.
+        meter: counts the productive seconds, from those of that checkpoint on.
         nonfinite_limit: how many steps that are not finite `train_step` may deal with by itself,
             in the whole run.
         profile: of some of the steps.
@@ -168,7 +171,8 @@ def fit(
         NonFiniteError: the loss or the gradient is not finite, or was so too often; the last good
             checkpoint is kept.
     """
-    resumed = resumed or {}
+    resumed, meter = resumed or {}, meter or Meter()
+    train_step = meter.compiled(train_step)
     first = step = int(layout.fetch(state.step))
     window = Window(resumed.get("window", {}))
     evaluated_at = step if resumed.get("evaluated") else -1
@@ -207,6 +211,7 @@ def fit(
                 else:
                     bar.update(bar.task_ids[0], figures=line)
 
+    @meter.lost()
     def save() -> None:
         nonlocal saved
         evaluated = evaluated_at == step
@@ -216,7 +221,12 @@ def fit(
                 step,
                 layout.fetch(state),
                 # a copy: the file is written behind, while the window goes on
-                meta={**meta, "window": dict(window.sums), "evaluated": evaluated},
+                meta={
+                    **meta,
+                    "window": dict(window.sums),
+                    "evaluated": evaluated,
+                    "wall_productive": meter.seconds,
+                },
                 metrics=figures if evaluated else None,
             )
             saved = (step, evaluated)
@@ -239,14 +249,18 @@ def fit(
             held.enter_context(watchdog)
         at(READING, step + 1)
         ahead = _ahead(batches(step), layout)
+        meter.begin(resumed.get("wall_productive", 0.0))
         while True:
             if plan.due(plan.evaluate_every, step):
                 collect(0)
                 if evaluated_at != step or step == plan.steps:
+                    before = meter.seconds
                     clock.pause()
                     at(EVALUATION if evaluations else COMPILING, step)
                     observed = evaluator(state, asked)
                     clock.resume()
+                    if observed is None or evaluated_at == step:  # broken off, or made again
+                        meter.back_to(before)
                     if observed is not None:
                         evaluations += 1
                         at(REPORT, step)
@@ -270,7 +284,9 @@ def fit(
             if step == plan.steps or stopped():
                 break
             at(READING, step + 1)
+            before = meter.seconds
             batch = next(ahead)
+            meter.waited_since(before, pending[-1][1] if pending else {})
             at(STEP if step > first else COMPILING, step + 1)
             size = int(np.prod(batch["mask"].shape))
             with profile.step(step, state) if profile else contextlib.nullcontext():
@@ -283,6 +299,7 @@ def fit(
             clock.tick(size, step - first)
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=step)
+        meter.end()
         if bar is not None:
             bar.stop()
         at(CHECKPOINT, step)
