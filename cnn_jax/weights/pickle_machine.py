@@ -39,8 +39,12 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def load(file: BinaryIO | mmap.mmap) -> Any:
+def load(file: BinaryIO | mmap.mmap, references: list[PersistentId] | None = None) -> Any:
     """Reads one pickle, from the file's position to its STOP instruction.
+
+    Args:
+        file: at the pickle's beginning.
+        references: is given all outside references, those too that only opaque objects have.
 
     Returns:
         dicts, lists, tuples, numbers and strings; tensors as `TensorRecord`, names as `Global`,
@@ -52,7 +56,7 @@ def load(file: BinaryIO | mmap.mmap) -> Any:
             wants a command to be run.
     """
     try:
-        return _run(file)
+        return _run(file, references)
     except WeightsError:
         raise
     except Exception as error:  # the instructions do not fit together: whatever they broke
@@ -84,7 +88,7 @@ class _Work:
             raise WeightsError("the pickle copies far more than it holds: not a checkpoint")
 
 
-def _run(file: Any) -> Any:  # anything with read and readline
+def _run(file: Any, references: list[PersistentId] | None) -> Any:  # anything with readline
     stack: list[Any] = []
     below: list[list[Any]] = []  # the stacks under the marks
     memo: dict[int, Any] = {}
@@ -144,6 +148,8 @@ def _run(file: Any) -> Any:  # anything with read and readline
             stack.append(Global(f"{module}.{attribute}"))
         elif name == "BINPERSID":
             stack.append(PersistentId(_expect(stack.pop(), tuple)))
+            if references is not None:
+                references.append(stack[-1])
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, function = _expect(stack.pop(), tuple), stack.pop()
             work.copy(arguments)

@@ -28,7 +28,7 @@ import numpy as np
 
 from cnn_jax.weights import opening, pickle_machine
 from cnn_jax.weights.errors import WeightsError
-from cnn_jax.weights.pickle_records import Global, TensorRecord, shown
+from cnn_jax.weights.pickle_records import Global, PersistentId, TensorRecord, shown
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch/serialization.py, 2.14
 _PROTOCOL_VERSION = 1001
@@ -158,12 +158,15 @@ def _read_sequential(path: Path) -> Any:
         if version != _PROTOCOL_VERSION:
             raise WeightsError(f"protocol version {shown(version)}, expected {_PROTOCOL_VERSION}")
         pickle_machine.load(data)  # about the machine that wrote it: its storages are little-endian
-        tree = pickle_machine.load(data)
+        references: list[PersistentId] = []
+        tree = pickle_machine.load(data, references)
         keys = pickle_machine.load(data)
 
-        # Each storage's size is known only with its element type, and that only by its tensors.
+        # Each storage's size is known only with its element type, and that by who refers to it.
         widths: dict[str, int] = {}
-        _map(tree, lambda t: widths.setdefault(_storage(t)[0], _storage_dtype(t).itemsize))
+        for fields in (reference.fields for reference in references):
+            if fields[:1] != ("module",):  # a class that is pickled with its source
+                widths.setdefault(_storage(fields)[0], _storage_dtype(fields).itemsize)
         storages = {}
         if not isinstance(keys, list):
             raise WeightsError(f"the list of storages is {shown(keys)}")
@@ -221,9 +224,11 @@ def _key(key: Any) -> str:
     return str(key)
 
 
-def _storage(tensor: TensorRecord) -> tuple[str, int, int]:
-    """A tensor's storage: its key, its number of elements, and the first that is the tensor's."""
-    _, _, key, _, count, *view = tensor.storage
+def _storage(fields: tuple) -> tuple[str, int, int]:
+    """A reference to a storage: its key, its number of elements, and the first that is meant."""
+    if len(fields) < 5:
+        raise WeightsError(f"a storage is described by {len(fields)} fields, wanted 5")
+    _, _, key, _, count, *view = fields
     start: Any = 0
     if view and view[0]:  # (key, offset, size): a view of another storage, before PyTorch 0.4
         start = view[0][1] if isinstance(view[0], tuple) and len(view[0]) > 1 else None
@@ -232,14 +237,12 @@ def _storage(tensor: TensorRecord) -> tuple[str, int, int]:
     return _key(key), count, start
 
 
-def _storage_dtype(tensor: TensorRecord) -> np.dtype:
-    if len(tensor.storage) < 5:
-        raise WeightsError(f"a storage is described by {len(tensor.storage)} fields, wanted 5")
-    kind, storage_type, *_ = tensor.storage
+def _storage_dtype(fields: tuple) -> np.dtype:
+    kind, storage_type, *_ = fields
     if kind != "storage" or not isinstance(storage_type, Global):
         raise WeightsError(f"a tensor refers to {shown(kind)}, not to a storage")
     module, _, name = storage_type.name.rpartition(".")
-    if name == "UntypedStorage" and tensor.dtype is not None:
+    if name == "UntypedStorage":  # its tensors name their dtype
         return np.dtype(np.uint8)
     if module not in ("torch", "torch.cuda") or name not in _STORAGE_TYPES:
         raise WeightsError(f"tensors of {shown(storage_type)} are not supported")
@@ -252,8 +255,8 @@ def _fill(tree: Any, read_storage: ReadStorage, *, big_endian: bool) -> Any:
     flats: dict[tuple[str, np.dtype], np.ndarray] = {}
 
     def array(tensor: TensorRecord) -> np.ndarray:
-        dtype = stored = _storage_dtype(tensor)
-        key, count, start = _storage(tensor)
+        key, count, start = _storage(tensor.storage)
+        dtype = stored = _storage_dtype(tensor.storage)
         if tensor.dtype is not None:
             name = tensor.dtype.name.removeprefix("torch.")
             if name not in _DTYPES:

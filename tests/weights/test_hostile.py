@@ -100,7 +100,7 @@ PROGRAMS = {
     "a number without end as a key": b"}" + BIG + b"q\x00" + b"h\x00K\x01s" * 50_000 + b".",
     "a size beyond the file": b"\x8b\xff\xff\xff\x7fabc.",
     "a string beyond the file": b"\x8d" + b"\xff" * 7 + b"\x7fabc.",
-    "marks without end": b"(" * 400_000 + b"K\x01" * 200_000 + b"t" * 400_000 + b".",
+    "marks without end": b"(" * 100_000 + b"K\x01" * 100_000 + b"t" * 100_001 + b".",
     "lists in lists": b"]" * 100_000 + b"a" * 99_999 + b".",
     "tuples in tuples": b")" + b"\x85" * 100_000 + b".",
     "one list copied again and again": b"ctorch\nSize\nq\x00](" + b"K\x01" * 50_000 + b"e\x85q\x01"
@@ -202,7 +202,7 @@ def test_entries_that_share_their_bytes(tmp_path):
 def test_a_bomb_of_a_zip(tmp_path, compress):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w", compress) as archive:
-        archive.writestr("archive/data.pkl", bytes(200 * 2**20))
+        archive.writestr("archive/data.pkl", bytes(20 * 2**20))
     with within(), pytest.raises(WeightsError, match="is compressed"):
         files.read(path)
 
@@ -274,13 +274,13 @@ def test_a_tensor_that_repeats_one_number_without_end(tmp_path):
     from cnn_jax.models import create, load_pretrained
 
     huge = b"\x8a\x06" + struct.pack("<Q", 2**40)[:6]
-    entry = b"X\x0a\x00\x00\x00fc1.weight" + tensor(
+    entry = b"X\x11\x00\x00\x00features.0.weight" + tensor(
         STORAGE + b"K\x02tQ", shape=huge + huge + b"\x86", strides=b"K\x00K\x00\x86"
     )
     path = zipped(tmp_path / "a.pth", PROTOCOL + b"}(" + entry + b"u.", [("data/0", bytes(8))])
-    model = create("lenet5", num_classes=10)
+    model = create("squeezenet1_1", num_classes=10)
     template = jax.eval_shape(
-        lambda x: model.init(jax.random.key(0), x, train=False), np.zeros((1, 28, 28, 1), "f4")
+        lambda x: model.init(jax.random.key(0), x, train=False), np.zeros((1, 64, 64, 3), "f4")
     )
     with within(20), pytest.raises((WeightsError, ValueError)):
-        load_pretrained(str(path), "lenet5", model, template=template)
+        load_pretrained(str(path), "squeezenet1_1", model, template=template)
