@@ -24,10 +24,11 @@ import matplotlib
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from cnn_jax import models
 from cnn_jax.analysis import cam
+from cnn_jax.data.decode import open_image
 from cnn_jax.train import checkpoint
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
@@ -245,12 +246,12 @@ def open_picture(path: str) -> Image.Image:
     Raises:
         ValueError: it is not one.
     """
+    if not Path(path).exists():
+        raise ValueError(f"There is no picture {path}.")
     try:
-        with Image.open(path) as image:
+        with open_image(Path(path)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise ValueError(f"There is no picture {path}.") from error
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path} is not a picture that can be read ({error}).") from error
 
 

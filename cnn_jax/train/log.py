@@ -156,7 +156,7 @@ def read_rows(path: str | Path) -> list[dict]:
         for line in path.read_text().splitlines():
             try:
                 rows.append(json.loads(line))
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 break
     return rows
 

@@ -82,6 +82,9 @@ def call(function: Any, arguments: tuple) -> Any:
     """
     if isinstance(function, Opaque):  # what an opaque function made is as opaque
         return Opaque(function.name)
+    if isinstance(function, PersistentId):  # a class that is pickled with its source
+        named = [field for field in function.fields[1:2] if isinstance(field, Global)]
+        return Opaque(named[0].name if named else "a class")
     if not isinstance(function, Global):
         raise WeightsError(f"damaged pickle ({shown(function)} is called)")
     if function.name in _CALLS:
