@@ -13,6 +13,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 import cnn_jax.cpu
+from cnn_jax.printable import PlainConsole, never_fail_to_print, printable
 from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
@@ -30,11 +31,16 @@ EXPECTED = (
 )
 
 # The one console: what the program says and what is logged stay clear of the progress bar.
-CONSOLE = rich.console.Console(highlight=False)
+CONSOLE: rich.console.Console = PlainConsole()
 
 TRACEBACK = flags.DEFINE_bool(
     "traceback", False, "Show where an error came from, instead of one line."
 )
+
+
+def say(text: str) -> None:
+    """Prints one line, of any length, with whatever names it has as they are."""
+    CONSOLE.print(printable(text), soft_wrap=True)
 
 
 def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
@@ -47,6 +53,8 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
         main: called without arguments, or, where `positional` names them, with the list of those.
         positional: what the arguments that are not flags are; '' where there are none.
     """
+
+    never_fail_to_print()
 
     def run(argv: list[str]) -> int | None:
         if len(argv) > 1 and not positional:
@@ -74,7 +82,7 @@ def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    print("error:", printable(" ".join(str(error).split())), file=sys.stderr)
     return 1
 
 
@@ -82,7 +90,7 @@ def _leave(error: BaseException) -> None:
     """Ends one of several processes, at once: an ordinary exit would wait for the others."""
     if hosts.is_remote(error):  # whoever is gone will be named; else it is an error like any other
         hosts.await_verdict()
-    line = "error: " + " ".join((str(error) or type(error).__name__).split())
+    line = "error: " + printable(" ".join((str(error) or type(error).__name__).split()))
     if isinstance(error, hosts.FirstFailed):
         hosts.leave(1)
     if TRACEBACK.value or not isinstance(error, EXPECTED):

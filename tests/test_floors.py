@@ -24,6 +24,7 @@ FLOORS = {
     "cnn_jax.data": 1,
     "cnn_jax.weights": 1,
     "cnn_jax.typing": 0,
+    "cnn_jax.printable": 0,
     "cnn_jax.cpu": 0,
 }
 
