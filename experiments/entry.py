@@ -5,7 +5,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import rich.console
@@ -13,11 +12,11 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 import cnn_jax.cpu
-from cnn_jax.printable import PlainConsole, never_fail_to_print, printable
+from cnn_jax.printable import PlainConsole, printable
 from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
-from experiments import gpu_options
+from experiments import environment, gpu_options, xla_flags
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
@@ -54,7 +53,7 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
         positional: what the arguments that are not flags are; '' where there are none.
     """
 
-    never_fail_to_print()
+    environment.prepare()
 
     def run(argv: list[str]) -> int | None:
         if len(argv) > 1 and not positional:
@@ -66,6 +65,7 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
         # Orbax logs with a traceback what it raises too
         logging.getLogger().handlers[0].addFilter(lambda record: "orbax" not in record.pathname)
         try:
+            xla_flags.check()
             status = main(argv[1:]) if positional else main()
         except BaseException as error:
             if not hosts.several():
@@ -80,6 +80,7 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
 
 def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
+    error = environment.explained(error)
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
     print("error:", printable(" ".join(str(error).split())), file=sys.stderr)
@@ -90,6 +91,7 @@ def _leave(error: BaseException) -> None:
     """Ends one of several processes, at once: an ordinary exit would wait for the others."""
     if hosts.is_remote(error):  # whoever is gone will be named; else it is an error like any other
         hosts.await_verdict()
+    error = environment.explained(error)
     line = "error: " + printable(" ".join((str(error) or type(error).__name__).split()))
     if isinstance(error, hosts.FirstFailed):
         hosts.leave(1)
@@ -118,11 +120,11 @@ def set_up_jax(
     gpu_options.set_gpu_options()
     if cpu_devices:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
+        xla_flags.warn_of_devices(cpu_devices)
     if cpu_convolutions:
         cnn_jax.cpu.enable()
-    if compilation_cache:
-        directory = Path(compilation_cache).expanduser()
-        directory.mkdir(parents=True, exist_ok=True)
+    directory = environment.cache_directory(compilation_cache) if compilation_cache else None
+    if directory is not None:
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)

@@ -28,6 +28,7 @@ from PIL import Image, ImageOps
 
 from cnn_jax import models
 from cnn_jax.analysis import cam, figure_files
+from cnn_jax.data import reading
 from cnn_jax.data.decode import open_image
 from cnn_jax.printable import in_figure
 from cnn_jax.train import checkpoint
@@ -237,7 +238,7 @@ def imagenet_classes() -> list[str]:
 
 
 def _lines(path: str) -> list[str]:
-    return [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    return reading.read_lines(Path(path))
 
 
 def open_picture(path: str) -> Image.Image:
