@@ -10,8 +10,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time of most tests goes into compiling programs that run for a millisecond: without
 # LLVM's optimisations the suite takes half as long, and without the emitters that lower fusions by
-# way of MLIR half of that. XLA ends a process that names a flag it does not take, and a flag's name
-# stays in the library when the flag is gone (0.12), so a child is asked. Workers inherit the answer.
+# way of MLIR half of that. XLA ends a process that names a flag it does not take, and names stay in
+# the library when flags go (0.12): a child is asked, and workers inherit the answer.
 if "XLA_FLAGS" not in os.environ:
     quick = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
     for flags in (" ".join(quick), quick[0]):

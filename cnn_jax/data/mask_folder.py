@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from cnn_jax.data import fingerprint
+from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
-from cnn_jax.data.decode import read_image
+from cnn_jax.data.decode import open_image, read_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
 from cnn_jax.data.masks import MaskSource, decode_mask
@@ -119,9 +118,9 @@ def _pairs(images: Path, masks: Path, dataset: str) -> list[Pair]:
 
 def _class_list(root: Path) -> tuple[str, ...]:
     file = root / CLASS_LIST
-    if not file.is_file():
+    if not file.exists():
         return ()
-    return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+    return tuple(reading.read_lines(file))
 
 
 def _counted_classes(
@@ -145,9 +144,9 @@ def _common_size(pairs: Sequence[Pair]) -> tuple[int | None, int | None]:
     sizes = set()
     for pair in pairs:
         try:
-            with Image.open(pair.image) as image:
+            with open_image(pair.image) as image:
                 sizes.add(image.size)
-        except OSError:  # damaged: said when it is decoded, with its name
+        except (ValueError, OSError):  # damaged: said when it is decoded, with its name
             continue
         if len(sizes) > 1:
             return None, None
