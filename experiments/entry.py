@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 import cnn_jax.cpu
+from cnn_jax import jax_internals
 from cnn_jax.stores import is_store
 from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
-from experiments import gpu_options
+from experiments import console, gpu_options, stopping
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
@@ -32,6 +34,8 @@ EXPECTED = (
 
 # The one console: what the program says and what is logged stay clear of the progress bar.
 CONSOLE = rich.console.Console(highlight=False)
+
+STOPPED = "SIGINT: stopped at once; what was saved before is as it was"
 
 TRACEBACK = flags.DEFINE_bool(
     "traceback", False, "Show where an error came from, instead of one line."
@@ -54,6 +58,9 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
             raise app.UsageError(
                 f"{' '.join(argv[1:])!r} is not a flag. Flags are given as --name=value."
             )
+        if "interrupted_status" in flags.FLAGS:
+            stopping.ends_with(flags.FLAGS.interrupted_status)
+        stopping.together(hosts.several)
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger().handlers = [log.handler(CONSOLE)]
         # Orbax logs with a traceback what it raises too
@@ -69,7 +76,8 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
             hosts.finish(status or 0)
         return status
 
-    app.run(run)
+    with console.lasting():
+        app.run(run)
 
 
 def _check_places() -> None:
@@ -86,6 +94,9 @@ def _check_places() -> None:
 
 def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
+    if isinstance(error, KeyboardInterrupt):
+        print(STOPPED, file=sys.stderr)
+        return 128 + signal.SIGINT
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
     print("error:", " ".join(str(error).split()), file=sys.stderr)
@@ -98,7 +109,9 @@ def _leave(error: BaseException) -> None:
         hosts.await_verdict()
     line = "error: " + " ".join((str(error) or type(error).__name__).split())
     if isinstance(error, hosts.FirstFailed):
-        hosts.leave(1)
+        hosts.leave(1, line)
+    if isinstance(error, KeyboardInterrupt):
+        hosts.leave(128 + signal.SIGINT, STOPPED)
     if TRACEBACK.value or not isinstance(error, EXPECTED):
         traceback.print_exception(error)
     hosts.leave(1, line)
@@ -131,7 +144,7 @@ def set_up_jax(
         directory.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    jax_internals.platform_logger().setLevel(logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own notes
     connect()

@@ -31,8 +31,14 @@ from cnn_jax.analysis import cam
 from cnn_jax.train import checkpoint
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
-from experiments import detect_pictures, entry, run_directory, segment_pictures, settings
-from experiments import recipe as recipes
+from experiments import (
+    detect_pictures,
+    entry,
+    resuming,
+    run_directory,
+    segment_pictures,
+    settings,
+)
 from experiments import workdir as workdirs
 
 MODEL = flags.DEFINE_string("model", "", "A name of cnn_jax.models, with --pretrained.")
@@ -140,9 +146,9 @@ def open_run(place: str | Path) -> Run:
 
 def _open_run(directory: Path, place: str | Path) -> Run:
     flagfile = directory / workdirs.RECIPE_FILE
-    if not flagfile.exists():
+    flagged = resuming.read_recipe(flagfile)
+    if not flagged:
         raise ValueError(f"--run={place} is no run directory: it has no {flagfile.name}.")
-    flagged = recipes.from_flagfile(flagfile)
     manager = checkpoint.Checkpoints(directory / "checkpoints")
     if not manager.steps():
         raise ValueError(f"--run={place} has no checkpoint yet.")

@@ -27,9 +27,19 @@ from cnn_jax.train import (
     sharding,
     state,
     step,
+    watchdog,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
-from experiments import entry, out_of_memory, run_directory
+from experiments import (
+    agreement,
+    console,
+    entry,
+    out_of_memory,
+    resuming,
+    run_directory,
+    stopping,
+)
+from experiments import recipe as recipes
 from experiments import workdir as workdirs
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
 
@@ -77,6 +87,9 @@ class Experiment(NamedTuple):
 def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
+    if hosts.several():
+        shapes = jax.eval_shape(lambda: initial_variables(experiment, seed=recipe.seed))
+        agreement.check_experiment(experiment, shapes)
     devices = _devices(recipe.devices)
     where = _layout(recipe, devices)
     if recipe.batch_size % where.device_count:
@@ -138,10 +151,15 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         resumed = None
         if hosts.from_first(lambda: bool(checkpoints.steps())):
             host_state, resumed = checkpoints.restore(
-                abstract, accept=partial(_check_facts, checkpoints.directory, experiment.facts)
+                abstract,
+                accept=partial(resuming.check, checkpoints.directory, recipe, experiment.facts),
             )
+            _check_ahead(int(host_state.step), plan.steps)
         else:
             host_state = create()
+        agreement.check_state(host_state)
+        if hosts.is_first():
+            workdirs.keep_recipe(workdir, recipe)
         first = int(host_state.step)
         attempts, meter = _attempts(workdir, resumed, began), goodput.Meter()
         params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
@@ -156,8 +174,13 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, "
             f"in {opened.place}"
         )
+        console.if_lost(f"the run goes on without it, see metrics.jsonl in {workdir}")
+        stopping.now(_before_the_first(workdir, None if resumed is None else first))
         if resumed is not None:
             run_log.say(f"Resuming at step {first} of {plan.steps}.")
+            if note := resuming.what_to_know(experiment.facts, resumed):
+                run_log.say(note)
+        started = held.enter_context(stopping.until_started())
         outcome = loop.fit(
             where.replicate(host_state),
             plan=plan,
@@ -171,15 +194,28 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             learning_rate=schedule,
             log=run_log,
             checkpoints=checkpoints,
-            meta={"facts": experiment.facts, "wall_attempts": attempts._asdict()},
+            meta={
+                "facts": experiment.facts,
+                "settings": recipes.parse_flagfile(recipes.to_flagfile(recipe)),
+                "wall_attempts": attempts._asdict(),
+            },
             resumed=resumed,
             nonfinite_limit=recipe.nonfinite_limit,
             profile=_profile(traced, workdir),
             speed=utilisation.speed(
                 experiment.model, experiment.image, devices, frozen=recipe.freeze
             ),
+            started=started,
+            watchdog=watchdog.Watchdog(
+                recipe.step_timeout,
+                directory=workdir,
+                index=jax.process_index(),
+                count=jax.process_count(),
+                others=hosts.Places() if hosts.several() else None,
+            ),
             meter=meter,
         )
+        stopping.now(f"after the last step that was made: its checkpoint is in {workdir}")
         if outcome.interrupted is not None:
             run_log.say(
                 f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. To go on: "
@@ -195,6 +231,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             result |= goodput.figures(attempts, meter.seconds)
             workdirs.write_result(workdir, result)
             opened.send()
+            stopping.now(f"while the figures were drawn: result.json is in {opened.place}")
             if recipe.figures:
                 _draw(experiment, outcome, final, workdir)
             _print_table(run_log.console, result, opened.place)
@@ -252,15 +289,23 @@ def _local(leaf: jax.Array) -> jax.Array:
     return leaf.addressable_data(0)
 
 
-def _check_facts(directory: Path, facts: dict[str, Any], meta: dict[str, Any]) -> None:
-    """Refuses a checkpoint of another network or of other classes before its arrays are read."""
-    saved = meta.get("facts", {})
-    for name, now in facts.items():
-        if name in saved and saved[name] != now:
-            raise ValueError(
-                f"The checkpoint in {directory} has {name} {saved[name]!r}, "
-                f"and this run has {now!r}. Choose another --workdir."
-            )
+def _before_the_first(workdir: Path, step: int | None) -> str:
+    """What is true of a run that is stopped before it has made a step; `step`: it goes on from."""
+    if step is None:
+        return f"before the first step: nothing was saved in {workdir}"
+    return (
+        f"before the next step: the checkpoint of step {step} is as it was. To go on: the same "
+        f"command with --workdir={workdir}"
+    )
+
+
+def _check_ahead(step: int, steps: int) -> None:
+    """Raises ValueError for a checkpoint beyond the end of the run: a smaller data set's."""
+    if step > steps:
+        raise ValueError(
+            f"The checkpoint is of step {step}, and with the data as they are now the run has "
+            f"{steps} steps: it is beyond its end. Put the data back, or choose another --workdir."
+        )
 
 
 def _attempts(workdir: Path, resumed: dict[str, Any] | None, began: float) -> goodput.Attempts:

@@ -26,6 +26,7 @@ FLOORS = {
     "cnn_jax.typing": 0,
     "cnn_jax.stores": 0,
     "cnn_jax.cpu": 0,
+    "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 
 

@@ -6,7 +6,9 @@ the package aeon (`pip install 'cnn-jax[timeseries]'`): ArrowHead, BasicMotions,
 ItalyPowerDemand, OSULeaf and others. Of those nothing but the files is used: aeon is not imported.
 """
 
+import hashlib
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +54,9 @@ def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
         name=f"ucr:{name}",
         split=split,
         records=Sequences(
-            values[chosen], np.array([index[labels[i]] for i in chosen], dtype=np.int32)
+            values[chosen],
+            np.array([index[labels[i]] for i in chosen], dtype=np.int32),
+            identity=_contents(folder / f"{name}_{part.upper()}.ts" for part in parts),
         ),
         class_names=tuple(classes),
         image_shape=values.shape[1:],
@@ -94,6 +98,14 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
     if not series:
         raise DataError(f"{path} has no series after '@data'")
     return series, labels
+
+
+def _contents(files: Iterable[Path]) -> str:
+    """A hash of what is in the files."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _folder(name: str, data_dir: str | None) -> Path:
