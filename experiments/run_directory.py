@@ -1,9 +1,9 @@
 """Where a run lives: in a directory of this machine, or in a store, with a copy here.
 
 With --workdir=s3://BUCKET/RUN the run belongs to the store. This machine works on a copy below
-~/.cache/cnn_jax/runs, which may be deleted at any time when nothing runs: the same command, here or
-on another machine, fetches what the store has and goes on. With several processes the first one
-alone reads and writes, so that they need no file system in common.
+~/.cache/cnn_jax/runs, which may be deleted when nothing runs and all has arrived: the same command,
+here or on another machine, fetches what the store has and goes on. With several processes the first
+one alone reads and writes, so that they need no file system in common.
 """
 
 import contextlib

@@ -24,7 +24,7 @@ pytest.importorskip("s3fs", reason="pip install 'cnn-jax[cloud]'")
 pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
 
 pytestmark = pytest.mark.slow
-HEARTBEAT = 4  # seconds after which a killed run is given up
+HEARTBEAT = 8  # seconds after which a killed run is given up
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ class Machine:
     """One with a disk of its own, below `home`."""
 
     def __init__(self, home: Path):
-        self.home = home
+        self.home, self.started = home, []
 
     def start(self, url: str, *more: str, launch: int = 0) -> subprocess.Popen:
         settings = {**SETTINGS, "workdir": url, "heartbeat": HEARTBEAT}
@@ -88,13 +88,15 @@ class Machine:
         if launch:
             module = ["experiments.launch", f"--processes={launch}", "--", *module]
             flags.remove("--devices=1")
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", *module, *flags, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "XDG_CACHE_HOME": str(self.home)},
         )
+        self.started.append(process)
+        return process
 
     def finish(self, url: str, *more: str, launch: int = 0) -> tuple[int, str]:
         """Exit status and the last line on the standard error."""
@@ -107,8 +109,23 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path / "machine")
+def machines(tmp_path):
+    """Two, of which no process is left behind."""
+    both = Machine(tmp_path / "machine"), Machine(tmp_path / "other")
+    yield both
+    for process in (each for machine in both for each in machine.started):
+        if process.poll() is None:
+            kill(process)
+
+
+@pytest.fixture
+def machine(machines):
+    return machines[0]
+
+
+@pytest.fixture
+def other(machines):
+    return machines[1]
 
 
 def wait_for(process: subprocess.Popen, condition) -> None:
@@ -120,7 +137,7 @@ def wait_for(process: subprocess.Popen, condition) -> None:
 
 
 def kill(process: subprocess.Popen) -> None:
-    process.kill()
+    process.kill()  # of SIGSTOP too
     process.communicate()
 
 
@@ -165,9 +182,9 @@ def test_stopped_by_sigterm_with_data_in_s3(bucket, undisturbed, machine, tmp_pa
     )
 
 
-def test_killed_and_gone_on_with_by_another_machine(bucket, undisturbed, machine, tmp_path):
+def test_killed_and_gone_on_with_by_another_machine(bucket, undisturbed, machine, other):
     """While it lives it is refused; once it is dead the hold runs out."""
-    url, other = f"{bucket}/killed", Machine(tmp_path / "other")
+    url = f"{bucket}/killed"
     store = stores.Store(url)
     process = machine.start(url)
     wait_for(process, lambda: store.entries("lock"))
@@ -181,8 +198,8 @@ def test_killed_and_gone_on_with_by_another_machine(bucket, undisturbed, machine
     assert assert_is(url, undisturbed)["restarts"] <= 1
 
 
-def test_one_that_was_only_frozen_stops(bucket, undisturbed, machine, tmp_path):
-    url, other = f"{bucket}/frozen", Machine(tmp_path / "other")
+def test_one_that_was_only_frozen_stops(bucket, undisturbed, machine, other):
+    url = f"{bucket}/frozen"
     process = machine.start(url)
     wait_for(process, lambda: marked(stores.Store(url)))
     process.send_signal(signal.SIGSTOP)
