@@ -90,7 +90,7 @@ def to_flagfile(recipe: Any) -> str:
 def from_flagfile(path: Path) -> dict[str, str]:
     """The settings of a flagfile that `to_flagfile` wrote, as text by name."""
     settings = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text("utf-8", "surrogateescape").splitlines():
         if line.startswith("--"):
             name, _, value = line[2:].partition("=")
             settings[name] = value

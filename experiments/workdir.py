@@ -67,7 +67,8 @@ def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
         while not _take(recipe, workdir, held):
             number += 1
             workdir = Path("runs") / f"{base}-{number}"
-    (workdir / RECIPE_FILE).write_text(recipes.to_flagfile(recipe))
+    text = recipes.to_flagfile(recipe)
+    (workdir / RECIPE_FILE).write_bytes(text.encode("utf-8", errors="surrogateescape"))
     return workdir
 
 
