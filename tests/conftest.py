@@ -1,6 +1,5 @@
 """Tests run on eight virtual CPU devices, so that every layout can be tried anywhere."""
 
-import getpass
 import os
 import subprocess
 import sys
@@ -43,9 +42,10 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 # What one test has compiled another reads back, in this run and in the next. Workers have a cache
 # each: JAX does not guard its files against being read half written.
+user = os.getuid() if hasattr(os, "getuid") else "user"  # who may have no name
 jax.config.update(
     "jax_compilation_cache_dir",
-    str(Path(tempfile.gettempdir()) / f"cnn_jax_tests_{getpass.getuser()}{worker}"),
+    str(Path(tempfile.gettempdir()) / f"cnn_jax_tests_{user}{worker}"),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

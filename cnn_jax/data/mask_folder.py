@@ -1,6 +1,7 @@
 """A folder of pictures with a folder of masks (`--dataset=masks:PATH`)."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -94,7 +95,7 @@ def _splits(root: Path, dataset: str) -> dict[str, list[Pair]]:
         }
     if {"images", "masks"} <= set(folders):
         pairs = _pairs(folders["images"], folders["masks"], dataset)
-        pairs.sort(key=lambda pair: hashlib.blake2b(pair.image.stem.encode()).digest())
+        pairs.sort(key=lambda pair: hashlib.blake2b(os.fsencode(pair.image.stem)).digest())
         test = round(TEST_SHARE * len(pairs))
         return {"all": pairs, "train": pairs[test:], "test": pairs[:test]}
     raise DataError(

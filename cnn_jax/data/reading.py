@@ -65,6 +65,15 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is no JSON: {str(error)[:200]}") from error
 
 
+def text_of_name(name: str) -> str:
+    """A file's name as text, the same under every locale: its bytes are UTF-8, if they can be.
+
+    Under LANG=C Python has the bytes beyond ASCII as surrogates, with which the file is found, and
+    which are nothing to show.
+    """
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
 def is_inside(name: str) -> bool:
     """Whether a relative path that stands in a file stays in the folder it is relative to.
 

@@ -10,6 +10,7 @@ Everingham et al. 2010, doi:10.1007/s11263-009-0275-4.
 """
 
 import hashlib
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,7 @@ def _pictures(root: Path, dataset: str) -> dict[str, Path]:
 def _splits(root: Path, pictures: Mapping[str, Path], dataset: str) -> dict[str, list[str]]:
     lists = root / "ImageSets" / "Main"
     if not lists.is_dir():
-        stems = sorted(pictures, key=lambda stem: hashlib.blake2b(stem.encode()).digest())
+        stems = sorted(pictures, key=lambda stem: hashlib.blake2b(os.fsencode(stem)).digest())
         test = round(TEST_SHARE * len(stems))
         return {"all": stems, "train": stems[test:], "test": stems[:test]}
     splits = {}
