@@ -50,6 +50,11 @@ LARGE_STRIDED = 2**23
 # interleaving phases (input gradient): measured at 64 channels; at 256 ours were.
 NARROW = 64
 
+# Where a plain layer has at most so many features, and at least so many channels, oneDNN, which
+# fills vectors of 16 with them, took 1.3 to 3 times as much of a processor as XLA (jax 0.10.2 and
+# 0.12.0.1; 3x3 to 7x7): the gradient of a picture, say, or an autoencoder's last layer
+FEW, MANY = 8, 24
+
 PHASES = "phases of "  # before the name of the method that runs what becomes of a dilated one
 
 
@@ -149,8 +154,15 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
         return None if g.features <= 4 and g.taps > 1 else "subpixel"  # the gradient of a picture
     if not onednn.fits(g):
         return "pointwise" if pointwise.fits(g) and g.rank == 0 else None
+    if _makes_few_of_many(g):
+        return None
     best = _winograd(g, exact, TOUCH_ONEDNN) if g.feature_groups == 1 else None
     return best or "onednn"
+
+
+def _makes_few_of_many(g: Geometry) -> bool:
+    plain = {*g.strides, *g.window_dilation, g.feature_groups} == {1} and g.rank == 2
+    return plain and g.taps > 1 and g.features <= FEW and g.channels >= MANY
 
 
 def _winograd(g: Geometry, exact: bool, touch: int) -> str | None:
