@@ -153,9 +153,9 @@ def connect(
             ),
             shutdown_timeout_seconds=3600,  # the others wait while process 0 draws
         )
-        if distributed.global_state.num_processes > 1:
+        if service().num_processes > 1:
             _heartbeat = heartbeat
-            gloo.listen_where_reached(distributed.global_state)
+            gloo.listen_where_reached(service())
     except (RuntimeError, ValueError) as error:  # JaxRuntimeError is a RuntimeError
         raise HostsError(_explain(error, where)) from error
     finally:
@@ -233,9 +233,14 @@ def _explain(error: Exception, where: str) -> str:
     return f"the processes cannot meet at {where}: {text[:300]}"
 
 
+def service() -> Any:
+    """JAX's own state of the coordination service: its client, who this is, and of how many."""
+    return distributed.global_state
+
+
 def client() -> Any:
     """The client of the coordination service."""
-    return distributed.global_state.client
+    return service().client
 
 
 _client = client
@@ -350,10 +355,10 @@ def leave(status: int, message: str = "", *, tell: bool | None = None) -> NoRetu
     if _heartbeat and (status not in (0, PEER_LOST) if tell is None else tell):
         with contextlib.suppress(Exception):
             _client().key_value_set(
-                f"cnn_jax/left/{distributed.global_state.process_id}",
+                f"cnn_jax/left/{service().process_id}",
                 message.removeprefix("error: ") or ".",
             )
-        if distributed.global_state.process_id == 0:
+        if service().process_id == 0:
             time.sleep(LINGER)  # the service goes with it: the others must hear it first
     ending.end(status)
 
