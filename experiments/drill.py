@@ -26,6 +26,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments import drill_attempt as runs
 from experiments import drill_faults as faults
 from experiments import entry, workdir
 from experiments.drill_run import Fault
@@ -42,8 +43,8 @@ MINUTES = flags.DEFINE_float("minutes", 0.0, "Begin no round after so many; 0 fo
 
 def interrupted_run(where: Path, more: Sequence[str] = ()) -> Path:
     """A run that SIGTERM stopped before its second evaluation."""
-    fault = Fault("SIGTERM", "step", faults.STEPS // 2, 0.0, 0, str(where.with_suffix(".fired")))
-    faults.attempt(where, 1, fault, more=more)
+    fault = Fault("SIGTERM", "step", runs.STEPS // 2, 0.0, 0, str(where.with_suffix(".fired")))
+    runs.attempt(where, 1, fault, more=more)
     if (where / workdir.RESULT_FILE).exists():
         raise RuntimeError(f"SIGTERM did not stop the run in {where}.")
     return where
@@ -84,31 +85,31 @@ def main() -> int:
     order = itertools.islice(itertools.cycle(FAULTS.value or plays), FIRST.value, None)
     chosen = dict(zip(range(FIRST.value, FIRST.value + ROUNDS.value), order, strict=False))
     faults.make_folder(data)
-    runs = {"1": (1, []), "2": (2, []), "folder": (1, faults.folder_flags(data))}
+    kinds = {"1": (1, []), "2": (2, []), "folder": (1, faults.folder_flags(data))}
     references = {}
     for name in {plays[fault][0] for fault in chosen.values()}:
-        processes, more = runs[name]
+        processes, more = kinds[name]
         where = root / f"undisturbed-{name}"
-        status, output = faults.attempt(where, processes, more=more)
+        status, output = runs.attempt(where, processes, more=more)
         if status:
             raise RuntimeError(f"The undisturbed run ended with {status}: {output[-2000:]}")
-        references[name] = faults.outcome(where)
+        references[name] = runs.outcome(where)
     if "1" in references:
         interrupted_run(interrupted)
     if "folder" in references:
         interrupted_run(on_folder, faults.folder_flags(data))
-    rounds: list[faults.Round] = []
+    rounds: list[runs.Round] = []
     for number, name in chosen.items():
         if MINUTES.value and time.monotonic() - began > 60 * MINUTES.value:
             break
         chance = random.Random(f"{SEED.value}/{number}")
         reference, play = plays[name]
-        made = faults.Round(name)
+        made = runs.Round(name)
         where = root / f"{number:03}"
         try:
             play(where, chance, made)
-            made.identical = faults.outcome(where) == references[reference]
-        except faults.Hang as error:
+            made.identical = runs.outcome(where) == references[reference]
+        except runs.Hang as error:
             made.hung, made.said = True, str(error)
         except (RuntimeError, OSError) as error:
             made.said = f"{type(error).__name__}: {error}"
@@ -128,10 +129,10 @@ def main() -> int:
     return 0 if result["identical"] == result["rounds"] else 1
 
 
-def summary(rounds: list[faults.Round], mounts: bool, seconds: float) -> dict[str, Any]:
+def summary(rounds: list[runs.Round], mounts: bool, seconds: float) -> dict[str, Any]:
     """The counts, and what happened in each round."""
 
-    def counts(some: list[faults.Round]) -> dict[str, int]:
+    def counts(some: list[runs.Round]) -> dict[str, int]:
         return {
             "rounds": len(some),
             "struck": sum(made.struck for made in some),
@@ -146,8 +147,8 @@ def summary(rounds: list[faults.Round], mounts: bool, seconds: float) -> dict[st
             name: counts([made for made in rounds if made.fault == name]) for name in names
         },
         "disk": "tmpfs" if mounts else "RLIMIT_FSIZE",
-        "timeout_seconds": faults.TIMEOUT.value,
-        "heartbeat_seconds": faults.HEARTBEAT,
+        "timeout_seconds": runs.TIMEOUT.value,
+        "heartbeat_seconds": runs.HEARTBEAT,
         "seconds": round(seconds, 1),
         "log": [dataclasses.asdict(made) for made in rounds],
     }

@@ -124,6 +124,7 @@ def parse_flagfile(text: str) -> dict[str, str]:
     """The settings in the text of a flagfile that `to_flagfile` wrote, as text by name."""
     settings = {}
     for line in text.split("\n"):
+        line = line.removesuffix("\r")  # an editor's
         if line.startswith("--"):
             name, _, value = line[2:].partition("=")
             settings[name] = value

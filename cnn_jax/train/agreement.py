@@ -104,7 +104,7 @@ def check(what: str, description: Mapping[str, Any], *, shared: Collection[str] 
 
     Args:
         what: it is about, for messages: 'the settings'.
-        description: JSON by name. One name, or more than one inside of it, may say the same.
+        description: JSON, by the names that a line is to call it.
         shared: see `differences`.
 
     Raises:

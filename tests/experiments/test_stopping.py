@@ -1,6 +1,7 @@
 """A signal where no training loop can save: one line, at once, and what it says is true."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -255,6 +256,44 @@ def test_a_closed_pipe_does_not_end_the_run(merged, tmp_path):
             "Standard output is closed (Broken pipe): the run goes on without it, see "
             f"metrics.jsonl in {where}"
         )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="makes a terminal as Linux does")
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_closed(nohup, tmp_path):
+    """The kernel sends SIGHUP, and every later write, the progress bar's too, is an error."""
+    import fcntl
+    import termios
+
+    ours, theirs = os.openpty()
+
+    def take_the_terminal():
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if nohup:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    where = tmp_path / "run"
+    process = start(
+        where,
+        "",
+        f"--steps={400 if nohup else 10**6}",
+        "--nofigures",
+        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+        start_new_session=True,
+        preexec_fn=take_the_terminal,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    rows = where / "metrics.jsonl"
+    while not (rows.exists() and rows.read_text().count("\n") > 2):
+        assert os.read(ours, 10_000)
+    os.close(ours)
+    assert process.wait(timeout=60) == (0 if nohup else 9)
+    assert (where / "result.json").exists() == nohup
+    steps = [int(path.name) for path in (where / "checkpoints").iterdir() if path.name.isdigit()]
+    written = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert max(steps) >= max(row["step"] for row in written)
 
 
 @contextlib.contextmanager
