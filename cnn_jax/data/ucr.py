@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_jax.data import reading
 from cnn_jax.data import split as splits
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.sequences import Sequences, load_sequence, standardised
@@ -66,7 +67,7 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
     """
     series, labels, header = [], [], {}
     reading = False
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(reading.read_text(path).splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
