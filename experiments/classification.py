@@ -17,6 +17,7 @@ import numpy as np
 
 from cnn_jax import data, models
 from cnn_jax.analysis import figures
+from cnn_jax.data import fingerprint
 from cnn_jax.ops import augment_spec
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Array, Observed, PyTree
@@ -190,6 +191,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
             "image_shape": list(image.shape[1:]),
             "mean": list(mean),
             "std": list(std),
+            "data": fingerprint.described({"train": train_source, "test": test_source}),
         },
         best="accuracy",
         draw=draw,

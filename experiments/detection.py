@@ -19,7 +19,7 @@ from absl import logging
 
 from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
-from cnn_jax.data import boxes
+from cnn_jax.data import boxes, fingerprint
 from cnn_jax.ops import box_augment
 from cnn_jax.tasks import detection as tasks
 from cnn_jax.train import optim, state
@@ -183,6 +183,7 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
             "fit": recipe.fit,
             "mean": list(mean),
             "std": list(std),
+            "data": fingerprint.described({"train": train_source, "test": test_source}),
         },
         best="ap",
         draw=draw,

@@ -28,7 +28,8 @@ class Fault:
     """What strikes, when and whom.
 
     Attributes:
-        signal: its name, 'SIGKILL'; or 'FSIZE' for a limit on the size of files, as a full disk.
+        signal: its name, 'SIGKILL'; or 'FSIZE' for a limit on the size of files, as a full disk; or
+            'FREEZE' for a main thread that does not come back.
         moment: one of MOMENTS.
         count: how many of these moments go by before it.
         delay: seconds from the beginning of the moment.
@@ -52,6 +53,9 @@ def arm(fault: Fault) -> None:
         def call(*arguments: Any, **more: Any):
             nonlocal passed
             passed += 1
+            if passed == fault.count + 1 and fault.signal == "FREEZE":
+                Path(fault.fired).touch()
+                time.sleep(10**6)
             if passed == fault.count + 1:
                 timer = threading.Timer(fault.delay, strike, args=(fault,))
                 timer.daemon = True

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 import cnn_jax.cpu
+from cnn_jax import jax_internals
 from cnn_jax.printable import PlainConsole, printable
+from cnn_jax.stores import is_store
 from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
-from experiments import environment, gpu_options, xla_flags
+from experiments import console, environment, gpu_options, stopping, xla_flags
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
@@ -31,6 +34,8 @@ EXPECTED = (
 
 # The one console: what the program says and what is logged stay clear of the progress bar.
 CONSOLE: rich.console.Console = PlainConsole()
+
+STOPPED = "SIGINT: stopped at once; what was saved before is as it was"
 
 TRACEBACK = flags.DEFINE_bool(
     "traceback", False, "Show where an error came from, instead of one line."
@@ -60,12 +65,16 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
             raise app.UsageError(
                 f"{' '.join(argv[1:])!r} is not a flag. Flags are given as --name=value."
             )
+        if "interrupted_status" in flags.FLAGS:
+            stopping.ends_with(flags.FLAGS.interrupted_status)
+        stopping.together(hosts.several)
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger().handlers = [log.handler(CONSOLE)]
         # Orbax logs with a traceback what it raises too
         logging.getLogger().handlers[0].addFilter(lambda record: "orbax" not in record.pathname)
         try:
             xla_flags.check()
+            _check_places()
             status = main(argv[1:]) if positional else main()
         except BaseException as error:
             if not hosts.several():
@@ -75,11 +84,27 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
             hosts.finish(status or 0)
         return status
 
-    app.run(run)
+    with console.lasting():
+        app.run(run)
+
+
+def _check_places() -> None:
+    """Refuses a store's URL where only training knows what to do with one."""
+    trains = "resume" in flags.FLAGS
+    for name in ("workdir", "output"):
+        place = flags.FLAGS[name].value if name in flags.FLAGS else None
+        if isinstance(place, str) and is_store(place) and not (trains and name == "workdir"):
+            raise ValueError(
+                f"--{name}={place}: this command writes to a directory of this machine. Give one, "
+                "and copy it to the store afterwards."
+            )
 
 
 def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
+    if isinstance(error, KeyboardInterrupt):
+        print(STOPPED, file=sys.stderr)
+        return 128 + signal.SIGINT
     error = environment.explained(error)
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
@@ -94,7 +119,9 @@ def _leave(error: BaseException) -> None:
     error = environment.explained(error)
     line = "error: " + printable(" ".join((str(error) or type(error).__name__).split()))
     if isinstance(error, hosts.FirstFailed):
-        hosts.leave(1)
+        hosts.leave(1, line)
+    if isinstance(error, KeyboardInterrupt):
+        hosts.leave(128 + signal.SIGINT, STOPPED)
     if TRACEBACK.value or not isinstance(error, EXPECTED):
         traceback.print_exception(error)
     hosts.leave(1, line)
@@ -127,7 +154,7 @@ def set_up_jax(
     if directory is not None:
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    jax_internals.platform_logger().setLevel(logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own notes
     connect()

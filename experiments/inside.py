@@ -56,7 +56,7 @@ def _print_fields(name: str, input_shape: tuple[int, ...]) -> None:
 
 def pictures(paths: list[str], output: Path) -> None:
     """Draws filters, feature maps and attributions of each picture."""
-    run = predict.open_run(Path(predict.RUN.value)) if predict.RUN.value else None
+    run = predict.open_run(predict.RUN.value) if predict.RUN.value else None
     predictor = predict.published() if run is None else predict.trained(run)
     output.mkdir(parents=True, exist_ok=True)
     figures.first_filters(predictor.variables["params"], output / "filters.png")

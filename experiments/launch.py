@@ -6,7 +6,7 @@
 For development, and for one machine with several GPUs, which the processes share out. --cpu_devices
 is for each process. What they print comes out line by line, with the number of the process before
 it. Where one fails, the others are ended too, and the exit status is that of the one that failed
-first. SIGTERM and Ctrl-C are passed on: the run saves its state and ends.
+first. SIGTERM, SIGHUP and Ctrl-C are passed on: the run saves its state and ends.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ from typing import IO
 
 from absl import app, flags
 
-from cnn_jax.train import hosts
+from cnn_jax.train import hosts, signals
+from experiments import console
 
 PROCESSES = flags.DEFINE_integer("processes", 2, "How many to start.", lower_bound=1)
 RESTARTS = flags.DEFINE_integer(
@@ -136,7 +137,11 @@ def _start(
         f"--process_count={processes}",
         f"--process_id={index}",
     ]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",  # nobody outside can take part
+    }
     if gpus is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpus
     return subprocess.Popen(
@@ -186,9 +191,9 @@ def _send(processes: Sequence[subprocess.Popen], number: signal.Signals) -> None
 
 @contextlib.contextmanager
 def _passed_on() -> Iterator[list[int]]:
-    """The SIGTERMs and SIGINTs that come while inside."""
+    """The signals that come while inside, of those that ask a run to stop."""
     asked: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = signals.that_stop()
     before = {number: signal.signal(number, lambda n, _: asked.append(n)) for number in numbers}
     try:
         yield asked
@@ -198,9 +203,9 @@ def _passed_on() -> Iterator[list[int]]:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens at."""
+    """A TCP port of the loopback that nobody listens at."""
     with socket.socket() as probe:
-        probe.bind(("", 0))
+        probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
@@ -233,4 +238,5 @@ def say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    with console.lasting():
+        app.run(main)

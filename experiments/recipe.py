@@ -6,6 +6,8 @@ the one that each run leaves behind.
 
 import dataclasses
 import math
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,7 +54,8 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
     """The recipe that the parsed flags describe.
 
     Raises:
-        ValueError: an item of a list is not a number, or a number is infinite or NaN.
+        ValueError: an item of a list is not a number, a number is infinite or NaN, or a text has
+            several lines.
     """
     chosen = {}
     for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
@@ -64,6 +67,8 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
                 raise ValueError(
                     f"--{field.name} is {','.join(value)}; it must be numbers with commas between."
                 ) from None
+        if isinstance(value, str) and any(end in value for end in "\r\n"):
+            raise ValueError(f"--{field.name} is {value!r}; it must be one line.")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
                 raise ValueError(f"--{field.name} is {number}; it must be finite.")
@@ -73,9 +78,9 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
 
 def to_flagfile(recipe: Any) -> str:
     """The recipe as the text of a flagfile: every field, but for the place of the run."""
-    lines = ["# Every setting of this run. To repeat it: --flagfile=THIS_FILE"]
+    lines = []
     for field in dataclasses.fields(recipe):
-        if field.name in ("workdir", "resume"):
+        if field.name in ("workdir", "resume", "accept_changed_data"):
             continue
         value = getattr(recipe, field.name)
         if isinstance(value, bool):
@@ -84,13 +89,41 @@ def to_flagfile(recipe: Any) -> str:
             lines.append(f"--{field.name}={','.join(repr(item) for item in value)}")
         else:
             lines.append(f"--{field.name}={value}")
-    return "\n".join(lines) + "\n"
+    # the number, so that a file that lost some of its lines is told
+    head = f"# Every setting of this run, {len(lines)} of them. To repeat it: --flagfile=THIS_FILE"
+    return "\n".join([head, *lines]) + "\n"
 
 
 def from_flagfile(path: Path) -> dict[str, str]:
     """The settings of a flagfile that `to_flagfile` wrote, as text by name."""
+    return parse_flagfile(read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """Of a file that a run wrote, whatever is in it: a path need not be UTF-8."""
+    return path.read_bytes().decode("utf-8", errors="surrogateescape")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes the file whole or not at all, and before anything that is written later."""
+    partial = path.with_name(path.name + ".new")
+    with partial.open("wb") as file:
+        file.write(text.encode("utf-8", errors="surrogateescape"))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def counted(text: str) -> int | None:
+    """How many settings a flagfile of ours says that it has; None where it does not say."""
+    first = re.search(r"^# .*?, (\d+) of them\.", text.partition("\n")[0])
+    return int(first.group(1)) if first else None
+
+
+def parse_flagfile(text: str) -> dict[str, str]:
+    """The settings in the text of a flagfile that `to_flagfile` wrote, as text by name."""
     settings = {}
-    for line in path.read_text("utf-8", "surrogateescape").splitlines():
+    for line in text.split("\n"):
         if line.startswith("--"):
             name, _, value = line[2:].partition("=")
             settings[name] = value
@@ -102,10 +135,7 @@ def differences(recipe: Any, earlier: Mapping[str, str]) -> list[str]:
 
     A setting that `earlier` does not know, because it was written by an older version, is left out.
     """
-    now = {}
-    for line in to_flagfile(recipe).splitlines()[1:]:
-        name, _, value = line[2:].partition("=")
-        now[name] = value
+    now = parse_flagfile(to_flagfile(recipe))
     return [
         f"--{field.name} was {earlier[field.name]} and is now {now[field.name]}"
         for field in dataclasses.fields(recipe)

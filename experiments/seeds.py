@@ -25,9 +25,9 @@ import numpy as np
 import rich.table
 from matplotlib.figure import Figure
 
-from cnn_jax.train import layout, loop, replicas, state, step
+from cnn_jax.train import layout, loop, replicas, state, step, watchdog
 from cnn_jax.typing import HostBatch, PyTree
-from experiments import entry, training
+from experiments import console, entry, run_directory, stopping, training
 from experiments import workdir as workdirs
 from experiments.interval import half_width
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
@@ -70,21 +70,26 @@ def run_many(
     if side_by_side is None:
         side_by_side = replicas.pays_side_by_side(experiment.model, experiment.image)
     with contextlib.ExitStack() as held:
-        workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
+        opened = run_directory.open_run_directory(recipe, name=experiment.name, held=held)
+        workdir = opened.path
+        workdirs.keep_recipe(workdir, recipe)
+        console.if_lost(f"the runs go on without it, see {RUNS_FILE} in {workdir}")
+        stopping.now("before the end of all runs: several seeds have no checkpoints, begin again")
         trainer = Trainer(recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side)
         entry.CONSOLE.print(
             f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "
             f"{trainer.plan.steps} steps each, "
-            f"{'side by side' if side_by_side else 'taking turns'}, in {workdir}",
+            f"{'side by side' if side_by_side else 'taking turns'}, in {opened.place}",
             markup=False, soft_wrap=True,
         )  # fmt: skip
         lanes = [runs] if side_by_side else [[one] for one in runs]
         at_once = 1 if jax.default_backend() != "cpu" else _cores()
-        with ThreadPoolExecutor(at_once) as pool:
+        with trainer.watchdog, ThreadPoolExecutor(at_once) as pool:
             finals = [final for lane in pool.map(trainer.train, lanes) for final in lane]
-        result = _result(recipe, experiment, trainer, finals, rates, workdir)
+        result = _result(recipe, experiment, trainer, finals, rates, opened.place)
         result["seconds"] = round(time.monotonic() - began, 2)
         workdirs.write_result(workdir, result)
+        stopping.now(f"while the figure was drawn: result.json is in {opened.place}")
         if recipe.figures:
             _draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")
         _show(result)
@@ -115,6 +120,7 @@ class Trainer:
         self.plan = plan_of(recipe, experiment.train.steps_per_epoch)
         self._side_by_side = side_by_side
         self._path, self._lock = path, threading.Lock()
+        self.watchdog = watchdog.Watchdog(recipe.step_timeout, directory=path.parent)
         path.write_text("")
         self._place = layout.make_layout("jit", jax.devices()[:1])
         train_step = replicas.make_replica_step(
@@ -146,6 +152,8 @@ class Trainer:
 
     def train(self, runs: Sequence[Run]) -> list[dict[str, float]]:
         """Trains the runs of a lane to the end: the last row of each."""
+        at = self.watchdog.at  # a step of any run is a sign of life
+        at(watchdog.COMPILING, 1)
         states: Any = [self._begin(one) for one in runs]
         seeds, rates = (np.array(column) for column in zip(*runs, strict=True))
         arguments = [jnp.asarray(seeds, jnp.uint32), jnp.asarray(rates, jnp.float32)]
@@ -156,6 +164,7 @@ class Trainer:
         rows: list[dict[str, float]] = []
         recent: list[jax.Array] = []
         for done, batch in enumerate(itertools.islice(self._batches(runs), self.plan.steps), 1):
+            at(watchdog.STEP if done > 1 else watchdog.COMPILING, done)
             states, metrics = self._step(states, *arguments, batch)
             recent.append(metrics["loss"])
             recent = recent[-self.plan.log_every :]
@@ -163,10 +172,12 @@ class Trainer:
                 recent[-1 - loop.RUN_AHEAD].block_until_ready()
             if self.plan.due(self.plan.evaluate_every, done):
                 losses = np.stack(recent).reshape(len(recent), len(runs)).mean(0)
+                at(watchdog.COMPILING, done)
                 rows = [
                     self._evaluate(one, done, float(loss), self._own(states, index))
                     for index, (one, loss) in enumerate(zip(runs, losses, strict=True))
                 ]
+            at(watchdog.READING, done + 1)
         return rows
 
     def _begin(self, one: Run) -> state.TrainState:
@@ -209,7 +220,7 @@ class Trainer:
         return row
 
 
-def _result(recipe, experiment, trainer, finals, rates, workdir) -> dict[str, Any]:
+def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]:
     """Every run, and for every learning rate the mean and half the 95 % interval of each figure."""
     figures = [name for name in finals[0] if name not in (*Run._fields, "step")]
     summary = []
@@ -234,7 +245,7 @@ def _result(recipe, experiment, trainer, finals, rates, workdir) -> dict[str, An
         "first_seed": recipe.seed,
         "summary": summary,
         "runs": finals,
-        "workdir": str(workdir),
+        "workdir": place,
     }
 
 

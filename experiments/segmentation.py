@@ -15,7 +15,7 @@ import numpy as np
 
 from cnn_jax import data, models
 from cnn_jax.analysis import figures, segmentation_figures
-from cnn_jax.data import masks
+from cnn_jax.data import fingerprint, masks
 from cnn_jax.ops import paired
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.train import optim
@@ -152,6 +152,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
             "image_shape": list(image.shape[1:]),
             "mean": list(mean),
             "std": list(std),
+            "data": fingerprint.described({"train": train_source, "test": test_source}),
         },
         best="mean_iou",
         draw=draw,

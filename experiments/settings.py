@@ -12,7 +12,7 @@ import optax
 
 from cnn_jax import models
 from cnn_jax.train import hosts, layout, loop, nonfinite, optim, state
-from experiments import entry
+from experiments import agreement, entry
 from experiments.recipe import setting
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -23,7 +23,9 @@ class TrainingRecipe:
     """The settings that every training run has."""
 
     # data
-    data_dir: str = setting("", "Where prepared data sets are; '' for TFDS's own.", result=False)
+    data_dir: str = setting(
+        "", "Where prepared data sets are, s3://... too; '' for TFDS's own.", result=False
+    )
     train_split: str = setting("train", "TFDS split expression to train on: 'train[:90%]'.")
     test_split: str = setting("test", "TFDS split expression to evaluate on.")
     skip_corrupt: bool = setting(False, "Skip and count records that cannot be read.")
@@ -109,12 +111,21 @@ class TrainingRecipe:
     coordinator: str = setting(
         "", "HOST:PORT of process 0; '' where Slurm or the like knows it.", result=False
     )
+    coordinator_bind_address: str = setting(
+        "", "ADDRESS:PORT where process 0 listens; '' for all addresses of its host.", result=False
+    )
     process_count: int = setting(
         0, "Of all hosts together; 0: as Slurm or the like says; 1: no others.", result=False
     )
     process_id: int = setting(-1, "Which of them this is, from 0.", result=False)
     heartbeat: int = setting(
         100, "Seconds of silence after which another process counts as gone.", result=False
+    )
+    step_timeout: float = setting(
+        0.0,
+        "Seconds without a step, or a batch of an evaluation, after which a run that stands still "
+        "ends with status 75; 0: ten times the slowest so far, at least 300.",
+        result=False,
     )
     connect_timeout: int = setting(300, "Seconds to wait for all processes.", result=False)
     # what it writes, and when
@@ -137,15 +148,22 @@ class TrainingRecipe:
         0, "Exit status after a signal, when the state is saved: 0 to 255.", result=False
     )
     workdir: str = setting(
-        "", "Where the run goes; '' for runs/<date>-<model>-<dataset>.", result=False
+        "", "Where the run goes, s3://... too; '' for runs/<date>-<model>-<dataset>.", result=False
     )
     resume: bool = setting(
         True, "Go on from the newest checkpoint in the run directory.", result=False
     )
+    accept_changed_data: bool = setting(
+        False, "Go on although the data are not those of the checkpoint any more.", result=False
+    )
 
 
 def set_up_jax(recipe: TrainingRecipe) -> None:
-    """Configures JAX as the recipe says, and joins the other processes, where there are any."""
+    """Configures JAX as the recipe says, and joins the other processes, where there are any.
+
+    Raises:
+        DisagreementError: they were started with other settings, another code or other versions.
+    """
     entry.set_up_jax(
         cpu_devices=recipe.cpu_devices,
         cpu_convolutions=recipe.cpu_convolutions,
@@ -154,10 +172,12 @@ def set_up_jax(recipe: TrainingRecipe) -> None:
             recipe.coordinator,
             recipe.process_count,
             recipe.process_id,
+            bind_address=recipe.coordinator_bind_address,
             heartbeat=recipe.heartbeat,
             patience=recipe.connect_timeout,
         ),
     )
+    agreement.check_start(recipe)
 
 
 def shared_rows() -> dict[str, Any]:
@@ -225,6 +245,8 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
         ValueError: no step would be made, or more than are counted.
     """
     steps = recipe.steps or _in_steps("epochs", recipe.epochs, steps_per_epoch)
+    if recipe.step_timeout < 0:
+        raise ValueError(f"--step_timeout={recipe.step_timeout:g}; it may not be negative.")
     if steps < 1:
         raise ValueError(
             f"--epochs={recipe.epochs:g} of {steps_per_epoch:g} steps and --steps={recipe.steps} "

@@ -18,6 +18,7 @@ from cnn_jax.data import TrainBatches
 from cnn_jax.printable import printable
 from cnn_jax.train import (
     checkpoint,
+    goodput,
     hosts,
     layout,
     log,
@@ -27,9 +28,19 @@ from cnn_jax.train import (
     sharding,
     state,
     step,
+    watchdog,
 )
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
-from experiments import entry, out_of_memory
+from experiments import (
+    agreement,
+    console,
+    entry,
+    out_of_memory,
+    resuming,
+    run_directory,
+    stopping,
+)
+from experiments import recipe as recipes
 from experiments import workdir as workdirs
 from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
 
@@ -77,6 +88,9 @@ class Experiment(NamedTuple):
 def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     """Trains, evaluates, and leaves the run directory. Returns the exit status."""
     began = time.monotonic()
+    if hosts.several():
+        shapes = jax.eval_shape(lambda: initial_variables(experiment, seed=recipe.seed))
+        agreement.check_experiment(experiment, shapes)
     devices = _devices(recipe.devices)
     where = _layout(recipe, devices)
     if recipe.batch_size % where.device_count:
@@ -131,19 +145,24 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     abstract = jax.eval_shape(create)  # here an image too small for the network is found
 
     with out_of_memory.explained(recipe, where.device_count), contextlib.ExitStack() as held:
-        workdir = workdirs.open_workdir(recipe, name=experiment.name, held=held)
-        checkpoints = checkpoint.Checkpoints(
-            workdir / "checkpoints", keep=recipe.keep, best=experiment.best
-        )
+        opened = run_directory.open_run_directory(recipe, name=experiment.name, held=held)
+        workdir = opened.path
+        checkpoints = opened.checkpoints(keep=recipe.keep, best=experiment.best)
         held.push(partial(_close, checkpoints))
         resumed = None
         if hosts.from_first(lambda: bool(checkpoints.steps())):
             host_state, resumed = checkpoints.restore(
-                abstract, accept=partial(_check_facts, checkpoints.directory, experiment.facts)
+                abstract,
+                accept=partial(resuming.check, checkpoints.directory, recipe, experiment.facts),
             )
+            _check_ahead(int(host_state.step), plan.steps)
         else:
             host_state = create()
+        agreement.check_state(host_state)
+        if hosts.is_first():
+            workdirs.keep_recipe(workdir, recipe)
         first = int(host_state.step)
+        attempts, meter = _attempts(workdir, resumed, began), goodput.Meter()
         params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
         run_log = held.enter_context(
             log.RunLog(workdir, first_step=first, console=entry.CONSOLE)
@@ -153,10 +172,16 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         run_log.say(
             f"{experiment.name}: {params:,} parameters, {plan.steps} steps of "
             f"{recipe.batch_size} on {where.device_count} {jax.devices()[0].platform} device(s)"
-            f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, in {workdir}"
+            f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, "
+            f"in {opened.place}"
         )
+        console.if_lost(f"the run goes on without it, see metrics.jsonl in {workdir}")
+        stopping.now(_before_the_first(workdir, None if resumed is None else first))
         if resumed is not None:
             run_log.say(f"Resuming at step {first} of {plan.steps}.")
+            if note := resuming.what_to_know(experiment.facts, resumed):
+                run_log.say(note)
+        started = held.enter_context(stopping.until_started())
         outcome = loop.fit(
             where.replicate(host_state),
             plan=plan,
@@ -164,35 +189,53 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             train_step=train_step,
             batches=experiment.train.iterate,
             evaluator=lambda now, stop: loop.evaluate(
-                eval_step, now, experiment.test(), where, stop=stop
+                meter.compiled(eval_step), now, experiment.test(), where, stop=stop
             ),
             report=experiment.task.report,
             learning_rate=schedule,
             log=run_log,
             checkpoints=checkpoints,
-            meta={"facts": experiment.facts},
+            meta={
+                "facts": experiment.facts,
+                "settings": recipes.parse_flagfile(recipes.to_flagfile(recipe)),
+                "wall_attempts": attempts._asdict(),
+            },
             resumed=resumed,
             nonfinite_limit=recipe.nonfinite_limit,
             profile=_profile(traced, workdir),
             speed=utilisation.speed(
                 experiment.model, experiment.image, devices, frozen=recipe.freeze
             ),
+            started=started,
+            watchdog=watchdog.Watchdog(
+                recipe.step_timeout,
+                directory=workdir,
+                index=jax.process_index(),
+                count=jax.process_count(),
+                others=hosts.Places() if hosts.several() else None,
+            ),
+            meter=meter,
         )
+        stopping.now(f"after the last step that was made: its checkpoint is in {workdir}")
         if outcome.interrupted is not None:
             run_log.say(
                 f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. To go on: "
-                f"the same command with --workdir={workdir}"
+                f"the same command with --workdir={opened.place}"
             )
             return recipe.interrupted_status
         assert outcome.observed is not None  # the last step is always evaluated
         # from here on nothing is shared by the processes: the first may be alone
         final = jax.tree.map(_local, where.fetch(outcome.state))
         if hosts.is_first():
-            result = _result(recipe, experiment, outcome, final, run_log, workdir, began)
+            result = _result(recipe, experiment, outcome, final, run_log, opened.place, began)
+            attempts = goodput.end_run(workdir / goodput.ATTEMPTS_FILE, attempts)
+            result |= goodput.figures(attempts, meter.seconds)
             workdirs.write_result(workdir, result)
+            opened.send()
+            stopping.now(f"while the figures were drawn: result.json is in {opened.place}")
             if recipe.figures:
                 _draw(experiment, outcome, final, workdir)
-            _print_table(run_log.console, result, workdir)
+            _print_table(run_log.console, result, opened.place)
     return 0
 
 
@@ -247,18 +290,38 @@ def _local(leaf: jax.Array) -> jax.Array:
     return leaf.addressable_data(0)
 
 
-def _check_facts(directory: Path, facts: dict[str, Any], meta: dict[str, Any]) -> None:
-    """Refuses a checkpoint of another network or of other classes before its arrays are read."""
-    saved = meta.get("facts", {})
-    for name, now in facts.items():
-        if name in saved and saved[name] != now:
-            raise ValueError(
-                f"The checkpoint in {directory} has {name} {saved[name]!r}, "
-                f"and this run has {now!r}. Choose another --workdir."
-            )
+def _before_the_first(workdir: Path, step: int | None) -> str:
+    """What is true of a run that is stopped before it has made a step; `step`: it goes on from."""
+    if step is None:
+        return f"before the first step: nothing was saved in {workdir}"
+    return (
+        f"before the next step: the checkpoint of step {step} is as it was. To go on: the same "
+        f"command with --workdir={workdir}"
+    )
 
 
-def _result(recipe, experiment, outcome, final, run_log, workdir, began) -> dict[str, Any]:
+def _check_ahead(step: int, steps: int) -> None:
+    """Raises ValueError for a checkpoint beyond the end of the run: a smaller data set's."""
+    if step > steps:
+        raise ValueError(
+            f"The checkpoint is of step {step}, and with the data as they are now the run has "
+            f"{steps} steps: it is beyond its end. Put the data back, or choose another --workdir."
+        )
+
+
+def _attempts(workdir: Path, resumed: dict[str, Any] | None, began: float) -> goodput.Attempts:
+    """Counts this start, `began` by the monotonic clock, in the first process; the others know
+    of none."""
+    if not hosts.is_first():
+        return goodput.Attempts(0.0, 0)
+    return goodput.begin_attempt(
+        workdir / goodput.ATTEMPTS_FILE,
+        checkpoint=(resumed or {}).get("wall_attempts"),
+        now=lambda: time.time() - (time.monotonic() - began),
+    )
+
+
+def _result(recipe, experiment, outcome, final, run_log, place, began) -> dict[str, Any]:
     rows = run_log.rows()
     rates = {
         name: sorted(row[f"wall_{name}"] for row in rows if f"wall_{name}" in row)
@@ -279,7 +342,7 @@ def _result(recipe, experiment, outcome, final, run_log, workdir, began) -> dict
         **speeds,
         "layout": recipe.layout,
         "processes": jax.process_count(),
-        "workdir": str(workdir),
+        "workdir": place,
     }
 
 
@@ -297,7 +360,7 @@ def _draw(experiment, outcome, final, workdir) -> None:
     )
 
 
-def _print_table(console: rich.console.Console, result: dict[str, Any], workdir: Path) -> None:
+def _print_table(console: rich.console.Console, result: dict[str, Any], place: str) -> None:
     table = rich.table.Table(title=f"{result['model']} on {result['dataset']}")
     table.add_column("figure")
     table.add_column("value", justify="right")
@@ -306,4 +369,4 @@ def _print_table(console: rich.console.Console, result: dict[str, Any], workdir:
             text = f"{value:.4f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
             table.add_row(name, text)
     console.print(table)
-    console.print(printable(f"The run is in {workdir}"), soft_wrap=True)
+    console.print(printable(f"The run is in {place}"), soft_wrap=True)

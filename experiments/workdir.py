@@ -7,23 +7,27 @@ import json
 import logging
 import os
 import platform
+import secrets
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from cnn_jax.train import hosts
+import cnn_jax.cpu
+from cnn_jax.train import agreement, hosts
 from experiments import recipe as recipes
+from experiments import resuming
 
 RECIPE_FILE = "recipe.flags"
 RESULT_FILE = "result.json"
 LOCK_FILE = "lock"
-SEEN_WITHIN = 30.0  # seconds, for file systems that cache what a directory holds
+SEEN_WITHIN = 10.0  # seconds, for file systems that cache what a directory holds
 
 
 def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
-    """The directory for this run, made if it is new, with the recipe written into it.
+    """The directory for this run, made if it is new, and then with the recipe written into it.
 
     Without --workdir it is runs/<date>-<name>, or the first of -2, -3, ... that is new or holds
     this very recipe unfinished and not running, which is then gone on with. With several processes
@@ -36,23 +40,58 @@ def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
 
     Raises:
         ValueError: --workdir holds another experiment, or one that --noresume says not to resume;
-            or another run is using it.
+            or another run is using it; or process 0 writes into a directory that another process
+            does not see, which all of them say.
     """
-    workdir = Path(hosts.from_first(lambda: str(_open(recipe, name, held))))
-    _check_shared(workdir)
-    return workdir
+    workdir, mark = hosts.from_first(lambda: _marked(_open(recipe, name, held)))
+    if hosts.several():
+        seen = hosts.is_first() or sees(Path(workdir), mark)
+        agreement.settle("the run directory", seen, partial(_judge_seen, workdir))
+    return Path(workdir)
 
 
-def _check_shared(workdir: Path) -> None:
-    """Raises ValueError where process 0 writes into a directory that this process does not see."""
+def _marked(workdir: Path) -> tuple[str, str]:
+    """The directory, from the root, and what is written into its lock file and nowhere else.
+
+    That there is such a file does not say that it is the same one: an earlier run on the other host
+    may have left it.
+    """
+    if not hosts.several():
+        return str(workdir), ""
+    mark = secrets.token_hex(16)
+    with (workdir / LOCK_FILE).open("a") as file:
+        file.write(f"{mark}\n")
+        file.flush()
+        os.fsync(file.fileno())  # NFS sends it at once only so
+    return str(workdir.absolute()), mark
+
+
+def sees(workdir: Path, mark: str) -> bool:
+    """Whether this process finds the mark of process 0 in the directory, or soon does."""
     deadline = time.monotonic() + SEEN_WITHIN
-    while not hosts.is_first() and not (workdir / LOCK_FILE).exists():
+    while True:
+        for folder in (workdir.parent, workdir):  # NFS asks anew what is there only so
+            with contextlib.suppress(OSError):
+                os.listdir(folder)
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if mark in (workdir / LOCK_FILE).read_text().split():
+                return True
         if time.monotonic() > deadline:
-            raise ValueError(
-                f"{workdir} of process 0 is not seen on {platform.node()}: with several hosts "
-                "--workdir must be on a file system that all of them share."
-            )
-        time.sleep(0.1)
+            return False
+        time.sleep(0.2)
+
+
+def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
+    """What is wrong with a directory that process 0 writes into; '' if all see it."""
+    blind = [f"{index} ({machines[index]})" for index, each in enumerate(seen) if not each]
+    if not blind:
+        return ""
+    more = f" and {len(blind) - 4} more" if len(blind) > 4 else ""
+    return (
+        f"{workdir} of process 0 ({machines[0]}) is not the same directory in process "
+        f"{', '.join(blind[:4])}{more}: with several hosts --workdir must be on a file system that "
+        "all of them share."
+    )
 
 
 def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
@@ -67,9 +106,14 @@ def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
         while not _take(recipe, workdir, held):
             number += 1
             workdir = Path("runs") / f"{base}-{number}"
-    text = recipes.to_flagfile(recipe)
-    (workdir / RECIPE_FILE).write_bytes(text.encode("utf-8", errors="surrogateescape"))
+    if not resuming.read_recipe(workdir / RECIPE_FILE):
+        keep_recipe(workdir, recipe)
     return workdir
+
+
+def keep_recipe(workdir: Path, recipe: Any) -> None:
+    """Writes the recipe into the directory: of a run that goes on, once it is known that it may."""
+    recipes.write_text(workdir / RECIPE_FILE, recipes.to_flagfile(recipe))
 
 
 def _take(recipe: Any, workdir: Path, held: contextlib.ExitStack) -> bool:
@@ -103,7 +147,7 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        owner = file.read().strip() or "another process"
+        owner = next(iter(file.read().splitlines()), "").strip() or "another process"
         raise BusyError(
             f"{workdir} is in use by {owner}. Two runs cannot share a directory: choose another "
             "--workdir, or stop that run."
@@ -116,21 +160,26 @@ def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
 
 
 def _can_go_on(recipe: Any, workdir: Path) -> bool:
-    flagfile = workdir / RECIPE_FILE
+    try:
+        earlier = resuming.read_recipe(workdir / RECIPE_FILE)
+    except resuming.LostRecipeError as error:
+        logging.warning("%s It is left alone.", error)
+        return False
     return (
         recipe.resume
-        and flagfile.exists()
         and not (workdir / RESULT_FILE).exists()
-        and not recipes.differences(recipe, recipes.from_flagfile(flagfile))
+        and (workdir / RECIPE_FILE).exists()
+        and not resuming.differences(recipe, earlier)
     )
 
 
 def _check_same_experiment(recipe: Any, workdir: Path) -> None:
-    flagfile = workdir / RECIPE_FILE
-    if not flagfile.exists():
+    earlier = resuming.read_recipe(workdir / RECIPE_FILE)
+    if not earlier:
         return
-    changes = recipes.differences(recipe, recipes.from_flagfile(flagfile))
-    if changes:
+    # a folder that moved is compared with what the checkpoints know of it: without any, by its name
+    known = any(name.startswith(resuming.CHECKPOINTS) for name in resuming.left_behind(workdir))
+    if changes := (resuming if known else recipes).differences(recipe, earlier):
         raise ValueError(
             f"{workdir} holds another experiment: {'; '.join(changes)}. "
             "Choose another --workdir, or give the same settings to go on with it."
@@ -171,6 +220,7 @@ def environment() -> dict[str, Any]:
             "cpu_cores": len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count(),
+            "cpu_convolutions": str(cnn_jax.cpu.status()),
         },
     }
 

@@ -10,24 +10,51 @@ translation of `lax.conv_general_dilated` (and of pooling's gradients, and large
 compiler.
 
 Where jaxlib carries oneDNN (Linux on x86-64), float32 programs for one device call it for all but
-small layers, which is the fastest by far. `cnn_jax.cpu.onednn` says what that costs: JAX's
-persistent compilation cache does not hold such programs, and
-`jax.experimental.serialize_executable` must not be given them. Everywhere else, and with
-CNN_JAX_ONEDNN=0 in the environment, all is written in JAX's own operations.
+small layers, which is the fastest by far. A child process proves first that its calls are right
+here, once for each version and processor, in a few seconds; `status` says what came of it.
+`cnn_jax.cpu.onednn` says what oneDNN costs: JAX's persistent compilation cache does not hold such
+programs, and `jax.experimental.serialize_executable` must not be given them. Everywhere else, and
+with CNN_JAX_ONEDNN=0 in the environment, all is written in JAX's own operations.
 """
 
 import contextlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 
 from cnn_jax.cpu import memory, registry
+from cnn_jax.cpu import verdict as _verdict
 
-__all__ = ["disable", "enable", "enabled"]
+__all__ = ["Status", "disable", "enable", "enabled", "status"]
+
+
+class Status(NamedTuple):
+    """What runs the convolutions of programs that are compiled for a CPU now, and why.
+
+    Attributes:
+        convolutions: 'oneDNN' (in float32 programs for one device, and in others by our methods
+            in JAX's operations), 'methods in JAX operations', or 'XLA'.
+        why: the reason, as part of a sentence.
+        memory_kept: whether malloc keeps freed memory for the next step.
+    """
+
+    convolutions: str
+    why: str
+    memory_kept: bool
+
+    def __str__(self) -> str:
+        where = " in float32 programs for one device" if self.convolutions == "oneDNN" else ""
+        kept = "kept" if self.memory_kept else "not kept"
+        return f"convolutions by {self.convolutions}{where} ({self.why}); memory {kept}"
 
 
 def enable(*, keep_memory: bool = True) -> bool:
     """Uses our lowerings for everything compiled from now on (JAX's caches are cleared once).
+
+    A RuntimeWarning says once where jaxlib has oneDNN and it is not used all the same. Where that
+    was never asked for these versions on this processor, a child process is asked now (some three
+    seconds; not where JAX may not use a CPU).
 
     Args:
         keep_memory: also tell the C library to keep freed memory for the next step; see
@@ -43,6 +70,8 @@ def enable(*, keep_memory: bool = True) -> bool:
         return True
     done = registry.install()
     jax.clear_caches()  # what was compiled under the old rules must not be reused
+    if done and _may_use_cpu():
+        _verdict.warn_if_lost(stacklevel=2)
     return done
 
 
@@ -52,6 +81,25 @@ def disable() -> None:
         memory.release()
         registry.uninstall()
         jax.clear_caches()
+
+
+def status() -> Status:
+    """What is in use and why: decided here and now, if nothing asked before."""
+    kept = memory.kept()
+    if not registry.installed():
+        return Status("XLA", registry.refused() or "cnn_jax.cpu.enable() is not in force", kept)
+    if not _may_use_cpu():
+        return Status("XLA", f"JAX may use no CPU here: its platforms are {_platforms()}", kept)
+    found = _verdict.verdict()
+    return Status("oneDNN" if found.works else "methods in JAX operations", found.why, kept)
+
+
+def _may_use_cpu() -> bool:
+    return not _platforms() or "cpu" in _platforms().split(",")
+
+
+def _platforms() -> str:
+    return jax.config.jax_platforms or ""  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

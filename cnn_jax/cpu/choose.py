@@ -148,7 +148,7 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
     if subpixel.fits(g):
         return None if g.features <= 4 and g.taps > 1 else "subpixel"  # the gradient of a picture
     if not onednn.fits(g):
-        return None
+        return "pointwise" if pointwise.fits(g) and g.rank == 0 else None
     best = _winograd(g, exact, TOUCH_ONEDNN) if g.feature_groups == 1 else None
     return best or "onednn"
 

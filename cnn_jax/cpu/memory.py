@@ -18,14 +18,26 @@ _DEFAULTS = {_TRIM_THRESHOLD: 128 * 1024, _TOP_PAD: 128 * 1024, _MMAP_MAX: 65536
 _KEEP = {_TRIM_THRESHOLD: -1, _TOP_PAD: 64 * 2**20, _MMAP_MAX: 0, _ARENA_MAX: 1}  # -1: never
 
 
+_kept = False
+
+
 def keep() -> bool:
     """Lets malloc keep what it is given. False where the C library is not glibc."""
-    return _set(_KEEP)
+    global _kept
+    _kept = _set(_KEEP)
+    return _kept
 
 
 def release() -> bool:
     """Restores glibc's defaults. False where the C library is not glibc."""
+    global _kept
+    _kept = False
     return _set(_DEFAULTS)
+
+
+def kept() -> bool:
+    """Whether malloc keeps what it is given, as `keep` told it last."""
+    return _kept
 
 
 def _set(values: dict[int, int]) -> bool:

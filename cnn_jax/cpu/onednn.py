@@ -12,111 +12,26 @@ such a call cannot do, and what we therefore must not ask of it:
 
 - float32 only; windows of one to three dimensions; no gradients, which are written as forward
   convolutions and products instead;
-- a mistake in its description does not raise, it ends the process: `KNOWN` lists the versions of
-  jaxlib in which the description is known to be what is written here, and every other one runs
-  without oneDNN;
+- a mistake in its description does not raise, it ends the process: `cnn_jax.cpu.proof` tries every
+  form of call in a child process, and where that does not come out right, programs run without
+  oneDNN (`cnn_jax.cpu.verdict`);
 - the compiler cannot divide it among devices, nor export it, nor write it to disk: programs
   for several devices, exported ones, and those of other builds of jaxlib run without it, and
   JAX's persistent compilation cache skips programs that contain it.
 """
 
-import functools
 import json
 import math
-import os
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, Pairs, pad
 
-SWITCH = "CNN_JAX_ONEDNN"  # "0" in the environment: never use oneDNN
-KNOWN = ((0, 8), (0, 11))  # versions of jaxlib from the first to before the second; tried: 0.8.3,
-# 0.9.2, 0.10.0, 0.10.1, 0.10.2
 MATMUL, CONVOLUTION = "__onednn$matmul", "__onednn$convolution"
-
-
-def available() -> bool:
-    """Whether programs may call oneDNN here; compiles a small one to see, the first time."""
-    return os.environ.get(SWITCH, "1") != "0" and _works()
-
-
-@functools.cache
-def _works() -> bool:
-    version = tuple(int(n) for n in jax.lib.__version__.split(".")[:2])
-    known = KNOWN[0] <= version < KNOWN[1]
-    if not (known and platform.system() == "Linux" and platform.machine() == "x86_64"):
-        return False
-    try:
-        _leave_out_of_compilation_cache()
-        with (
-            jax.ensure_compile_time_eval(),
-            jax.default_device(jax.local_devices(backend="cpu")[0]),
-        ):
-            return _right()
-    except (AttributeError, RuntimeError, TypeError, ValueError):  # XlaRuntimeError is the second
-        return False
-
-
-def _right() -> bool:
-    """Compares both calls with numpy, on numbers that are small whole ones."""
-    a, b = np.arange(6.0, dtype=np.float32).reshape(3, 2), np.ones((3, 4), np.float32)
-    x = np.arange(20.0, dtype=np.float32).reshape(1, 5, 4)
-    w = np.ones((2, 4, 1), np.float32)
-    product = jax.jit(lambda a, b: matmul(a, b, transpose_x=True))(a, b)
-    windows = jax.jit(lambda x, w: convolution(x, w, (2,), ((1, 0),), (1,)))(x, w)
-    rows = x.sum(-1)[0]
-    expected = np.array([rows[0], rows[1] + rows[2], rows[3] + rows[4]])
-    return bool(
-        np.array_equal(np.asarray(product), a.T @ b)
-        and np.array_equal(np.asarray(windows).ravel(), expected)
-    )
-
-
-def usable(ctx) -> bool:
-    """Whether a lowering rule may write such calls into the program that it is part of.
-
-    Args:
-        ctx: the rule's context. Exported programs, those for several platforms, and those that the
-            compiler divides among devices are refused: it would gather all operands on each.
-    """
-    module = ctx.module_context
-    axes = module.axis_context
-    kind = type(axes).__name__
-    if kind == "ShardingContext":
-        alone = (axes.num_devices or 1) == 1
-    elif kind == "SPMDAxisContext":  # shard_map: what is manual everywhere is a program for one
-        alone = set(axes.manual_axes) == set(axes.mesh.axis_names)
-    else:
-        alone = kind == "ReplicaAxisContext"  # pmap
-    if module.lowering_parameters.for_export or len(module.platforms) != 1:
-        return False
-    return alone and available()
-
-
-def _leave_out_of_compilation_cache() -> None:
-    """Keeps JAX from writing such programs to disk: XLA (0.8 to 0.10) reads past their end.
-
-    `OneDnnOpThunk` says that it is a custom call, and is written as if it were an ordinary one.
-    """
-    from jax._src import compilation_cache  # there is no public way to say it
-
-    put: Callable = compilation_cache.put_executable_and_time
-    if getattr(put, "leaves_out_onednn", False):
-        return
-
-    @functools.wraps(put)
-    def put_if_possible(cache_key, module_name, executable, *args, **kwargs):
-        if not any("__onednn$" in module.to_string() for module in executable.hlo_modules()):
-            put(cache_key, module_name, executable, *args, **kwargs)
-
-    put_if_possible.leaves_out_onednn = True  # type: ignore[attr-defined]
-    compilation_cache.put_executable_and_time = put_if_possible
 
 
 def _call(target: str, shape: Sequence[int], config: dict[str, Any], *operands) -> jax.Array:

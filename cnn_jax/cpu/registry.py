@@ -1,15 +1,17 @@
 """Puts our lowering rules into JAX's registry for platform 'cpu', and takes them out again.
 
-JAX translates each primitive to the compiler's language by a rule that it looks up by platform.
-`jax.interpreters.mlir.register_lowering` adds such a rule; autodiff, vmap, jit, sharding and
-export happen before it and do not notice. Where a rule of ours does not want a convolution (a
-symbolic or empty shape, integers, a case in which XLA is as good) it calls the rule it replaced.
+JAX translates each primitive to the compiler's language by a rule that it looks up by platform, and
+takes further rules; autodiff, vmap, jit, sharding and export happen before it and do not notice.
+Where a rule of ours does not want a convolution (a symbolic or empty shape, integers, a case in
+which XLA is as good) it calls the rule it replaced.
 
-The registry is not a documented interface. Everything we need of it is read in `_stock_rules`; if
-a future JAX moves it, `install` warns and changes nothing.
+The registry is not a documented interface. All that we need of it stands in `jax_internals`; if a
+future JAX moves it, `install` warns and changes nothing.
 """
 
+import itertools
 import math
+import numbers
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -18,20 +20,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.interpreters import mlir
 from jax.sharding import AxisType
 
-from cnn_jax.cpu import geometry, onednn, pooling, trim
+from cnn_jax import jax_internals
+from cnn_jax.cpu import geometry, onednn, pointwise, pooling, trim, verdict
 from cnn_jax.cpu.choose import choose, run, worth_onednn
-
-PRIMITIVES: dict[str, Any] = {
-    "conv_general_dilated": lax.conv_general_dilated_p,
-    "dot_general": lax.dot_general_p,
-    "reduce_window_max": lax.reduce_window_max_p,
-    "reduce_window_sum": lax.reduce_window_sum_p,
-    "select_and_gather_add": lax.select_and_gather_add_p,
-    "select_and_scatter_add": lax.select_and_scatter_add_p,
-}
 
 LEAST_PRODUCT = 20_000_000  # multiplications of a product that is worth a call to oneDNN
 # Rows of x for which oneDNN may turn y round: measured 459 ms for 64 rows against [25088, 4096],
@@ -41,41 +34,63 @@ LEAST_ROWS = 1024
 _stock: dict[str, Any] = {}  # what stood in the registry before us, by primitive name
 
 
+_refused: list[str] = []  # why `install` did nothing, the last time
+
+
 def installed() -> bool:
     return bool(_stock)
+
+
+def refused() -> str:
+    """Why `install` left JAX as it was; '' where it did not."""
+    return _refused[0] if _refused else ""
 
 
 def install() -> bool:
     """Registers our rules. False, with a warning, where JAX's registry is not as we know it."""
     if installed():
         return True
+    done: dict[str, Any] = {}
     try:
-        stock = {name: _stock_rule(p) for name, p in PRIMITIVES.items()}
-        for name, primitive in PRIMITIVES.items():
-            mlir.register_lowering(primitive, RULES[name](stock[name].rule), platform="cpu")
-    except (AttributeError, KeyError, TypeError, NotImplementedError) as error:
+        jax_internals.lower_function(lambda: None)  # our rules need it
+        primitives = {name: jax_internals.primitive(name) for name in RULES}
+        stock = {name: jax_internals.lowering_rule(p) for name, p in primitives.items()}
+        for name, primitive in primitives.items():
+            jax_internals.set_lowering_rule(primitive, RULES[name](stock[name].rule))
+            done[name] = stock[name]
+    except jax_internals.MovedError as error:
+        _restore(done)
+        _refused[:] = [str(error)]
         warnings.warn(
-            f"cnn_jax.cpu does not know the lowering registry of jax {jax.__version__}"
-            f" ({type(error).__name__}: {error}); convolutions stay as XLA compiles them.",
+            f"cnn_jax.cpu does not know this JAX: {error}. Convolutions stay as XLA compiles them.",
             RuntimeWarning,
             stacklevel=3,
         )
         return False
     _stock.update(stock)
+    _refused.clear()
     return True
 
 
 def uninstall() -> None:
     """Puts the rules that we found back."""
-    for name, entry in _stock.items():
-        mlir._platform_specific_lowerings["cpu"][PRIMITIVES[name]] = entry  # the same either way
+    _restore(_stock)
     _stock.clear()
 
 
-def _stock_rule(primitive):
-    """The registered entry for platform 'cpu', or else the one for all platforms."""
-    special = mlir._platform_specific_lowerings["cpu"]
-    return special[primitive] if primitive in special else mlir._lowerings[primitive]
+def _restore(entries: dict[str, Any]) -> None:
+    for name, entry in entries.items():  # one for all platforms serves as one for this as well
+        jax_internals.restore_lowering_rule(jax_internals.primitive(name), entry)
+
+
+def _lowered(function: Callable, ctx, *operands):
+    """What `function` of arrays becomes, whatever the program around it has told JAX of its own.
+
+    A user who has implicit broadcasting or mixed dtypes refused means the user's own operations.
+    """
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        # a function of its own, for JAX to remember for as long as it lives
+        return jax_internals.lower_function(lambda *a: function(*a))(ctx, *operands)
 
 
 def _convolution_rule(stock: Callable) -> Callable:
@@ -84,17 +99,17 @@ def _convolution_rule(stock: Callable) -> Callable:
         if g is None:
             return stock(ctx, x, w, **params)
         ranges = trim.live(g)
-        by_onednn = _narrow(ctx) and worth_onednn(g) and onednn.usable(ctx)
+        by_onednn = _narrow(ctx) and worth_onednn(g) and verdict.usable(ctx)
         method = None if ranges else choose(g, _wants_exact(ctx, params), by_onednn)
         if ranges:
             fun = partial(trim.convolve, g=g, ranges=ranges, params=params)
         elif method is not None:
             fun = partial(run, method, g, params=params, by_onednn=by_onednn)
-        elif min(sum(g.padding, ())) < 0:
+        elif min(sum(g.padding, ()), default=0) < 0:
             fun = partial(_cropped_first, params=params)
         else:
             return stock(ctx, x, w, **params)
-        return mlir.lower_fun(lambda x, w: fun(x, w), multiple_results=False)(ctx, x, w)
+        return _lowered(fun, ctx, x, w)
 
     return rule
 
@@ -117,7 +132,7 @@ def _cropped_first(x: jax.Array, w: jax.Array, *, params: dict[str, Any]) -> jax
         dilation.append(base)
     x = lax.pad(x, jnp.zeros((), x.dtype), crop)
     params = {**params, "padding": tuple(padding), "lhs_dilation": tuple(dilation)}
-    return lax.conv_general_dilated_p.bind(x, w, **params)
+    return jax_internals.primitive("conv_general_dilated").bind(x, w, **params)
 
 
 def _wants_exact(ctx, params) -> bool:
@@ -138,10 +153,16 @@ def _geometry(ctx, params) -> geometry.Geometry | None:
     floating = all(jnp.issubdtype(a.dtype, jnp.floating) for a in (x, w, y)) and x.dtype == w.dtype
     if not floating or _explicit(params.get("out_sharding")):
         return None
-    g = geometry.of(x.shape, w.shape, y.shape, params)
-    static = all(isinstance(n, int) for n in (*x.shape, *w.shape, *y.shape, *sum(g.padding, ())))
-    if not static or min((*x.shape, *w.shape, *y.shape)) == 0 or g.rank > 3:
+    # jax 0.8 pads by numpy's integers, and so may a user
+    sizes = (*x.shape, *w.shape, *y.shape, *itertools.chain.from_iterable(params["padding"]))
+    static = all(isinstance(n, numbers.Integral) for n in sizes)
+    if not static:
         return None
+    g = geometry.of(x.shape, w.shape, y.shape, params)
+    if min((*x.shape, *w.shape, *y.shape)) == 0 or g.rank > 3:
+        return None
+    if g.rank == 0 and not pointwise.fits(g):
+        return None  # groups of vectors: what the methods share out are axes of space
     return g
 
 
@@ -171,9 +192,8 @@ def _product_rule(stock: Callable) -> Callable:
             large = sums * math.prod(shapes[2]) >= LEAST_PRODUCT
             turned = max(dimensions[0][1]) == len(shapes[1]) - 1  # y is [N, K]
             rows = math.prod(shapes[0]) // sums
-            if large and (rows >= LEAST_ROWS or not turned) and onednn.usable(ctx):
-                product = partial(_product, dimensions=dimensions)
-                return mlir.lower_fun(lambda x, y: product(x, y), multiple_results=False)(ctx, x, y)
+            if large and (rows >= LEAST_ROWS or not turned) and verdict.usable(ctx):
+                return _lowered(partial(_product, dimensions=dimensions), ctx, x, y)
         return stock(ctx, x, y, **params)
 
     return rule
@@ -200,8 +220,7 @@ def _pooling_rule(function: Callable) -> Callable:
             static = all(isinstance(n, int) and n > 0 for n in sizes)
             if not (floating and static and pooling.fits(params["window_dimensions"])):
                 return stock(ctx, *operands, **params)
-            fun = partial(function, **params)
-            return mlir.lower_fun(lambda *a: fun(*a), multiple_results=False)(ctx, *operands)
+            return _lowered(partial(function, **params), ctx, *operands)
 
         return rule
 

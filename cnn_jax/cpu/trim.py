@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cnn_jax import jax_internals
 from cnn_jax.cpu import kernel_gradient
 from cnn_jax.cpu.geometry import Geometry
 
@@ -60,12 +61,13 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, ranges: Ranges, params) ->
         )
     )
     params = {**params, "padding": padding}
+    convolution = jax_internals.primitive("conv_general_dilated")
     if not gradient:
         kept = [slice(None)] * w.ndim
         for axis, (first, after) in zip(w_spec[2:], ranges, strict=True):
             kept[axis] = slice(first, after)
-        return lax.conv_general_dilated_p.bind(x, w[tuple(kept)], **params)
-    y = lax.conv_general_dilated_p.bind(x, w, **params)
+        return convolution.bind(x, w[tuple(kept)], **params)
+    y = convolution.bind(x, w, **params)
     around = [(0, 0, 0)] * y.ndim
     for axis, (first, after), count in zip(y_spec[2:], ranges, counts, strict=True):
         around[axis] = (first, count - after, 0)

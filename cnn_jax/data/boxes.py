@@ -9,7 +9,7 @@ there were, and why, before the first step.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +75,9 @@ class TFDSBoxRecords:
 
     def describe(self, index: int) -> str:
         return self._records.describe(index)
+
+    def identities(self) -> Iterable[str | bytes]:
+        return self._records.identities()
 
     def _record(self, features) -> Record:
         boxes = np.array(features["objects/bbox"].float_list.value, np.float64).reshape(-1, 4)

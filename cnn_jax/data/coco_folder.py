@@ -9,14 +9,14 @@ The splits are named as the files are: 'train2017', or 'train' where no other be
 2014, arXiv:1405.0312; the format is described at https://cocodataset.org/#format-data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from cnn_jax.data import reading
+from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.source import Record, Source
@@ -28,11 +28,15 @@ class BoxRecords:
     """Pictures on disk and what is in them.
 
     Attributes:
+        root: the folder of the set.
         files: of the pictures.
         annotations: of each picture, 'boxes', 'labels' and 'crowd', see `cnn_jax.data.boxes`.
     """
 
-    def __init__(self, files: Sequence[Path], annotations: Sequence[dict[str, np.ndarray]]):
+    def __init__(
+        self, root: Path, files: Sequence[Path], annotations: Sequence[dict[str, np.ndarray]]
+    ):
+        self.root = root
         self.files, self.annotations = list(files), list(annotations)
 
     def __len__(self) -> int:
@@ -43,6 +47,11 @@ class BoxRecords:
 
     def describe(self, index: int) -> str:
         return str(self.files[index])
+
+    def identities(self) -> Iterable[str | bytes]:
+        yield from fingerprint.files(self.root, self.files)
+        for one in self.annotations:
+            yield from (fingerprint.array(one[name]) for name in ("boxes", "labels", "crowd"))
 
 
 def coco_source(path: str, split: str) -> Source:
@@ -78,7 +87,7 @@ def coco_source(path: str, split: str) -> Source:
     return Source(
         name=root.resolve().name,
         split=split,
-        records=BoxRecords(pictures, [annotations for _, annotations in chosen]),
+        records=BoxRecords(root, pictures, [annotations for _, annotations in chosen]),
         class_names=class_names,
         image_shape=(None, None, 3),
     )

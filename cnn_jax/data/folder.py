@@ -2,12 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import logging
 
-from cnn_jax.data import reading
+from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.source import Record, Source
@@ -32,6 +33,10 @@ class FolderRecords:
 
     def describe(self, index: int) -> str:
         return str(self.root / self.files[index])
+
+    def identities(self) -> Iterable[str | bytes]:
+        yield from fingerprint.files(self.root, self.files)
+        yield fingerprint.array(np.array(self.labels, np.int64))
 
 
 def folder_source(path: str, split: str) -> Source:

@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from cnn_jax.data import reading
+from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import open_image, read_image
 from cnn_jax.data.errors import DataError
@@ -28,9 +28,10 @@ class Pair(NamedTuple):
 
 
 class PairRecords:
-    """Pictures and masks on disk."""
+    """Pictures and masks on disk, in folders of `root`."""
 
-    def __init__(self, pairs: Sequence[Pair]):
+    def __init__(self, root: Path, pairs: Sequence[Pair]):
+        self.root = root
         self.pairs = list(pairs)
 
     def __len__(self) -> int:
@@ -41,6 +42,10 @@ class PairRecords:
 
     def describe(self, index: int) -> str:
         return str(self.pairs[index].image)
+
+    def identities(self) -> Iterable[str | bytes]:
+        yield from fingerprint.files(self.root, [pair.image for pair in self.pairs])
+        yield from fingerprint.files(self.root, [pair.mask for pair in self.pairs])
 
 
 def mask_folder_source(
@@ -72,7 +77,7 @@ def mask_folder_source(
     return MaskSource(
         name=root.resolve().name,
         split=split,
-        records=PairRecords(pairs),
+        records=PairRecords(root, pairs),
         class_names=names,
         image_shape=(*_common_size(pairs), 3),
         values=tuple((i,) for i in range(len(names))),

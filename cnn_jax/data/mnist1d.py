@@ -57,7 +57,7 @@ def mnist1d_source(dataset: str, split: str) -> Source:
     return Source(
         name=dataset,
         split=split,
-        records=Sequences(values[chosen], labels[chosen]),
+        records=Sequences(values[chosen], labels[chosen], identity=dataset),
         class_names=tuple(str(digit) for digit in range(10)),
         image_shape=(LENGTH, 1),
         load=load_sequence,

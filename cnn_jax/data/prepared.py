@@ -8,14 +8,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from absl import logging
 
 from cnn_jax import scratch
+from cnn_jax.data import remote
 from cnn_jax.data.errors import DataError
+from cnn_jax.stores import is_store
 
 # name -> module that registers the builder with TFDS
 BUILT_IN = {"digits": "cnn_jax.data.digits", "digit_scenes": "cnn_jax.data.digit_scenes"}
@@ -58,12 +60,23 @@ def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
     wanted = parse_name(dataset)
     config, version = DEFAULTS.get(wanted.name, (None, None))
     wanted = Name(wanted.name, wanted.config or config, wanted.version or version)
+    if data_dir and is_store(data_dir):
+        return _find_in_store(wanted, data_dir)
     roots = data_dirs(data_dir)
     with quiet_tfds():
         found = _find(wanted, roots) or _prepare(wanted, roots)
     if not any(found.is_relative_to(root) for root in roots):
         logging.warning("%s cannot be written: %s is kept in %s", roots[-1], wanted, found)
     return found
+
+
+def _find_in_store(wanted: Name, url: str) -> Path:
+    """As `find_or_prepare`, with a copy of what says what is in the store. The records follow when
+    a split is opened; what has to be prepared is prepared on this machine."""
+    copy, roots = remote.fetch(url, wanted.name), data_dirs(None)
+    with quiet_tfds():
+        found = _find(wanted, [copy, *roots])
+        return found or _prepare(wanted, roots, looked=(url, *map(str, roots)))
 
 
 def data_dirs(data_dir: str | None) -> list[Path]:
@@ -112,18 +125,18 @@ def _fits(version: str, wanted: str | None) -> bool:
     return all(w in ("*", v) for v, w in parts)
 
 
-def _prepare(wanted: Name, roots: list[Path]) -> Path:
-    looked = " or ".join(map(str, roots))
+def _prepare(wanted: Name, roots: list[Path], *, looked: Sequence[str] = ()) -> Path:
+    where = " or ".join(looked or map(str, roots))
     if wanted.name in BUILT_IN:
         importlib.import_module(BUILT_IN[wanted.name])
     elif wanted.name not in (known := _known_names()):
         on_disk = {p.name for root in roots if root.is_dir() for p in root.iterdir() if p.is_dir()}
         near = difflib.get_close_matches(wanted.name, sorted(known | on_disk), cutoff=0.5)
         nearest = f"; the nearest names are {', '.join(near)}" if near else ""
-        raise DataError(f"unknown dataset {wanted.name!r}, and not in {looked}{nearest}")
+        raise DataError(f"unknown dataset {wanted.name!r}, and not in {where}{nearest}")
     elif _is_stock(wanted.name) and not importlib.util.find_spec("tensorflow"):
         raise DataError(
-            f"{wanted} is not in {looked}, and TFDS needs TensorFlow to download and prepare it: "
+            f"{wanted} is not in {where}, and TFDS needs TensorFlow to download and prepare it: "
             "pip install 'cnn-jax[prepare]' and run this again"
         )
     return _prepare_in(_writable(wanted, roots), wanted)

@@ -1,17 +1,21 @@
 """Sequences in memory, whatever they come from: float32 [L, C] and a label."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from cnn_jax.data import fingerprint
 from cnn_jax.data.source import Record
 
 
 class Sequences:
-    """Records in memory: {'image': float32 [L, C], 'label': int}."""
+    """Records in memory: {'image': float32 [L, C], 'label': int}.
 
-    def __init__(self, values: np.ndarray, labels: np.ndarray):
-        self._values, self._labels = values, labels
+    The last digits of the numbers may be the machine's; `identity` says where they come from.
+    """
+
+    def __init__(self, values: np.ndarray, labels: np.ndarray, *, identity: str):
+        self._values, self._labels, self._identity = values, labels, identity
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -21,6 +25,9 @@ class Sequences:
 
     def describe(self, index: int) -> str:
         return ""
+
+    def identities(self) -> Iterable[str | bytes]:
+        return self._identity, str(self._values.shape), fingerprint.array(self._labels)
 
 
 def load_sequence(record: Record, rng: np.random.Generator | None) -> dict:

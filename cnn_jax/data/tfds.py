@@ -1,13 +1,17 @@
 """Datasets of TensorFlow Datasets (TFDS), read without TensorFlow from array_record files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cnn_jax.data import tfds_sequences
+import numpy as np
+
+from cnn_jax.data import fingerprint, remote, tfds_sequences
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.prepared import find_or_prepare, quiet_tfds
+from cnn_jax.data.prepared import BUILT_IN, find_or_prepare, quiet_tfds
 from cnn_jax.data.source import Record, Source
 from cnn_jax.data.split import no_such_split, parse
+
+SAMPLED = 64  # records that are read for a fingerprint
 
 
 class TFDSRecords:
@@ -21,6 +25,7 @@ class TFDSRecords:
         from tensorflow_datasets.core.decode import DeserializeMethod
 
         self._directory = str(builder.data_path)
+        self._name, self._full_name = builder.info.name, builder.info.full_name
         self._keys = dict(keys)  # name in our records -> feature of the dataset
         self._serialized = builder.as_data_source(
             split, deserialize_method=DeserializeMethod.RAW_BYTES
@@ -51,6 +56,28 @@ class TFDSRecords:
             if name in record and isinstance(value := _value(record[name]), bytes):
                 return value.decode(errors="replace")
         return ""
+
+    def identities(self) -> Iterable[str | bytes]:
+        return _identities(self._name, self._full_name, self)
+
+
+def _identities(name: str, full_name: str, records: TFDSRecords) -> Iterable[str | bytes]:
+    """The version; and, of a set that others may have built, what is in some of the records.
+
+    What this package builds itself is, by its version, the same on every machine, but for the bytes
+    that a picture is encoded in.
+    """
+    yield full_name
+    if name in BUILT_IN or not len(records):
+        return
+    some = np.unique(np.linspace(0, len(records) - 1, SAMPLED).astype(int))
+    for features in records.features(some.tolist()):
+        for key in sorted(features):  # a protobuf map has no order
+            feature = features[key]
+            yield key
+            yield fingerprint.array(np.array(feature.int64_list.value, np.int64))
+            yield fingerprint.array(np.array(feature.float_list.value, np.float32))
+            yield repr([len(value) for value in feature.bytes_list.value])
 
 
 def _parse(serialized: bytes):
@@ -116,6 +143,7 @@ def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
     for term in parse(split, dataset=name):
         if term.name not in splits:
             raise no_such_split(split, name, splits)
+        remote.fetch_records(Path(builder.data_path), splits[term.name].filepaths)
         for file in splits[term.name].filepaths:
             if not Path(file).exists():
                 raise DataError(

@@ -4,7 +4,7 @@ Features of shape (L,) or (L, C) count; several of the same length become the ch
 sequence, in the order of their names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -86,3 +86,6 @@ class TFDSSequences:
 
     def describe(self, index: int) -> str:
         return ""
+
+    def identities(self) -> Iterable[str | bytes]:
+        return self._stored.identities()

@@ -6,16 +6,19 @@ the package aeon (`pip install 'cnn-jax[timeseries]'`): ArrowHead, BasicMotions,
 ItalyPowerDemand, OSULeaf and others. Of those nothing but the files is used: aeon is not imported.
 """
 
+import hashlib
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data import reading
+from cnn_jax.data import reading, remote
 from cnn_jax.data import split as splits
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.sequences import Sequences, load_sequence, standardised
 from cnn_jax.data.source import Source
+from cnn_jax.stores import is_store
 
 
 def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
@@ -51,7 +54,9 @@ def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
         name=f"ucr:{name}",
         split=split,
         records=Sequences(
-            values[chosen], np.array([index[labels[i]] for i in chosen], dtype=np.int32)
+            values[chosen],
+            np.array([index[labels[i]] for i in chosen], dtype=np.int32),
+            identity=_contents(folder / f"{name}_{part.upper()}.ts" for part in parts),
         ),
         class_names=tuple(classes),
         image_shape=values.shape[1:],
@@ -66,16 +71,16 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
         DataError: it is no file of a classification set, or values are missing.
     """
     series, labels, header = [], [], {}
-    reading = False
+    in_data = False
     for number, line in enumerate(reading.read_text(path).splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
-        if not reading:
+        if not in_data:
             key, _, value = line[1:].partition(" ")
             header[key.lower()] = value
-            reading = key.lower() == "data"
-            if reading and not header.get("classlabel", "").lower().startswith("true"):
+            in_data = key.lower() == "data"
+            if in_data and not header.get("classlabel", "").lower().startswith("true"):
                 raise DataError(f"{path} is not for classification: it has no '@classLabel true'")
             if header.get("timestamps", "").strip().lower() == "true":
                 raise DataError(f"{path} has time stamps: only series of even steps can be read")
@@ -95,8 +100,18 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
     return series, labels
 
 
+def _contents(files: Iterable[Path]) -> str:
+    """A hash of what is in the files."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _folder(name: str, data_dir: str | None) -> Path:
     places = [Path(data_dir).expanduser()] if data_dir else []
+    if data_dir and is_store(data_dir):
+        places = [remote.fetch(data_dir, name)]
     aeon = importlib.util.find_spec("aeon")
     if aeon is not None and aeon.origin:
         places.append(Path(aeon.origin).parent / "datasets" / "data")

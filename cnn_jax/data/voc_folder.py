@@ -60,6 +60,7 @@ def voc_source(path: str, split: str) -> Source:
         name=root.resolve().name,
         split=split,
         records=BoxRecords(
+            root,
             [pictures[stem] for stem in chosen],
             [
                 {

@@ -59,7 +59,14 @@ class Checkpoints:
     middle of a save leaves the checkpoints before it untouched.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int = 2, best: str = "accuracy"):
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep: int = 2,
+        best: str = "accuracy",
+        shared: bool = True,
+    ):
         """Opens the directory, and makes it if there is none.
 
         Args:
@@ -67,14 +74,23 @@ class Checkpoints:
             keep: how many of the newest are kept.
             best: the metric whose highest value marks the best checkpoint, which is kept too. It
                 matters to `save` only.
+            shared: whether all processes see the directory. If not, process 0 writes the whole of
+                every checkpoint, and the others nothing.
         """
         self.directory = Path(directory).absolute()
         self._best = best
         self._alone: _Manager | None = None
+        self._first_only = hosts.several() and not shared
+        more: dict[str, Any] = {"create": True}
+        if self._first_only:
+            if not hosts.is_first():
+                return
+            self.directory.mkdir(parents=True, exist_ok=True)
+            more = {"create": False, "multiprocessing_options": _of_first("writer")}
         self._manager = _Manager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                create=True,
+                **more,
                 enable_async_checkpointing=True,
                 best_fn=_score,
                 best_mode="max",
@@ -93,7 +109,9 @@ class Checkpoints:
         )
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending."""
+        """The steps that have a checkpoint, ascending; none if this process sees no files."""
+        if self._is_blind():
+            return []
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
@@ -118,6 +136,11 @@ class Checkpoints:
             KeyError: `best` is not among the metrics.
             CheckpointError: it cannot be written, or the one before could not.
         """
+        if self._is_blind():
+            return
+        if self._first_only:
+            # numpy, for Orbax takes no array of one of several processes
+            state = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), state)
         meta = {**meta, "crc32": checksums(state), "arrays": describe(state)}
         meta["own_crc32"] = _text_checksum(meta)
         score = -np.inf if metrics is None else metrics[self._best]
@@ -218,15 +241,23 @@ class Checkpoints:
         Raises:
             CheckpointError: it cannot be written.
         """
+        if self._is_blind():
+            return
         with self._writing(None):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and lets go of the directory."""
+        if self._is_blind():
+            return
         with self._writing(None):
             self._manager.close()
         if self._alone is not None:
             self._alone.close()
+
+    def _is_blind(self) -> bool:
+        """Whether this process has nothing to do with the files."""
+        return self._first_only and not hosts.is_first()
 
     @contextlib.contextmanager
     def _writing(self, step: int | None) -> Iterator[None]:
@@ -246,17 +277,14 @@ class Checkpoints:
 
     def _reader(self) -> ocp.CheckpointManager:
         """What reads: in process 0 alone where there are several."""
-        if not hosts.several():
+        if not hosts.several() or self._first_only:
             return self._manager
         if self._alone is not None:
             return self._alone
-        alone = ocp.options.MultiprocessingOptions(
-            primary_host=0, active_processes={0}, barrier_sync_key_prefix="reader"
-        )
         self._alone = _Manager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                read_only=True, create=False, multiprocessing_options=alone
+                read_only=True, create=False, multiprocessing_options=_of_first("reader")
             ),
             item_names=("state", "meta"),
         )
@@ -292,6 +320,13 @@ class Checkpoints:
 
     def _where(self, step: int) -> str:
         return f"The checkpoint of step {step} in {self.directory}"
+
+
+def _of_first(name: str) -> ocp.options.MultiprocessingOptions:
+    """For a manager that only process 0 has."""
+    return ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix=name
+    )
 
 
 def _broadcast(tree: PyTree | None, like: PyTree) -> PyTree:

@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,15 +21,21 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from jax._src import distributed  # the coordination service's client has no public name
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cnn_jax import jax_internals
+from cnn_jax.train import ending, gloo, meeting, signals
 
 # The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
 # Nothing was wrong with it, and the same command may be given again.
 PEER_LOST = 75
 
+# Where Slurm, Open MPI and indexed Kubernetes Jobs say which process this is.
+OWN_ID = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
+
 LINGER = 2.0  # seconds
+OWN_WORDS = 0.5  # seconds for an error that several processes meet to be said by each of them
 _FOREVER = 10**9  # milliseconds: who does not come is noticed by its heartbeat
 _heartbeat = 0  # seconds; 0 in a single process
 _questions = iter(range(2**62))  # of `from_first`, the same number in every process
@@ -63,6 +68,12 @@ def detected() -> dict[str, str]:
     return found
 
 
+def _may_be_first(process_id: int) -> bool:
+    """Whether this is process 0, as far as it is known before JAX has asked the environment."""
+    said = (os.environ.get(name) for name in OWN_ID)
+    return process_id == 0 or (process_id < 0 and next(filter(None, said), "0") == "0")
+
+
 def _is_tpu() -> bool:
     if "tpu" not in os.environ.get("JAX_PLATFORMS", "tpu"):
         return False
@@ -75,6 +86,7 @@ def connect(
     process_count: int = 0,
     process_id: int = -1,
     *,
+    bind_address: str = "",
     heartbeat: int = 100,
     patience: int = 300,
 ) -> None:
@@ -87,6 +99,9 @@ def connect(
         coordinator: HOST:PORT where process 0 listens, and where all others reach it.
         process_count: how many there are; 0 where the environment says it.
         process_id: which of them this is, from 0; -1 where the environment says it.
+        bind_address: ADDRESS:PORT where process 0 listens, if it is to do so at one of its
+            addresses only, such as 127.0.0.1 or the one of an inner network; by default at all.
+            Whoever can connect there can take part in the run, and end it.
         heartbeat: seconds without a sign of life after which a process counts as gone.
         patience: seconds to wait at the start until all are there.
 
@@ -95,49 +110,71 @@ def connect(
         HostsError: the port is taken, or the environment is not as JAX wants it. Where the others
             do not come within `patience`, one line says so and the process ends with status 1.
     """
-    _check(coordinator, process_count, process_id, heartbeat, patience)
+    bind_address = bind_address or os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "")
+    _check(coordinator, process_count, process_id, bind_address, heartbeat, patience)
     if process_count == 1 or not (coordinator or detected()):
         return
+    try:
+        client()
+    except jax_internals.MovedError as error:
+        raise HostsError(
+            f"several processes need a part of JAX that moved: {error}. Run one process, or "
+            "install an earlier JAX."
+        ) from error
     where = coordinator or " and ".join(f"{name} ({what})" for name, what in detected().items())
     if coordinator and process_id == 0:
-        _check_port(int(coordinator.rpartition(":")[2]), where)
+        _check_port(bind_address or f":{coordinator.rpartition(':')[2]}", where)
 
     def give_up() -> None:
+        seen = ""
+        if coordinator:
+            host, _, port = coordinator.rpartition(":")
+            seen = (
+                meeting.seen_by_other(host.strip("[]"), int(port))
+                if process_id
+                else meeting.seen_by_first(int(port), process_count)
+            )
         leave(
             1,
-            f"error: the processes did not all meet at {where} within {patience} s. Is process 0 "
-            f"there, can this machine reach it, and were all {process_count or ''} started with "
-            "different ids? --connect_timeout says how long to wait.".replace("  ", " "),
+            f"error: the processes did not all meet at {where} within {patience} s. {seen} Were "
+            f"all {process_count or ''} started, with different ids? --connect_timeout says how "
+            "long to wait.".replace("  ", " "),
         )
 
     # XLA's client aborts the process when its own time is over, with a stack trace: be earlier.
     alarm = threading.Timer(patience, give_up)
     alarm.daemon = True
     alarm.start()
+    global _heartbeat
     try:
         jax.distributed.initialize(
             coordinator or None,
             process_count or None,
             process_id if process_id >= 0 else None,
             initialization_timeout=patience + 30,
-            heartbeat_timeout_seconds=heartbeat,
+            coordinator_bind_address=bind_address or None,
+            # Where a heartbeat is not answered XLA aborts, half of this after it was sent at the
+            # earliest: in all but the first, whose silence `_watch_first` names before.
+            heartbeat_timeout_seconds=(
+                heartbeat if _may_be_first(process_id) else -(-3 * heartbeat // 2)
+            ),
             shutdown_timeout_seconds=3600,  # the others wait while process 0 draws
         )
+        if jax_internals.coordination_state().num_processes > 1:
+            _heartbeat = heartbeat
+            gloo.listen_where_reached(jax_internals.coordination_state())
     except (RuntimeError, ValueError) as error:  # JaxRuntimeError is a RuntimeError
         raise HostsError(_explain(error, where)) from error
     finally:
         alarm.cancel()
     if jax.process_count() > 1:
-        global _heartbeat
-        _heartbeat = heartbeat
         # where XLA is quicker to abort than we are to leave, its message is enough
         faulthandler.disable()
-        threading.Thread(target=_watch, daemon=True).start()
-        if jax.process_index():
-            threading.Thread(target=_watch_first, daemon=True).start()
+        for watch in (_watch, _listen, *((_watch_first,) if jax.process_index() else ())):
+            threading.Thread(target=watch, daemon=True).start()
 
 
-def _check(coordinator, process_count, process_id, heartbeat, patience) -> None:
+def _check(coordinator, process_count, process_id, bind_address, heartbeat, patience) -> None:
     if heartbeat < 1 or patience < 1:
         raise ValueError(
             f"--heartbeat={heartbeat} and --connect_timeout={patience} are seconds, at least 1."
@@ -163,6 +200,11 @@ def _check(coordinator, process_count, process_id, heartbeat, patience) -> None:
         )
     if coordinator and not re.fullmatch(r".+:\d{1,5}", coordinator):
         raise ValueError(f"--coordinator={coordinator}: wanted HOST:PORT, such as 10.0.0.1:1234.")
+    if bind_address and not re.fullmatch(r".+:\d{1,5}", bind_address):
+        raise ValueError(
+            f"bind_address={bind_address}: wanted ADDRESS:PORT, one of this machine's, such as "
+            "10.0.0.1:1234."
+        )
     if process_count and process_id >= process_count:
         raise ValueError(
             f"--process_id={process_id}, but there are {process_count} processes: they are "
@@ -170,16 +212,19 @@ def _check(coordinator, process_count, process_id, heartbeat, patience) -> None:
         )
 
 
-def _check_port(port: int, where: str) -> None:
+def _check_port(bind_address: str, where: str) -> None:
     """Raises HostsError where somebody listens already: XLA's service (0.10.2) crashes on that."""
-    with socket.socket() as probe:
+    host, _, port = bind_address.rpartition(":")
+    host = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not for what has just ended
         try:
-            probe.bind(("", port))
+            probe.bind(("" if host == "::" else host, int(port)))
         except OSError as error:
+            at = f"{where} ({bind_address})" if host else where
             raise HostsError(
-                f"process 0 cannot listen at {where}: the port is taken, or not allowed "
-                f"({error.strerror})."
+                f"process 0 cannot listen at {at}: the port is taken, or not allowed, or the "
+                f"address is not this machine's ({error.strerror})."
             ) from error
 
 
@@ -195,18 +240,18 @@ def _explain(error: Exception, where: str) -> str:
     return f"the processes cannot meet at {where}: {text[:300]}"
 
 
-def _client() -> Any:
+def client() -> Any:
     """The client of the coordination service."""
-    return distributed.global_state.client
+    return jax_internals.coordination_state().client
 
 
 def _watch() -> None:
     """Waits at a barrier of its own until the coordination service says why it cannot be passed."""
     index = jax.process_index()
     try:
-        _client().wait_at_barrier(f"cnn_jax/watch/{index}", _FOREVER)
+        client().wait_at_barrier(f"cnn_jax/watch/{index}", _FOREVER)
     except Exception as error:
-        if _client() is None or _leaving.is_set():
+        if client() is None or _leaving.is_set():
             return
         text = str(error)
         gone = re.search(r"[Tt]ask:? (\d+) (?:heartbeat|is|has|was)", text)
@@ -216,17 +261,40 @@ def _watch() -> None:
 def _watch_first() -> None:
     """Asks process 0 whether it is there: XLA's own check of that ends in a stack trace."""
     while not _leaving.is_set():
-        alarm = threading.Timer(0.7 * _heartbeat, _say_lost, args=(0,))
+        alarm = threading.Timer(0.6 * _heartbeat, _say_lost, args=(0,))
         alarm.daemon = True
         alarm.start()
-        said = _last_words(0)
+        while not _answers() and not _leaving.is_set():
+            time.sleep(min(1.0, _heartbeat / 10))
         alarm.cancel()
-        if said:
-            _say_lost(0, said)
+        time.sleep(min(1.0, _heartbeat / 10))
+
+
+def _answers() -> bool:
+    """Whether process 0 says anything; a network that is gone is an error too."""
+    try:
+        client().key_value_try_get("cnn_jax/left/0")
+    except Exception as error:
+        return "NOT_FOUND" in str(error)
+    return True
+
+
+def _listen() -> None:
+    """Hears the last words of any process, which may have failed before it met the others."""
+    while not _leaving.is_set():
+        with contextlib.suppress(Exception):
+            for name, said in client().key_value_dir_get("cnn_jax/left"):
+                time.sleep(OWN_WORDS)
+                _say_lost(int(name.rpartition("/")[2]), said)
         time.sleep(min(1.0, _heartbeat / 10))
 
 
 _leaving = threading.Event()
+
+
+def stop_watching() -> None:
+    """Before an end that all processes know of: from here on none that leaves is missed."""
+    _leaving.set()
 
 
 def _say_lost(index: int | None, said: str = "") -> None:
@@ -245,7 +313,7 @@ def _say_lost(index: int | None, said: str = "") -> None:
 def _last_words(index: int) -> str:
     """What a process that left by `leave` said; '' where it could not."""
     try:
-        return _client().key_value_try_get(f"cnn_jax/left/{index}")
+        return client().key_value_try_get(f"cnn_jax/left/{index}")
     except Exception:
         return ""
 
@@ -271,25 +339,27 @@ def await_verdict() -> None:
         time.sleep(0.1)
 
 
-def leave(status: int, message: str = "") -> NoReturn:
+def leave(status: int, message: str = "", *, tell: bool | None = None) -> NoReturn:
     """Says why, tells the other processes, and ends this one at once.
 
     An ordinary exit would wait in a hook for processes that are gone.
+
+    Args:
+        status: of the exit.
+        message: a line for standard error.
+        tell: whether the others are told; by default of an error that is this process's own.
     """
     _leaving.set()
-    if message:
-        print(message, file=sys.stderr)
-    if _heartbeat and status not in (0, PEER_LOST):
+    ending.say(message)
+    if _heartbeat and (status not in (0, PEER_LOST) if tell is None else tell):
         with contextlib.suppress(Exception):
-            _client().key_value_set(
-                f"cnn_jax/left/{jax.process_index()}", message.removeprefix("error: ") or "."
+            client().key_value_set(
+                f"cnn_jax/left/{jax_internals.coordination_state().process_id}",
+                message.removeprefix("error: ") or ".",
             )
-        if jax.process_index() == 0:
+        if jax_internals.coordination_state().process_id == 0:
             time.sleep(LINGER)  # the service goes with it: the others must hear it first
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(status)
+    ending.end(status)
 
 
 def finish(status: int) -> NoReturn:
@@ -317,7 +387,7 @@ def introduce(mesh: Mesh) -> None:
     devices = mesh.devices.ravel()
     if devices[0].platform != "cpu" or len({device.process_index for device in devices}) == 1:
         return
-    _client().wait_at_barrier(f"cnn_jax/introduce/{next(_meetings)}", _FOREVER)
+    client().wait_at_barrier(f"cnn_jax/introduce/{next(_meetings)}", _FOREVER)
     spec = PartitionSpec(*mesh.axis_names)
     ones = jax.make_array_from_callback(
         mesh.devices.shape,
@@ -330,6 +400,18 @@ def introduce(mesh: Mesh) -> None:
             lambda x, axes=axes: jax.lax.psum(x, axes), mesh=mesh, in_specs=spec, out_specs=left
         )
         jax.block_until_ready(jax.jit(add)(ones))
+
+
+class Places:
+    """Where each process says that it is, by the coordination service: a `watchdog.Others`."""
+
+    def tell(self, text: str) -> None:
+        key = f"cnn_jax/place/{jax.process_index()}"
+        client().key_value_set(key, text, allow_overwrite=True)
+
+    def told(self) -> dict[int, str]:
+        said = client().key_value_dir_get("cnn_jax/place/")
+        return {int(key.rpartition("/")[2]): text for key, text in said}
 
 
 def is_first() -> bool:
@@ -345,18 +427,18 @@ def from_first(make: Callable[[], Any]) -> Any:
     """
     if not several():
         return make()
-    client, key = _client(), f"cnn_jax/from_first/{next(_questions)}"
+    service, key = client(), f"cnn_jax/from_first/{next(_questions)}"
     if jax.process_index():
-        answer = json.loads(client.blocking_key_value_get(key, _FOREVER))
+        answer = json.loads(service.blocking_key_value_get(key, _FOREVER))
         if answer["failed"]:
             raise FirstFailed(f"process 0: {answer['failed']}")
         return answer["value"]
     try:
         value = make()
     except Exception as error:
-        client.key_value_set(key, json.dumps({"failed": str(error) or type(error).__name__}))
+        service.key_value_set(key, json.dumps({"failed": str(error) or type(error).__name__}))
         raise
-    client.key_value_set(key, json.dumps({"failed": "", "value": value}))
+    service.key_value_set(key, json.dumps({"failed": "", "value": value}))
     return value
 
 
@@ -371,7 +453,7 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
     asked = iter(range(1, 2**62))
 
     def to_sigterm(number, frame):
-        if stopped:
+        if stopped and number == signal.SIGINT:
             raise KeyboardInterrupt
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -380,8 +462,10 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
             stopped.append(signal.SIGTERM)
         return stopped[0] if stopped else None
 
-    before = signal.signal(signal.SIGINT, to_sigterm)
+    passed_on = [number for number in signals.that_stop() if number != signal.SIGTERM]
+    before = {number: signal.signal(number, to_sigterm) for number in passed_on}
     try:
         yield ask
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, old in before.items():
+            signal.signal(number, old)

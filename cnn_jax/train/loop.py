@@ -11,13 +11,24 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cnn_jax.train import hosts
+from cnn_jax.train import hosts, signals
 from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.goodput import Meter
 from cnn_jax.train.layout import Layout, pad_batch
 from cnn_jax.train.log import RunLog
 from cnn_jax.train.profile import Profile
 from cnn_jax.train.state import TrainState
 from cnn_jax.train.step import EvalStep, TrainStep
+from cnn_jax.train.watchdog import (
+    CHECKPOINT,
+    COMPILING,
+    EVALUATION,
+    LOG,
+    READING,
+    REPORT,
+    STEP,
+    Watchdog,
+)
 from cnn_jax.typing import Batch, HostBatch, Observed
 
 # How many steps the host may run ahead of the device. The metrics of a step are fetched this many
@@ -126,11 +137,14 @@ def fit(
     checkpoints: Checkpoints,
     meta: dict[str, Any],
     resumed: dict[str, Any] | None = None,
+    meter: Meter | None = None,
     nonfinite_limit: int = 0,
     profile: Profile | None = None,
     speed: Callable[[float], dict[str, float]] = lambda rate: {},
+    started: Callable[[], None] = lambda: None,
+    watchdog: Watchdog | None = None,
 ) -> Outcome:
-    """Trains until `plan.steps`, or until SIGTERM or Ctrl-C, which end it with a checkpoint.
+    """Trains until `plan.steps`, or until SIGTERM, SIGHUP or Ctrl-C: they end with a checkpoint.
 
     Args:
         state: placed by `layout`; its step says where to go on. It is used up.
@@ -145,16 +159,20 @@ def fit(
         checkpoints: where the states go.
         meta: saved with every state.
         resumed: the meta of the checkpoint that `state` comes from, or None at the beginning.
+        meter: counts the productive seconds, from those of that checkpoint on.
         nonfinite_limit: how many steps that are not finite `train_step` may deal with by itself,
             in the whole run.
         profile: of some of the steps.
         speed: examples per second -> other figures of speed, by name.
+        started: called once the first step is compiled and under way.
+        watchdog: is told what the loop is at; it ends a run that stands still.
 
     Raises:
         NonFiniteError: the loss or the gradient is not finite, or was so too often; the last good
             checkpoint is kept.
     """
-    resumed = resumed or {}
+    resumed, meter = resumed or {}, meter or Meter()
+    train_step = meter.compiled(train_step)
     first = step = int(layout.fetch(state.step))
     window = Window(resumed.get("window", {}))
     evaluated_at = step if resumed.get("evaluated") else -1
@@ -164,59 +182,90 @@ def fit(
     pending: deque[tuple[int, dict]] = deque()
     bar = log.progress(plan.steps, step)
     clock = Clock()
+    at = watchdog.at if watchdog is not None else lambda phase, step: None
 
     def collect(limit: int) -> None:
         while len(pending) > limit:
-            at, metrics = pending.popleft()
+            done, metrics = pending.popleft()
+            at(STEP, done)
             values = {name: float(value) for name, value in jax.device_get(metrics).items()}
             count, spoiled = values.pop("nonfinite", 0), values.pop("spoiled", 0)
             if spoiled and count <= nonfinite_limit:
-                log.say(_spoiled(values, at, int(count), nonfinite_limit))
+                log.say(_spoiled(values, done, int(count), nonfinite_limit))
             else:
-                _check_finite(values, at, learning_rate(at - 1), checkpoints, bool(spoiled))
+                _check_finite(values, done, learning_rate(done - 1), checkpoints, bool(spoiled))
                 window.add(values)
-            if plan.due(plan.log_every, at):
-                row = {**window.means(), "learning_rate": float(learning_rate(at - 1))}
+            if plan.due(plan.log_every, done):
+                at(LOG, done)
+                row = {**window.means(), "learning_rate": float(learning_rate(done - 1))}
                 window.clear()
                 if count:
                     row["nonfinite"] = int(count)
                 rate = clock.examples_per_second()
                 other = speed(rate)
-                log.row(at, "train", row, images_per_second=rate, **other)
+                log.row(done, "train", row, images_per_second=rate, **other)
                 line = f"loss {row.get('loss', math.nan):.4f}  {_rate(rate, other)}"
                 if bar is None:
-                    eta = clock.remaining(at, plan.steps)
-                    log.say(f"step {at}/{plan.steps}  {line}  ETA {eta:,.0f} s")
+                    eta = clock.remaining(done, plan.steps)
+                    log.say(f"step {done}/{plan.steps}  {line}  ETA {eta:,.0f} s")
                 else:
                     bar.update(bar.task_ids[0], figures=line)
 
+    @meter.lost()
     def save() -> None:
         nonlocal saved
         evaluated = evaluated_at == step
         if saved != (step, evaluated):
+            at(CHECKPOINT, step)
             checkpoints.save(
                 step,
                 layout.fetch(state),
                 # a copy: the file is written behind, while the window goes on
-                meta={**meta, "window": dict(window.sums), "evaluated": evaluated},
+                meta={
+                    **meta,
+                    "window": dict(window.sums),
+                    "evaluated": evaluated,
+                    "wall_productive": meter.seconds,
+                },
                 metrics=figures if evaluated else None,
             )
             saved = (step, evaluated)
+
+    batches_asked = evaluations = 0
+
+    def asked() -> bool:
+        """What an evaluation asks before each batch; with the second one, it is compiled."""
+        nonlocal batches_asked
+        batches_asked += 1
+        if batches_asked > 1:
+            at(EVALUATION, step)
+        return stopped() is not None
 
     with contextlib.ExitStack() as held:
         stopped = held.enter_context(hosts.stop_signals() if hosts.several() else stop_signals())
         if profile is not None:
             held.enter_context(profile)
+        if watchdog is not None:
+            held.enter_context(watchdog)
+        at(READING, step + 1)
         ahead = _ahead(batches(step), layout)
+        meter.begin(resumed.get("wall_productive", 0.0))
         while True:
             if plan.due(plan.evaluate_every, step):
                 collect(0)
                 if evaluated_at != step or step == plan.steps:
+                    before = meter.seconds
                     clock.pause()
-                    observed = evaluator(state, lambda: stopped() is not None)
+                    at(EVALUATION if evaluations else COMPILING, step)
+                    observed = evaluator(state, asked)
                     clock.resume()
+                    if observed is None or evaluated_at == step:  # broken off, or made again
+                        meter.back_to(before)
                     if observed is not None:
+                        evaluations += 1
+                        at(REPORT, step)
                         figures = report(observed)
+                        at(LOG, step)
                         fresh, evaluated_at = evaluated_at != step, step
                         if fresh:
                             log.row(step, "test", figures)
@@ -234,21 +283,29 @@ def fit(
                 save()
             if step == plan.steps or stopped():
                 break
+            at(READING, step + 1)
+            before = meter.seconds
             batch = next(ahead)
+            meter.waited_since(before, pending[-1][1] if pending else {})
+            at(STEP if step > first else COMPILING, step + 1)
             size = int(np.prod(batch["mask"].shape))
             with profile.step(step, state) if profile else contextlib.nullcontext():
                 state, metrics = train_step(state, batch)
             step += 1
+            if step == first + 1:
+                started()
             pending.append((step, metrics))
             collect(RUN_AHEAD)
             clock.tick(size, step - first)
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=step)
-    if bar is not None:
-        bar.stop()
-    checkpoints.wait()
-    done = observed if evaluated_at == step else None
-    return Outcome(state, step, done, stopped())
+        meter.end()
+        if bar is not None:
+            bar.stop()
+        at(CHECKPOINT, step)
+        checkpoints.wait()
+        interrupted = stopped()
+    return Outcome(state, step, observed if evaluated_at == step else None, interrupted)
 
 
 class Window:
@@ -309,7 +366,7 @@ class Clock:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """SIGTERM and the first Ctrl-C only ask: the value yielded tells which signal came, or None.
+    """SIGTERM, SIGHUP and the first Ctrl-C only ask: what is yielded tells which came, or None.
 
     A second Ctrl-C is a KeyboardInterrupt as ever. Outside the main thread it does nothing.
     """
@@ -322,7 +379,7 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
 
     before = {}
     with contextlib.suppress(ValueError):  # not in the main thread
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals.that_stop():
             before[number] = signal.signal(number, remember)
     try:
         yield lambda: received[0] if received else None

@@ -1,15 +1,16 @@
 """The state of a training run: arrays only."""
 
 import dataclasses
+import warnings
+from functools import partial
 
 import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
-from jax.interpreters import partial_eval
 
+from cnn_jax import jax_internals
 from cnn_jax.train.nonfinite import Guard, make_guard
 from cnn_jax.typing import Array, PyTree
 
@@ -60,15 +61,34 @@ def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) 
         lambda key, x: model.init(key, x, train=False), return_shape=True
     )(jax.random.key(seed), image)
     leaves, structure = jax.tree.flatten(shapes)
-    needed, used = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(leaves), instantiate=False)
+    try:
+        initialise, used = jax_internals.pruned(traced, len(leaves))
+    except jax_internals.MovedError as error:
+        text = f"{error}: the initialisation is compiled whole, which takes longer."
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return _init_whole(model, image, seed=seed)
     if used[1]:
-        raise ValueError(
-            f"{type(model).__name__}.init computes a variable from the picture's values; only its "
-            "shape is known before training. Initialise it from the key, or with constants."
-        )
+        raise _depends_on_picture(model)
     given = [jax.random.key(seed)] if used[0] else []
-    values = jaxpr_as_fun(ClosedJaxpr(needed, traced.consts))(*given)
-    return jax.tree.unflatten(structure, values)
+    return jax.tree.unflatten(structure, initialise(*given))
+
+
+def _init_whole(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
+    """`init_variables` by one program: of a picture that leaves its mark on what reads it."""
+    mark = jnp.nan if jnp.issubdtype(image.dtype, jnp.inexact) else 0
+    unknown = jnp.full(image.shape, mark, image.dtype)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(seed), unknown)
+    leaves = jax.tree.leaves(variables)
+    if any(jnp.isnan(a).any() for a in leaves if jnp.issubdtype(a.dtype, jnp.inexact)):
+        raise _depends_on_picture(model)
+    return variables
+
+
+def _depends_on_picture(model: nn.Module) -> ValueError:
+    return ValueError(
+        f"{type(model).__name__}.init computes a variable from the picture's values; only its "
+        "shape is known before training. Initialise it from the key, or with constants."
+    )
 
 
 def create_state(

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from cnn_jax.cpu import choose, image_windows, kernel_gradient, onednn, registry, taps, winograd
+from cnn_jax.cpu import choose, image_windows, kernel_gradient, registry, taps, verdict, winograd
 
 
 class Case(NamedTuple):
@@ -143,7 +143,7 @@ def ours(*, wide: bool = False, by_onednn: bool = False):
     the place of oneDNN's own; and kernel gradients in as many parts as can be.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(onednn.SWITCH, str(int(by_onednn)))
+        patch.setenv(verdict.SWITCH, str(int(by_onednn)))
         patch.setattr(choose, "LEAST", 0 if wide or not by_onednn else 10**9)
         patch.setattr(choose, "TOUCH", 0)
         patch.setattr(choose, "TOUCH_ONEDNN", 0)

@@ -1,7 +1,6 @@
 """oneDNN's calls: right wherever they are written, and not written where they would not work."""
 
 import itertools
-import platform
 import subprocess
 import sys
 import textwrap
@@ -14,7 +13,7 @@ from jax import export, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import cnn_jax.cpu
-from cnn_jax.cpu import choose, geometry, image_windows, onednn, registry
+from cnn_jax.cpu import choose, geometry, image_windows, onednn, registry, verdict
 
 CALL = "__onednn$"
 
@@ -22,10 +21,10 @@ CALL = "__onednn$"
 @pytest.fixture(autouse=True)
 def switched_on(monkeypatch):
     """Skips where there is no oneDNN; whether there ought to be one, test_enable.py asks."""
-    monkeypatch.setenv(onednn.SWITCH, "1")
+    monkeypatch.setenv(verdict.SWITCH, "1")
     monkeypatch.setattr(choose, "LEAST_ONEDNN", 0)
-    if not onednn.available():
-        pytest.skip("this build of jaxlib has no oneDNN that we know how to call")
+    if not verdict.verdict().works:
+        pytest.skip(f"without oneDNN here: {verdict.verdict().why}")
     with cnn_jax.cpu.enabled():
         yield
 
@@ -204,7 +203,7 @@ def test_fully_connected_layers(monkeypatch):
     monkeypatch.setattr(registry, "LEAST_ROWS", 7)
     assert program(step, x, w).count(CALL) == 2  # w would have to be turned for six rows
     monkeypatch.undo()
-    monkeypatch.setenv(onednn.SWITCH, "1")
+    monkeypatch.setenv(verdict.SWITCH, "1")
     assert CALL not in program(step, x, w)  # too small to be worth it
 
 
@@ -241,7 +240,7 @@ def test_where_the_program_divides_itself():
 def test_not_for_small_layers(monkeypatch):
     """Whose programs the compilation cache then holds, as before."""
     monkeypatch.undo()
-    monkeypatch.setenv(onednn.SWITCH, "1")
+    monkeypatch.setenv(verdict.SWITCH, "1")
     small, w = random(8, 8, 8, 16), random(3, 3, 16, 16)  # 1.2 million multiply-adds
     assert CALL not in program(convolution, small, w)
     assert CALL in program(convolution, random(16, 8, 8, 16), w)
@@ -251,33 +250,8 @@ def test_not_for_small_layers(monkeypatch):
 
 
 def test_not_if_switched_off(monkeypatch):
-    monkeypatch.setenv(onednn.SWITCH, "0")
+    monkeypatch.setenv(verdict.SWITCH, "0")
     assert CALL not in program(convolution, X, W)
-
-
-@pytest.mark.parametrize("version", ["0.7.2", "0.11.0", "1.0.0.dev1"])
-def test_not_in_versions_that_nobody_tried(monkeypatch, version):
-    monkeypatch.setattr(jax.lib, "__version__", version)
-    onednn._works.cache_clear()
-    assert not onednn.available()
-    monkeypatch.undo()
-    onednn._works.cache_clear()
-
-
-def test_not_on_other_machines(monkeypatch):
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    onednn._works.cache_clear()
-    assert not onednn.available()
-    monkeypatch.undo()
-    onednn._works.cache_clear()
-
-
-def test_not_where_the_calls_give_something_else(monkeypatch):
-    monkeypatch.setattr(onednn, "matmul", lambda a, b, transpose_x: jnp.zeros((2, 4)))
-    onednn._works.cache_clear()
-    assert not onednn.available()
-    monkeypatch.undo()
-    onednn._works.cache_clear()
 
 
 def test_geometry_that_it_does_not_take():

@@ -132,7 +132,7 @@ def test_importing_changes_nothing():
     from cnn_jax.cpu import registry
 
     assert not registry.installed()
-    assert cnn_jax.cpu.__all__ == ["disable", "enable", "enabled"]
+    assert cnn_jax.cpu.__all__ == ["Status", "disable", "enable", "enabled", "status"]
 
 
 @pytest.mark.parametrize(

@@ -22,18 +22,14 @@ def profiled(tmp_path):
 
 
 def test_the_steps_asked_for(profiled):
+    """Read from the trace: `jax.profiler.ProfileData` ends the process in jaxlib 0.12."""
     (plane,) = profiled.glob("profile/plugins/profile/*/*.xplane.pb")
-    marked = [
-        dict(event.stats)["step_num"]
-        for part in jax.profiler.ProfileData.from_file(str(plane)).planes
-        for line in part.lines
-        for event in line.events
-        if event.name.split("#")[0] == "train"
-    ]
-    assert sorted(set(marked)) == [3, 4, 5]
+    assert b"step_num" in plane.read_bytes()
 
     (trace,) = profiled.glob("profile/plugins/profile/*/*.trace.json.gz")
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    marked = {int(e["args"]["step_num"]) for e in events if e.get("name") == "train"}
+    assert marked == {3, 4, 5}
     assert any("dot" in event.get("name", "") for event in events), "the work on the device"
 
 

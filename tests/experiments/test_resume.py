@@ -69,37 +69,49 @@ def undisturbed(tmp_path_factory):
     return where
 
 
-def stop_at(step, monkeypatch):
-    """Sends SIGTERM to this process while the batch of `step` is being made."""
+def stop_at(step, monkeypatch, number=signal.SIGTERM):
+    """Sends a signal to this process while the batch of `step` is being made."""
     from cnn_jax.data import pipeline
 
     make = pipeline.TrainBatches._make
 
     def making(self, at):
         if at == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return make(self, at)
 
     monkeypatch.setattr(pipeline.TrainBatches, "_make", making)
 
 
-@pytest.mark.parametrize("step", [2, 13, 20])
-def test_sigterm_saves_and_the_rest_is_bit_identical(
-    step, undisturbed, tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("number", "step"), [("SIGTERM", 2), ("SIGTERM", 13), ("SIGTERM", 20), ("SIGHUP", 13)]
+)
+def test_a_signal_saves_and_the_rest_is_bit_identical(
+    number, step, undisturbed, tmp_path, monkeypatch, capsys
 ):
-    stop_at(step, monkeypatch)
+    stop_at(step, monkeypatch, signal.Signals[number])
     assert run(tmp_path) == 0
     monkeypatch.undo()
     assert not (tmp_path / "result.json").exists()
     stopped, _ = final_state(tmp_path)
     assert stopped < 30
-    assert f"saved step {stopped} of 30" in capsys.readouterr().out
+    assert f"{number}: saved step {stopped} of 30" in capsys.readouterr().out
     assert run(tmp_path) == 0
     assert final_state(tmp_path) == final_state(undisturbed)
     assert results(tmp_path) == results(undisturbed)
     result = json.loads((tmp_path / "result.json").read_text())
     reference = json.loads((undisturbed / "result.json").read_text())
     assert result["test_accuracy"] == reference["test_accuracy"]
+
+
+def test_sighup_that_nohup_ignores_stops_nothing(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop_at(1, monkeypatch, signal.SIGHUP)
+    try:
+        assert run(tmp_path, steps=3) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "result.json").exists()
 
 
 def test_finished_run_is_not_trained_again(undisturbed):

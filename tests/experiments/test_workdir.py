@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 
+import cnn_jax.cpu
 from experiments import classification, workdir
 
 
@@ -64,3 +66,16 @@ def test_a_kill_lets_go(tmp_path):
     holder.communicate()
     with contextlib.ExitStack() as held:
         open_(recipe, held)
+
+
+def test_the_result_says_what_ran_the_convolutions(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNN_JAX_ONEDNN", "0")
+
+    def said():
+        hardware = json.loads(workdir.write_result(tmp_path, {}).read_text())["hardware"]
+        return hardware["cpu_convolutions"]
+
+    with cnn_jax.cpu.enabled(False):
+        assert said().startswith("convolutions by XLA (")
+    with cnn_jax.cpu.enabled():
+        assert "by methods in JAX operations (CNN_JAX_ONEDNN=0 in the environment)" in said()

@@ -431,10 +431,11 @@ linux = pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes u
 
 @linux
 @pytest.mark.slow
-def test_sigterm_to_one_of_two_stops_both_at_the_same_step(undisturbed, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_one_of_two_stops_both_at_the_same_step(number, undisturbed, tmp_path):
     run = Launched(tmp_path / "run")
     run.until("step 8/60")
-    os.kill(run.child(1), signal.SIGTERM)
+    os.kill(run.child(1), number)
     assert run.end(within=30) == 0
     stopped, _ = final(tmp_path / "run")
     assert f"[0] SIGTERM: saved step {stopped} of 60" in run.text()
@@ -499,8 +500,10 @@ def test_a_second_run_in_the_same_directory_is_refused(tmp_path):
     run.until("step 8/5000")
     second = Launched(tmp_path / "run", steps=5000)
     assert second.end(within=60) == 1
-    (line,) = [line for line in second.text().splitlines() if "error:" in line]
-    assert re.search(r"\[0\] error: .*run is in use by process \d+ on ", line)
+    lines = [line for line in second.text().splitlines() if "error:" in line]
+    for line, said in zip(sorted(lines), ("[0] error: ", "[1] error: process 0: "), strict=True):
+        assert line.startswith(said)
+        assert re.search(r"run is in use by process \d+ on ", line)
     run.process.terminate()
     assert run.end(within=30) == 0
     assert "saved step" in run.text()

@@ -1,0 +1,225 @@
+"""The proof that oneDNN's calls do here what `cnn_jax.cpu.onednn` believes they do.
+
+A mistake in the description of such a call does not raise: it ends the process, or gives other
+numbers. (jaxlib 0.8.0, for one, counts axes otherwise than 0.8.3 to 0.12, and ends in a C++
+exception.) So `cnn_jax.cpu.verdict` runs `main` in a process of its own before the first such call
+is written. Every form of call that this package writes is compared with numpy in float64: products
+with each operand turned or not and with or without a batch, convolutions over one to three axes
+with strides, holes, padding, groups, a filter for each channel, and the kernel's axes in each of
+the orders that the methods use. Numbers are random, so that sums in less than float32 are found
+too.
+"""
+
+import faulthandler
+import itertools
+import json
+import math
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from cnn_jax.cpu import onednn
+
+STARTED, FINISHED = "cnn_jax proof: ", "cnn_jax verdict: "  # how lines of the report begin
+LIMIT = 60  # seconds, after which the process ends itself, whatever it does
+# Rounding of sums in float32, in units of the largest sum of absolute values. bfloat16 rounds its
+# operands alone thousands of times as coarsely
+TOLERANCE = 8 * 2.0**-23
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+class Convolution(NamedTuple):
+    """A call, in the terms of `onednn.convolution`: w [*window, channels / groups, features]."""
+
+    name: str
+    space: tuple[int, ...]
+    window: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+    channels: int
+    features: int
+    groups: int = 1
+    kernel_axes: tuple[int, int] = (-2, -1)
+    batch: int = 2
+
+
+def convolutions() -> Iterator[Convolution]:
+    """Every form, over one, two and three axes."""
+    for rank in (1, 2, 3):
+        once, none = (1,) * rank, ((0, 0),) * rank
+        space = (7, 9, 6)[-rank:]
+        window = (2, 3, 3)[-rank:]
+        around = ((1, 0), (1, 1), (2, 1))[:rank]
+        steps, holes = (1, 2, 2)[-rank:], (1, 1, 2)[-rank:]
+        where = f"{rank}-D"
+        yield Convolution(where, space, window, once, none, once, 16, 32)
+        yield Convolution(f"{where}, one pixel", space, once, steps, none, once, 24, 8)
+        yield Convolution(f"{where}, one number", once, once, once, none, once, 1, 1, batch=1)
+        yield Convolution(f"{where}, wide", space, window, once, around, once, 64, 96)
+        yield Convolution(f"{where}, padded", space, window, once, around, once, 3, 5)
+        yield Convolution(f"{where}, strided", space, window, steps, around, once, 16, 16)
+        yield Convolution(f"{where}, dilated", space, window, once, around, holes, 16, 16)
+        yield Convolution(
+            f"{where}, kernel turned", space, window, once, around, once, 16, 32, 1, (-1, -2)
+        )
+        yield Convolution(f"{where}, grouped", space, window, steps, around, once, 16, 32, 4)
+        yield Convolution(
+            f"{where}, grouped, kernel turned", space, window, once, around, once, 8, 4, 2, (-1, -2)
+        )
+        yield Convolution(f"{where}, depthwise", space, window, steps, around, once, 16, 16, 16)
+        yield Convolution(
+            f"{where}, depthwise, dilated", space, window, once, around, holes, 16, 32, 16
+        )
+    # kernel gradients, whose window is an image (cnn_jax.cpu.image_windows)
+    for rank in (1, 2):
+        whole, pads = (6, 8)[-rank:], ((1, 1),) * rank
+        yield Convolution(
+            f"{rank}-D, depthwise gradient",
+            (4, *whole),
+            (2, *whole),
+            (2, *(1,) * rank),
+            ((0, 0), *pads),
+            (1,) * (rank + 1),
+            16,
+            16,
+            16,
+            batch=1,
+        )
+        larger = tuple(2 * n + 1 for n in whole)
+        yield Convolution(
+            f"{rank}-D, kernel gradient",
+            (*larger, 5),
+            (*whole, 1),
+            (1,) * (rank + 1),
+            ((0, 0),) * (rank + 1),
+            (*(2,) * rank, 1),
+            12,
+            8,
+            2,
+            (0, -1),
+            batch=1,
+        )
+
+
+def products() -> Iterator[tuple[str, tuple[int, ...], bool, bool]]:
+    """Every form of `onednn.matmul`: its name, batch axes, and which operand is turned."""
+    for batch, x, y in itertools.product([(), (3,)], [False, True], [False, True]):
+        turned = {(0, 0): "", (1, 0): ", left turned", (0, 1): ", right turned"}
+        how = turned.get((x, y), ", both turned") + (", batched" if batch else "")
+        yield f"product{how}", batch, x, y
+
+
+def _convolved(x: np.ndarray, w: np.ndarray, c: Convolution) -> np.ndarray:
+    """By numpy, x [N, *space, C] and w [*window, C / G, F]: [N, *out, F]."""
+    x = np.pad(x, ((0, 0), *c.padding, (0, 0)))
+    spans = [(k - 1) * d + 1 for k, d in zip(c.window, c.dilation, strict=True)]
+    out = tuple(
+        (n - span) // s + 1 for n, span, s in zip(x.shape[1:-1], spans, c.strides, strict=True)
+    )
+    y = np.zeros((c.batch, math.prod(out), c.groups, c.features // c.groups), x.dtype)
+    for tap in itertools.product(*map(range, c.window)):
+        seen = x[
+            (
+                slice(None),
+                *(
+                    slice(t * d, t * d + (n - 1) * s + 1, s)
+                    for t, d, n, s in zip(tap, c.dilation, out, c.strides, strict=True)
+                ),
+            )
+        ].reshape(c.batch, math.prod(out), c.groups, -1)
+        y += np.einsum("npgc,cgf->npgf", seen, w[tap].reshape(seen.shape[-1], c.groups, -1))
+    return y.reshape(c.batch, *out, c.features)
+
+
+def _in_order(w: np.ndarray, kernel_axes: tuple[int, int]) -> np.ndarray:
+    """w [*window, C / G, F] with its last two axes where `kernel_axes` wants them."""
+    return np.ascontiguousarray(np.moveaxis(w, (-2, -1), kernel_axes))
+
+
+def _difference(
+    call: Callable[..., jax.Array], x: np.ndarray, w: np.ndarray, want: np.ndarray, most: np.ndarray
+) -> float:
+    """The largest error, in units of what rounding allows: at most 1 if all is well."""
+    got = np.asarray(jax.jit(call)(x, w), np.float64)
+    if got.shape != want.shape or not np.isfinite(got).all():
+        return math.inf
+    return float(abs(got - want).max() / (TOLERANCE * most.max()))
+
+
+def _wrong(say: Callable[[str], None]) -> str:
+    """The name of the first form that gives something else than numpy, '' if all are right."""
+    random = np.random.default_rng(0)
+
+    def numbers(*shape: int) -> np.ndarray:
+        return random.standard_normal(shape).astype(np.float32)
+
+    for name, batch, turn_x, turn_y in products():
+        say(name)
+        x, y = numbers(*batch, 18, 33), numbers(*batch, 33, 20)
+        wide = x.astype(np.float64), y.astype(np.float64)
+        want, most = wide[0] @ wide[1], abs(wide[0]) @ abs(wide[1])
+        if turn_x:
+            x = np.ascontiguousarray(np.swapaxes(x, -1, -2))
+        if turn_y:
+            y = np.ascontiguousarray(np.swapaxes(y, -1, -2))
+
+        def product(x, y, turned=(turn_x, turn_y)):
+            return onednn.matmul(x, y, *turned)
+
+        if not _difference(product, x, y, want, most) <= 1:
+            return name
+    for c in convolutions():
+        name = f"convolution, {c.name}"
+        say(name)
+        x = numbers(c.batch, *c.space, c.channels)
+        w = numbers(*c.window, c.channels // c.groups, c.features)
+        want = _convolved(x.astype(np.float64), w.astype(np.float64), c)
+        most = _convolved(abs(x), abs(w), c)
+
+        def convolution(x, w, c=c):
+            return onednn.convolution(
+                x, w, c.strides, c.padding, c.dilation, c.groups, c.kernel_axes
+            )
+
+        if not _difference(convolution, x, _in_order(w, c.kernel_axes), want, most) <= 1:
+            return name
+    return ""
+
+
+def main() -> None:
+    """Runs all forms, naming each before it is tried, and then says what came of it."""
+    _hold_still()
+
+    def say(name: str) -> None:
+        print(f"{STARTED}{name}", flush=True)
+
+    wrong, error = "", ""
+    try:
+        wrong = _wrong(say)
+    except Exception as failure:
+        error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
+    print(f"{FINISHED}{json.dumps({'wrong': wrong, 'error': error})}", flush=True)
+
+
+def _hold_still() -> None:
+    """A crash here is an answer: no core file, no stack trace, and no life beyond the limit."""
+    faulthandler.disable()
+    if hasattr(signal, "alarm"):
+        signal.alarm(LIMIT)
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    except (ImportError, OSError, ValueError):  # no such limits here
+        pass
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)

@@ -1,0 +1,201 @@
+"""Whether programs call oneDNN here, and why: asked of a child process once, and then remembered.
+
+No list of versions says where oneDNN's calls work: a child process tries them (`child`, `proof`),
+because what does not work there may crash or hang. Its verdict is kept in a small file
+(beside JAX's compiled programs, or in the user's cache) whose name is a hash of all that it holds
+for: jaxlib, the code that writes the calls and that tries them, the processor, and those settings
+in the environment that reach the compiler or oneDNN. "Yes" holds for good; "no" is asked again
+after a day. What says nothing about oneDNN, such as a child that was killed, is not kept.
+"""
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+
+from cnn_jax import jax_internals
+from cnn_jax.cpu import child, onednn, proof
+from cnn_jax.cpu.child import SWITCH, Verdict
+
+AGAIN = 24 * 3600  # seconds after which a "no" is asked again
+
+
+def verdict() -> Verdict:
+    """What is decided for this process; starts the child the first time, if nothing is known."""
+    if os.environ.get(SWITCH, "1") == "0":
+        return Verdict(False, f"{SWITCH}=0 in the environment")
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        where = f"{platform.system()} {platform.machine()}"
+        return Verdict(False, f"not asked for on {where}: jaxlib has oneDNN on Linux x86_64")
+    with _one_at_a_time:
+        return _withdrawn[0] if _withdrawn else _decided()
+
+
+_one_at_a_time = threading.RLock()
+_withdrawn: list[Verdict] = []  # what turned out only when a program was compiled
+_warned: set[str] = set()
+
+
+def usable(ctx: Any) -> bool:
+    """Whether a lowering rule may write such calls into the program that it is part of.
+
+    Args:
+        ctx: the rule's context. Exported programs, those for several platforms, and those that the
+            compiler divides among devices are refused: it would gather all operands on each.
+    """
+    try:
+        alone = jax_internals.is_for_one_device(ctx)
+    except jax_internals.MovedError as error:
+        if verdict().works:
+            _withdrawn.append(Verdict(False, str(error), lost=True))
+        warn_if_lost()
+        return False
+    if not alone:
+        return False
+    warn_if_lost()
+    return verdict().works
+
+
+def warn_if_lost(stacklevel: int = 2) -> None:
+    """Says once, as a RuntimeWarning, that a jaxlib with oneDNN runs without it."""
+    found = verdict()
+    if found.lost and found.why not in _warned:
+        _warned.add(found.why)
+        warnings.warn(
+            f"cnn_jax.cpu runs without oneDNN, which this jaxlib has: {found.why}. Convolutions "
+            f"take several times as long. {SWITCH}=0 in the environment silences this.",
+            RuntimeWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def forget() -> None:
+    """Lets this process decide anew, from what is kept on disk."""
+    _decided.cache_clear()
+    _withdrawn.clear()
+    _warned.clear()
+
+
+@functools.cache
+def _decided() -> Verdict:
+    key = _key()
+    name = f"onednn-{_hash(json.dumps(key))}.json"
+    found = _read(name)
+    if found is None:
+        start = time.monotonic()
+        found, keep = child.ask()
+        if keep:
+            record = {"seconds": round(time.monotonic() - start, 1), "when": time.time()}
+            _write(name, {**found._asdict(), **record, "for": key})
+    if found.works:
+        try:
+            jax_internals.keep_out_of_compilation_cache("__onednn$")
+        except jax_internals.MovedError as error:
+            return Verdict(False, f"{error}, and programs that call it must not be cached", True)
+    return found
+
+
+def _key() -> dict[str, Any]:
+    settings = sorted(
+        f"{name}={value}"
+        for name, value in os.environ.items()
+        if name.startswith(("ONEDNN_", "DNNL_")) and not name.endswith("VERBOSE")
+    )
+    flags = child.flags()
+    if flags and not flags.startswith("-"):  # the name of a file of flags
+        flags += _text(flags)
+    return {
+        "jaxlib": jaxlib.__version__,
+        "library": sum(path.stat().st_size for path in child.libraries()),
+        "code": _hash("".join(_text(str(m.__file__)) for m in (onednn, proof))),
+        "processor": _processor(),
+        "settings": [flags, *settings],
+    }
+
+
+def _text(path: str) -> str:
+    """What a file holds, '' where it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The processor's name, and a hash of what it can do."""
+    text, fields = _text("/proc/cpuinfo"), {}
+    for line in text.split("\n\n", 1)[0].splitlines():
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
+    can = " ".join(sorted(fields.get("flags", "").split()))
+    return f"{fields.get('model name', platform.machine())} {_hash(can)}"
+
+
+def _places() -> list[Path]:
+    """Directories for the verdict, the best first; some may not be there, or not writable."""
+    places = []
+    compiled = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if compiled and "://" not in compiled:
+        places.append(Path(compiled))
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    with contextlib.suppress(RuntimeError):  # nobody knows where home is
+        places.append(Path(cache).expanduser() / "cnn_jax")
+    with contextlib.suppress(OSError):  # there is no directory for temporary files
+        shared = Path(tempfile.gettempdir()) / _shared_name()
+        if not shared.exists() or shared.lstat().st_uid == os.getuid():  # not another user's word
+            places.append(shared)
+    return places
+
+
+def _shared_name() -> str:
+    """The name of our directory in one where every user may write."""
+    return f"cnn_jax-{os.getuid()}"
+
+
+def _read(name: str) -> Verdict | None:
+    for place in _places():
+        try:
+            kept = json.loads((place / name).read_text())
+            when, works = float(kept["when"]), kept["works"] is True
+            if not works and not 0 <= time.time() - when < AGAIN:
+                continue
+            date = datetime.datetime.fromtimestamp(when).strftime("%Y-%m-%d")
+            return Verdict(works, f"{kept['why']} on {date}", kept["lost"] is True)
+        except (OSError, KeyError, TypeError, ValueError, OverflowError):
+            continue
+    return None
+
+
+def _write(name: str, record: dict[str, Any]) -> None:
+    """Into the first place that takes it, whole or not at all; nowhere is no harm."""
+    for place in _places():
+        try:
+            mode = 0o700 if place.name == _shared_name() else 0o777
+            place.mkdir(mode=mode, parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(prefix=f"{name}.", dir=place)
+            os.fchmod(handle, 0o644)  # JAX's cache may be a group's
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(json.dumps(record, indent=1) + "\n")
+                os.replace(partial, place / name)
+                return
+            except OSError:
+                os.unlink(partial)
+        except OSError:
+            continue

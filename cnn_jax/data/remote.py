@@ -1,0 +1,118 @@
+"""Data sets in a store: fetched to this machine, file by file, before they are opened.
+
+array_record reads from a disk. What a run needs of --data_dir=s3://BUCKET/DATA is copied below
+~/.cache/cnn_jax/data, once: the small files that say what a set is, and of its records the splits
+that are asked for. A copy is used again for as long as the store has a file of the same size and
+ETag.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from absl import logging
+
+from cnn_jax.data.errors import DataError
+from cnn_jax.stores import Entry, Store, StoreError, cache_directory
+
+_RECORDS = re.compile(r".*-\d{5}-of-\d{5}")  # the files of a split, as TFDS names them
+_ORIGIN = ".origin.json"  # in the copy: the URL
+_TAGS = ".tags"  # in the copy: a file for each file, with the size and the ETag it came with
+
+
+def fetch(url: str, folder: str, *, wanted: Callable[[str], bool] | None = None) -> Path:
+    """Copies the files of one folder of a store, and forgets those that it no longer has.
+
+    Args:
+        url: of the store's directory: s3://BUCKET/DATA.
+        folder: below it: the name of a data set.
+        wanted: says of a name whether it is copied; by default all but a set's records.
+
+    Returns:
+        The directory of this machine that stands for `url`.
+
+    Raises:
+        DataError: the store cannot be read, or the disk cannot be written.
+    """
+    with _one_line():
+        root = cache_directory("data", url)
+        store = Store(url)
+        entries = store.entries(folder)
+        (root / _ORIGIN).write_text(json.dumps({"url": url}))
+        with _locked(root):
+            for path in (root / folder).rglob("*"):
+                name = str(path.relative_to(root))
+                if path.is_file() and name not in entries:
+                    path.unlink()
+            chosen = wanted or (lambda name: not _RECORDS.fullmatch(name))
+            _copy(store, root, {name: e for name, e in entries.items() if chosen(name)})
+    return root
+
+
+def fetch_records(directory: Path, files: Sequence[str | Path]) -> None:
+    """Copies the records that are wanted of a set which `fetch` brought here; those that the store
+    has not got are left missing. Where the set is this machine's own, nothing happens.
+
+    Raises:
+        DataError: the store cannot be read, or the disk cannot be written.
+    """
+    root = next((p for p in directory.parents if (p / _ORIGIN).is_file()), None)
+    if root is None:
+        return
+    with _one_line():
+        store = Store(json.loads((root / _ORIGIN).read_text())["url"])
+        entries = store.entries(str(directory.relative_to(root)))
+        names = [str(Path(file).relative_to(root)) for file in files]
+        with _locked(root):
+            _copy(store, root, {name: entries[name] for name in names if name in entries})
+
+
+def _copy(store: Store, root: Path, entries: dict[str, Entry]) -> None:
+    stale = {name: entry for name, entry in entries.items() if not _is_copied(root, name, entry)}
+    if any(_RECORDS.fullmatch(name) for name in stale):
+        total = sum(entry.size for entry in stale.values())
+        logging.warning(
+            "Fetching %d files, %.1f MB, from %s to %s.", len(stale), total / 1e6, store.url, root
+        )
+    store.download({name: root / name for name in stale})
+    for name, entry in stale.items():
+        found = (root / name).stat().st_size
+        if found != entry.size:
+            (root / name).unlink()
+            raise DataError(
+                f"{store.url}/{name} has {entry.size} bytes and {found} arrived: it was changed "
+                "meanwhile, or is damaged. Run this again"
+            )
+        tag = root / _TAGS / name
+        tag.parent.mkdir(parents=True, exist_ok=True)
+        tag.write_text(json.dumps(entry))
+
+
+def _is_copied(root: Path, name: str, entry: Entry) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        noted = json.loads((root / _TAGS / name).read_text())
+        return noted == list(entry) and (root / name).stat().st_size == entry.size
+    return False
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One process of this machine at a time fetches; the others then find what it has fetched."""
+    with (root / ".lock").open("w") as file:
+        with contextlib.suppress(ImportError, OSError):  # Windows; file systems without locks
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise DataError(str(error)) from error
+    except OSError as error:
+        raise DataError(f"data cannot be copied from the store: {error}") from error

@@ -1,0 +1,184 @@
+"""What must be the same in every process is compared before it matters, and named where it is not.
+
+Processes that do not do the same do not stop by themselves: with another learning rate each trains
+its own copy of the network, and with another batch size each waits for the other for ever. So every
+process says what it is about to do, by way of the coordination service, before it takes part in
+anything that needs all of them; process 0 compares, and all end with the same line.
+"""
+
+import contextlib
+import json
+import platform
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from absl import logging
+
+from cnn_jax.train import hosts
+
+NAMED = 4  # differences, and processes with the same value, that a line names
+LONGEST = 80  # characters of a value
+NOTICE = 30.0  # seconds of waiting until it is said for whom
+HEARD = 10_000  # milliseconds for all to hear that they do not agree
+ABSENT = "missing"
+
+_stages = iter(range(2**62))  # of `settle`, the same number in every process
+
+
+class DisagreementError(ValueError):
+    """The processes are not about to do the same; the message names what differs, and where."""
+
+
+class Difference(NamedTuple):
+    """What differs between processes: the values as text, and the processes that have each."""
+
+    name: str
+    values: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def differences(
+    descriptions: Sequence[Mapping[str, Any]], *, shared: Collection[str] = ()
+) -> list[Difference]:
+    """Where the descriptions of several processes differ, in the order of their names in them.
+
+    Args:
+        descriptions: JSON, one for each process; mappings and lists are compared item by item.
+        shared: names under which only what all of the descriptions have is compared.
+    """
+    flat = [
+        {path: text for name, value in description.items() for path, text in _flatten(name, value)}
+        for description in descriptions
+    ]
+    found = []
+    for path in dict.fromkeys(path for each in flat for path in each):
+        texts = [each.get(path, ABSENT) for each in flat]
+        if len(set(texts)) == 1:
+            continue
+        if ABSENT in texts and any(path.startswith(f"{name} ") for name in shared):
+            continue
+        groups = {text: tuple(i for i, t in enumerate(texts) if t == text) for text in texts}
+        found.append(Difference(path, tuple(groups.items())))
+    return found
+
+
+def _flatten(path: str, value: Any) -> list[tuple[str, str]]:
+    """('facts', {'names': ['a']}) -> [('facts names', '1 of them'), ('facts names[0]', '"a"')]"""
+    if isinstance(value, Mapping):
+        return [pair for name in value for pair in _flatten(f"{path} {name}", value[name])]
+    if isinstance(value, (list, tuple)):
+        items = [pair for i, item in enumerate(value) for pair in _flatten(f"{path}[{i}]", item)]
+        return [(path, f"{len(value)} of them"), *items]
+    return [(path, json.dumps(value))]
+
+
+def line(found: Sequence[Difference], machines: Sequence[str]) -> str:
+    """The differences as one line: 'x is 1 in process 0 (host-a) and 2 in process 1 (host-b)'.
+
+    Args:
+        found: see `differences`.
+        machines: the name of the machine of each process.
+    """
+
+    def where(indices: Sequence[int]) -> str:
+        named = [f"{i} ({machines[i]})" for i in indices[:NAMED]]
+        more = f" and {len(indices) - NAMED} more" if len(indices) > NAMED else ""
+        return f"process{'es' if len(indices) > 1 else ''} {', '.join(named)}{more}"
+
+    parts = []
+    for each in found[:NAMED]:
+        values = [f"{_short(text)} in {where(indices)}" for text, indices in each.values]
+        parts.append(f"{each.name} is {' and '.join(values)}")
+    if len(found) > NAMED:
+        parts.append(f"and {len(found) - NAMED} more")
+    return "; ".join(parts)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def check(what: str, description: Mapping[str, Any], *, shared: Collection[str] = ()) -> None:
+    """Compares a description with those of the other processes. Every process calls it.
+
+    Args:
+        what: it is about, for messages: 'the settings'.
+        description: JSON by name. One name, or more than one inside of it, may say the same.
+        shared: see `differences`.
+
+    Raises:
+        DisagreementError: in every process, with the same line, where they differ.
+    """
+
+    def judge(descriptions: list[Any], machines: list[str]) -> str:
+        found = differences(descriptions, shared=shared)
+        if not found:
+            return ""
+        return (
+            f"the processes do not agree on {what}: {line(found, machines)}. All of them must be "
+            "started by the same command, with the same code, data and versions."
+        )
+
+    settle(what, description, judge)
+
+
+def settle(what: str, value: Any, judge: Callable[[list[Any], list[str]], str]) -> None:
+    """Lets process 0 see the value of every process, and all hear what it makes of them.
+
+    Whoever has not come after a while is named in every process; whoever failed is, with its error,
+    by `hosts`. In a single process nothing happens.
+
+    Args:
+        what: the values are about, for messages.
+        value: JSON.
+        judge: (the values, the names of the machines) -> what is wrong with them; '' if nothing is.
+            Only process 0 calls it.
+
+    Raises:
+        DisagreementError: in every process, with what `judge` said.
+    """
+    if not hosts.several():
+        return
+    client, stage = hosts.client(), f"cnn_jax/agree/{next(_stages)}"
+    index, count = jax.process_index(), jax.process_count()
+    said = {"what": what, "value": value, "machine": platform.node()}
+    client.key_value_set(f"{stage}/said/{index}", json.dumps(said))
+    if index == 0:
+        heard = [json.loads(_wait(f"{stage}/said/{i}", stage, what)) for i in range(count)]
+        machines = [each["machine"] for each in heard]
+        other = differences([{"what is compared": each["what"]} for each in heard])
+        verdict = line(other, machines) or judge([each["value"] for each in heard], machines)
+        client.key_value_set(f"{stage}/verdict", json.dumps(verdict))
+    verdict = json.loads(_wait(f"{stage}/verdict", stage, what))
+    if not verdict:
+        return
+    hosts.stop_watching()  # each says it by itself, and not that another one has gone
+    with contextlib.suppress(Exception):
+        client.wait_at_barrier(f"{stage}/heard", HEARD)
+    raise DisagreementError(verdict)
+
+
+def _wait(key: str, stage: str, what: str) -> str:
+    """The value of a key, once it is there; says now and then who is being waited for."""
+    client, began = hosts.client(), time.monotonic()
+    while True:
+        try:
+            # in pieces: Python hears of signals only between them
+            return client.blocking_key_value_get(key, 1_000)
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
+        if time.monotonic() - began > NOTICE:
+            began = time.monotonic()
+            there = {
+                name.rpartition("/")[2] for name, _ in client.key_value_dir_get(f"{stage}/said")
+            }
+            missing = [i for i in range(jax.process_count()) if str(i) not in there]
+            names = ", ".join(map(str, missing[:NAMED])) + (", ..." if missing[NAMED:] else "")
+            logging.warning(
+                "Waiting for process %s of %d to compare %s.",
+                names or "0",
+                jax.process_count(),
+                what,
+            )

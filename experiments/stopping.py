@@ -1,0 +1,127 @@
+"""A signal while no training loop is there to save a state: one line, and an end at once.
+
+`loop.fit` answers SIGTERM, Ctrl-C and SIGHUP with a checkpoint. Before its first step and after its
+last there is nothing to save, and the main thread may be deep in a library for minutes: importing,
+preparing data, compiling. So a thread of its own listens, says what is true, and ends the process
+with the status that the training loop would have ended it with.
+
+This is imported before anything that takes time: it needs Python's own library alone.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+from cnn_jax.train import ending, signals
+
+# The programs that this is for: in others Ctrl-C is a KeyboardInterrupt, so that they tidy up.
+TRAINING = ("classification", "segmentation", "detection", "drill_run")
+FLAG = "--interrupted_status"
+
+_situation = "before the first step: nothing new was saved"
+_status = 0
+_claimed = False
+_several: list[Callable[[], bool]] = []  # how to ask, once it can be asked
+_asked = False
+
+
+def install() -> None:
+    """Begins to listen, in a program that trains; from the main thread, once."""
+    program, arguments = _command()
+    if program not in TRAINING:
+        return
+    given = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith(FLAG[2:] + "=")]
+    ends_with(int(given[-1]) if given and given[-1].isdecimal() else 0)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in signals.that_stop():
+        signal.signal(number, _noticed)
+    os.register_at_fork(after_in_child=_forget)
+    threading.Thread(target=_listen, args=(reading,), name="signals", daemon=True).start()
+
+
+def _command() -> tuple[str, list[str]]:
+    """('classification', its arguments) of `python -m experiments.classification ...`."""
+    words = sys.orig_argv
+    where = next((i for i, word in enumerate(words) if word.startswith("experiments.")), None)
+    if where is None:
+        return "", []
+    return words[where].rpartition(".")[2], words[where + 1 :]
+
+
+def _noticed(number: int, frame: object) -> None:
+    """Does nothing: that there is a handler makes Python tell the thread that listens."""
+
+
+def _forget() -> None:
+    """In a child of fork, which has no such thread: signals do what they do anywhere."""
+    with contextlib.suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+        for number in signals.that_stop():
+            if signal.getsignal(number) is _noticed:
+                default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, default)
+
+
+def now(situation: str) -> None:
+    """What a signal would meet from here on: 'while the figures were drawn: ...'."""
+    global _situation
+    _situation = situation
+
+
+def ends_with(status: int) -> None:
+    """The exit status after a signal."""
+    global _status
+    _status = status
+
+
+def together(several: Callable[[], bool]) -> None:
+    """Says how to ask whether there are several processes, which all stop at the same step."""
+    _several[:] = [several]
+
+
+def _together() -> bool:
+    return any(several() for several in _several)
+
+
+@contextlib.contextmanager
+def until_started() -> Iterator[Callable[[], None]]:
+    """Listens although the training loop has its own handlers, until what is yielded is called.
+
+    In several processes the loop's own are better: they bring all to the same step.
+    """
+    global _claimed
+
+    def started() -> None:
+        global _claimed
+        _claimed = False
+
+    _claimed = not _together()
+    try:
+        yield started
+    finally:
+        started()
+
+
+def _listen(descriptor: int) -> None:
+    while True:
+        for number in os.read(descriptor, 64):
+            if number not in signal.valid_signals():
+                continue
+            if _claimed or signal.getsignal(number) is _noticed:
+                _stop(signal.Signals(number))
+
+
+def _stop(number: signal.Signals) -> None:
+    global _asked
+    if number not in signals.that_stop():
+        return
+    if _together() and not _asked:  # JAX's service takes SIGTERM, and tells the others
+        _asked = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+    ending.end(_status, f"{number.name}: stopped {_situation}")
