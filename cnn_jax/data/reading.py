@@ -36,17 +36,21 @@ def read_bytes(path: Path, what: str = "file") -> bytes:
     raise DataError(f"cannot read the {what} {path}: it is {kind}")
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8, without those that are blank.
+def read_text(path: Path) -> str:
+    """A text file in UTF-8.
 
     Raises:
         DataError: it cannot be read, or is no text; the message names it.
     """
     try:
-        text = read_bytes(path).decode()
+        return read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text in UTF-8: {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, stripped, without those that are blank; see `read_text`."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def read_json(path: Path) -> Any:

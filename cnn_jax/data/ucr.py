@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data import remote
+from cnn_jax.data import reading, remote
 from cnn_jax.data import split as splits
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.sequences import Sequences, load_sequence, standardised
@@ -71,16 +71,16 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
         DataError: it is no file of a classification set, or values are missing.
     """
     series, labels, header = [], [], {}
-    reading = False
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    in_data = False
+    for number, line in enumerate(reading.read_text(path).splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
-        if not reading:
+        if not in_data:
             key, _, value = line[1:].partition(" ")
             header[key.lower()] = value
-            reading = key.lower() == "data"
-            if reading and not header.get("classlabel", "").lower().startswith("true"):
+            in_data = key.lower() == "data"
+            if in_data and not header.get("classlabel", "").lower().startswith("true"):
                 raise DataError(f"{path} is not for classification: it has no '@classLabel true'")
             if header.get("timestamps", "").strip().lower() == "true":
                 raise DataError(f"{path} has time stamps: only series of even steps can be read")

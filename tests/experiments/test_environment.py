@@ -4,7 +4,6 @@ ends with one line."""
 import errno
 import logging
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,14 @@ ASCII = {
 }  # fmt: skip
 
 
+def limited(descriptors):
+    """What is put before a command to allow it (soft, hard) open files."""
+    if descriptors is None:
+        return []
+    soft, hard = descriptors
+    return ["sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh"]
+
+
 def start(*command, changes=None, descriptors=None, before=(), **options):
     """Runs `python -m command`; `changes` of None take a variable out of the environment."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "CNN_JAX_ONEDNN": "0"}
@@ -33,17 +40,12 @@ def start(*command, changes=None, descriptors=None, before=(), **options):
         if value is not None:
             environ[name] = value
 
-    def limit():
-        if descriptors:
-            resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
-
     return subprocess.run(
-        [*before, sys.executable, "-m", *command],
+        [*limited(descriptors), *before, sys.executable, "-m", *command],
         env=environ,
         capture_output=True,
         timeout=150,
         check=False,
-        preexec_fn=limit,
         **{"stdin": subprocess.DEVNULL, **options},
     )
 
@@ -186,11 +188,10 @@ def test_few_descriptors_are_made_more():
     code = "from experiments import environment as e; e.prepare(); import resource as r; "
     code += "print(r.getrlimit(r.RLIMIT_NOFILE)[0])"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [*limited((64, 640)), sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         check=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 640)),
     )
     assert int(done.stdout) == 640
 
