@@ -164,7 +164,12 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         attempts, meter = _attempts(workdir, resumed, began), goodput.Meter()
         params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
         run_log = held.enter_context(
-            log.RunLog(workdir, first_step=first, console=entry.CONSOLE)
+            log.RunLog(
+                workdir,
+                first_step=first,
+                evaluated=bool((resumed or {}).get("evaluated")),
+                console=entry.CONSOLE,
+            )
             if hosts.is_first()
             else log.NoLog()
         )
