@@ -157,14 +157,34 @@ def keep_out_of_compilation_cache(mark: str) -> None:
 # Several processes.
 
 
-def coordination_client() -> Any:
-    """The client of the coordination service, None before `jax.distributed.initialize`.
+def coordination_state() -> Any:
+    """The coordination service as this process knows it: `client` (None before
+    `jax.distributed.initialize`), `num_processes`, `process_id` and `coordinator_address`.
 
-    `jax._src.distributed.global_state.client`, with jaxlib's methods `wait_at_barrier`,
+    `jax._src.distributed.global_state`; the client has jaxlib's methods `wait_at_barrier`,
     `key_value_set`, `key_value_try_get` and `blocking_key_value_get`. Seen in all. Without it,
     `hosts.connect` refuses several processes in one line; a single one never asks.
     """
-    return _part("jax._src.distributed.global_state.client")
+    _part("jax._src.distributed.global_state.client")
+    return _part("jax._src.distributed.global_state")
+
+
+def listen_by_gloo_at(address: str, client: Any) -> None:
+    """Makes gloo, which carries sums between CPUs, listen at an address of this machine.
+
+    To be called before JAX is used for anything. `make_gloo_tcp_collectives` of jaxlib and
+    `jax._src.xla_bridge.make_cpu_client`, given to `jax.extend.backend.register_backend_factory`.
+    Seen in 0.10.2 and 0.12.0.1. Without it, gloo listens where the machine's own name points to,
+    and `gloo.listen_where_reached` says what to do where that is no way for others.
+
+    Args:
+        client: of the coordination service.
+    """
+    gloo = _part("jax._src.lib._jax.make_gloo_tcp_collectives")
+    make_client = _part("jax._src.xla_bridge.make_cpu_client")
+    register = _part("jax.extend.backend.register_backend_factory")
+    collectives = functools.partial(gloo, distributed_client=client, hostname=address)
+    register("cpu", lambda: make_client(collectives()), priority=0, fail_quietly=False)
 
 
 # Traced programs.
@@ -209,6 +229,9 @@ PARTS: Sequence[str] = (  # what `_part` is asked for: a test removes each
     "jax.interpreters.mlir.lower_fun",
     "jax._src.compilation_cache.put_executable_and_time",
     "jax._src.distributed.global_state.client",
+    "jax._src.lib._jax.make_gloo_tcp_collectives",
+    "jax._src.xla_bridge.make_cpu_client",
+    "jax.extend.backend.register_backend_factory",
     "jax.interpreters.partial_eval.dce_jaxpr",
     "jax.extend.core.ClosedJaxpr",
     "jax.extend.core.jaxpr_as_fun",

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cnn_jax.analysis import detection_figures
+from cnn_jax.analysis import detection_figures, figure_files
 from cnn_jax.data.boxes import LoadBoxes
 from cnn_jax.ops import boxes as box_ops
 from cnn_jax.typing import Detections
@@ -100,5 +100,5 @@ def draw(
     detection_figures.draw_boxes(axis, np.asarray(picture), found.boxes, texts, colours)
     axis.set_axis_off()
     written = directory / f"{Path(path).stem}_boxes.png"
-    figure.savefig(written)
+    figure_files.save(figure, written)
     return written

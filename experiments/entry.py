@@ -6,7 +6,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import rich.console
@@ -15,11 +14,12 @@ from absl import logging as absl_logging
 
 import cnn_jax.cpu
 from cnn_jax import jax_internals
+from cnn_jax.printable import PlainConsole, printable
 from cnn_jax.stores import is_store
 from cnn_jax.train import hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
-from experiments import console, gpu_options, stopping
+from experiments import console, environment, gpu_options, stopping, xla_flags
 
 # What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
 # ours and keeps its traceback.
@@ -33,13 +33,18 @@ EXPECTED = (
 )
 
 # The one console: what the program says and what is logged stay clear of the progress bar.
-CONSOLE = rich.console.Console(highlight=False)
+CONSOLE: rich.console.Console = PlainConsole()
 
 STOPPED = "SIGINT: stopped at once; what was saved before is as it was"
 
 TRACEBACK = flags.DEFINE_bool(
     "traceback", False, "Show where an error came from, instead of one line."
 )
+
+
+def say(text: str) -> None:
+    """Prints one line, of any length, with whatever names it has as they are."""
+    CONSOLE.print(printable(text), soft_wrap=True)
 
 
 def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
@@ -52,6 +57,8 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
         main: called without arguments, or, where `positional` names them, with the list of those.
         positional: what the arguments that are not flags are; '' where there are none.
     """
+
+    environment.prepare()
 
     def run(argv: list[str]) -> int | None:
         if len(argv) > 1 and not positional:
@@ -66,6 +73,7 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
         # Orbax logs with a traceback what it raises too
         logging.getLogger().handlers[0].addFilter(lambda record: "orbax" not in record.pathname)
         try:
+            xla_flags.check()
             _check_places()
             status = main(argv[1:]) if positional else main()
         except BaseException as error:
@@ -97,9 +105,10 @@ def _tell(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         print(STOPPED, file=sys.stderr)
         return 128 + signal.SIGINT
+    error = environment.explained(error)
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    print("error:", printable(" ".join(str(error).split())), file=sys.stderr)
     return 1
 
 
@@ -107,7 +116,8 @@ def _leave(error: BaseException) -> None:
     """Ends one of several processes, at once: an ordinary exit would wait for the others."""
     if hosts.is_remote(error):  # whoever is gone will be named; else it is an error like any other
         hosts.await_verdict()
-    line = "error: " + " ".join((str(error) or type(error).__name__).split())
+    error = environment.explained(error)
+    line = "error: " + printable(" ".join((str(error) or type(error).__name__).split()))
     if isinstance(error, hosts.FirstFailed):
         hosts.leave(1, line)
     if isinstance(error, KeyboardInterrupt):
@@ -137,11 +147,11 @@ def set_up_jax(
     gpu_options.set_gpu_options()
     if cpu_devices:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
+        xla_flags.warn_of_devices(cpu_devices)
     if cpu_convolutions:
         cnn_jax.cpu.enable()
-    if compilation_cache:
-        directory = Path(compilation_cache).expanduser()
-        directory.mkdir(parents=True, exist_ok=True)
+    directory = environment.cache_directory(compilation_cache) if compilation_cache else None
+    if directory is not None:
         jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax_internals.platform_logger().setLevel(logging.ERROR)

@@ -79,7 +79,7 @@ def pictures(paths: list[str], output: Path) -> None:
         layers = LAYERS.value or _first_of_each_size(model, variables, x)
         features = attribution.features(model, variables, x, layers=layers)
         feature_figures.activations(features, output / f"{stem}_activations.png")
-        entry.CONSOLE.print(f"{path}: {said}; drawn in {output}", markup=False, soft_wrap=True)
+        entry.say(f"{path}: {said}; drawn in {output}")
 
 
 def _guided(model: nn.Module, variables, x: jax.Array) -> jax.Array | None:

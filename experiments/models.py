@@ -9,12 +9,12 @@ The figures are the published ones where there are any; the tests hold the netwo
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import rich.console
 import rich.table
 from absl import flags
 
 from cnn_jax import models
 from cnn_jax.analysis import flops
+from cnn_jax.printable import PlainConsole
 from experiments import entry
 
 PATTERN = flags.DEFINE_string("pattern", "*", "Which names to list, as in a shell: 'resnet*'.")
@@ -59,7 +59,7 @@ def main() -> int:
             known.paper,
         )
     # as wide as it needs to be: a terminal scrolls or wraps, a pipe does not care
-    console = rich.console.Console(width=max(entry.CONSOLE.width, 160))
+    console = PlainConsole(width=max(entry.CONSOLE.width, 160))
     console.print(table)
     return 0
 

@@ -24,10 +24,13 @@ import matplotlib
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from cnn_jax import models
-from cnn_jax.analysis import cam
+from cnn_jax.analysis import cam, figure_files
+from cnn_jax.data import reading
+from cnn_jax.data.decode import open_image
+from cnn_jax.printable import in_figure
 from cnn_jax.train import checkpoint
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
@@ -215,12 +218,12 @@ def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
             .argmax(-1)
             .astype(np.uint8)
         )
-        entry.CONSOLE.print(path, markup=False, soft_wrap=True)
+        entry.say(path)
         for name, share in segment_pictures.shares(label, names)[: TOP.value]:
-            entry.CONSOLE.print(f"  {share:7.2%}  {name}", markup=False)
+            entry.say(f"  {share:7.2%}  {name}")
         if OUTPUT.value:
             for written in segment_pictures.draw(picture, label, names, Path(OUTPUT.value), path):
-                entry.CONSOLE.print(f"  drawn in {written}", markup=False, soft_wrap=True)
+                entry.say(f"  drawn in {written}")
 
 
 def detected(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
@@ -230,29 +233,28 @@ def detected(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
     detect = detect_pictures.make_detect(run.model, run.variables, facts)
     for path, picture in zip(paths, pictures, strict=True):
         found = detect_pictures.find(detect, picture, facts, threshold=THRESHOLD.value)
-        entry.CONSOLE.print(path, markup=False, soft_wrap=True)
+        entry.say(path)
         for box, score, label in zip(*found, strict=True):
             left, top, right, bottom = box
-            entry.CONSOLE.print(
+            entry.say(
                 f"  {score:7.2%}  {names[label]}  from ({left:.0f}, {top:.0f}) to "
-                f"({right:.0f}, {bottom:.0f})",
-                markup=False,
+                f"({right:.0f}, {bottom:.0f})"
             )
         if not len(found.labels):
-            entry.CONSOLE.print(f"  nothing with a score of {THRESHOLD.value:g}", markup=False)
+            entry.say(f"  nothing with a score of {THRESHOLD.value:g}")
         if OUTPUT.value:
             written = detect_pictures.draw(picture, found, names, Path(OUTPUT.value), path)
-            entry.CONSOLE.print(f"  drawn in {written}", markup=False, soft_wrap=True)
+            entry.say(f"  drawn in {written}")
 
 
 def imagenet_classes() -> list[str]:
     """The names of ImageNet's 1,000 classes, in the order of the published networks."""
     text = importlib.resources.files("cnn_jax.weights") / "imagenet_classes.txt"
-    return text.read_text().splitlines()
+    return text.read_text(encoding="utf-8").splitlines()
 
 
 def _lines(path: str) -> list[str]:
-    return [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    return reading.read_lines(Path(path))
 
 
 def open_picture(path: str) -> Image.Image:
@@ -261,12 +263,12 @@ def open_picture(path: str) -> Image.Image:
     Raises:
         ValueError: it is not one.
     """
+    if not Path(path).exists():
+        raise ValueError(f"There is no picture {path}.")
     try:
-        with Image.open(path) as image:
+        with open_image(Path(path)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise ValueError(f"There is no picture {path}.") from error
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path} is not a picture that can be read ({error}).") from error
 
 
@@ -292,18 +294,16 @@ def main(paths: list[str]) -> int:
         x = predictor.preprocess(picture)[None]  # [1, H, W, C]
         shares = np.asarray(probabilities(x))[0]
         best = shares.argsort()[::-1][: TOP.value]
-        entry.CONSOLE.print(path, markup=False, soft_wrap=True)
+        entry.say(path)
         for index in best:
-            entry.CONSOLE.print(
-                f"  {shares[index]:7.2%}  {predictor.class_names[index]}", markup=False
-            )
+            entry.say(f"  {shares[index]:7.2%}  {predictor.class_names[index]}")
         if OUTPUT.value:
             heat = None
             if GRAD_CAM.value:
                 maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x))
                 heat = predictor.shown(x[0]), np.asarray(maps)[0]
             written = annotate(picture, shares, best, predictor.class_names, heat, path)
-            entry.CONSOLE.print(f"  drawn in {written}", markup=False, soft_wrap=True)
+            entry.say(f"  drawn in {written}")
     return 0
 
 
@@ -321,7 +321,7 @@ def annotate(
     figure = Figure(figsize=(4.2 * len(columns), 4), layout="constrained")
     axes = dict(zip(columns, figure.subplots(1, len(columns)), strict=True))
     axes["picture"].imshow(picture)
-    axes["picture"].set_title(Path(path).name)
+    axes["picture"].set_title(in_figure(Path(path).name))
     if heat is not None:
         seen, values = heat
         scaled = values / max(values.max(), 1e-12)
@@ -330,15 +330,16 @@ def annotate(
             seen.size, Image.Resampling.BICUBIC
         )
         axes["heat"].imshow(Image.blend(seen, overlay, 0.5))
-        axes["heat"].set_title(f"Grad-CAM: {class_names[best[0]]}")
+        axes["heat"].set_title(in_figure(f"Grad-CAM: {class_names[best[0]]}"))
     for name in columns[:-1]:
         axes[name].set_axis_off()
-    axes["bars"].barh([class_names[i] for i in best[::-1]], shares[best[::-1]])
+    axes["bars"].barh(range(len(best)), shares[best[::-1]])
+    axes["bars"].set_yticks(range(len(best)), [in_figure(class_names[i]) for i in best[::-1]])
     axes["bars"].set(xlim=(0, 1), xlabel="probability")
     directory = Path(OUTPUT.value)
     directory.mkdir(parents=True, exist_ok=True)
     written = directory / f"{Path(path).stem}_predicted.png"
-    figure.savefig(written, dpi=100)
+    figure_files.save(figure, written)
     return written
 
 

@@ -261,7 +261,7 @@ def _show(result: dict[str, Any]) -> None:
         cells = [f"{row[n]['mean']:.4f} ± {row[n]['half_width_95']:.4f}" for n in names]
         table.add_row(f"{row['learning_rate']:g}", *cells)
     entry.CONSOLE.print(table)
-    entry.CONSOLE.print(f"The runs are in {result['workdir']}", markup=False, soft_wrap=True)
+    entry.say(f"The runs are in {result['workdir']}")
 
 
 def _draw(path: Path, best: str, figure_path: Path) -> None:

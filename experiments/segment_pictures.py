@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from cnn_jax.analysis import segmentation_figures
+from cnn_jax.analysis import figure_files, segmentation_figures
+from cnn_jax.printable import in_figure
 
 Apply = Callable[[np.ndarray], np.ndarray]  # pictures [1, *tile, C] -> logits [1, *space, K]
 
@@ -104,11 +105,13 @@ def draw(
     axis.imshow(segmentation_figures.overlay(np.asarray(picture), label, classes))
     axis.set_axis_off()
     colours = segmentation_figures.palette(classes) / 255
-    handles = [Patch(color=colours[k], label=class_names[k]) for k in np.unique(label) if k > 0]
+    handles = [
+        Patch(color=colours[k], label=in_figure(class_names[k])) for k in np.unique(label) if k > 0
+    ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
     overlaid = directory / f"{Path(path).stem}_overlay.png"
-    figure.savefig(overlaid)
+    figure_files.save(figure, overlaid)
     return written, overlaid
 
 

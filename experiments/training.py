@@ -15,6 +15,7 @@ import rich.table
 
 from cnn_jax.analysis import utilisation
 from cnn_jax.data import TrainBatches
+from cnn_jax.printable import printable
 from cnn_jax.train import (
     checkpoint,
     goodput,
@@ -373,4 +374,4 @@ def _print_table(console: rich.console.Console, result: dict[str, Any], place: s
             text = f"{value:.4f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
             table.add_row(name, text)
     console.print(table)
-    console.print(f"The run is in {place}", markup=False, soft_wrap=True)
+    console.print(printable(f"The run is in {place}"), soft_wrap=True)

@@ -1,6 +1,5 @@
 """Tests run on eight virtual CPU devices, so that every layout can be tried anywhere."""
 
-import getpass
 import os
 import subprocess
 import sys
@@ -10,8 +9,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time of most tests goes into compiling programs that run for a millisecond: without
 # LLVM's optimisations the suite takes half as long, and without the emitters that lower fusions by
-# way of MLIR half of that. XLA ends a process that names a flag it does not take, and a flag's name
-# stays in the library when the flag is gone (0.12), so a child is asked. Workers inherit the answer.
+# way of MLIR half of that. XLA ends a process that names a flag it does not take, and names stay in
+# the library when flags go (0.12): a child is asked, and workers inherit the answer.
 if "XLA_FLAGS" not in os.environ:
     quick = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
     for flags in (" ".join(quick), quick[0]):
@@ -43,9 +42,10 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 # What one test has compiled another reads back, in this run and in the next. Workers have a cache
 # each: JAX does not guard its files against being read half written.
+user = os.getuid() if hasattr(os, "getuid") else "user"  # who may have no name
 jax.config.update(
     "jax_compilation_cache_dir",
-    str(Path(tempfile.gettempdir()) / f"cnn_jax_tests_{getpass.getuser()}{worker}"),
+    str(Path(tempfile.gettempdir()) / f"cnn_jax_tests_{user}{worker}"),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

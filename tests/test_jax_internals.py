@@ -16,7 +16,7 @@ from jax import lax
 import cnn_jax.cpu
 from cnn_jax import jax_internals
 from cnn_jax.cpu import child, verdict
-from cnn_jax.train import hosts, state
+from cnn_jax.train import gloo, hosts, state
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = {Path("cnn_jax/jax_internals.py"), Path("tests/test_jax_internals.py")}
@@ -111,6 +111,11 @@ def remove(monkeypatch, path):
 LOWERING = [p for p in jax_internals.PARTS if p.startswith(("jax.lax.", "jax.interpreters.mlir."))]
 CACHE = "jax._src.compilation_cache.put_executable_and_time"
 CLIENT = "jax._src.distributed.global_state.client"
+GLOO = [
+    "jax._src.lib._jax.make_gloo_tcp_collectives",
+    "jax._src.xla_bridge.make_cpu_client",
+    "jax.extend.backend.register_backend_factory",
+]
 TRACED = [
     "jax.interpreters.partial_eval.dce_jaxpr",
     "jax.extend.core.ClosedJaxpr",
@@ -119,7 +124,7 @@ TRACED = [
 
 
 def test_each_part_is_here_and_has_a_fallback_below():
-    assert set(jax_internals.PARTS) == {*LOWERING, CACHE, CLIENT, *TRACED}
+    assert set(jax_internals.PARTS) == {*LOWERING, CACHE, CLIENT, *GLOO, *TRACED}
     for path in jax_internals.PARTS:
         jax_internals._part(path)
 
@@ -221,6 +226,13 @@ def test_without_the_client_several_processes_are_refused(monkeypatch):
         hosts.connect("127.0.0.1:1", 2, 0)
     assert "\n" not in str(refused.value)
     hosts.connect("", 1)  # a single one does not need it
+
+
+@pytest.mark.parametrize("path", GLOO)
+def test_without_a_way_to_say_where_gloo_listens_it_is_warned(monkeypatch, path, caplog):
+    remove(monkeypatch, path)
+    assert not gloo.listen_at("127.0.0.1", client=None)
+    assert path in caplog.text
 
 
 class Small(nn.Module):

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cnn_jax import average_precision
+from cnn_jax.analysis import figure_files
+from cnn_jax.printable import in_figure
 
 FOUND, WRONG, MISSED = "#2a9d5c", "#d1495b", "#f2c14e"
 
@@ -47,7 +49,7 @@ def draw_boxes(
             )
         )
         axis.text(
-            left, top, text, fontsize=6, color="black", verticalalignment="bottom",
+            left, top, in_figure(text), fontsize=6, color="black", verticalalignment="bottom",
             bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
     axis.set(xticks=[], yticks=[])
@@ -99,7 +101,7 @@ def predictions(
         for colour, label in ((FOUND, "found"), (WRONG, "wrong"), (MISSED, "missed"))
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
-    figure.savefig(path, dpi=100)
+    figure_files.save(figure, path)
 
 
 def judge(detections: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -127,14 +129,17 @@ def precision_recall(
     curves = average_precision.precision_recall(detections, truth, len(class_names))
     figure = Figure(figsize=(6.5, 5), layout="constrained")
     axis = figure.subplots()
+    lines: list[Any] = []
+    labels: list[str] = []
     for name, curve in list(zip(class_names, curves, strict=True))[:20]:
         if (curve.precision > -1).all():
             label = f"{name} ({curve.precision.mean():.3f})"
-            axis.plot(curve.recall, curve.precision, label=label)
+            lines += axis.plot(curve.recall, curve.precision)
+            labels.append(in_figure(label))
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axis.set_title("average precision at IoU 0.5")
-    axis.legend(fontsize=7, loc="lower left")
-    figure.savefig(path, dpi=100)
+    axis.legend(lines, labels, fontsize=7, loc="lower left")
+    figure_files.save(figure, path)
 
 
 def _pictures(batches, wanted: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:

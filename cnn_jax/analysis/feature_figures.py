@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from cnn_jax.analysis import figure_files
+from cnn_jax.printable import in_figure
+
 
 def activations(
     features: Mapping[str, Any], path: str | Path, *, example: int = 0, count: int = 8
@@ -42,8 +45,8 @@ def activations(
                 axis.plot(maps[:, channel], linewidth=1)
             else:
                 axis.imshow(maps[..., channel], cmap="gray")
-        row[0].set_title(name, fontsize=8, loc="left")
-    figure.savefig(path, dpi=110)
+        row[0].set_title(in_figure(name), fontsize=8, loc="left")
+    figure_files.save(figure, path, dpi=110)
 
 
 def attributions(
@@ -60,7 +63,7 @@ def attributions(
     figure = Figure(figsize=(2.6 * (1 + len(maps)), 2.9), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(maps))
     _show(first, np.asarray(image))
-    first.set_title(title, fontsize=9)
+    first.set_title(in_figure(title), fontsize=9)
     for axis, (name, values) in zip(others, maps.items(), strict=True):
         values = np.asarray(values, np.float32)
         if image.ndim == 2:
@@ -70,8 +73,8 @@ def attributions(
             limit = max(float(np.abs(flat).max()), 1e-12)
             axis.imshow(flat, cmap="RdBu_r", vmin=-limit, vmax=limit)
             axis.set_axis_off()
-        axis.set_title(name, fontsize=9)
-    figure.savefig(path, dpi=110)
+        axis.set_title(in_figure(name), fontsize=9)
+    figure_files.save(figure, path, dpi=110)
 
 
 def _show(axis, image: np.ndarray) -> None:

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from cnn_jax.analysis import figure_files
+from cnn_jax.printable import in_figure
 from cnn_jax.train.log import read_rows
 from cnn_jax.typing import PyTree
 
@@ -38,7 +40,7 @@ def learning_curves(metrics: str | Path, path: str | Path) -> None:
             axis.set_yscale("log")
         if axis.lines:
             axis.legend()
-    figure.savefig(path, dpi=100)
+    figure_files.save(figure, path)
 
 
 def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: str | Path) -> None:
@@ -57,8 +59,9 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: str |
     axis.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
     axis.set(xlabel="predicted", ylabel="true")
     if classes <= 30:  # more would not be legible
-        axis.set_xticks(range(classes), class_names, rotation=90)
-        axis.set_yticks(range(classes), class_names)
+        names = [in_figure(name) for name in class_names]
+        axis.set_xticks(range(classes), names, rotation=90)
+        axis.set_yticks(range(classes), names)
         for row, column in zip(*np.nonzero(counts), strict=True):
             share = counts[row, column] / counts[row].sum()
             axis.text(
@@ -70,7 +73,7 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: str |
                 fontsize=8,
                 color="white" if share > 0.5 else "black",
             )
-    figure.savefig(path, dpi=100)
+    figure_files.save(figure, path)
 
 
 def predictions(
@@ -107,8 +110,8 @@ def predictions(
         text = f"{class_names[said]} {shares[said]:.0%}"
         if said != label:
             text += f"\nis {class_names[label]}"
-        axis.set_title(text, fontsize=8, color=RIGHT if said == label else WRONG)
-    figure.savefig(path, dpi=100)
+        axis.set_title(in_figure(text), fontsize=8, color=RIGHT if said == label else WRONG)
+    figure_files.save(figure, path)
 
 
 def first_filters(params: PyTree, path: str | Path) -> None:
@@ -129,7 +132,7 @@ def first_filters(params: PyTree, path: str | Path) -> None:
         axis = figure.subplots()
         axis.imshow(kernel, aspect="auto", cmap="gray")
         axis.set(xlabel="unit", ylabel="input")
-        figure.savefig(path, dpi=100)
+        figure_files.save(figure, path)
         return
     filters = np.moveaxis(kernel, -1, 0)  # [out, *window, in]
     if filters.shape[-1] != 3:
@@ -149,4 +152,4 @@ def first_filters(params: PyTree, path: str | Path) -> None:
             axis.imshow(scaled[len(scaled) // 2], cmap="gray")
         else:
             axis.imshow(scaled, cmap="gray")
-    figure.savefig(path, dpi=100)
+    figure_files.save(figure, path)

@@ -8,6 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from cnn_jax.analysis import figure_files
+from cnn_jax.printable import in_figure
+
 IGNORE = 255
 RIGHT, WRONG, NOT_COUNTED = "#dcdcdc", "#d1495b", "#808080"
 
@@ -86,13 +89,13 @@ def predictions(
     if classes <= 21:
         swatches = palette(classes) / 255
         handles = [
-            Patch(color=colour, label=name)
+            Patch(color=colour, label=in_figure(name))
             for colour, name in zip(swatches, class_names, strict=True)
         ]
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(classes, 7), fontsize=8
         )
-    figure.savefig(path, dpi=100)
+    figure_files.save(figure, path)
 
 
 def _middle(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:

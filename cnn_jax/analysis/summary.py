@@ -14,10 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich.console
 import rich.table
 
 from cnn_jax.analysis.flops import equation_costs
+from cnn_jax.printable import PlainConsole
 
 
 class Layer(NamedTuple):
@@ -126,7 +126,7 @@ def text(
     cost = sum(layer.multiply_adds for layer in layers)
     whole = [f"{1e3 * sum(seconds.values()):.2f} ms"] if seconds else []
     table.add_row("total", "", "", f"{parameters:,}", f"{cost:,}", *whole)
-    console = rich.console.Console(file=io.StringIO(), width=width)
+    console = PlainConsole(file=io.StringIO(), width=width)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

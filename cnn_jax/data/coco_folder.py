@@ -9,7 +9,6 @@ The splits are named as the files are: 'train2017', or 'train' where no other be
 2014, arXiv:1405.0312; the format is described at https://cocodataset.org/#format-data.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from cnn_jax.data import fingerprint
+from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.source import Record, Source
@@ -117,7 +116,7 @@ def _read(
 ) -> tuple[tuple[str, ...], list[tuple[Path, dict]]]:
     """The names of the categories, and of each picture its file and annotations."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = reading.read_json(file)
         categories = sorted(content["categories"], key=lambda category: category["id"])
         label_of = {category["id"]: i for i, category in enumerate(categories)}
         images = {image["id"]: image for image in content["images"]}
@@ -130,17 +129,24 @@ def _read(
             label = label_of.get(one["category_id"], -1)
             corner_and_size = [float(value) for value in one["bbox"]]
             if len(corner_and_size) != 4:
-                raise ValueError(f"a bbox of {len(corner_and_size)} numbers, {one['bbox']}")
+                raise ValueError(f"a bbox of {len(corner_and_size)} numbers, not 4")
             by_image[one["image_id"]].append((corner_and_size, label, bool(one.get("iscrowd"))))
         names = tuple(str(category["name"]) for category in categories)
         sides = {key: (float(im["width"]), float(im["height"])) for key, im in images.items()}
         pictures = {key: str(image["file_name"]) for key, image in images.items()}
-    except OSError as error:
-        raise DataError(f"{dataset}: cannot read {file}: {error.strerror}") from error
+    except DataError as error:
+        raise DataError(f"{dataset}: {file} is not in COCO's format: {error}") from error
     except KeyError as error:
         raise DataError(f"{dataset}: {file} is not in COCO's format: no {error} in it") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{dataset}: {file} is not in COCO's format: {error}") from error
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        reason = str(error)[:200]
+        raise DataError(f"{dataset}: {file} is not in COCO's format: {reason}") from error
+    outside = [name for name in pictures.values() if not reading.is_inside(name)]
+    if outside:
+        raise DataError(
+            f"{dataset}: {file} names {outside[0][:200]!r}, which is not below {root}: file_name "
+            "must be a path relative to the folder of the pictures"
+        )
     if not names:
         raise DataError(f"{dataset}: {file} names no categories")
     for key, (width, height) in sides.items():

@@ -1,17 +1,34 @@
-"""Encoded images to uint8 [H, W, C]: JPEG, PNG and whatever else Pillow reads.
+"""Encoded images to uint8 [H, W, C]: the formats of FORMATS.
 
 JPEGs are decoded by libjpeg-turbo through simplejpeg; everything else, and JPEGs in CMYK, by
 Pillow. Both release the GIL, so that threads decode in parallel.
+
+What an image claims to be is not believed: beyond MAX_PIXELS none is decoded, however small its
+file. Formats that are programs (EPS, for which Pillow starts Ghostscript) or that no data set has
+are not looked for.
 """
 
+import contextlib
+import functools
 import io
+import re
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cnn_jax.data.errors import DataError
+from cnn_jax.data import reading
+
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+MAX_PIXELS = 178_956_970  # of one image: Pillow's own limit, half a gigabyte of RGB
+
+# What Pillow raises, beside ValueError and OSError, where the bytes are not what they claim to be.
+_DAMAGED = (SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error,
+            zlib.error)  # fmt: skip
 
 # channels -> what Pillow and simplejpeg call that layout
 _PILLOW_MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -26,12 +43,52 @@ def read_image(image: bytes | Path) -> bytes:
     Raises:
         DataError: the file cannot be read; the message names it.
     """
-    if isinstance(image, bytes):
-        return image
+    return image if isinstance(image, bytes) else reading.read_bytes(image, "image")
+
+
+@contextlib.contextmanager
+def open_image(image: bytes | Path) -> Iterator[Image.Image]:
+    """Pillow's image, its header read and its pixels not yet.
+
+    Args:
+        image: encoded bytes, or a file of them.
+
+    Raises:
+        ValueError: here, or where it is decoded within the block: no image of FORMATS, damaged, or
+            of more than MAX_PIXELS.
+        OSError: truncated.
+        DataError: the file cannot be read; the message names it.
+    """
     try:
-        return image.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read the image {image}: {error.strerror or error}") from error
+        with Image.open(io.BytesIO(read_image(image)), formats=_formats()) as opened:
+            _check_size(opened.height, opened.width)
+            yield opened
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        raise _too_large(f"{int(pixels[0]):,}" if pixels else "too many") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"no image of a kind that is read ({', '.join(_formats())})") from error
+    except _DAMAGED as error:
+        raise ValueError(f"a damaged image ({str(error) or type(error).__name__})") from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise _too_large(f"{width}x{height} = {width * height:,}")
+
+
+def _too_large(pixels: str) -> ValueError:
+    return ValueError(
+        f"it has {pixels} pixels, by its header, and at most {MAX_PIXELS:,} are read: make it "
+        "smaller, or cut it into pieces"
+    )
 
 
 def decode_image(
@@ -59,21 +116,24 @@ def decode_image(
         uint8 [H, W, channels].
 
     Raises:
-        ValueError, OSError or SyntaxError: the data is not an image, or is damaged.
+        ValueError or OSError: the data is not an image, is damaged, or has more than MAX_PIXELS.
     """
     if _is_jpeg(data) and channels in _JPEG_COLORSPACE and not (upright and _has_exif(data)):
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        _check_size(height, width)
         if colorspace in ("YCbCr", "RGB", "Gray"):
             return _decode_jpeg(data, channels, height, width, min_size)
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(data) as image:
         return _to_uint8(ImageOps.exif_transpose(image) if upright else image, channels)
 
 
 def image_size(data: bytes, *, upright: bool = False) -> tuple[int, int]:
     """(height, width) from the header alone, without decoding the pixels."""
     if _is_jpeg(data) and not (upright and _has_exif(data)):
-        return simplejpeg.decode_jpeg_header(data)[:2]
-    with Image.open(io.BytesIO(data)) as image:
+        height, width = simplejpeg.decode_jpeg_header(data)[:2]
+        _check_size(height, width)
+        return height, width
+    with open_image(data) as image:
         width, height = image.size
         if upright and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5:
             width, height = height, width

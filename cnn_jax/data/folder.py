@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from cnn_jax.data import fingerprint
+from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.source import Record, Source
@@ -80,7 +80,7 @@ def folder_source(path: str, split: str) -> Source:
         name=root.resolve().name,
         split=split,
         records=FolderRecords(root, examples),
-        class_names=tuple(classes),
+        class_names=tuple(reading.text_of_name(name) for name in classes),
         image_shape=(None, None, 3),
         upright=True,
     )
@@ -125,7 +125,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _digest(name: str) -> bytes:
-    return hashlib.blake2b(Path(name).as_posix().encode(), digest_size=16).digest()
+    return hashlib.blake2b(os.fsencode(Path(name).as_posix()), digest_size=16).digest()
 
 
 def _divide(examples: list[tuple[str, int]]) -> dict[str, list[tuple[str, int]]]:

@@ -1,16 +1,16 @@
 """A folder of pictures with a folder of masks (`--dataset=masks:PATH`)."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from cnn_jax.data import fingerprint
+from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
-from cnn_jax.data.decode import read_image
+from cnn_jax.data.decode import open_image, read_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
 from cnn_jax.data.masks import MaskSource, decode_mask
@@ -95,7 +95,7 @@ def _splits(root: Path, dataset: str) -> dict[str, list[Pair]]:
         }
     if {"images", "masks"} <= set(folders):
         pairs = _pairs(folders["images"], folders["masks"], dataset)
-        pairs.sort(key=lambda pair: hashlib.blake2b(pair.image.stem.encode()).digest())
+        pairs.sort(key=lambda pair: hashlib.blake2b(os.fsencode(pair.image.stem)).digest())
         test = round(TEST_SHARE * len(pairs))
         return {"all": pairs, "train": pairs[test:], "test": pairs[:test]}
     raise DataError(
@@ -119,9 +119,9 @@ def _pairs(images: Path, masks: Path, dataset: str) -> list[Pair]:
 
 def _class_list(root: Path) -> tuple[str, ...]:
     file = root / CLASS_LIST
-    if not file.is_file():
+    if not file.exists():
         return ()
-    return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+    return tuple(reading.read_lines(file))
 
 
 def _counted_classes(
@@ -145,9 +145,9 @@ def _common_size(pairs: Sequence[Pair]) -> tuple[int | None, int | None]:
     sizes = set()
     for pair in pairs:
         try:
-            with Image.open(pair.image) as image:
+            with open_image(pair.image) as image:
                 sizes.add(image.size)
-        except OSError:  # damaged: said when it is decoded, with its name
+        except (ValueError, OSError):  # damaged: said when it is decoded, with its name
             continue
         if len(sizes) > 1:
             return None, None

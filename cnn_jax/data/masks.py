@@ -7,15 +7,13 @@ belongs to the pixels as they are stored.
 """
 
 import dataclasses
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from cnn_jax.data.crop import resample
-from cnn_jax.data.decode import decode_image, read_image
+from cnn_jax.data.decode import decode_image, open_image, read_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.pipeline import MEMORY_LIMIT
 from cnn_jax.data.source import Record, Source
@@ -224,7 +222,7 @@ def decode_mask(data: bytes) -> np.ndarray:
     Raises:
         ValueError: not an image; it is in colour, or has values above 255.
     """
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(data) as image:
         values = np.asarray(image)
     if values.ndim == 3:  # grey that was saved as colour is as good
         if np.any(values[..., :3] != values[..., :1]):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from absl import logging
 
+from cnn_jax import scratch
 from cnn_jax.data import remote
 from cnn_jax.data.errors import DataError
 from cnn_jax.stores import is_store
@@ -63,7 +64,10 @@ def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
         return _find_in_store(wanted, data_dir)
     roots = data_dirs(data_dir)
     with quiet_tfds():
-        return _find(wanted, roots) or _prepare(wanted, roots)
+        found = _find(wanted, roots) or _prepare(wanted, roots)
+    if not any(found.is_relative_to(root) for root in roots):
+        logging.warning("%s cannot be written: %s is kept in %s", roots[-1], wanted, found)
+    return found
 
 
 def _find_in_store(wanted: Name, url: str) -> Path:
@@ -79,13 +83,17 @@ def data_dirs(data_dir: str | None) -> list[Path]:
     """Where to look: the given directory, then TFDS's default (~/tensorflow_datasets)."""
     import tensorflow_datasets as tfds
 
-    default = Path(tfds.core.constants.DATA_DIR).expanduser()
-    return [*([Path(data_dir).expanduser()] if data_dir else []), default]
+    given = [Path(data_dir).expanduser()] if data_dir else []
+    with contextlib.suppress(RuntimeError):  # nobody knows where home is
+        given.append(Path(tfds.core.constants.DATA_DIR).expanduser())
+    return given or [scratch.directory() / "tensorflow_datasets"]
 
 
 def _find(wanted: Name, roots: list[Path]) -> Path | None:
     """The newest version that fits, in the first directory that has one."""
     for root in roots:
+        if not os.access(root, os.R_OK | os.X_OK):  # not there, or another user's
+            continue
         home = root / wanted.name
         found: dict[str, list[Path]] = {}  # by configuration; '' where there are none
         for depth in ("*", "*/*"):
@@ -174,10 +182,13 @@ def _writable(wanted: Name, roots: list[Path]) -> Path:
             root.mkdir(parents=True, exist_ok=True)
             if os.access(root, os.W_OK) and root.stat().st_mode & 0o222:
                 return root
-    raise DataError(
-        f"{wanted} has to be prepared, but {' and '.join(map(str, roots))} cannot be written: "
-        "pass another data_dir"
-    )
+    lacking = f"{' and '.join(map(str, roots))} cannot be written"
+    if wanted.name in BUILT_IN and len(roots) == 1:  # made in seconds, and no place was asked for
+        with contextlib.suppress(OSError):
+            root = scratch.directory() / "tensorflow_datasets"
+            root.mkdir(exist_ok=True)
+            return root
+    raise DataError(f"{wanted} has to be prepared, but {lacking}: pass another data_dir")
 
 
 def _known_names() -> set[str]:

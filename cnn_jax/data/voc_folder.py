@@ -10,15 +10,17 @@ Everingham et al. 2010, doi:10.1007/s11263-009-0275-4.
 """
 
 import hashlib
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from cnn_jax.data import reading
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.coco_folder import BoxRecords
+from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
 from cnn_jax.data.source import Source
@@ -91,12 +93,12 @@ def _pictures(root: Path, dataset: str) -> dict[str, Path]:
 def _splits(root: Path, pictures: Mapping[str, Path], dataset: str) -> dict[str, list[str]]:
     lists = root / "ImageSets" / "Main"
     if not lists.is_dir():
-        stems = sorted(pictures, key=lambda stem: hashlib.blake2b(stem.encode()).digest())
+        stems = sorted(pictures, key=lambda stem: hashlib.blake2b(os.fsencode(stem)).digest())
         test = round(TEST_SHARE * len(stems))
         return {"all": stems, "train": stems[test:], "test": stems[:test]}
     splits = {}
     for file in sorted(lists.glob("*.txt")):
-        lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
+        lines = [line.split() for line in reading.read_lines(file)]
         if any(len(line) > 1 for line in lines):
             continue  # 'cat_train.txt' says of each picture whether it has a cat
         splits[file.stem] = [line[0] for line in lines]
@@ -116,8 +118,8 @@ def _class_names(
     What occurs is looked for in all pictures, so that every split has the same labels.
     """
     file = root / CLASS_LIST
-    if file.is_file():
-        names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+    if file.exists():
+        names = tuple(reading.read_lines(file))
         if not names or len({*names}) < len(names):
             raise DataError(f"{dataset}: {file} must have one class a line, each once")
         return names
@@ -134,17 +136,19 @@ def _class_names(
 def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Boxes [n, 4] as shares of the sides, the names of their classes, and which are difficult."""
     try:
-        tree = ElementTree.parse(file).getroot()
-    except FileNotFoundError:
-        raise DataError(f"{dataset}: {picture} has no annotations: wanted {file}") from None
-    except (OSError, ElementTree.ParseError) as error:
+        if not file.exists():
+            raise DataError(f"{dataset}: {picture} has no annotations: wanted {file}")
+        tree = ElementTree.fromstring(reading.read_bytes(file))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{dataset}: {file} cannot be read: {error}") from error
     objects = tree.findall("object")
     sides = [tree.findtext(f"size/{side}") for side in ("width", "height")]
     try:
         width, height = (float(side or 0) for side in sides)
         if not (width > 0 and height > 0):
-            with Image.open(picture) as image:  # some tools leave the size out, or write 0
+            with open_image(picture) as image:  # some tools leave the size out, or write 0
                 width, height = image.size
         corners = [
             [float(_text(one, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
@@ -152,6 +156,8 @@ def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str
         ]
         labels = [_text(one, "name").strip() for one in objects]
     except (ValueError, OSError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{dataset}: {file} is not in VOC's format: {error}") from error
     difficult = [(one.findtext("difficult") or "0").strip() == "1" for one in objects]
     boxes = np.array(corners, np.float64).reshape(-1, 4) - [1, 1, 0, 0]

@@ -65,14 +65,14 @@ def load_pretrained(
     source = weights.locate(spec)
     file = weights.read(source.path)
     template = _shapes(name, model) if template is None else template
-    publisher, rules = _publisher(name, template, file.tensors)
+    tensors, publisher, rules = _publisher(name, template, file.tensors)
     own = head_paths(name, model) if init_head else ()
     try:
         variables = weights.import_torch(
-            file.tensors, template, rules, init=own, drop=_left_out(name, model)
+            tensors, template, rules, init=own, drop=_left_out(name, model)
         )
     except WeightsError as error:
-        hint = "" if init_head else _hint(model, name, template, file.tensors, rules)
+        hint = "" if init_head else _hint(model, name, template, tensors, rules)
         raise WeightsError(f"{spec} for {name}: {error}{hint}") from error
     settings = _preprocessing(source, file.metadata, publisher, name)
     return Pretrained(variables, settings, publisher, file.metadata)
@@ -116,13 +116,21 @@ def save_pretrained(
     return path
 
 
-def _publisher(name: str, template: PyTree, tensors: Mapping[str, Any]) -> tuple[str, Rules]:
-    """Whose names these are: the rules that place most of them."""
+def _publisher(
+    name: str, template: PyTree, tensors: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], str, Rules]:
+    """Whose names these are: the rules that place most of them, as they are or without a prefix
+    that all of them have."""
     rules = describe(name).rules
     if not rules:
         raise WeightsError(f"no publisher's names are known for {name}")
-    best = max(rules, key=lambda publisher: coverage(tensors, template, rules[publisher]))
-    return best, rules[best]
+    named = [tensors]
+    while tensors and len({key.partition(".")[0] for key in tensors}) == 1:
+        tensors = {key.partition(".")[2]: value for key, value in tensors.items()}
+        named.append(tensors)
+    candidates = [(names, publisher) for names in named for publisher in rules]
+    tensors, best = max(candidates, key=lambda one: coverage(one[0], template, rules[one[1]]))
+    return tensors, best, rules[best]
 
 
 def _shapes(name: str, model: nn.Module) -> PyTree:

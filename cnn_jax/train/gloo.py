@@ -11,12 +11,12 @@ import json
 import platform
 import socket
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
 from absl import logging
-from jax.extend.backend import register_backend_factory
+
+from cnn_jax import jax_internals
 
 _FOREVER = 10**9  # milliseconds: who waits for longer than it is allowed is ended by `hosts`
 
@@ -114,16 +114,8 @@ def listen_at(address: str, client: Any) -> bool:
         False where JAX has no way to say it (seen in 0.10.2 and 0.12.0: it has).
     """
     try:
-        from jax._src.lib import _jax
-        from jax._src.xla_bridge import make_cpu_client
-
-        collectives = partial(
-            _jax.make_gloo_tcp_collectives, distributed_client=client, hostname=address
-        )
-    except (ImportError, AttributeError) as error:
-        logging.warning("JAX does not let gloo's address be chosen (%s).", error)
+        jax_internals.listen_by_gloo_at(address, client)
+    except jax_internals.MovedError as error:
+        logging.warning("gloo's address cannot be chosen: %s.", error)
         return False
-    register_backend_factory(
-        "cpu", lambda: make_cpu_client(collectives()), priority=0, fail_quietly=False
-    )
     return True

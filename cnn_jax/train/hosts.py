@@ -160,9 +160,9 @@ def connect(
             ),
             shutdown_timeout_seconds=3600,  # the others wait while process 0 draws
         )
-        if distributed.global_state.num_processes > 1:
+        if jax_internals.coordination_state().num_processes > 1:
             _heartbeat = heartbeat
-            gloo.listen_where_reached(distributed.global_state)
+            gloo.listen_where_reached(jax_internals.coordination_state())
     except (RuntimeError, ValueError) as error:  # JaxRuntimeError is a RuntimeError
         raise HostsError(_explain(error, where)) from error
     finally:
@@ -242,7 +242,7 @@ def _explain(error: Exception, where: str) -> str:
 
 def client() -> Any:
     """The client of the coordination service."""
-    return jax_internals.coordination_client()
+    return jax_internals.coordination_state().client
 
 
 def _watch() -> None:
@@ -354,10 +354,10 @@ def leave(status: int, message: str = "", *, tell: bool | None = None) -> NoRetu
     if _heartbeat and (status not in (0, PEER_LOST) if tell is None else tell):
         with contextlib.suppress(Exception):
             client().key_value_set(
-                f"cnn_jax/left/{distributed.global_state.process_id}",
+                f"cnn_jax/left/{jax_internals.coordination_state().process_id}",
                 message.removeprefix("error: ") or ".",
             )
-        if distributed.global_state.process_id == 0:
+        if jax_internals.coordination_state().process_id == 0:
             time.sleep(LINGER)  # the service goes with it: the others must hear it first
     ending.end(status)
 
@@ -427,18 +427,18 @@ def from_first(make: Callable[[], Any]) -> Any:
     """
     if not several():
         return make()
-    client, key = client(), f"cnn_jax/from_first/{next(_questions)}"
+    service, key = client(), f"cnn_jax/from_first/{next(_questions)}"
     if jax.process_index():
-        answer = json.loads(client.blocking_key_value_get(key, _FOREVER))
+        answer = json.loads(service.blocking_key_value_get(key, _FOREVER))
         if answer["failed"]:
             raise FirstFailed(f"process 0: {answer['failed']}")
         return answer["value"]
     try:
         value = make()
     except Exception as error:
-        client.key_value_set(key, json.dumps({"failed": str(error) or type(error).__name__}))
+        service.key_value_set(key, json.dumps({"failed": str(error) or type(error).__name__}))
         raise
-    client.key_value_set(key, json.dumps({"failed": "", "value": value}))
+    service.key_value_set(key, json.dumps({"failed": "", "value": value}))
     return value
 
 

@@ -16,6 +16,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from cnn_jax.printable import PlainConsole, PlainFormatter, printable
+
 
 class RunLog:
     """Rows of figures, each written to `metrics.jsonl`, to TensorBoard and to the console.
@@ -37,7 +39,7 @@ class RunLog:
                 about to be made again too.
             console: a rich Console; default: one on the standard output.
         """
-        self.console = console or rich.console.Console(highlight=False)
+        self.console = console or PlainConsole()
         self.path = Path(workdir) / "metrics.jsonl"
         self._start = time.monotonic()
         kept = [
@@ -94,7 +96,7 @@ class RunLog:
 
     def say(self, message: str) -> None:
         """A line on the console, above the progress bar."""
-        self.console.print(message, markup=False, soft_wrap=True)
+        self.console.print(printable(message), soft_wrap=True)
 
     def progress(self, total: int, completed: int) -> rich.progress.Progress | None:
         """A progress bar over steps on a terminal; None, and plain lines, anywhere else."""
@@ -104,7 +106,7 @@ class RunLog:
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
-            rich.progress.TextColumn("{task.fields[figures]}"),
+            rich.progress.TextColumn("{task.fields[figures]}", markup=False),
             rich.progress.TimeElapsedColumn(),
             rich.progress.TextColumn("ETA"),
             rich.progress.TimeRemainingColumn(),
@@ -165,11 +167,13 @@ def read_rows(path: str | Path) -> list[dict]:
         for line in path.read_text().splitlines():
             try:
                 rows.append(json.loads(line))
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 break
     return rows
 
 
 def handler(console: rich.console.Console) -> logging.Handler:
     """A log handler that writes above the progress bar."""
-    return rich.logging.RichHandler(console=console, show_path=False, show_time=False)
+    made = rich.logging.RichHandler(console=console, show_path=False, show_time=False)
+    made.setFormatter(PlainFormatter("%(message)s"))
+    return made

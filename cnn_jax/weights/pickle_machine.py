@@ -1,9 +1,12 @@
 """A pickle interpreter that can only build data.
 
-A pickle is a program for a small stack machine, and three of its instructions reach outside:
-GLOBAL imports any name, REDUCE calls it, BUILD sets its attributes. Here a global stays a name
-(`Global`), only the calls listed in `_CALLS` are understood, and each is answered by a plain
-record. Nothing that the file names is ever imported, looked up or called: nothing to exploit.
+A pickle is a program for a small stack machine, and some of its instructions reach outside: GLOBAL
+imports any name, REDUCE and NEWOBJ call it, BUILD sets its attributes. Here a global stays a name
+(`Global`), and each call is answered by a plain record (`pickle_records`). Nothing that the file
+names is ever imported, looked up or called: nothing to exploit.
+
+Nor can a small file take long: each instruction takes time in proportion to what it reads, and what
+copies is counted against the size of the file (`_Work`). Nothing of the file is ever shown in full.
 
 The instructions are decoded by the standard library's `pickletools.genops`. The reference for what
 a checkpoint may contain is PyTorch's own `torch.load(weights_only=True)`.
@@ -11,119 +14,89 @@ a checkpoint may contain is PyTorch's own `torch.load(weights_only=True)`.
 
 import mmap
 import pickletools
-from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from cnn_jax.weights.errors import WeightsError
+from cnn_jax.weights.pickle_records import (
+    Global,
+    Opaque,
+    PersistentId,
+    TensorRecord,
+    call,
+    checked_key,
+    shown,
+)
 
+MAX_INSTRUCTIONS = 20_000_000  # a minute; torchvision's largest network has 20,000
 
-class Global(NamedTuple):
-    """A name from the file, 'module.name', never resolved."""
-
-    name: str
-
-
-class PersistentId(NamedTuple):
-    """A reference to something stored outside the pickle: for PyTorch, a storage."""
-
-    fields: tuple
-
-
-class TensorRecord(NamedTuple):
-    """A tensor as PyTorch pickles it: a strided view of a storage, in elements.
-
-    Attributes:
-        storage: the PersistentId's fields ('storage', type, key, location, number of elements).
-        offset: the first element's position in the storage.
-        shape: the size of each axis.
-        strides: the step of each axis, in elements.
-        dtype: a torch dtype, where it is not the storage's own.
-    """
-
-    storage: tuple
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: Global | None = None
-
-
-def _tensor(storage, offset, shape, strides, requires_grad, hooks, metadata=None):
-    return _view(storage, offset, shape, strides, None, metadata)
-
-
-def _typed_tensor(storage, offset, shape, strides, requires_grad, hooks, dtype, metadata=None):
-    return _view(storage, offset, shape, strides, dtype, metadata)
-
-
-def _view(storage, offset, shape, strides, dtype, metadata):
-    if metadata:  # a lazy conjugate or negative: the bytes are not the values
-        raise WeightsError(f"a tensor with metadata {metadata!r} is not supported")
-    if not isinstance(storage, PersistentId):
-        raise WeightsError("a tensor does not refer to a storage")
-    sizes = (offset, *shape, *strides)
-    if not all(type(size) is int and size >= 0 for size in sizes) or len(shape) != len(strides):
-        raise WeightsError(f"a tensor has offset {offset}, shape {shape}, strides {strides}")
-    return TensorRecord(storage.fields, offset, tuple(shape), tuple(strides), dtype)
-
-
-def _parameter(data, requires_grad, hooks):
-    return data
-
-
-def _ordered_dict(items=()):
-    return dict(items)
-
-
-# Everything a file may call, and the record it gets instead.
-_CALLS: dict[str, Callable] = {
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _typed_tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "collections.OrderedDict": _ordered_dict,
-    "torch.Size": tuple,
-}
-
-_MARK = object()
 _IGNORED = {"PROTO", "FRAME"}
 _LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES",
-    "SHORT_BINBYTES", "BINBYTES8",
+    "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def load(file: BinaryIO | mmap.mmap) -> Any:
+def load(file: BinaryIO | mmap.mmap, references: list[PersistentId] | None = None) -> Any:
     """Reads one pickle, from the file's position to its STOP instruction.
+
+    Args:
+        file: at the pickle's beginning.
+        references: is given all outside references, those too that only opaque objects have.
 
     Returns:
         dicts, lists, tuples, numbers and strings; tensors as `TensorRecord`, names as `Global`,
-        outside references as `PersistentId`. An OrderedDict comes as a dict.
+        outside references as `PersistentId`, all other objects as `Opaque`. An OrderedDict, a
+        defaultdict and a Counter come as a dict.
 
     Raises:
-        WeightsError: the pickle wants anything else, or is damaged.
+        WeightsError: the pickle is damaged, asks for more work than a file of its size may, or
+            wants a command to be run.
     """
     try:
-        return _run(file)
+        return _run(file, references)
     except WeightsError:
         raise
     except Exception as error:  # the instructions do not fit together: whatever they broke
-        raise WeightsError(f"damaged pickle ({type(error).__name__}: {error})") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise WeightsError(f"damaged pickle ({reason[:200]})") from error
 
 
-def _run(file: Any) -> Any:  # anything with read and readline
+class _Work:
+    """How much has been copied, against what the instructions read so far may copy."""
+
+    def __init__(self) -> None:
+        self.instructions = 0
+        self.copied = 0
+
+    def count(self) -> None:
+        self.instructions += 1
+        if self.instructions > MAX_INSTRUCTIONS:
+            raise WeightsError(
+                f"more than {MAX_INSTRUCTIONS:,} pickle instructions: not a checkpoint"
+            )
+
+    def copy(self, arguments: tuple) -> None:
+        """A call copies its arguments, which others may share."""
+        self.copied += len(arguments)
+        for one in arguments:
+            if isinstance(one, (dict, list)):
+                self.copied += len(one)
+        if self.copied > 4 * self.instructions + 1000:
+            raise WeightsError("the pickle copies far more than it holds: not a checkpoint")
+
+
+def _run(file: Any, references: list[PersistentId] | None) -> Any:  # anything with readline
     stack: list[Any] = []
+    below: list[list[Any]] = []  # the stacks under the marks
     memo: dict[int, Any] = {}
+    work = _Work()
     argument: Any  # of the type that the instruction has
 
-    def pop_to_mark() -> list[Any]:
-        start = len(stack) - 1 - stack[::-1].index(_MARK)
-        items = stack[start + 1 :]
-        del stack[start:]
-        return items
-
     for instruction, argument, _ in pickletools.genops(file):
+        work.count()
         name = instruction.name
         if name in _IGNORED:
             pass
@@ -135,57 +108,83 @@ def _run(file: Any) -> Any:  # anything with read and readline
             stack.append({})
         elif name == "EMPTY_LIST":
             stack.append([])
+        elif name == "EMPTY_SET":
+            stack.append(Opaque("builtins.set"))
         elif name == "MARK":
-            stack.append(_MARK)
+            below.append(stack)
+            stack = []
         elif name == "TUPLE":
-            stack.append(tuple(pop_to_mark()))
+            items, stack = stack, below.pop()
+            stack.append(tuple(items))
+        elif name == "FROZENSET":
+            stack = below.pop()
+            stack.append(Opaque("builtins.frozenset"))
         elif name in _TUPLES:
             count = _TUPLES[name]
-            stack[-count:] = [tuple(stack[-count:])]
+            items = [stack.pop() for _ in range(count)]
+            stack.append(tuple(items[::-1]))
         elif name in ("BINPUT", "LONG_BINPUT"):
             memo[argument] = stack[-1]
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(memo[argument])
-        elif name in ("APPEND", "APPENDS"):
-            items = [stack.pop()] if name == "APPEND" else pop_to_mark()
-            _expect(stack[-1], list).extend(items)
-        elif name in ("SETITEM", "SETITEMS"):
-            items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else pop_to_mark()
-            _expect(stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
+        elif name == "APPEND":
+            item = stack.pop()
+            _extend(stack[-1], [item])
+        elif name in ("APPENDS", "ADDITEMS"):
+            items, stack = stack, below.pop()
+            _extend(stack[-1], items)
+        elif name == "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            _set_items(stack[-1], [key, value])
+        elif name == "SETITEMS":
+            items, stack = stack, below.pop()
+            _set_items(stack[-1], items)
         elif name == "GLOBAL":
             stack.append(Global(argument.replace(" ", ".")))
         elif name == "STACK_GLOBAL":
-            attribute, module = stack.pop(), stack.pop()
+            attribute, module = _expect(stack.pop(), str), _expect(stack.pop(), str)
             stack.append(Global(f"{module}.{attribute}"))
         elif name == "BINPERSID":
             stack.append(PersistentId(_expect(stack.pop(), tuple)))
-        elif name == "REDUCE":
+            if references is not None:
+                references.append(stack[-1])
+        elif name in ("REDUCE", "NEWOBJ"):
             arguments, function = _expect(stack.pop(), tuple), stack.pop()
-            stack.append(_call(function, arguments))
-        elif name == "BUILD":  # attributes of a state dict (its `_metadata`): checked, not kept
+            work.copy(arguments)
+            stack.append(call(function, arguments))
+        elif name == "NEWOBJ_EX":
+            _, arguments, function = stack.pop(), _expect(stack.pop(), tuple), stack.pop()
+            work.copy(arguments)
+            stack.append(call(function, arguments))
+        elif name == "BUILD":  # attributes, of a state dict (its `_metadata`) too: not kept
             stack.pop()
-            _expect(stack[-1], dict)
+            if not isinstance(stack[-1], (Opaque, TensorRecord)):
+                _expect(stack[-1], dict)
         elif name == "STOP":
+            if below:
+                raise WeightsError("damaged pickle (a mark is left)")
             return stack.pop()
         else:
             raise WeightsError(f"the pickle instruction {name} is not allowed in a weights file")
     raise WeightsError("damaged pickle (no STOP)")
 
 
+def _extend(target: Any, items: list[Any]) -> None:
+    if not isinstance(target, Opaque):
+        _expect(target, list).extend(items)
+
+
+def _set_items(target: Any, items: list[Any]) -> None:
+    if isinstance(target, Opaque):
+        return
+    _expect(target, dict)
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        target[checked_key(key)] = value
+
+
 def _expect(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
-        raise WeightsError(f"damaged pickle (a {kind.__name__} was wanted, got {value!r:.80})")
+        raise WeightsError(f"damaged pickle (a {kind.__name__} was wanted, got {shown(value)})")
     return value
-
-
-def _call(function: Any, arguments: tuple) -> Any:
-    name = function.name if isinstance(function, Global) else repr(function)[:80]
-    if name not in _CALLS:
-        raise WeightsError(
-            f"the file asks to call {name}, which is not one of the calls that rebuild a tensor. "
-            "It has not been run. If you trust the file, load it where it came from and save its "
-            "state dict alone: torch.save(model.state_dict(), path)"
-        )
-    return _CALLS[name](*arguments)

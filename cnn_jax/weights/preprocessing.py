@@ -17,6 +17,8 @@ from cnn_jax.weights.errors import WeightsError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_MOST_PIXELS = 10_000  # a side: a file may say what it likes
+
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -53,6 +55,13 @@ class Preprocessing:
                 f"interpolation is {self.interpolation!r}; it must be one of "
                 f"{', '.join(_RESAMPLING)}."
             )
+        sizes = (
+            (self.resize, *self.crop)
+            if isinstance(self.resize, int)
+            else (*self.resize, *self.crop)
+        )
+        if not all(isinstance(size, int) and 1 <= size <= _MOST_PIXELS for size in sizes):
+            raise ValueError(f"sizes of {sizes[:4]}: wanted 1 to {_MOST_PIXELS} pixels a side.")
         if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
             raise ValueError(f"mean {self.mean} and std {self.std} do not belong together.")
 
@@ -136,17 +145,29 @@ def from_json(text: str) -> Preprocessing:
             k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
         }
         return Preprocessing(**fields)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"the preprocessing in the file's header is damaged: {error}") from error
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = str(error)[:200]
+        raise WeightsError(
+            f"the preprocessing in the file's header is damaged: {reason}"
+        ) from error
 
 
 def from_timm(config: Mapping[str, Any], source: str) -> Preprocessing:
     """Reads the `pretrained_cfg` of timm, which its repositories on the Hub keep in config.json.
 
     Raises:
-        WeightsError: it crops in a way that this package does not know.
+        WeightsError: it crops in a way that this package does not know, or is something else.
     """
-    config = config.get("pretrained_cfg", config)
+    try:
+        return _from_timm(config.get("pretrained_cfg", config), source)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise WeightsError(f"{source}: its config.json is not one of timm ({reason})") from error
+
+
+def _from_timm(config: Mapping[str, Any], source: str) -> Preprocessing:
     _, height, width = config["input_size"]
     crop_pct = config.get("crop_pct") or 0.875
     if config.get("crop_mode", "center") != "center":

@@ -7,7 +7,11 @@ Two containers hold the same pickle of tensors (`pickle_machine`):
 - the file of PyTorch < 1.6: five pickles (magic number, version, system, the object, the storages'
   keys), then each storage as an 8-byte count of elements and its little-endian bytes.
 
-Refused with a sentence: the tar files of 2016, TorchScript archives, quantised and sparse tensors.
+Refused with a sentence: the tar files of 2016, TorchScript archives. Quantised and sparse tensors,
+and whatever is no tensor, come as `Opaque` records.
+
+No claim of a file is believed beyond the file's own size, so that a small one cannot take much
+memory.
 """
 
 import io
@@ -22,12 +26,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from cnn_jax.weights import pickle_machine
+from cnn_jax.weights import opening, pickle_machine
 from cnn_jax.weights.errors import WeightsError
-from cnn_jax.weights.pickle_machine import Global, TensorRecord
+from cnn_jax.weights.pickle_records import Global, PersistentId, TensorRecord, shown
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch/serialization.py, 2.14
 _PROTOCOL_VERSION = 1001
+_MAX_DEPTH = 200  # of containers in each other
 
 _STORAGE_TYPES = {
     "FloatStorage": np.float32,
@@ -74,22 +79,23 @@ def read(path: str | os.PathLike[str]) -> Any:
 
     Returns:
         The saved object: nested dicts and lists, with numpy arrays (read-only views where tensors
-        shared a storage; bfloat16 and float8 as `ml_dtypes`) in place of tensors.
+        shared a storage; bfloat16 and float8 as `ml_dtypes`) in place of tensors, and
+        `pickle_records.Opaque` in place of all other objects.
 
     Raises:
-        WeightsError: not such a file, truncated, or holding anything but tensors and plain data.
+        WeightsError: not such a file, truncated or damaged, or it wants a command to be run.
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            start = file.read(512)
+        start = opening.first_bytes(path, 512)
         if start[:4] == b"PK\x03\x04":
             return _read_zip(path)
         if start[257:262] == b"ustar":
             raise WeightsError("a tar file of PyTorch < 0.1.10 is not supported: save it again")
         return _read_sequential(path)
     except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+        text = str(error)
+        raise WeightsError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from error
     except FileNotFoundError:
         raise
     except DAMAGED as error:
@@ -109,23 +115,31 @@ def _read_zip(path: Path) -> Any:
         if "data.pkl" not in entries:
             raise WeightsError("a zip archive without data.pkl: not written by torch.save")
 
+        left = path.stat().st_size
+
         def read_entry(name: str) -> bytes:
+            nonlocal left
             if name not in entries:
-                raise WeightsError(f"the archive has no entry {name!r}")
+                raise WeightsError(f"the archive has no entry {shown(name)}")
             entry = archive.getinfo(entries[name])
             if entry.compress_type != zipfile.ZIP_STORED:  # torch.save never compresses
-                raise WeightsError(f"the entry {name!r} is compressed")
+                raise WeightsError(f"the entry {shown(name)} is compressed")
+            left -= entry.file_size
+            if left < 0:  # a size that is not true, or the same bytes for several entries
+                raise WeightsError(f"the entries up to {shown(name)} are larger than the file")
             return archive.read(entry)  # checks the CRC-32
 
         def read_storage(key: str, size: int) -> bytes:
             data = read_entry(f"data/{key}")
             if len(data) != size:
-                raise WeightsError(f"storage {key} has {len(data)} bytes, its tensors want {size}")
+                raise WeightsError(
+                    f"storage {shown(key)} has {len(data)} bytes, its tensors want {shown(size)}"
+                )
             return data
 
         order = read_entry("byteorder") if "byteorder" in entries else b"little"
         if order not in (b"little", b"big"):
-            raise WeightsError(f"the byte order is {order!r}: 'little' or 'big' was expected")
+            raise WeightsError(f"the byte order is {shown(order)}, neither 'little' nor 'big'")
         tree = pickle_machine.load(io.BytesIO(read_entry("data.pkl")))
         return _fill(tree, read_storage, big_endian=order == b"big")
 
@@ -137,31 +151,39 @@ def _read_sequential(path: Path) -> Any:
         except WeightsError:
             magic = None
         if magic != _MAGIC_NUMBER:
-            raise WeightsError("not a PyTorch file: neither a zip archive nor the magic number")
+            raise WeightsError(
+                "not a PyTorch file: it begins neither as a zip archive nor with torch's number"
+            )
         version = pickle_machine.load(data)
         if version != _PROTOCOL_VERSION:
-            raise WeightsError(f"protocol version {version!r}, expected {_PROTOCOL_VERSION}")
+            raise WeightsError(f"protocol version {shown(version)}, expected {_PROTOCOL_VERSION}")
         pickle_machine.load(data)  # about the machine that wrote it: its storages are little-endian
-        tree = pickle_machine.load(data)
+        references: list[PersistentId] = []
+        tree = pickle_machine.load(data, references)
         keys = pickle_machine.load(data)
 
-        # Each storage's size is known only with its element type, and that only by its tensors.
+        # Each storage's size is known only with its element type, and that by who refers to it.
         widths: dict[str, int] = {}
-        _map(tree, lambda t: widths.setdefault(str(t.storage[2]), _storage_dtype(t).itemsize))
+        for fields in (reference.fields for reference in references):
+            if fields[:1] != ("module",):  # a class that is pickled with its source
+                widths.setdefault(_storage(fields)[0], _storage_dtype(fields).itemsize)
         storages = {}
-        for key in keys:
-            count = int.from_bytes(data.read(8), "little")
-            size = count * widths.get(str(key), 1)
-            storages[str(key)] = data.read(size)
-            if len(storages[str(key)]) != size:
-                raise WeightsError(f"truncated: storage {key} should have {size} bytes")
+        if not isinstance(keys, list):
+            raise WeightsError(f"the list of storages is {shown(keys)}")
+        for key in map(_key, keys):
+            counted = data.read(8)
+            size = int.from_bytes(counted, "little") * widths.get(key, 1)
+            storages[key] = data.read(min(size, len(data)))
+            if len(counted) != 8 or len(storages[key]) != size:
+                raise WeightsError(f"truncated: storage {shown(key)} should have {size} bytes")
 
         def read_storage(key: str, size: int) -> bytes:
             if key not in storages:
-                raise WeightsError(f"the file has no storage {key!r}")
+                raise WeightsError(f"the file has no storage {shown(key)}")
             if len(storages[key]) != size:
                 raise WeightsError(
-                    f"storage {key} has {len(storages[key])} bytes, its tensors want {size}"
+                    f"storage {shown(key)} has {len(storages[key])} bytes, its tensors want "
+                    f"{shown(size)}"
                 )
             return storages[key]
 
@@ -178,6 +200,8 @@ def _map(tree: Any, on_tensor: Callable[[TensorRecord], Any]) -> Any:
             return node
         if id(node) in open_nodes:
             raise WeightsError("an object contains itself")
+        if len(open_nodes) > _MAX_DEPTH:
+            raise WeightsError(f"more than {_MAX_DEPTH} containers in each other")
         if id(node) not in done:
             open_nodes.add(id(node))
             if isinstance(node, TensorRecord):
@@ -194,39 +218,57 @@ def _map(tree: Any, on_tensor: Callable[[TensorRecord], Any]) -> Any:
     return visit(tree)
 
 
-def _storage_dtype(tensor: TensorRecord) -> np.dtype:
-    kind, storage_type, *_ = tensor.storage
+def _key(key: Any) -> str:
+    if not isinstance(key, (str, int)):
+        raise WeightsError(f"a storage is named by {shown(key)}")
+    return str(key)
+
+
+def _storage(fields: tuple) -> tuple[str, int, int]:
+    """A reference to a storage: its key, its number of elements, and the first that is meant."""
+    if len(fields) < 5:
+        raise WeightsError(f"a storage is described by {len(fields)} fields, wanted 5")
+    _, _, key, _, count, *view = fields
+    start: Any = 0
+    if view and view[0]:  # (key, offset, size): a view of another storage, before PyTorch 0.4
+        start = view[0][1] if isinstance(view[0], tuple) and len(view[0]) > 1 else None
+    if not all(type(size) is int and 0 <= size < 2**63 for size in (count, start)):
+        raise WeightsError(f"a storage has {shown(count)} elements, from {shown(start)} on")
+    return _key(key), count, start
+
+
+def _storage_dtype(fields: tuple) -> np.dtype:
+    kind, storage_type, *_ = fields
     if kind != "storage" or not isinstance(storage_type, Global):
-        raise WeightsError(f"a tensor refers to {kind!r}, not to a storage")
+        raise WeightsError(f"a tensor refers to {shown(kind)}, not to a storage")
     module, _, name = storage_type.name.rpartition(".")
-    if name == "UntypedStorage" and tensor.dtype is not None:
+    if name == "UntypedStorage":  # its tensors name their dtype
         return np.dtype(np.uint8)
     if module not in ("torch", "torch.cuda") or name not in _STORAGE_TYPES:
-        raise WeightsError(f"tensors of {storage_type.name} are not supported")
+        raise WeightsError(f"tensors of {shown(storage_type)} are not supported")
     return np.dtype(_STORAGE_TYPES[name])
 
 
 def _fill(tree: Any, read_storage: ReadStorage, *, big_endian: bool) -> Any:
     """Replaces every TensorRecord in the tree by an array; each storage is read once."""
     read_already: dict[str, bytes] = {}
+    flats: dict[tuple[str, np.dtype], np.ndarray] = {}
 
     def array(tensor: TensorRecord) -> np.ndarray:
-        stored = _storage_dtype(tensor)
-        _, _, key, _, count, *view = tensor.storage
-        key = str(key)
-        if key not in read_already:
-            read_already[key] = read_storage(key, count * stored.itemsize)
-        dtype = stored
+        key, count, start = _storage(tensor.storage)
+        dtype = stored = _storage_dtype(tensor.storage)
         if tensor.dtype is not None:
             name = tensor.dtype.name.removeprefix("torch.")
             if name not in _DTYPES:
-                raise WeightsError(f"tensors of {name} are not supported")
+                raise WeightsError(f"tensors of {shown(name)} are not supported")
             dtype = np.dtype(_DTYPES[name])
-        flat = np.frombuffer(read_already[key], dtype)
-        if big_endian:
-            flat = flat.byteswap()
-        start = tensor.offset + (view[0][1] if view and view[0] else 0)
-        return _strided(flat, start, tensor.shape, tensor.strides)
+        if key not in read_already:
+            read_already[key] = read_storage(key, count * stored.itemsize)
+        if (key, dtype) not in flats:
+            flat = np.frombuffer(read_already[key], dtype)
+            flats[key, dtype] = flat.byteswap() if big_endian else flat
+        flat = flats[key, dtype]
+        return _strided(flat, start + tensor.offset, tensor.shape, tensor.strides)
 
     return _map(tree, array)
 

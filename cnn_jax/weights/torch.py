@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.weights.errors import WeightsError
@@ -46,7 +47,11 @@ _LEAVES = {  # PyTorch's tensor -> where it may be in Flax
     "running_mean": (("batch_stats", "mean"),),
     "running_var": (("batch_stats", "var"),),
 }
-_IGNORED = "num_batches_tracked"  # a counter that only PyTorch's momentum=None reads
+_IGNORED = (
+    "num_batches_tracked",  # a counter that only PyTorch's momentum=None reads
+    "total_ops",  # counters that a profiler, thop, leaves behind
+    "total_params",
+)
 
 _LISTED = 12  # names in an error message, of each kind
 
@@ -82,7 +87,8 @@ def import_torch(
 
     Raises:
         WeightsError: one report of all names that no rule matches, all that the file lacks, has too
-            many, or has in another shape.
+            many, or has in another shape; and of tensors that hold whole numbers, truth values,
+            NaN or infinity in the place of weights.
     """
     leaves = _flatten(template)
     places = _places(leaves, rules)
@@ -111,10 +117,12 @@ def import_torch(
                 shape = _size(state_dict[place.name].shape)
                 wants = f"{path} wants {_size(place.layout.torch_shape(leaf.shape))}"
                 report("of another shape", f"{place.name} is {shape}, {wants}")
+            elif wrong := _not_numbers(array, leaf.dtype):
+                report(wrong, f"{place.name} (for {path})")
             else:
                 values[path] = np.asarray(array, leaf.dtype)
     for name, array in state_dict.items():
-        if name in wanted or name.rpartition(".")[2] == _IGNORED:
+        if name in wanted or name.rpartition(".")[2] in _IGNORED:
             continue
         targets = list(_flax_paths(name, rules))
         if not targets:
@@ -124,6 +132,15 @@ def import_torch(
     if problems:
         raise WeightsError(_message(problems, len(wanted & set(state_dict)), len(leaves)))
     return flax.traverse_util.unflatten_dict(values, sep="/")
+
+
+def _not_numbers(array: np.ndarray, dtype: Any) -> str:
+    """What is wrong with the values of a weight, of the right shape; '' for nothing."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return ""
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return f"of {array.dtype}, quantised perhaps, where floating-point numbers are wanted"
+    return "" if np.isfinite(array).all() else "with values that are NaN or infinite"
 
 
 def export_torch(variables: Variables, rules: Rules) -> dict[str, np.ndarray]:

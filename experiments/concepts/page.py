@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import rich.table
+import rich.text
 from matplotlib.figure import Figure
 
 from experiments import entry, workdir
@@ -87,7 +88,8 @@ def run(concept: Concept, effort: Effort, where: Path) -> Run:
 def show(done: Run, language: str) -> None:
     """Prints the tables of a concept."""
     concept, findings = done.concept, done.findings
-    entry.CONSOLE.print(f"\n[bold]{concept.title.in_(language)}[/bold] ({done.seconds:.0f} s)")
+    title = rich.text.Text(concept.title.in_(language), style="bold")
+    entry.CONSOLE.print("\n", title, f" ({done.seconds:.0f} s)", sep="")
     table = rich.table.Table(*[heading.in_(language) for heading in findings.headings])
     for row in findings.rows:
         table.add_row(*row)

@@ -115,8 +115,19 @@ def test_a_read_only_directory_is_left_alone(tmp_path, default_data_dir):
     assert (default_data_dir / "digits" / "1.0.0").is_dir()
 
 
-def test_nowhere_to_write(tmp_path, default_data_dir):
+def test_nowhere_to_write(tmp_path, default_data_dir, monkeypatch):
+    """The small sets that are made here find a place all the same, unless one was asked for."""
     default_data_dir.mkdir()
     default_data_dir.chmod(0o555)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for _ in range(2):
+        assert len(load_source("digits", "train")) == 1438
+    assert not list(default_data_dir.iterdir())
+    (own,) = temporary.glob("cnn_jax-*")
+    assert own.stat().st_mode & 0o777 == 0o700
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o555)
     with pytest.raises(DataError, match=r"cannot be written: pass another data_dir"):
-        load_source("digits", "train")
+        load_source("digits", "train", data_dir=str(shared))

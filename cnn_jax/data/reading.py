@@ -1,0 +1,84 @@
+"""The files that a data set is made of, read so that none can wait for ever or lead elsewhere."""
+
+import json
+import os
+import posixpath
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from cnn_jax.data.errors import DataError
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_bytes(path: Path, what: str = "file") -> bytes:
+    """The content of a regular file; a link to one is one.
+
+    Raises:
+        DataError: it cannot be read, or is a pipe, a device or a directory; the message names it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the {what} {path}: {reason}") from error
+    kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    raise DataError(f"cannot read the {what} {path}: it is {kind}")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, without those that are blank.
+
+    Raises:
+        DataError: it cannot be read, or is no text; the message names it.
+    """
+    try:
+        text = read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8: {error}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: it cannot be read, is no JSON, or is nested too deep; the message names it.
+    """
+    try:
+        return json.loads(read_bytes(path).decode())
+    except RecursionError as error:
+        raise DataError(f"{path} is nested too deep to be read") from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is no JSON: {str(error)[:200]}") from error
+
+
+def text_of_name(name: str) -> str:
+    """A file's name as text, the same under every locale: its bytes are UTF-8, if they can be.
+
+    Under LANG=C Python has the bytes beyond ASCII as surrogates, with which the file is found, and
+    which are nothing to show.
+    """
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path that stands in a file stays in the folder it is relative to.
+
+    Links are not followed: where they lead is the business of whoever made them.
+    """
+    plain = posixpath.normpath(name.replace("\\", "/"))
+    leads_out = plain == ".." or plain.startswith(("../", "/"))
+    return not leads_out and not re.match(r"[A-Za-z]:", plain) and "\0" not in plain

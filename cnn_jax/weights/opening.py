@@ -1,0 +1,51 @@
+"""The beginning of a weights file: whether it is a file at all, and what else it may be."""
+
+import os
+import stat
+from pathlib import Path
+
+from cnn_jax.weights.errors import WeightsError
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+# How files begin that are often found in the place of weights, and what to do about them.
+_OTHERS = {
+    b"version https://git-lfs": "a Git LFS pointer, not the weights: 'git lfs pull' fetches them",
+    b"<!doctype": "a web page, not the weights: was the download behind a login?",
+    b"<html": "a web page, not the weights: was the download behind a login?",
+    b"<?xml": "an XML text, not the weights: a server's error message?",
+    b'{"error': "an error message, not the weights",
+    b"\x1f\x8b": "compressed by gzip: unpack it",
+    b"\xfd7zxz": "compressed by xz: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it",
+    b"\x89hdf": "an HDF5 file, of Keras perhaps: PyTorch's and safetensors are read",
+    b"\x93numpy": "a numpy array: PyTorch's and safetensors are read",
+}
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first `count` bytes of a weights file, or fewer. Does not wait for a pipe.
+
+    Raises:
+        WeightsError: not a regular file; empty; or plainly something else, which is named.
+        FileNotFoundError: no such file.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise WeightsError(f"{path}: {kind}; a weights file is wanted")
+    with open(path, "rb") as file:
+        start = file.read(max(count, 64))
+    if not start:
+        raise WeightsError(f"{path}: the file is empty; fetch or copy it again")
+    lower = start.lstrip().lower()
+    for beginning, what in _OTHERS.items():
+        if lower.startswith(beginning):
+            raise WeightsError(f"{path}: {what}")
+    return start[:count]

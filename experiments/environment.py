@@ -1,0 +1,127 @@
+"""What the machine gives a program, or does not: each lack is a warning, or one line that says what
+to do.
+
+A home that cannot be written, few descriptors, a terminal of ASCII are got along with. A platform
+that JAX does not have and flags that XLA does not know end the program; what they say by themselves
+is a traceback, or a page of all flags there are.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import tempfile
+import traceback
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from cnn_jax.printable import never_fail_to_print
+
+DESCRIPTORS = 65_536  # more than any data set here opens at once
+LEAST_FREE = 64 * 2**20  # bytes for compiled programs; those of a large network take 20 MB
+
+
+def prepare() -> None:
+    """What is to be done before anything else."""
+    never_fail_to_print()
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows; not allowed
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def cache_directory(name: str) -> Path | None:
+    """The directory of compiled programs, made if it is new; None, with a warning, where it cannot
+    be written: then each program is compiled anew."""
+    try:
+        directory = Path(name).expanduser()
+        directory.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(directory).free) < LEAST_FREE:
+            raise OSError(errno.ENOSPC, f"{free:,} bytes are free")
+        with tempfile.TemporaryFile(dir=directory):
+            return directory
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        reason = getattr(error, "strerror", None) or error
+        logging.warning(
+            "%s cannot be written (%s): what is compiled now is not kept. Another directory: "
+            "--compilation_cache.",
+            name,
+            reason,
+        )
+        return None
+
+
+def explained(error: BaseException) -> BaseException:
+    """What this machine lacks, in the place of what a library says of it; any other error as it
+    is."""
+    if (line := _explanation(error)) is None:
+        return error
+    explanation = ValueError(line)
+    explanation.__cause__ = error
+    return explanation
+
+
+def _explanation(error: BaseException) -> str | None:
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        who = f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"
+        return (
+            f"A path begins with ~, and {who} has no home directory: set HOME, or write the path "
+            "in full."
+        )
+    if _is_about_platforms(error):
+        return _no_platform(error)
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error}: more are allowed after 'ulimit -n 4096'."
+    if error.errno == errno.ENOSPC and not error.filename and _workers():
+        free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
+        return (
+            f"{error}: the processes of --workers={_workers()} hand batches over in /dev/shm, "
+            f"where {free:,} bytes are free. Make it larger, or read with threads: --workers=0."
+        )
+    if error.errno in (errno.EROFS, errno.EACCES) and str(error.filename).startswith("runs"):
+        return (
+            f"The run directory cannot be made in {Path.cwd()} ({error.strerror}): give one, "
+            "--workdir=DIRECTORY."
+        )
+    return None
+
+
+def _workers() -> int:
+    return flags.FLAGS.workers if "workers" in flags.FLAGS else 0
+
+
+def _is_about_platforms(error: BaseException) -> bool:
+    if isinstance(error, RuntimeError):
+        return "Unable to initialize backend" in str(error)
+    if isinstance(error, AssertionError):  # jax 0.10 to 0.12, where 'cuda' has no plug-in
+        frames = traceback.extract_tb(error.__traceback__)
+        return bool(frames) and frames[-1].filename.endswith("xla_bridge.py")
+    return False
+
+
+def _no_platform(error: BaseException) -> str:
+    wanted = jax.config.jax_platforms  # type: ignore[attr-defined]
+    jax.config.update("jax_platforms", "")
+    try:
+        there = sorted({jax.devices()[0].platform, "cpu"})
+    except Exception:  # whatever is wrong with it: this is about another
+        there = ["cpu"]
+    finally:
+        jax.config.update("jax_platforms", wanted)
+    said = str(error).partition("(set JAX_PLATFORMS")[0].strip(" .")
+    reason = f" ({said[:300]})" if said else ""
+    cure = "unset JAX_PLATFORMS, or set it to one of these"
+    if wanted and any(name in wanted for name in ("cuda", "gpu", "rocm", "tpu")):
+        cure += "; a GPU or TPU needs its driver and its build of JAX, pip install 'jax[cuda13]'"
+    return (
+        f"JAX_PLATFORMS={wanted}: JAX has no such device here{reason}. It has {', '.join(there)}: "
+        f"{cure}."
+    )

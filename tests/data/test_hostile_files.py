@@ -1,0 +1,327 @@
+"""Files of data sets that lie, lead elsewhere or never end: each is one line within seconds."""
+
+import contextlib
+import io
+import json
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax.data import DataError, load_source
+from cnn_jax.data.boxes import load_box_source
+from cnn_jax.data.decode import MAX_PIXELS, decode_image, image_size, open_image
+from cnn_jax.data.examples import InMemory
+from cnn_jax.data.image import image_loader
+from cnn_jax.data.masks import load_mask_source, pair_loader
+from tests.data.pictures import encode
+
+pytestmark = pytest.mark.timeout(30, method="thread")
+
+SIDE = 60_000
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(100))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def jpeg(width, height) -> bytes:
+    data = bytearray(encode(np.zeros((8, 8, 3), np.uint8), format="JPEG"))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def patched(form: str, offset: int, layout: str) -> bytes:
+    """A small picture of this format whose header is made to claim SIDE x SIDE."""
+    data = bytearray(encode(np.zeros((8, 8), np.uint8), format=form))
+    struct.pack_into(layout, data, offset, SIDE, SIDE)
+    return bytes(data)
+
+
+CLAIMS = {
+    "png": png(SIDE, SIDE),
+    "jpeg": jpeg(SIDE, SIDE),
+    "gif": patched("GIF", 6, "<HH"),
+    "bmp": patched("BMP", 18, "<ii"),
+    "ppm": f"P5\n{SIDE} {SIDE}\n255\n".encode(),
+    "tiff": encode(np.zeros((8, 8), np.uint8), format="TIFF"),
+}
+at = CLAIMS["tiff"].index(struct.pack("<HHI", 256, 4, 1)) + 8
+CLAIMS["tiff"] = CLAIMS["tiff"][:at] + struct.pack("<I", SIDE) + CLAIMS["tiff"][at + 4 :]
+at = CLAIMS["tiff"].index(struct.pack("<HHI", 257, 4, 1)) + 8
+CLAIMS["tiff"] = CLAIMS["tiff"][:at] + struct.pack("<I", SIDE) + CLAIMS["tiff"][at + 4 :]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("name", CLAIMS)
+def test_an_image_that_claims_to_be_huge(name, channels):
+    with pytest.raises(ValueError, match=rf"pixels.*at most {MAX_PIXELS:,}"):
+        decode_image(CLAIMS[name], channels=channels)
+    with pytest.raises(ValueError, match="pixels"):
+        image_size(CLAIMS[name])
+
+
+def postscript() -> bytes:
+    return b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_postscript_starts_no_program(monkeypatch):
+    def start(*arguments, **options):
+        raise AssertionError(f"a program was started: {arguments}")
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    monkeypatch.setattr("subprocess.check_call", start)
+    monkeypatch.setattr("os.system", start)
+    with pytest.raises(ValueError, match="no image of a kind that is read"):
+        decode_image(postscript())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"8BPS\0\1" + bytes(60),
+        b"#define x_width 8\n#define x_height 8\nstatic char x_bits[] = {0};",
+        b"SIMPLE  =                    T" + b" " * 50,
+        b"",
+        b"text",
+    ],
+    ids=["psd", "xbm", "fits", "empty", "text"],
+)
+def test_formats_that_no_data_set_has(data):
+    with pytest.raises(ValueError, match="no image of a kind that is read"):
+        decode_image(data)
+
+
+def test_only_the_first_of_many_frames_is_decoded():
+    frame = Image.new("P", (4, 3), 1)
+    many = io.BytesIO()
+    frame.save(many, format="GIF", save_all=True, append_images=[frame] * 2000, duration=1)
+    assert decode_image(many.getvalue()).shape == (3, 4, 3)
+    many = io.BytesIO()
+    frame.convert("L").save(
+        many, format="TIFF", save_all=True, append_images=[frame.convert("L")] * 500
+    )
+    assert decode_image(many.getvalue()).shape == (3, 4, 3)
+
+
+def test_a_text_in_a_png_that_unpacks_to_much():
+    bomb = zlib.compress(bytes(200 * 2**20))
+    data = png(4, 3)
+    data = data[:33] + chunk(b"zTXt", b"a\0\0" + bomb) + data[33:]
+    with pytest.raises((ValueError, OSError)):
+        decode_image(data)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # on damaged tags
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_an_image_cut_short_at_any_length(form):
+    rng = np.random.default_rng(0)
+    whole = encode(rng.integers(0, 256, (16, 16, 3), np.uint8), format=form)
+    for length in range(0, len(whole), max(1, len(whole) // 40)):
+        with contextlib.suppress(ValueError, OSError):
+            decode_image(whole[:length])
+
+
+def make_folder(root, special):
+    for name in ("ant", "bee"):
+        (root / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(root / name / f"{i}.png")
+    special(root / "ant" / "special.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("special", "what"),
+    [
+        (os.mkfifo, "it is a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device"),
+        (lambda path: path.write_bytes(CLAIMS["png"]), "pixels"),
+        (lambda path: path.write_bytes(postscript()), "no image"),
+    ],
+    ids=["pipe", "device", "huge", "postscript"],
+)
+def test_a_folder_names_the_file(tmp_path, special, what):
+    source = load_source(f"folder:{make_folder(tmp_path, special)}", "all")
+    with pytest.raises(DataError, match=rf"special\.png.*{what}"):
+        InMemory(source, image_loader(source, 8, None))
+
+
+def one_bit(path, size=(20_000, 9_000)):
+    """180 million pixels in a few kB."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("1", size).save(path)
+
+
+def in_memory(root):
+    source = load_mask_source(f"masks:{root}", "all")
+    return InMemory(source, pair_loader(source, (8, 8)))
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_masks_with_a_huge_picture_or_mask(tmp_path, part):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for i in range(3):
+            Image.new("L", (8, 8), i).save(tmp_path / folder / f"{i}.png")
+    one_bit(tmp_path / part / "0.png")
+    with pytest.raises(DataError, match=r"0\.png.*180,000,000 pixels"):
+        in_memory(tmp_path)
+
+
+def test_voc_with_a_huge_picture_and_no_size(tmp_path):
+    one_bit(tmp_path / "JPEGImages" / "0.png")
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "0.xml").write_text(
+        f"<annotation><object><name>cat</name>{box}</object></annotation>"
+    )
+    with pytest.raises(DataError, match=r"0\.xml.*180,000,000 pixels"):
+        load_box_source(f"voc:{tmp_path}", "all")
+
+
+def coco(root, content: str | None = None, name="a.png"):
+    (root / "annotations").mkdir(parents=True)
+    (root / "train").mkdir()
+    Image.new("RGB", (8, 8)).save(root / "train" / "a.png")
+    file = root / "annotations" / "instances_train.json"
+    images = [{"id": 1, "file_name": name, "width": 8, "height": 8}]
+    box = [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}]
+    whole = {"images": images, "annotations": box, "categories": [{"id": 1, "name": "thing"}]}
+    file.write_text(json.dumps(whole) if content is None else content)
+    return f"coco:{root}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "x/../../train/a.png",
+        "..",
+        "..\\..\\secret.png",
+        "C:\\secret.png",
+        "c:secret.png",
+        "a\0.png",
+    ],
+)
+def test_coco_does_not_leave_its_folder(tmp_path, name):
+    (tmp_path / "secret.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"instances_train\.json names .*not below"):
+        load_box_source(coco(tmp_path / "set", name=name), "train")
+
+
+def test_links_are_their_owners_business(tmp_path):
+    dataset = coco(tmp_path / "set", name="x/../b.png")
+    (tmp_path / "set" / "train" / "x").mkdir()
+    (tmp_path / "set" / "train" / "b.png").symlink_to("a.png")
+    assert len(load_box_source(dataset, "train")) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000 + "]" * 100_000,
+        '{"images":' * 100_000 + "1" + "}" * 100_000,
+        '{"images": [{"id": 1, "file_name": "a.png", "width": 1' + "0" * 400 + ', "height": 8}], '
+        '"annotations": [], "categories": [{"id": 1, "name": "x"}]}',
+        '{"images": [{"id": 1, "file_name": "a.png", "width": 1' + "0" * 9000 + ', "height": 8}]}',
+        '{"images": [{"id": 1, "file_name": "a.png", "width": NaN, "height": 8}], '
+        '"annotations": [], "categories": [{"id": 1, "name": "x"}]}',
+        '{"images": [{"id": {}, "file_name": "a.png"}], "annotations": [], "categories": []}',
+        '{"images": [], "annotations": [], "categories": ' + "[" * 900 + "]" * 900 + "}",
+        "\x00\x01",
+        "",
+    ],
+    ids=["lists", "objects", "huge", "longer", "nan", "id", "deep", "binary", "empty"],
+)  # fmt: skip
+def test_coco_of_hostile_json(tmp_path, content):
+    with pytest.raises(DataError, match=r"instances_train\.json") as caught:
+        load_box_source(coco(tmp_path / "set", content), "train")
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_pipe_for_annotations(tmp_path):
+    dataset = coco(tmp_path / "set")
+    file = tmp_path / "set" / "annotations" / "instances_train.json"
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(DataError, match=r"instances_train\.json: it is a pipe"):
+        load_box_source(dataset, "train")
+
+
+LAUGHS = (
+    "<!DOCTYPE x [<!ENTITY a0 'ha'>%s]><annotation><object><name>&a30;</name></object></annotation>"
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LAUGHS % "".join(f"<!ENTITY a{i} '&a{i - 1};&a{i - 1};'>" for i in range(1, 31)),
+        "<annotation>" + "<object>" * 100_000 + "</object>" * 100_000 + "</annotation>",
+        "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><annotation><object><name>&a;</name>"
+        "</object></annotation>",
+        "<?xml version='1.0' encoding='no-such-encoding'?><annotation/>",
+        "<annotation><size><width>nan</width><height>1e999</height></size>"
+        "<object><name>x</name><bndbox><xmin>one</xmin></bndbox></object></annotation>",
+    ],
+    ids=["laughs", "deep", "external", "encoding", "numbers"],
+)  # fmt: skip
+def test_voc_of_hostile_xml(tmp_path, content):
+    (tmp_path / "JPEGImages").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "JPEGImages" / "0.png")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "0.xml").write_text(content)
+    with pytest.raises(DataError, match=r"0\.xml") as caught:
+        load_box_source(f"voc:{tmp_path}", "all")
+    assert len(str(caught.value)) < 1000
+
+
+def test_voc_lists_do_not_leave_the_folder(tmp_path):
+    root = tmp_path / "set"
+    (root / "JPEGImages").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(root / "JPEGImages" / "0.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    (root / "Annotations").mkdir()
+    (root / "Annotations" / "0.xml").write_text(
+        "<annotation><filename>../../secret.png</filename></annotation>"
+    )
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    for stem in ("../../secret", str(tmp_path / "secret")):
+        (root / "ImageSets" / "Main" / "train.txt").write_text(stem)
+        with pytest.raises(DataError, match=r"train\.txt lists .*secret"):
+            load_box_source(f"voc:{root}", "train")
+    (root / "ImageSets" / "Main" / "train.txt").write_text("0")
+    (root / "classes.txt").write_text("x\n")
+    source = load_box_source(f"voc:{root}", "train")
+    assert source[0]["image"] == root / "JPEGImages" / "0.png", "what <filename> says is not read"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.write_bytes(b"\xff\xfe\x00")])
+def test_a_list_of_classes_that_is_no_text(tmp_path, make):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / folder / "0.png")
+    make(tmp_path / "classes.txt")
+    with pytest.raises(DataError, match=r"classes\.txt"):
+        load_mask_source(f"masks:{tmp_path}", "all")
+
+
+def test_an_image_that_is_open_is_closed(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+    with open_image(path) as image:
+        assert image.size == (8, 8)
