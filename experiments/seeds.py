@@ -73,7 +73,7 @@ def run_many(
         opened = run_directory.open_run_directory(recipe, name=experiment.name, held=held)
         workdir = opened.path
         workdirs.keep_recipe(workdir, recipe)
-        console.if_lost(f"the runs go on without it, see {RUNS_FILE} in {workdir}")
+        console.if_lost(f"the runs go on without it, see {RUNS_FILE} in {opened.place}")
         stopping.now("before the end of all runs: several seeds have no checkpoints, begin again")
         trainer = Trainer(recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side)
         entry.CONSOLE.print(
@@ -89,6 +89,7 @@ def run_many(
         result = _result(recipe, experiment, trainer, finals, rates, opened.place)
         result["seconds"] = round(time.monotonic() - began, 2)
         workdirs.write_result(workdir, result)
+        opened.send()
         stopping.now(f"while the figure was drawn: result.json is in {opened.place}")
         if recipe.figures:
             _draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")

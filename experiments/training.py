@@ -165,7 +165,12 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         attempts, meter = _attempts(workdir, resumed, began), goodput.Meter()
         params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
         run_log = held.enter_context(
-            log.RunLog(workdir, first_step=first, console=entry.CONSOLE)
+            log.RunLog(
+                workdir,
+                first_step=first,
+                evaluated=bool((resumed or {}).get("evaluated")),
+                console=entry.CONSOLE,
+            )
             if hosts.is_first()
             else log.NoLog()
         )
@@ -175,8 +180,8 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, "
             f"in {opened.place}"
         )
-        console.if_lost(f"the run goes on without it, see metrics.jsonl in {workdir}")
-        stopping.now(_before_the_first(workdir, None if resumed is None else first))
+        console.if_lost(f"the run goes on without it, see metrics.jsonl in {opened.place}")
+        stopping.now(_before_the_first(opened.place, None if resumed is None else first))
         if resumed is not None:
             run_log.say(f"Resuming at step {first} of {plan.steps}.")
             if note := resuming.what_to_know(experiment.facts, resumed):
@@ -216,7 +221,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             ),
             meter=meter,
         )
-        stopping.now(f"after the last step that was made: its checkpoint is in {workdir}")
+        stopping.now(f"after the last step that was made: its checkpoint is in {opened.place}")
         if outcome.interrupted is not None:
             run_log.say(
                 f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. To go on: "
@@ -290,13 +295,13 @@ def _local(leaf: jax.Array) -> jax.Array:
     return leaf.addressable_data(0)
 
 
-def _before_the_first(workdir: Path, step: int | None) -> str:
+def _before_the_first(place: str, step: int | None) -> str:
     """What is true of a run that is stopped before it has made a step; `step`: it goes on from."""
     if step is None:
-        return f"before the first step: nothing was saved in {workdir}"
+        return f"before the first step: nothing was saved in {place}"
     return (
         f"before the next step: the checkpoint of step {step} is as it was. To go on: the same "
-        f"command with --workdir={workdir}"
+        f"command with --workdir={place}"
     )
 
 

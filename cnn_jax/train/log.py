@@ -26,19 +26,28 @@ class RunLog:
     which depend on the machine and the moment and are no results.
     """
 
-    def __init__(self, workdir: str | Path, *, first_step: int = 0, console=None):
+    def __init__(
+        self, workdir: str | Path, *, first_step: int = 0, evaluated: bool = True, console=None
+    ):
         """Opens the log of a run that (re)starts at `first_step`.
 
         Args:
             workdir: an existing directory.
             first_step: rows of later steps, left by an attempt that was cut short, are dropped:
                 they are about to be made again.
+            evaluated: whether the checkpoint of `first_step` holds its evaluation. If not, that is
+                about to be made again too.
             console: a rich Console; default: one on the standard output.
         """
         self.console = console or PlainConsole()
         self.path = Path(workdir) / "metrics.jsonl"
         self._start = time.monotonic()
-        kept = [row for row in read_rows(self.path) if row["step"] <= first_step]
+        kept = [
+            row
+            for row in read_rows(self.path)
+            if row["step"] < first_step
+            or (row["step"] == first_step and (evaluated or row["split"] != "test"))
+        ]
         self._wall_before = kept[-1].get("wall_seconds", 0.0) if kept else 0.0
         replacement = self.path.with_suffix(".jsonl.new")
         replacement.write_text("".join(json.dumps(row) + "\n" for row in kept))

@@ -5,7 +5,9 @@ The store is fsspec's own, in memory; tests/experiments/test_run_in_s3.py tries 
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 
 import fsspec
 import jax
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import stores
-from cnn_jax.train import checkpoint, lease
+from cnn_jax.train import checkpoint, lease, log, loop
 from experiments import classification, entry, predict, run_directory, seeds, training
 from tests.experiments import test_resume
 from tests.experiments.test_resume import recipe, run, stop_at
@@ -72,6 +74,32 @@ def test_a_fresh_machine_goes_on_bit_for_bit(undisturbed, url, forget, monkeypat
     for each in (result, reference):
         assert 0 < each["goodput"] < 1
         assert 0 < each["wall_seconds_productive"] < each["wall_seconds_total"]
+
+
+def test_an_evaluation_whose_checkpoint_did_not_arrive_is_logged_once(
+    undisturbed, url, forget, monkeypatch
+):
+    """Stopped during the evaluation at step 4, so that the store has that step without it; then
+    killed when the log of it had gone up, and its checkpoint had not."""
+    evaluate = loop.evaluate
+
+    def stopped(*arguments, stop, **more):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments, stop=stop, **more)
+
+    with monkeypatch.context() as once:
+        once.setattr(loop, "evaluate", stopped)
+        assert run(url, **QUICK) == 0
+    assert seen(url)[0][0] == 4
+    rows = [row for row in log.read_rows(undisturbed / "metrics.jsonl") if row["step"] <= 4]
+    assert rows[-1]["split"] == "test"
+    stores.Store(url).write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in rows).encode())
+    forget()
+    assert run(url, **QUICK) == 0
+    assert seen(url)[:2] == (
+        test_resume.final_state(undisturbed),
+        test_resume.results(undisturbed),
+    )
 
 
 def test_productive_seconds_are_kept_with_the_checkpoint(undisturbed):
