@@ -1,5 +1,7 @@
 """Predictions from a run of ours, as a user sees them."""
 
+import os
+
 import numpy as np
 import pytest
 from absl import flags
@@ -69,6 +71,12 @@ def test_errors(trained, parsed, tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(ValueError, match=r"text\.png is not a picture"):
         predict.main([str(tmp_path / "text.png")])
+    Image.new("1", (20_000, 9_000)).save(tmp_path / "huge.png")
+    with pytest.raises(ValueError, match=r"huge\.png is not .*180,000,000 pixels"):
+        predict.main([str(tmp_path / "huge.png")])
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png.*it is a pipe"):
+        predict.main([str(tmp_path / "pipe.png")])
     Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
     with pytest.raises(ValueError, match="Say which network"):
         predict.main([str(tmp_path / "black.png")])
