@@ -23,7 +23,7 @@ from experiments.drill_attempt import (
 )
 from experiments.drill_run import MOMENTS, Fault
 
-STEP_TIMEOUT = 8  # seconds, where a step is frozen
+STEP_TIMEOUT = 12  # seconds, where a step is frozen
 STARTING = 8.0  # seconds that a run takes to its first step, about
 PICTURES = 30  # of each of the two classes of the folder
 
