@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from cnn_jax.train import ending, signals
 
 # The programs that this is for: in others Ctrl-C is a KeyboardInterrupt, so that they tidy up.
-TRAINING = ("classification", "segmentation", "detection", "drill_run")
+TRAINING = ("classification", "segmentation", "detection", "drill_run", "launch")
 FLAG = "--interrupted_status"
 
 _situation = "before the first step: nothing new was saved"

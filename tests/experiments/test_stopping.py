@@ -125,10 +125,14 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=sys.stderr)
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks at threads in /proc")
-def test_the_program_listens_before_jax_is_imported(tmp_path):
+@pytest.mark.parametrize(
+    "program",
+    [["experiments.classification"], ["experiments.launch", "--", "experiments.detection"]],
+)
+def test_the_program_listens_before_jax_is_imported(program, tmp_path):
     where = f"--workdir={tmp_path / 'run'}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.classification", "--interrupted_status=9", where],
+        [sys.executable, "-m", *program, "--interrupted_status=9", where],
         stderr=subprocess.PIPE,
         text=True,
     )
