@@ -207,7 +207,8 @@ FIGURES = "training._draw = for_ever\n"
 
 def start(where, patch, *flags, before=(), **options):
     """The program, with the guard of `python -m`, up to the place where it stays."""
-    code = BEGIN + PROGRAM.format(patch)
+    named = "import sys; sys.orig_argv[1:3] = '-m', 'experiments.classification'\n"
+    code = named + BEGIN + PROGRAM.format(patch)
     return subprocess.Popen(
         [*before, sys.executable, "-c", code, *SMALL, f"--workdir={where}", *flags],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
