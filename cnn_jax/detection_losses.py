@@ -6,7 +6,7 @@ All take raw scores (logits) where they take scores, and compute in at least flo
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.ops import boxes
+from cnn_jax import boxes
 from cnn_jax.typing import Array
 
 
@@ -67,7 +67,7 @@ def smooth_l1(predicted: Array, wanted: Array, *, beta: float = 1.0) -> Array:
 def giou(predicted: Array, wanted: Array) -> Array:
     """1 - GIoU of boxes [..., 4] with their counterparts: in 0..2, [...].
 
-    Rezatofighi et al. 2019, arXiv:1902.09630, algorithm 1; see `cnn_jax.ops.boxes.giou`.
+    Rezatofighi et al. 2019, arXiv:1902.09630, algorithm 1; see `cnn_jax.boxes.giou`.
     """
     return 1 - boxes.giou(_at_least_float32(predicted), wanted)
 

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # The higher may import the lower. Packages that stand beside each other do not see each other,
-# unless a pair is listed.
+# unless the pair is in BESIDE.
 FLOORS = {
     "experiments": 4,
     "cnn_jax.models": 3,
@@ -19,7 +19,8 @@ FLOORS = {
     "cnn_jax.detection_losses": 2,
     "cnn_jax.average_precision": 2,
     "cnn_jax.metrics": 2,
-    "cnn_jax.ops": 1,
+    "cnn_jax.boxes": 1,
+    "cnn_jax.augment": 1,
     "cnn_jax.train": 1,
     "cnn_jax.data": 1,
     "cnn_jax.weights": 1,
@@ -30,6 +31,8 @@ FLOORS = {
     "cnn_jax.cpu": 0,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
+
+BESIDE = {("cnn_jax.augment", "cnn_jax.boxes")}  # what moves an image moves its boxes
 
 
 def package_of(module: str) -> str | None:
@@ -66,7 +69,9 @@ def test_imports_do_not_climb(path):
             assert own != "cnn_jax.data", f"{path} imports {module}; data does without jax"
         other = package_of(module)
         if other is not None and other != own:
-            assert FLOORS[other] < FLOORS[own], f"{path} ({own}) climbs to {module}"
+            assert FLOORS[other] < FLOORS[own] or (own, other) in BESIDE, (
+                f"{path} ({own}) climbs to {module}"
+            )
 
 
 def test_only_experiments_define_flags():

@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from cnn_jax import boxes as box_ops
 from cnn_jax import detection_losses
 from cnn_jax.layers import ConvNormAct, batch_norm, conv
 from cnn_jax.layers.resize import resize_linear
@@ -22,7 +23,6 @@ from cnn_jax.models.detection.postprocess import suppress
 from cnn_jax.models.registry import register, row
 from cnn_jax.models.resnet import BasicBlock
 from cnn_jax.models.segmentation.backbones import make_backbone, stage
-from cnn_jax.ops import boxes as box_ops
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 TABLE = {
