@@ -16,8 +16,6 @@ FLOORS = {
     "cnn_jax.analysis": 3,
     "cnn_jax.layers": 2,
     "cnn_jax.losses": 2,
-    "cnn_jax.detection_losses": 2,
-    "cnn_jax.average_precision": 2,
     "cnn_jax.metrics": 2,
     "cnn_jax.boxes": 1,
     "cnn_jax.augment": 1,

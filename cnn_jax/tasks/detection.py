@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax import augment as augmentations
-from cnn_jax import average_precision
 from cnn_jax.augment import with_boxes
+from cnn_jax.metrics import average_precision
 from cnn_jax.typing import Array, Batch, Detector, Mean, Observed, Outputs, Targets, Task
 
 

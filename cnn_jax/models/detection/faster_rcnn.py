@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_jax import detection_losses
+from cnn_jax import losses
 from cnn_jax.boxes import anchors, coding
 from cnn_jax.boxes.roi_align import multilevel_roi_align
 from cnn_jax.layers import batch_norm, conv
@@ -251,9 +251,9 @@ class FasterRCNN(nn.Module):
         """Cross-entropy and smooth L1 of both stages, over what was drawn of all pictures."""
         real = mask[:, None] > 0
         drawn, found = outputs["anchor_labels"] >= -1, outputs["anchor_labels"] >= 0
-        entropy = detection_losses.binary_cross_entropy(outputs["objectness"], found)
+        entropy = losses.binary_cross_entropy(outputs["objectness"], found)
         deltas = coding.encode(outputs["anchor_wanted"], outputs["anchors"])
-        distance = detection_losses.smooth_l1(outputs["anchor_deltas"], deltas, beta=BETA).sum(-1)
+        distance = losses.smooth_l1(outputs["anchor_deltas"], deltas, beta=BETA).sum(-1)
         count = (drawn & real).sum(dtype=jnp.float32)
 
         drawn2, label = outputs["labels"] >= -1, jnp.maximum(outputs["labels"] + 1, 0)
@@ -263,7 +263,7 @@ class FasterRCNN(nn.Module):
             outputs["wanted"], outputs["proposals"], weights=coding.SECOND_STAGE_WEIGHTS
         )
         own = jnp.take_along_axis(outputs["box_deltas"], label[..., None, None], axis=2)[:, :, 0]
-        distance2 = detection_losses.smooth_l1(own, deltas2, beta=BETA).sum(-1)
+        distance2 = losses.smooth_l1(own, deltas2, beta=BETA).sum(-1)
         count2 = (drawn2 & real).sum(dtype=jnp.float32)
         return {
             "objectness": Mean(jnp.where(drawn & real, entropy, 0).sum(), count),

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax import detection_losses
+from cnn_jax import losses
 from cnn_jax.boxes import anchors, coding, matching
 from cnn_jax.layers import batch_norm
 from cnn_jax.models import resnet
@@ -132,14 +132,14 @@ class RetinaNet(nn.Module):
         wanted = jnp.take_along_axis(targets.boxes, index[..., None], axis=1)  # [B, A, 4]
         label = jnp.where(found, jnp.take_along_axis(targets.labels, index, axis=1), -1)
         one_hot = jax.nn.one_hot(label, outputs["class_logits"].shape[-1])
-        focal = detection_losses.sigmoid_focal(outputs["class_logits"], one_hot).sum(-1)
+        focal = losses.sigmoid_focal(outputs["class_logits"], one_hot).sum(-1)
         focal = jnp.where(matched != matching.IGNORED, focal, 0).sum(1)  # [B]
         if self.box_loss == "l1":
             deltas = coding.encode(wanted, boxes)
             distance = jnp.abs(outputs["box_deltas"] - deltas).sum(-1)
         else:
             predicted = coding.decode(outputs["box_deltas"], boxes)
-            distance = detection_losses.giou(predicted, wanted)
+            distance = losses.giou(predicted, wanted)
         distance = jnp.where(found, distance, 0).sum(1)
         count = jnp.maximum(found.sum(1), 1)
         real, weight = mask > 0, mask.sum()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_jax import detection_losses
+from cnn_jax import losses
 from cnn_jax.boxes import anchors, coding, matching
 from cnn_jax.layers import conv, max_pool
 from cnn_jax.models.detection.postprocess import suppress_by_class
@@ -40,7 +40,7 @@ def ssd_losses(outputs: Outputs, targets: Targets, mask: Array) -> dict[str, Mea
     rank = jnp.argsort(hardest, axis=1)
     hard = (rank < NEGATIVES * found.sum(1, keepdims=True)) & ~found
     deltas = coding.encode(wanted, boxes, weights=coding.SECOND_STAGE_WEIGHTS)
-    distance = detection_losses.smooth_l1(outputs["box_deltas"], deltas).sum(-1)
+    distance = losses.smooth_l1(outputs["box_deltas"], deltas).sum(-1)
     count = found.sum(dtype=jnp.float32)
     return {
         "class": Mean(jnp.where(found | hard, entropy, 0).sum(), count),

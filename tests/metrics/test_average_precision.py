@@ -8,7 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cnn_jax import average_precision
+from cnn_jax.metrics import average_precision
 
 K = 4
 NAMES = [f"c{k}" for k in range(K)]

@@ -5,6 +5,7 @@ All take raw scores (logits) where they take scores, and compute in at least flo
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from cnn_jax import boxes
 from cnn_jax.typing import Array
@@ -12,8 +13,7 @@ from cnn_jax.typing import Array
 
 def binary_cross_entropy(logits: Array, targets: Array) -> Array:
     """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), for t in 0..1; any shape."""
-    logits = _at_least_float32(logits)
-    return jnp.maximum(logits, 0) - logits * targets + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    return optax.sigmoid_binary_cross_entropy(_at_least_float32(logits), targets)
 
 
 def sigmoid_focal(
@@ -28,13 +28,8 @@ def sigmoid_focal(
         logits: any shape.
         targets: 0 or 1, of the same shape.
     """
-    logits = _at_least_float32(logits)
-    p = jax.nn.sigmoid(logits)
-    missed = p * (1 - targets) + (1 - p) * targets  # 1 - p_t
-    loss = binary_cross_entropy(logits, targets) * missed**gamma
-    if alpha >= 0:
-        loss = loss * (alpha * targets + (1 - alpha) * (1 - targets))
-    return loss
+    weight = alpha if alpha >= 0 else None
+    return optax.sigmoid_focal_loss(_at_least_float32(logits), targets, alpha=weight, gamma=gamma)
 
 
 def quality_focal(logits: Array, quality: Array, *, beta: float = 2.0) -> Array:
@@ -58,10 +53,9 @@ def smooth_l1(predicted: Array, wanted: Array, *, beta: float = 1.0) -> Array:
 
     Girshick 2015, arXiv:1504.08083, equation 3, where beta = 1. With beta = 0 the absolute error.
     """
-    error = jnp.abs(_at_least_float32(predicted) - wanted)
-    if beta == 0:
-        return error
-    return jnp.where(error < beta, error**2 / (2 * beta), error - beta / 2)
+    error = _at_least_float32(predicted) - wanted
+    # Optax's Huber loss is this times beta, and so nothing at 0.
+    return optax.huber_loss(error, delta=beta) / beta if beta > 0 else jnp.abs(error)
 
 
 def giou(predicted: Array, wanted: Array) -> Array:
