@@ -25,7 +25,7 @@ def test_binary_cross_entropy(target):
 
 
 @pytest.mark.parametrize("alpha", [0.25, -1.0])
-@pytest.mark.parametrize("gamma", [2.0, 0.0])
+@pytest.mark.parametrize("gamma", [2.0, 1.0])  # below 1, Optax 0.2.5 has gradients of nan
 @pytest.mark.parametrize("target", [0, 1])
 def test_sigmoid_focal(target, gamma, alpha):
     sign = 1 if target else -1
