@@ -1,6 +1,7 @@
-"""A module imports only from the floors below its own."""
+"""A module imports only from the floors below its own, and never in a circle."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,39 @@ def imports(path: Path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def module_name(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path, modules):
+    """The modules, of these, that a file imports: of `from a import b` a.b where that is one."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                name = name if name in modules else node.module
+                if name in modules:
+                    yield name
+
+
+def cycle(paths, root: Path) -> list[str]:
+    """Modules of which each imports the one before, the first again at the end; or none.
+
+    Imports inside functions count: they hide a circle, and do not undo it. What is imported by a
+    name in a table, as `cnn_jax.data.openers` does, does not.
+    """
+    modules = {module_name(path, root): path for path in paths}
+    graph = {name: set(imported(path, modules)) for name, path in modules.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
 def sources():
     return sorted([*ROOT.glob("cnn_jax/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 
@@ -72,6 +106,11 @@ def test_imports_do_not_climb(path):
             )
 
 
+def test_no_circle_of_imports():
+    found = cycle(sources(), ROOT)
+    assert not found, " is imported by ".join(found)
+
+
 def test_only_experiments_define_flags():
     for path in ROOT.glob("cnn_jax/**/*.py"):
         assert "DEFINE_" not in path.read_text(), path
@@ -86,3 +125,17 @@ def test_walker_sees_a_climb(tmp_path):
     bad = tmp_path / "bad.py"
     bad.write_text("def f():\n    from cnn_jax.models import create\n")
     assert "cnn_jax.models" in {package_of(m) for m in imports(bad)}
+
+
+@pytest.mark.parametrize("line", ["from box.b import x", "from box import b", "import box.b"])
+def test_walker_sees_a_circle_inside_a_function(tmp_path, line):
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "__init__.py").write_text("from box import a\nfrom box.b import x\n")
+    (tmp_path / "box" / "a.py").write_text(f"def f():\n    {line}\n")
+    (tmp_path / "box" / "b.py").write_text("x = 1\n")
+    files = sorted(tmp_path.glob("box/*.py"))
+    assert not cycle(files, tmp_path)
+    (tmp_path / "box" / "b.py").write_text("from box import a\nx = 1\n")
+    assert set(cycle(files, tmp_path)) == {"box.a", "box.b"}
+    (tmp_path / "box" / "b.py").write_text("from box import x as y\nx = 1\n")  # its own package
+    assert set(cycle(files, tmp_path)) >= {"box", "box.b"}

@@ -8,7 +8,8 @@ for batch in batches.iterate(start=0): ...  # {'image', 'label', 'mask'}
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.pipeline import EvalBatches, TrainBatches, eval_batches, train_batches
 from cnn_jax.data.preprocessing import Statistics, statistics
-from cnn_jax.data.source import Source, load_source
+from cnn_jax.data.source import load_source
+from cnn_jax.data.types import Source
 
 __all__ = [
     "DataError",
