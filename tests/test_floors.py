@@ -24,6 +24,7 @@ FLOORS = {
     "cnn_jax.data": 1,
     "cnn_jax.weights": 1,
     "cnn_jax.typing": 0,
+    "cnn_jax.namespace": -1,  # how packages load their modules
     "cnn_jax.stores": 0,
     "cnn_jax.printable": 0,
     "cnn_jax.scratch": 0,

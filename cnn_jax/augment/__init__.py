@@ -50,3 +50,7 @@ __all__ = [
     "with_boxes",
     "with_mask",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -50,3 +50,7 @@ __all__ = [
     "to_centre",
     "to_corner",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

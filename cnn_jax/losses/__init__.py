@@ -27,3 +27,7 @@ __all__ = [
     "smooth_l1",
     "softmax_cross_entropy",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -24,3 +24,7 @@ __all__ = [
     "torch_names",
     "write",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
