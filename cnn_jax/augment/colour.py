@@ -44,21 +44,6 @@ def blend(
     return jnp.clip(own * image + grey * luma + (mean * average + constant), 0, 1)
 
 
-def adjust_brightness(image: Array, factor: Number) -> Array:
-    """0: black; 1: unchanged; above 1: brighter."""
-    return blend(image, own=factor)
-
-
-def adjust_contrast(image: Array, factor: Number) -> Array:
-    """0: the uniform grey of the image's mean luma; 1: unchanged; above 1: more contrast."""
-    return blend(image, own=factor, mean=1 - factor)
-
-
-def adjust_saturation(image: Array, factor: Number) -> Array:
-    """0: grey; 1: unchanged; above 1: more colourful. Identity on one channel."""
-    return image if image.shape[-1] == 1 else blend(image, own=factor, grey=1 - factor)
-
-
 def adjust_hue(image: Array, shift: Number) -> Array:
     """Turns the hue circle (of HSV) by `shift`, in turns: 1/3 sends red to green.
 
@@ -89,11 +74,6 @@ def adjust_hue(image: Array, shift: Number) -> Array:
         return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
 
     return jnp.stack([channel(5), channel(3), channel(1)], axis=-1).astype(image.dtype)
-
-
-def invert(image: Array) -> Array:
-    """Black becomes white."""
-    return 1 - image
 
 
 def solarize(image: Array, threshold: Number) -> Array:

@@ -38,11 +38,6 @@ def parse(specification: str) -> Augmentation:
     return image.compose(*(_parse_word(word.strip()) for word in specification.split(",")))
 
 
-def usage() -> str:
-    """The words of the language with their parameters, one a line: for a flag's help."""
-    return "\n".join(_usage(name) for name in VOCABULARY)
-
-
 def _parse_word(text: str) -> Augmentation:
     name, *values = text.split(":")
     if name not in VOCABULARY:

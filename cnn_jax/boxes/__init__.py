@@ -9,46 +9,32 @@ All are pure functions of static shapes, for jit, vmap and grad; `anchors` are c
 from cnn_jax.boxes import anchors, coding, matching, nms, roi_align, sampling
 from cnn_jax.boxes.geometry import (
     area,
-    ciou,
     clip,
-    diou,
     from_centre,
-    from_corner,
     giou,
     intersection,
     iou,
     is_proper,
-    pairwise_ioa,
     pairwise_iou,
-    scale,
-    swap_xy,
     to_centre,
-    to_corner,
 )
 
 __all__ = [
     "anchors",
     "area",
-    "ciou",
     "clip",
     "coding",
-    "diou",
     "from_centre",
-    "from_corner",
     "giou",
     "intersection",
     "iou",
     "is_proper",
     "matching",
     "nms",
-    "pairwise_ioa",
     "pairwise_iou",
     "roi_align",
     "sampling",
-    "scale",
-    "swap_xy",
     "to_centre",
-    "to_corner",
 ]
 
 

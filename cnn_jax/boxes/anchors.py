@@ -16,7 +16,6 @@ RETINANET_SIZES = tuple(  # Lin 2017, arXiv 1708.02002, section 4: three to an o
 )
 FASTER_RCNN_FPN_SIZES = ((32,), (64,), (128,), (256,), (512,))  # Lin 2017, arXiv 1612.03144, 4.1
 FASTER_RCNN_MOBILENET_SIZES = ((32, 64, 128, 256, 512),) * 3
-FCOS_SIZES = ((8,), (16,), (32,), (64,), (128,))  # one to a place: its level's stride
 RATIOS = (0.5, 1.0, 2.0)  # height over width
 
 # Liu 2016, arXiv 1512.02325, section 2.2; scales as shares of the image, after the Caffe model.

@@ -54,24 +54,3 @@ def decode(
     centre = anchor[..., :2] + codes[..., :2] * anchor[..., 2:]
     sides = anchor[..., 2:] * jnp.exp(jnp.minimum(codes[..., 2:], largest_log))
     return geometry.from_centre(jnp.concatenate([centre, sides], axis=-1))
-
-
-def encode_distances(boxes: Array, anchors: Array) -> Array:
-    """Distances from the anchor's centre to the four sides (left, top, right, bottom), in anchors.
-
-    Tian 2019 (FCOS, arXiv 1904.01355, equation 1), divided by the sides of the anchor, as in
-    torchvision. Negative where the centre is outside.
-    """
-    anchor = geometry.to_centre(anchors)
-    centre, sides = anchor[..., :2], jnp.maximum(anchor[..., 2:], _SMALLEST_SIDE)
-    before, after = centre - boxes[..., :2], boxes[..., 2:] - centre
-    return jnp.concatenate([before / sides, after / sides], axis=-1)
-
-
-def decode_distances(distances: Array, anchors: Array) -> Array:
-    """The inverse of `encode_distances`: [..., 4], [..., 4] -> [..., 4]."""
-    anchor = geometry.to_centre(anchors)
-    centre, sides = anchor[..., :2], anchor[..., 2:]
-    low = centre - distances[..., :2] * sides
-    high = centre + distances[..., 2:] * sides
-    return jnp.concatenate([low, high], axis=-1)

@@ -9,7 +9,6 @@ a degenerate one have area 0 and overlap nothing; a box with a NaN has area 0 an
 that one broken annotation cannot poison a batch. `is_proper` finds them.
 """
 
-import jax
 import jax.numpy as jnp
 
 from cnn_jax.typing import Array
@@ -25,26 +24,6 @@ def to_centre(boxes: Array) -> Array:
     """(x1, y1, x2, y2) -> (centre x, centre y, width, height): [..., 4] -> [..., 4]."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
-
-
-def from_corner(boxes: Array) -> Array:
-    """(x1, y1, width, height), as in COCO's files -> (x1, y1, x2, y2)."""
-    return jnp.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
-
-
-def to_corner(boxes: Array) -> Array:
-    """(x1, y1, x2, y2) -> (x1, y1, width, height), as in COCO's files."""
-    return jnp.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
-
-
-def swap_xy(boxes: Array) -> Array:
-    """(y1, x1, y2, x2), as in TFDS, <-> (x1, y1, x2, y2)."""
-    return boxes[..., jnp.array([1, 0, 3, 2])]
-
-
-def scale(boxes: Array, x: float | Array, y: float | Array) -> Array:
-    """Multiplies the abscissae by x and the ordinates by y: unit square to pixels, or resizing."""
-    return boxes * jnp.stack([jnp.asarray(v, boxes.dtype) for v in (x, y, x, y)], axis=-1)
 
 
 def clip(boxes: Array, width: float | Array, height: float | Array) -> Array:
@@ -94,15 +73,6 @@ def pairwise_iou(a: Array, b: Array) -> Array:
     return iou(a[..., :, None, :], b[..., None, :, :])
 
 
-def pairwise_ioa(a: Array, b: Array) -> Array:
-    """Intersection over the area of b: [..., N, 4], [..., M, 4] -> [..., N, M].
-
-    What share of b is inside a: for crowd regions, and for what a crop leaves of an object.
-    """
-    a, b = a[..., :, None, :], b[..., None, :, :]
-    return _ratio(_shared(a, b), area(b))
-
-
 def giou(a: Array, b: Array) -> Array:
     """Generalized IoU, in -1..1: [..., 4] and [..., 4], broadcast -> [...].
 
@@ -116,43 +86,9 @@ def giou(a: Array, b: Array) -> Array:
     return _ratio(shared, union) - _ratio(hull - union, hull)
 
 
-def diou(a: Array, b: Array) -> Array:
-    """Distance IoU, in -1..1: [..., 4] and [..., 4], broadcast -> [...].
-
-    Zheng 2020, arXiv 1911.08287, equation 7: IoU minus the squared distance of the centres over
-    the squared diagonal of the smallest box around both.
-    """
-    a, b = _without_nan(a), _without_nan(b)
-    hull = _hull(a, b)
-    diagonal = jnp.square(hull[..., 2:] - hull[..., :2]).sum(axis=-1)
-    apart = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
-    return iou(a, b) - _ratio(jnp.square(apart).sum(axis=-1), diagonal)
-
-
-def ciou(a: Array, b: Array) -> Array:
-    """Complete IoU: [..., 4] predicted and [..., 4] true, broadcast -> [...].
-
-    Zheng 2020, arXiv 1911.08287, equations 8 to 11: distance IoU minus a penalty for another
-    aspect ratio, whose weight is not differentiated.
-    """
-    a, b = _without_nan(a), _without_nan(b)
-    angle = _angle(b) - _angle(a)
-    penalty = 4 / jnp.pi**2 * jnp.square(angle)
-    overlap = jax.lax.stop_gradient(iou(a, b))
-    held = jax.lax.stop_gradient(penalty)
-    return diou(a, b) - _ratio(held, 1 - overlap + held) * penalty
-
-
 def _without_nan(boxes: Array) -> Array:
     """Boxes with a NaN become (0, 0, 0, 0), so that gradients stay finite too."""
     return jnp.where(jnp.isnan(boxes).any(axis=-1, keepdims=True), 0, boxes)
-
-
-def _angle(boxes: Array) -> Array:
-    """arctan(width / height), without a division."""
-    sides = boxes[..., 2:] - boxes[..., :2]
-    ok = is_proper(boxes)
-    return jnp.arctan2(jnp.where(ok, sides[..., 0], 1), jnp.where(ok, sides[..., 1], 1))
 
 
 def _sides(low: Array, high: Array) -> tuple[Array, Array]:

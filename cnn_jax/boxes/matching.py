@@ -78,66 +78,6 @@ def match_bipartite_then_iou(
     return jnp.where(forced >= 0, forced, matched)
 
 
-def match_by_centre(
-    anchors: Array,
-    boxes: Array,
-    valid: Array,
-    *,
-    anchors_per_level: tuple[int, ...],
-    radius: float = 1.5,
-) -> Array:
-    """FCOS's matching: by where the centre of an anchor lies in an object, and the object's size.
-
-    Tian 2019 (arXiv 1904.01355, section 3.2; centre sampling as in the 2020 version, arXiv
-    2006.09214). An anchor matches if its centre is inside the object, within `radius` strides of
-    the object's centre, and if the farthest side is 4 to 8 strides away (0 to 8 on the finest
-    level, 4 and more on the coarsest). Of several objects it takes the smallest.
-
-    Args:
-        anchors: [N, 4], level by level, squares with the stride of the level for their side.
-        boxes: [M, 4], the objects.
-        valid: bool [M].
-        anchors_per_level: how many anchors each level has; N in all.
-        radius: in strides.
-
-    Returns:
-        int32 [N], an object or BACKGROUND.
-    """
-    if sum(anchors_per_level) != anchors.shape[0]:
-        raise ValueError(
-            f"match_by_centre: levels of {anchors_per_level} anchors, but {anchors.shape[0]} came"
-        )
-    if boxes.shape[0] == 0:
-        return jnp.full(anchors.shape[0], BACKGROUND, jnp.int32)
-    usable = valid & geometry.is_proper(boxes)
-    boxes = jnp.where(usable[:, None], boxes, 0)
-    centre = (anchors[:, None, :2] + anchors[:, None, 2:]) / 2  # [N, 1, 2]
-    stride = anchors[:, 2] - anchors[:, 0]  # [N]
-    near = (
-        jnp.abs(centre - (boxes[:, :2] + boxes[:, 2:]) / 2).max(axis=-1) < radius * stride[:, None]
-    )
-    sides = jnp.concatenate([centre - boxes[:, :2], boxes[:, 2:] - centre], axis=-1)  # [N, M, 4]
-    inside = sides.min(axis=-1) > 0
-    index = jnp.arange(len(anchors))
-    first, last = index < anchors_per_level[0], index >= len(anchors) - anchors_per_level[-1]
-    least = jnp.where(first, 0, 4 * stride)[:, None]
-    most = jnp.where(last, jnp.inf, 8 * stride)[:, None]
-    farthest = sides.max(axis=-1)
-    candidates = near & inside & (farthest > least) & (farthest < most) & usable
-    area = jnp.where(candidates, geometry.area(boxes), jnp.inf)  # [N, M]
-    return jnp.where(candidates.any(axis=1), area.argmin(axis=1), BACKGROUND).astype(jnp.int32)
-
-
-def gather_matched(values: Array, matched: Array) -> Array:
-    """What belongs to each anchor's object: values [M, ...], matched [N] -> [N, ...].
-
-    Anchors without an object get that of object 0 (or 0 if M is 0): mask them by `matched >= 0`.
-    """
-    if values.shape[0] == 0:
-        return jnp.zeros((matched.shape[0], *values.shape[1:]), values.dtype)
-    return jnp.take(values, jnp.maximum(matched, 0), axis=0, mode="clip")
-
-
 def _overlaps(anchors: Array, boxes: Array, valid: Array) -> Array:
     """IoU [N, M], -1 for objects that are padding or broken."""
     usable = valid & geometry.is_proper(boxes)

@@ -16,8 +16,6 @@ from cnn_jax.data import split as splits
 from cnn_jax.data.sequences import Sequences, load_sequence
 from cnn_jax.data.types import Source
 
-NAMES = ("mnist1d", "mnist1d_shuffled")
-
 SEED = 42  # this and the next numbers: appendix A of the paper, and version 0.0.2 of the package
 EXAMPLES, TRAIN = 5000, 4000
 LENGTH = 40

@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST_DETECTIONS = 100  # of a picture, that the protocol looks at
-
 # pycocotools' own names of its twelve figures, in its order; these are reported.
 FIGURES = {
     "ap": 0, "ap50": 1, "ap75": 2, "ap_small": 3, "ap_medium": 4, "ap_large": 5, "recall100": 8,

@@ -100,9 +100,9 @@ def test_operations_are_those_of_the_colour_module(channels):
     image = jnp.asarray(picture(channels), jnp.float32) / 255
     plain = {
         "identity": lambda x, s: x,
-        "brightness": lambda x, s: colour.adjust_brightness(x, 1 + s),
-        "saturation": lambda x, s: colour.adjust_saturation(x, 1 + s),
-        "contrast": lambda x, s: colour.adjust_contrast(x, 1 + s),
+        "brightness": lambda x, s: colour.blend(x, own=1 + s),
+        "saturation": lambda x, s: colour.blend(x, own=1 + s, grey=-s),
+        "contrast": lambda x, s: colour.blend(x, own=1 + s, mean=-s),
         "sharpness": lambda x, s: colour.adjust_sharpness(x, 1 + s),
         "posterize": lambda x, s: colour.posterize(x, 3),
         "solarize": colour.solarize,

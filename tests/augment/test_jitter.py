@@ -46,9 +46,13 @@ def test_each_order_of_two_operations_occurs():
     )(factor_keys)
 
     def both(b, c):
-        one = colour.adjust_contrast(colour.adjust_brightness(image, b), c)
-        other = colour.adjust_brightness(colour.adjust_contrast(image, c), b)
-        return one, other
+        def brighter(x):
+            return colour.blend(x, own=b)
+
+        def steeper(x):
+            return colour.blend(x, own=c, mean=1 - c)
+
+        return steeper(brighter(image)), brighter(steeper(image))
 
     one, other = jax.vmap(both)(factors[:, 0], factors[:, 1])
     axes = (1, 2, 3)

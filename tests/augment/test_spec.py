@@ -56,7 +56,6 @@ def test_every_word_makes_an_augmentation(name):
         images = images[:, 0]  # [B, L, C]
     got = jax.eval_shape(partial(augment.apply, spec.parse(text)), keys, images)
     assert got.shape == images.shape
-    assert name in spec.usage()
 
 
 @pytest.mark.parametrize(

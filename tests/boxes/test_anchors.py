@@ -47,7 +47,6 @@ def test_levels_must_agree():
         (A.RETINANET_SIZES, A.RATIOS, 5),
         (A.FASTER_RCNN_FPN_SIZES, A.RATIOS, 5),
         (A.FASTER_RCNN_MOBILENET_SIZES, A.RATIOS, 3),
-        (A.FCOS_SIZES, (1.0,), 5),
     ],
 )
 def test_grids_equal_torchvision(sizes, ratios, levels):

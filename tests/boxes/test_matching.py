@@ -14,10 +14,6 @@ from cnn_jax.boxes import anchors as anchor_tables
 from cnn_jax.boxes import matching as M
 
 ANCHORS = anchor_tables.grid_anchors((64, 64), [(8, 8), (4, 4)], sizes=[(12,), (28,)])  # [240, 4]
-FCOS = anchor_tables.grid_anchors(
-    (64, 64), [(8, 8), (4, 4), (2, 2)], sizes=[(8,), (16,), (32,)], ratios=(1.0,)
-)
-LEVELS = (64, 16, 4)
 SLOTS = 6
 
 
@@ -35,7 +31,6 @@ def objects(seed, count=None):
 
 by_iou = jax.jit(M.match_by_iou, static_argnames=("high", "low", "keep_best"))
 bipartite = jax.jit(M.match_bipartite_then_iou, static_argnames="threshold")
-by_centre = jax.jit(partial(M.match_by_centre, anchors_per_level=LEVELS))
 
 
 def loops_by_iou(overlaps, high, low, keep_best):
@@ -82,31 +77,6 @@ def test_bipartite_matching_equals_the_loops(seed):
     assert got.tolist() == want
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000))
-def test_centre_matching_equals_the_loops(seed):
-    boxes, valid, count = objects(seed)
-    got = by_centre(FCOS, boxes, valid)
-    want = []
-    for n, anchor in enumerate(FCOS):
-        x, y, stride = (
-            (anchor[0] + anchor[2]) / 2,
-            (anchor[1] + anchor[3]) / 2,
-            anchor[2] - anchor[0],
-        )
-        least = 0 if n < LEVELS[0] else 4 * stride
-        most = np.inf if n >= sum(LEVELS[:2]) else 8 * stride
-        best = (np.inf, -1)
-        for m in range(count):
-            x1, y1, x2, y2 = boxes[m]
-            sides = (x - x1, y - y1, x2 - x, y2 - y)
-            near = max(abs(x - (x1 + x2) / 2), abs(y - (y1 + y2) / 2)) < 1.5 * stride
-            if near and min(sides) > 0 and least < max(sides) < most:
-                best = min(best, ((x2 - x1) * (y2 - y1), m))
-        want.append(best[1])
-    assert got.tolist() == want
-
-
 def test_no_objects_no_slots_and_an_object_out_of_reach():
     nothing = np.zeros(SLOTS, bool)
     boxes, _, _ = objects(0)
@@ -114,7 +84,6 @@ def test_no_objects_no_slots_and_an_object_out_of_reach():
     for match, anchors in (
         (partial(M.match_by_iou, high=0.5, low=0.4), ANCHORS),
         (M.match_bipartite_then_iou, ANCHORS),
-        (partial(M.match_by_centre, anchors_per_level=LEVELS), FCOS),
     ):
         for b, v in ((boxes, nothing), (boxes[:0], nothing[:0]), (far, ~nothing)):
             got = match(jnp.asarray(anchors), jnp.asarray(b), jnp.asarray(v))
@@ -122,18 +91,9 @@ def test_no_objects_no_slots_and_an_object_out_of_reach():
             assert (got == M.BACKGROUND).all()
 
 
-def test_gather_matched():
-    values = jnp.array([[1.0, 2.0], [3.0, 4.0]])
-    got = M.gather_matched(values, jnp.array([1, -1, 0, -2]))
-    assert got.tolist() == [[3, 4], [1, 2], [1, 2], [1, 2]]
-    assert M.gather_matched(values[:0], jnp.array([-1, -1])).tolist() == [[0, 0], [0, 0]]
-
-
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"low 0.6 exceeds high 0.5"):
         M.match_by_iou(ANCHORS, ANCHORS[:1], np.ones(1, bool), high=0.5, low=0.6)
-    with pytest.raises(ValueError, match="240 came"):
-        M.match_by_centre(ANCHORS, ANCHORS[:1], np.ones(1, bool), anchors_per_level=(4, 4))
 
 
 @pytest.mark.parametrize("seed", range(4))
