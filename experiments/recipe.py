@@ -94,11 +94,6 @@ def to_flagfile(recipe: Any) -> str:
     return "\n".join([head, *lines]) + "\n"
 
 
-def from_flagfile(path: Path) -> dict[str, str]:
-    """The settings of a flagfile that `to_flagfile` wrote, as text by name."""
-    return parse_flagfile(read_text(path))
-
-
 def read_text(path: Path) -> str:
     """Of a file that a run wrote, whatever is in it: a path need not be UTF-8."""
     return path.read_bytes().decode("utf-8", errors="surrogateescape")

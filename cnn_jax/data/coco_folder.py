@@ -19,7 +19,7 @@ from absl import logging
 from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 PREFIX = "instances_"  # of the files that have boxes; COCO has captions and keypoints beside them
 
@@ -54,7 +54,7 @@ class BoxRecords:
             yield from (fingerprint.array(one[name]) for name in ("boxes", "labels", "crowd"))
 
 
-def coco_source(path: str, split: str) -> Source:
+def coco_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder in COCO's layout.
 
     Pictures without an object are part of the set. Labels count the categories in the order of

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cnn_jax.data.source import Source
+from cnn_jax.data.types import Source
 
 # Asking a file system over a network for a size takes a fraction of a millisecond: of larger sets
 # the sizes of so many files, evenly spaced, are asked for. Names and labels are always all of them.

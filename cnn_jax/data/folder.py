@@ -11,7 +11,7 @@ from absl import logging
 from cnn_jax.data import fingerprint, reading
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 TEST_SHARE = 0.2  # of every class, where the folder itself has no splits
@@ -39,7 +39,7 @@ class FolderRecords:
         yield fingerprint.array(np.array(self.labels, np.int64))
 
 
-def folder_source(path: str, split: str) -> Source:
+def folder_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder of images.
 
     PATH/<split>/<class>/... has the splits that its sub-folders are named after. PATH/<class>/...

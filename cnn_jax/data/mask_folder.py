@@ -14,7 +14,7 @@ from cnn_jax.data.decode import open_image, read_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
 from cnn_jax.data.masks import MaskSource, decode_mask
-from cnn_jax.data.source import Record
+from cnn_jax.data.types import Record
 
 CLASS_LIST = "classes.txt"  # in PATH, one name a line, in the order of the masks' values
 MASK_SUFFIX = "annot"  # SegNet's CamVid: train/ and trainannot/
@@ -49,7 +49,7 @@ class PairRecords:
 
 
 def mask_folder_source(
-    path: str, split: str, *, class_names: Sequence[str], ignored: Sequence[int]
+    path: str, split: str, *, class_names: Sequence[str], ignored: Sequence[int], **_: object
 ) -> MaskSource:
     """Opens a folder of pictures and masks, which belong together by their names without suffix.
 

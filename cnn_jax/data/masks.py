@@ -15,8 +15,9 @@ import numpy as np
 from cnn_jax.data.crop import resample
 from cnn_jax.data.decode import decode_image, open_image, read_image
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.openers import open_source
 from cnn_jax.data.pipeline import MEMORY_LIMIT
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 IGNORE = 255
 
@@ -109,26 +110,37 @@ def load_mask_source(
         DataError: no such dataset, split or feature; nothing says what the classes are.
     """
     ignored = tuple(sorted({*ignored, IGNORE}))
-    kind, _, path = dataset.partition(":")
-    if kind == "masks":
-        from cnn_jax.data.mask_folder import mask_folder_source
-
-        source = mask_folder_source(path, split, class_names=class_names, ignored=ignored)
-    else:
-        source = _tfds(dataset, split, data_dir, image_feature, mask_feature, class_names, ignored)
-    if not len(source):
-        raise DataError(f"split {split!r} of {dataset} is empty: ask for a larger part of it")
+    source: MaskSource = open_source(
+        "mask",
+        dataset,
+        split,
+        data_dir=data_dir,
+        image_feature=image_feature,
+        mask_feature=mask_feature,
+        class_names=class_names,
+        ignored=ignored,
+    )
     return dataclasses.replace(source, skip_corrupt=skip_corrupt)
 
 
-def _tfds(dataset, split, data_dir, image, mask, class_names, ignored) -> MaskSource:
+def tfds_mask_source(
+    dataset: str,
+    split: str,
+    *,
+    data_dir: str | None,
+    image_feature: str,
+    mask_feature: str,
+    class_names: Sequence[str],
+    ignored: Sequence[int] | None,
+) -> MaskSource:
+    """Opens a set of TFDS; see `load_mask_source`."""
     from cnn_jax.data.tfds import open_builder, open_records
 
     builder = open_builder(dataset, data_dir=data_dir)
     features = builder.info.features
     known = TABLE.get(builder.info.name)
-    image = image or (known.image if known else "image")
-    mask = mask or (known.mask if known else "mask")
+    image = image_feature or (known.image if known else "image")
+    mask = mask_feature or (known.mask if known else "mask")
     for name in (image, mask):
         if name not in features:
             raise DataError(

@@ -23,7 +23,7 @@ from cnn_jax.data.coco_folder import BoxRecords
 from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
-from cnn_jax.data.source import Source
+from cnn_jax.data.types import Source
 
 CLASS_LIST = "classes.txt"
 
@@ -34,7 +34,7 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 
-def voc_source(path: str, split: str) -> Source:
+def voc_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder in VOC's layout.
 
     The lists of ImageSets/Main are the splits; without that folder there is 'all', and a fixed
