@@ -72,6 +72,8 @@ def open_run_directory(recipe: Any, *, name: str, held: contextlib.ExitStack) ->
         ValueError: it holds another experiment, or another run is using it.
         StoreError: the store cannot be used.
     """
+    # whether it is in a store is for process 0 to say, as where it is
+    recipe = dataclasses.replace(recipe, workdir=hosts.from_first(lambda: recipe.workdir))
     if not is_store(recipe.workdir):
         path = workdirs.open_workdir(recipe, name=name, held=held)
         return RunDirectory(path, str(path))
@@ -90,7 +92,7 @@ def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
     store = Store(url)
     home = cache_directory("runs", url)
     with _said_of(url, home):
-        workdirs._lock(home, held)  # whoever else uses the copy is on this machine
+        workdirs.lock(home, held)  # whoever else uses the copy is on this machine
     hold = _hold(store, home, silence=float(recipe.heartbeat))
     held.callback(_quietly, hold.release)
     mirror = Mirror(home / "copy", store, check=hold.check, last=workdirs.RESULT_FILE)
@@ -100,7 +102,7 @@ def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
     held.push(lambda kind, error, trace: _last_files(mirror, error))
     held.push(lambda kind, error, trace: _rename(error, url, mirror.directory))
     with _said_of(url, mirror.directory):
-        workdirs._open(dataclasses.replace(recipe, workdir=str(mirror.directory)), name, held)
+        workdirs.open_local(dataclasses.replace(recipe, workdir=str(mirror.directory)), name, held)
     mirror.send_files()
     mirror.send_steps()
     return mirror

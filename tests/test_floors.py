@@ -26,8 +26,8 @@ FLOORS = {
     "cnn_jax.typing": 0,
     "cnn_jax.stores": 0,
     "cnn_jax.printable": 0,
-    "cnn_jax.scratch": 0,
     "cnn_jax.cpu": 0,
+    "cnn_jax.scratch": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 
