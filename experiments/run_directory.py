@@ -88,8 +88,8 @@ def open_run_directory(recipe: Any, *, name: str, held: contextlib.ExitStack) ->
 
 
 def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
-    url = recipe.workdir.rstrip("/")
-    store = Store(url)
+    store = Store(recipe.workdir)
+    url = store.url
     home = cache_directory("runs", url)
     with _said_of(url, home):
         workdirs.lock(home, held)  # whoever else uses the copy is on this machine
@@ -113,7 +113,7 @@ def _hold(store: Store, home: Path, *, silence: float) -> lease.Lease:
     of the copy went with it: nobody has to wait for that."""
     note, boot = home / _HOLD_FILE, _boot()
     dead = ""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         before = json.loads(note.read_text())
         dead = before["token"] if boot and before["boot"] == boot else ""
     token = secrets.token_hex(8)

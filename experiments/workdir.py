@@ -98,7 +98,13 @@ def open_local(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
     """As `open_workdir`, of one process for itself, in a directory of this machine."""
     if recipe.workdir:
         workdir = Path(recipe.workdir).expanduser()
-        workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ValueError(
+                f"--workdir={recipe.workdir} is a file, or lies below one; wanted a directory, "
+                "which is made if it is new."
+            ) from error
         lock(workdir, held)
         _check_same_experiment(recipe, workdir)
     else:
