@@ -90,7 +90,8 @@ class Store:
         """
         self.url = url.rstrip("/")
         scheme, _, path = self.url.partition("://")
-        if scheme not in SCHEMES or not path.strip("/"):
+        # in a store such a part is a name like any other, and its library removes it from some
+        if scheme not in SCHEMES or {"", ".", ".."} & {*path.split("/")}:
             raise StoreError(f"{url}: wanted s3://BUCKET/PATH or gs://BUCKET/PATH, or a directory.")
         missing = [name for name in ("fsspec", SCHEMES[scheme]) if not _installed(name)]
         if missing:

@@ -42,7 +42,8 @@ def test_a_failed_download_leaves_nothing(store, tmp_path):
 
 
 def test_what_is_no_store_is_said(monkeypatch):
-    for url in ("ftp://host/run", "s3://", "memory:///", "s3:/bucket/run", "file:///run"):
+    odd = ("s3://bucket//run", "s3://bucket/./run", "s3://bucket/a/../run")
+    for url in ("ftp://host/run", "s3://", "memory:///", "s3:/bucket/run", "file:///run", *odd):
         with pytest.raises(stores.StoreError, match=r"wanted s3://BUCKET/PATH"):
             stores.Store(url)
     monkeypatch.setattr(stores, "_installed", lambda name: name != "s3fs")
