@@ -19,6 +19,7 @@ import jax
 from absl import flags
 
 from cnn_jax.printable import never_fail_to_print
+from cnn_jax.stores import is_store
 
 DESCRIPTORS = 65_536  # more than any data set here opens at once
 LEAST_FREE = 64 * 2**20  # bytes for compiled programs; those of a large network take 20 MB
@@ -39,6 +40,13 @@ def prepare() -> None:
 def cache_directory(name: str) -> Path | None:
     """The directory of compiled programs, made if it is new; None, with a warning, where it cannot
     be written: then each program is compiled anew."""
+    if is_store(name):  # JAX writes to gs:// itself, which nobody tried here
+        logging.warning(
+            "--compilation_cache=%s is in a store: what is compiled now is not kept. Give a "
+            "directory of this machine.",
+            name,
+        )
+        return None
     try:
         directory = Path(name).expanduser()
         directory.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
             or another run is using it; or process 0 writes into a directory that another process
             does not see, which all of them say.
     """
-    workdir, mark = hosts.from_first(lambda: _marked(_open(recipe, name, held)))
+    workdir, mark = hosts.from_first(lambda: _marked(open_local(recipe, name, held)))
     if hosts.several():
         seen = hosts.is_first() or sees(Path(workdir), mark)
         agreement.settle("the run directory", seen, partial(_judge_seen, workdir))
@@ -94,11 +94,18 @@ def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
     )
 
 
-def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
+def open_local(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
+    """As `open_workdir`, of one process for itself, in a directory of this machine."""
     if recipe.workdir:
         workdir = Path(recipe.workdir).expanduser()
-        workdir.mkdir(parents=True, exist_ok=True)
-        _lock(workdir, held)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ValueError(
+                f"--workdir={recipe.workdir} is a file, or lies below one; wanted a directory, "
+                "which is made if it is new."
+            ) from error
+        lock(workdir, held)
         _check_same_experiment(recipe, workdir)
     else:
         base = f"{datetime.date.today():%Y-%m-%d}-{name.replace('/', '_').replace(':', '_')}"
@@ -122,7 +129,7 @@ def _take(recipe: Any, workdir: Path, held: contextlib.ExitStack) -> bool:
         return False
     workdir.mkdir(parents=True, exist_ok=True)
     try:
-        _lock(workdir, held)
+        lock(workdir, held)
     except BusyError:
         return False
     return True
@@ -132,7 +139,7 @@ class BusyError(ValueError):
     """Another run is using the directory."""
 
 
-def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
+def lock(workdir: Path, held: contextlib.ExitStack) -> None:
     """Locks the directory until `held` is closed; the kernel lets go of it if the run is killed.
 
     Raises:

@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+PACKAGES = ("cnn_jax", "experiments")
+
 # The higher may import the lower. Packages that stand beside each other do not see each other,
 # unless the pair is in BESIDE.
 FLOORS = {
@@ -27,8 +29,8 @@ FLOORS = {
     "cnn_jax.namespace": -1,  # how packages load their modules
     "cnn_jax.stores": 0,
     "cnn_jax.printable": 0,
-    "cnn_jax.scratch": 0,
     "cnn_jax.cpu": 0,
+    "cnn_jax.scratch": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 
@@ -110,6 +112,30 @@ def test_imports_do_not_climb(path):
 def test_no_circle_of_imports():
     found = cycle(sources(), ROOT)
     assert not found, " is imported by ".join(found)
+
+
+def private_uses(text: str):
+    """What a file takes from another module of ours by a name that is that module's own."""
+    tree, ours = ast.parse(text), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+            for alias in node.names:
+                ours.add(alias.asname or alias.name)
+                if alias.name.startswith("_"):
+                    yield f"{node.module}.{alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            tuples = ("_asdict", "_fields", "_make", "_replace")
+            own = node.attr.startswith("_") and not node.attr.startswith("__")
+            if own and node.value.id in ours and node.attr not in tuples:
+                yield ast.unparse(node)
+
+
+def test_private_names_stay_in_their_module():
+    found = {str(path): list(private_uses(path.read_text())) for path in sources()}
+    assert not {path: names for path, names in found.items() if names}
+    text = "from experiments import workdir as w\nfrom cnn_jax.cpu import _x\nw._lock(w._fields)"
+    assert list(private_uses(text)) == ["cnn_jax.cpu._x", "w._lock"]
 
 
 def test_only_experiments_define_flags():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from cnn_jax.data import fingerprint, reading
+from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import Record, Source
@@ -65,7 +65,7 @@ def coco_source(path: str, split: str, **_: object) -> Source:
         DataError: no such folder or split; a file that is no JSON, or lacks something; a picture
             that is not there.
     """
-    root = Path(path).expanduser()
+    root = remote.here(f"coco:{path}", path)
     dataset = f"coco:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write coco:PATH")

@@ -38,7 +38,7 @@ def fingerprint(source: Source) -> str:
     digest = hashlib.blake2b(digest_size=8)
 
     def add(part: str | bytes) -> None:
-        content = part if isinstance(part, bytes) else part.encode(errors="surrogateescape")
+        content = part if isinstance(part, bytes) else part.encode(errors="surrogatepass")
         digest.update(len(content).to_bytes(8, "little") + content)
 
     add(str(len(source)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from cnn_jax.data import fingerprint, reading
+from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import Record, Source
@@ -50,7 +50,7 @@ def folder_source(path: str, split: str, **_: object) -> Source:
     Raises:
         DataError: no such folder, fewer than two classes, no images, no such split.
     """
-    root = Path(path).expanduser()
+    root = remote.here(f"folder:{path}", path)
     dataset = f"folder:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write folder:PATH")

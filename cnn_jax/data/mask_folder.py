@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn_jax.data import fingerprint, reading
+from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import open_image, read_image
 from cnn_jax.data.errors import DataError
@@ -67,7 +67,7 @@ def mask_folder_source(
     Raises:
         DataError: no such folder or split; another layout; a picture without a mask.
     """
-    root = Path(path).expanduser()
+    root = remote.here(f"masks:{path}", path)
     dataset = f"masks:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write masks:PATH")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data import reading
+from cnn_jax.data import reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.coco_folder import BoxRecords
 from cnn_jax.data.decode import open_image
@@ -46,7 +46,7 @@ def voc_source(path: str, split: str, **_: object) -> Source:
         DataError: no such folder or split; a file that is no XML, or lacks something; a picture
             without annotations; a class that classes.txt does not name.
     """
-    root = Path(path).expanduser()
+    root = remote.here(f"voc:{path}", path)
     dataset = f"voc:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write voc:PATH")

@@ -196,6 +196,13 @@ def test_few_descriptors_are_made_more():
     assert int(done.stdout) == 640
 
 
+def test_a_cache_in_a_store_is_no_folder_of_its_name(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    assert environment.cache_directory("s3://bucket/compiled") is None
+    assert "is in a store" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("why", ["a file is there", "no home", "full"])
 def test_no_cache_is_a_warning(tmp_path, monkeypatch, caplog, why):
     name = str(tmp_path / "cache" / "compiled")
