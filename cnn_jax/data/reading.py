@@ -37,13 +37,13 @@ def read_bytes(path: Path, what: str = "file") -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8.
+    """A text file in UTF-8, without the mark that some programs put at its beginning.
 
     Raises:
         DataError: it cannot be read, or is no text; the message names it.
     """
     try:
-        return read_bytes(path).decode()
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text in UTF-8: {error}") from error
 
@@ -60,7 +60,7 @@ def read_json(path: Path) -> Any:
         DataError: it cannot be read, is no JSON, or is nested too deep; the message names it.
     """
     try:
-        return json.loads(read_bytes(path).decode())
+        return json.loads(read_bytes(path).decode("utf-8-sig"))
     except RecursionError as error:
         raise DataError(f"{path} is nested too deep to be read") from error
     except ValueError as error:
