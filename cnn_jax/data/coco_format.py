@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false",
           int: "a number", float: "a number", type(None): "null"}  # fmt: skip
-_LONGEST_SIDE = 2**31  # pixels
+LONGEST_SIDE = 2**31  # pixels
 
 
 class Box(NamedTuple):
@@ -84,7 +84,7 @@ def parse(content: Any) -> Content:
         if not isinstance(name, str) or not name:
             raise ValueError(f"{where} has the file_name {_shown(name)}, wanted a path")
         width, height = (_number(_get(image, s, where), s, where) for s in ("width", "height"))
-        if not (1 <= width < _LONGEST_SIDE and 1 <= height < _LONGEST_SIDE):
+        if not (1 <= width < LONGEST_SIDE and 1 <= height < LONGEST_SIDE):
             raise ValueError(
                 f"{where} gives {name[:200]} {width:g}x{height:g} pixels; it needs its size"
             )

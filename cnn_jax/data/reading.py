@@ -49,8 +49,11 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, stripped, without those that are blank; see `read_text`."""
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    """The lines of a text file, stripped, without those that are blank; see `read_text`.
+
+    What ends a line is what ends it in an editor: no form feed, and none of Unicode's own.
+    """
+    return [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path)) if line.strip()]
 
 
 def read_json(path: Path) -> Any:
