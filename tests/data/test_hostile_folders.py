@@ -1,17 +1,61 @@
 """Folders and series whose parts are nonsense, or are there twice: one line, never a guess."""
 
 import io
+import os
+import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data import DataError, reading
+from cnn_jax.data import DataError, load_source, reading
 from cnn_jax.data.boxes import load_box_source
 from cnn_jax.data.masks import decode_mask, load_mask_source
 from cnn_jax.data.ucr import ucr_source
 
 pytestmark = pytest.mark.timeout(30, method="thread")
+
+
+def folder(root):
+    for k, name in enumerate(("ant", "bee")):
+        (root / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (8, 8), (k, i, 0)).save(root / name / f"{i}.png")
+    return f"folder:{root}"
+
+
+@pytest.mark.parametrize("target", [".", "..", "../ant/deeper"])
+def test_links_that_lead_back(tmp_path, target):
+    """One to '..' made 246 images of six; two to '.' make 2**40 ways."""
+    dataset = folder(tmp_path)
+    (tmp_path / "ant" / "deeper").mkdir()
+    for name in ("ant/x", "ant/y", "ant/deeper/x", "ant/deeper/y"):
+        (tmp_path / name).symlink_to(tmp_path / "ant" / target, target_is_directory=True)
+    source = load_source(dataset, "all")
+    assert len(source) == 6
+
+
+def test_a_linked_folder_is_read(tmp_path):
+    dataset = folder(tmp_path / "set")
+    folder(tmp_path / "more")
+    (tmp_path / "set" / "ant" / "more").symlink_to(tmp_path / "more" / "ant")
+    assert len(load_source(dataset, "all")) == 9
+
+
+def test_folders_in_folders_without_end(tmp_path):
+    """They ended in a RecursionError."""
+    dataset = folder(tmp_path)
+    top = os.open(tmp_path / "ant", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=top)
+        below = os.open("d", os.O_RDONLY, dir_fd=top)
+        os.close(top)
+        top = below
+    os.close(top)
+    try:
+        assert len(load_source(dataset, "all")) == 6
+    finally:  # shutil, with which pytest tidies up, goes no deeper than Python's stack
+        subprocess.run(["rm", "-rf", tmp_path / "ant"], check=True)
 
 
 def voc(root, *, size="", name="cat", difficult="0"):
