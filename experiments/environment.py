@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import tempfile
 import traceback
@@ -86,6 +87,11 @@ def _explanation(error: BaseException) -> str | None:
         return _no_platform(error)
     if not isinstance(error, OSError):
         return None
+    if isinstance(error, FileNotFoundError) and _here() is None:
+        return (
+            "The current directory has been deleted: change to another one, cd DIRECTORY, and "
+            "start again."
+        )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{error}: more are allowed after 'ulimit -n 4096'."
     if error.errno == errno.ENOSPC and not error.filename and _workers():
@@ -96,9 +102,16 @@ def _explanation(error: BaseException) -> str | None:
         )
     if error.errno in (errno.EROFS, errno.EACCES) and str(error.filename).startswith("runs"):
         return (
-            f"The run directory cannot be made in {Path.cwd()} ({error.strerror}): give one, "
+            f"The run directory cannot be made in {_here()} ({error.strerror}): give one, "
             "--workdir=DIRECTORY."
         )
+    return None
+
+
+def _here() -> Path | None:
+    """The current directory; None where it is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path.cwd()
     return None
 
 
@@ -124,8 +137,12 @@ def _no_platform(error: BaseException) -> str:
         there = ["cpu"]
     finally:
         jax.config.update("jax_platforms", wanted)
-    said = str(error).partition("(set JAX_PLATFORMS")[0].strip(" .")
+    said = re.split(r"\((?:set JAX_PLATFORMS|you may need)", str(error))[0].strip(" .")
     reason = f" ({said[:300]})" if said else ""
+    if not wanted:  # nothing was asked for, so that something else is in the way
+        given = os.environ.get("XLA_FLAGS", "").strip()
+        suspect = f" XLA_FLAGS is set, to {given[:200]!r}: try without it." if given else ""
+        return f"JAX cannot start on this machine{reason}.{suspect}"
     cure = "unset JAX_PLATFORMS, or set it to one of these"
     if wanted and any(name in wanted for name in ("cuda", "gpu", "rocm", "tpu")):
         cure += "; a GPU or TPU needs its driver and its build of JAX, pip install 'jax[cuda13]'"

@@ -103,7 +103,7 @@ def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int
     found: list[tuple[str, int]] = []
     others = 0
     for label, name in enumerate(classes):
-        files = _files(root / part / name)
+        files = _files(root / part / name, root)
         images = [f for f in files if f.suffix.lower() in SUFFIXES]
         others += len(files) - len(images)
         if not images:
@@ -114,14 +114,43 @@ def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int
     return sorted(found, key=lambda example: _digest(example[0]))
 
 
-def _files(folder: Path) -> list[Path]:
-    def fail(error: OSError):
-        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
-
+def _files(folder: Path, root: Path) -> list[Path]:
+    """All files in and below a folder, by links too; no folder is entered twice, nor is the root
+    again, where a link leads back up."""
     if not folder.is_dir():
         return []
-    walk = os.walk(folder, onerror=fail, followlinks=True)
-    return [Path(top, f) for top, _, files in walk for f in files if not f.startswith(".")]
+    found, pending, again = [], [folder], 0
+    try:
+        entered = {_identity(root)}
+        while pending:
+            top = pending.pop()
+            if (identity := _identity(top)) in entered:
+                again += 1
+                continue
+            entered.add(identity)
+            with os.scandir(top) as entries:
+                for entry in entries:
+                    if _is_folder(entry):
+                        pending.append(Path(entry.path))
+                    elif not entry.name.startswith("."):
+                        found.append(Path(entry.path))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+    if again:
+        logging.warning("%s: left out %d links to folders that were read already", folder, again)
+    return found
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: said when it is read, if it has the name of an image
+        return False
 
 
 def _digest(name: str) -> bytes:

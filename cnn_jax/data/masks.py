@@ -235,7 +235,11 @@ def decode_mask(data: bytes) -> np.ndarray:
         ValueError: not an image; it is in colour, or has values above 255.
     """
     with open_image(data) as image:
-        values = np.asarray(image)
+        values, mode = np.asarray(image), image.mode
+    if mode == "LA":  # grey that was saved with an alpha channel
+        values = values[..., 0]
+    elif values.ndim == 3 and mode not in ("RGB", "RGBA"):
+        raise ValueError(f"its mask is in {mode}: wanted a palette or grey image")
     if values.ndim == 3:  # grey that was saved as colour is as good
         if np.any(values[..., :3] != values[..., :1]):
             raise ValueError(
@@ -244,6 +248,8 @@ def decode_mask(data: bytes) -> np.ndarray:
         values = values[..., 0]
     if values.dtype != np.uint8 and values.size and not 0 <= values.min() <= values.max() <= 255:
         raise ValueError(f"its mask has the value {values.max()}: wanted at most 255")
+    if values.dtype.kind == "f" and np.any(values != np.floor(values)):
+        raise ValueError("its mask has values between whole numbers, which are no classes")
     return values.astype(np.uint8)
 
 
