@@ -23,9 +23,10 @@ FLAG = "--interrupted_status"
 
 _situation = "before the first step: nothing new was saved"
 _status = 0
+_broken = False  # whether a signal from here on loses steps
 _claimed = False
 _several: list[Callable[[], bool]] = []  # how to ask, once it can be asked
-_asked = False
+_asked = _told = False
 
 
 def install() -> None:
@@ -67,10 +68,21 @@ def _forget() -> None:
                 signal.signal(number, default)
 
 
-def now(situation: str) -> None:
-    """What a signal would meet from here on: 'while the figures were drawn: ...'."""
-    global _situation
-    _situation = situation
+def now(situation: str, *, broken: bool = False) -> None:
+    """What a signal would meet from here on: 'while the figures were drawn: ...'.
+
+    Args:
+        situation: as the end of a sentence that begins with 'stopped'.
+        broken: whether steps are lost, so that the exit status is the signal's.
+    """
+    global _situation, _broken
+    _situation, _broken = situation, broken
+
+
+def told() -> None:
+    """The signal that ends the program has been said already; the program is about to end."""
+    global _told
+    _told = True
 
 
 def ends_with(status: int) -> None:
@@ -89,22 +101,24 @@ def _together() -> bool:
 
 
 @contextlib.contextmanager
-def until_started() -> Iterator[Callable[[], None]]:
+def until_started(then: str) -> Iterator[Callable[[], None]]:
     """Listens although the training loop has its own handlers, until what is yielded is called.
 
-    In several processes the loop's own are better: they bring all to the same step.
+    From there on `then` is what a second signal meets, which does not wait for the loop. In
+    several processes the loop's own are better: they bring all to the same step.
     """
     global _claimed
 
     def started() -> None:
         global _claimed
+        now(then, broken=True)
         _claimed = False
 
     _claimed = not _together()
     try:
         yield started
     finally:
-        started()
+        _claimed = False
 
 
 def _listen(descriptor: int) -> None:
@@ -118,10 +132,10 @@ def _listen(descriptor: int) -> None:
 
 def _stop(number: signal.Signals) -> None:
     global _asked
-    if number not in signals.that_stop():
+    if _told or number not in signals.that_stop():
         return
     if _together() and not _asked:  # JAX's service takes SIGTERM, and tells the others
         _asked = True
         os.kill(os.getpid(), signal.SIGTERM)
         return
-    ending.end(_status, f"{number.name}: stopped {_situation}")
+    ending.end(128 + number if _broken else _status, f"{number.name}: stopped {_situation}")
