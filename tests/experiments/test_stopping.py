@@ -82,8 +82,11 @@ def test_while_nobody_reads_what_it_prints():
 
 
 def test_nohup_is_respected():
-    ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
-    process = ready(SLEEP, preexec_fn=ignore)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited; JAX warns of preexec_fn
+    try:
+        process = ready(SLEEP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert ended(process, signal.SIGHUP, signal.SIGTERM)[1].startswith("SIGTERM: stopped before")
 
 
