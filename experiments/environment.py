@@ -1,9 +1,7 @@
-"""What the machine gives a program, or does not: each lack is a warning, or one line that says what
-to do.
+"""Copes with what a machine lacks: with a warning, or with one line that says what to do.
 
-A home that cannot be written, few descriptors, a terminal of ASCII are got along with. A platform
-that JAX does not have and flags that XLA does not know end the program; what they say by themselves
-is a traceback, or a page of all flags there are.
+A read-only home, few file descriptors and an ASCII terminal are coped with. A platform that JAX
+does not have ends the program, with one line instead of JAX's traceback.
 """
 
 import contextlib
@@ -20,12 +18,12 @@ from absl import flags
 
 from cnn_jax.printable import never_fail_to_print
 
-DESCRIPTORS = 65_536  # more than any data set here opens at once
-LEAST_FREE = 64 * 2**20  # bytes for compiled programs; those of a large network take 20 MB
+DESCRIPTORS = 65_536  # file descriptors; more than any data set here opens at once
+LEAST_FREE = 64 * 2**20  # bytes for compiled programs; a large network's take 20 MB
 
 
 def prepare() -> None:
-    """What is to be done before anything else."""
+    """Prepares the process. Call it before anything else."""
     never_fail_to_print()
     with contextlib.suppress(ImportError, ValueError, OSError):  # Windows; not allowed
         import resource
@@ -37,8 +35,8 @@ def prepare() -> None:
 
 
 def cache_directory(name: str) -> Path | None:
-    """The directory of compiled programs, made if it is new; None, with a warning, where it cannot
-    be written: then each program is compiled anew."""
+    """The directory of compiled programs, created if missing. If it cannot be written: None, with a
+    warning, and each program is compiled anew."""
     try:
         directory = Path(name).expanduser()
         directory.mkdir(parents=True, exist_ok=True)
@@ -46,11 +44,11 @@ def cache_directory(name: str) -> Path | None:
             raise OSError(errno.ENOSPC, f"{free:,} bytes are free")
         with tempfile.TemporaryFile(dir=directory):
             return directory
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
         reason = getattr(error, "strerror", None) or error
         logging.warning(
-            "%s cannot be written (%s): what is compiled now is not kept. Another directory: "
-            "--compilation_cache.",
+            "%s cannot be written (%s): compiled programs are not kept. Choose another directory "
+            "with --compilation_cache.",
             name,
             reason,
         )
@@ -58,8 +56,8 @@ def cache_directory(name: str) -> Path | None:
 
 
 def explained(error: BaseException) -> BaseException:
-    """What this machine lacks, in the place of what a library says of it; any other error as it
-    is."""
+    """A ValueError that explains what this machine lacks, in place of a library's error; any other
+    error unchanged."""
     if (line := _explanation(error)) is None:
         return error
     explanation = ValueError(line)
@@ -79,16 +77,16 @@ def _explanation(error: BaseException) -> str | None:
     if not isinstance(error, OSError):
         return None
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"{error}: more are allowed after 'ulimit -n 4096'."
+        return f"{error}: allow more with 'ulimit -n 4096'."
     if error.errno == errno.ENOSPC and not error.filename and _workers():
         free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
         return (
-            f"{error}: the processes of --workers={_workers()} hand batches over in /dev/shm, "
-            f"where {free:,} bytes are free. Make it larger, or read with threads: --workers=0."
+            f"{error}: the processes of --workers={_workers()} pass batches through /dev/shm, "
+            f"where {free:,} bytes are free. Enlarge it, or read with threads: --workers=0."
         )
     if error.errno in (errno.EROFS, errno.EACCES) and str(error.filename).startswith("runs"):
         return (
-            f"The run directory cannot be made in {Path.cwd()} ({error.strerror}): give one, "
+            f"The run directory cannot be created in {Path.cwd()} ({error.strerror}): give one, "
             "--workdir=DIRECTORY."
         )
     return None
@@ -101,7 +99,7 @@ def _workers() -> int:
 def _is_about_platforms(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
         return "Unable to initialize backend" in str(error)
-    if isinstance(error, AssertionError):  # jax 0.10 to 0.12, where 'cuda' has no plug-in
+    if isinstance(error, AssertionError):  # jax 0.10 to 0.12, if 'cuda' has no plug-in
         frames = traceback.extract_tb(error.__traceback__)
         return bool(frames) and frames[-1].filename.endswith("xla_bridge.py")
     return False
@@ -112,7 +110,7 @@ def _no_platform(error: BaseException) -> str:
     jax.config.update("jax_platforms", "")
     try:
         there = sorted({jax.devices()[0].platform, "cpu"})
-    except Exception:  # whatever is wrong with it: this is about another
+    except Exception:  # whatever is wrong here, the message is about another platform
         there = ["cpu"]
     finally:
         jax.config.update("jax_platforms", wanted)

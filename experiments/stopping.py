@@ -1,11 +1,11 @@
-"""A signal while no training loop is there to save a state: one line, and an end at once.
+"""Answers a signal outside the training loop with one line and an immediate exit.
 
 `loop.fit` answers SIGTERM, Ctrl-C and SIGHUP with a checkpoint. Before its first step and after its
 last there is nothing to save, and the main thread may be deep in a library for minutes: importing,
-preparing data, compiling. So a thread of its own listens, says what is true, and ends the process
-with the status that the training loop would have ended it with.
+preparing data, compiling. So a separate thread listens, says what is saved, and ends the process
+with the exit status that the training loop would have used.
 
-This is imported before anything that takes time: it needs Python's own library alone.
+This module is imported before anything slow, so it imports only the standard library.
 """
 
 import contextlib
@@ -17,19 +17,19 @@ from collections.abc import Callable, Iterator
 
 from cnn_jax.train import ending, signals
 
-# The programs that this is for: in others Ctrl-C is a KeyboardInterrupt, so that they tidy up.
+# The programs that train; in others Ctrl-C is a KeyboardInterrupt, so that they can clean up.
 TRAINING = ("classification", "segmentation", "detection", "drill_run")
 FLAG = "--interrupted_status"
 
 _situation = "before the first step: nothing new was saved"
 _status = 0
 _claimed = False
-_several: list[Callable[[], bool]] = []  # how to ask, once it can be asked
+_several: list[Callable[[], bool]] = []  # whether there are several processes, once known
 _asked = False
 
 
 def install() -> None:
-    """Begins to listen, in a program that trains; from the main thread, once."""
+    """Starts listening, in a program that trains. Call it once, from the main thread."""
     program, arguments = _command()
     if program not in TRAINING:
         return
@@ -45,7 +45,7 @@ def install() -> None:
 
 
 def _command() -> tuple[str, list[str]]:
-    """('classification', its arguments) of `python -m experiments.classification ...`."""
+    """('classification', its arguments) for `python -m experiments.classification ...`."""
     words = sys.orig_argv
     where = next((i for i, word in enumerate(words) if word.startswith("experiments.")), None)
     if where is None:
@@ -54,11 +54,11 @@ def _command() -> tuple[str, list[str]]:
 
 
 def _noticed(number: int, frame: object) -> None:
-    """Does nothing: that there is a handler makes Python tell the thread that listens."""
+    """Does nothing: with a handler in place Python notifies the listening thread."""
 
 
 def _forget() -> None:
-    """In a child of fork, which has no such thread: signals do what they do anywhere."""
+    """Restores the default handlers in a forked child, which has no listening thread."""
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
         for number in signals.that_stop():
@@ -68,19 +68,19 @@ def _forget() -> None:
 
 
 def now(situation: str) -> None:
-    """What a signal would meet from here on: 'while the figures were drawn: ...'."""
+    """Sets what a signal from here on is reported to interrupt: 'while drawing figures: ...'."""
     global _situation
     _situation = situation
 
 
 def ends_with(status: int) -> None:
-    """The exit status after a signal."""
+    """Sets the exit status after a signal."""
     global _status
     _status = status
 
 
 def together(several: Callable[[], bool]) -> None:
-    """Says how to ask whether there are several processes, which all stop at the same step."""
+    """Sets how to ask whether there are several processes, which must stop at the same step."""
     _several[:] = [several]
 
 
@@ -90,9 +90,8 @@ def _together() -> bool:
 
 @contextlib.contextmanager
 def until_started() -> Iterator[Callable[[], None]]:
-    """Listens although the training loop has its own handlers, until what is yielded is called.
-
-    In several processes the loop's own are better: they bring all to the same step.
+    """Keeps listening in spite of the training loop's own handlers, until the yielded function is
+    called. With several processes the loop's own are better: they stop all at the same step.
     """
     global _claimed
 
@@ -120,7 +119,7 @@ def _stop(number: signal.Signals) -> None:
     global _asked
     if number not in signals.that_stop():
         return
-    if _together() and not _asked:  # JAX's service takes SIGTERM, and tells the others
+    if _together() and not _asked:  # JAX's preemption service handles SIGTERM and tells the others
         _asked = True
         os.kill(os.getpid(), signal.SIGTERM)
         return
