@@ -3,6 +3,7 @@
 import contextlib
 import random
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from experiments.drill_attempt import (
 )
 from experiments.drill_run import MOMENTS, Fault
 
-STEP_TIMEOUT = 8  # seconds, if a step is frozen
+STEP_TIMEOUT = 12  # seconds, if a step is frozen
 STARTING = 8.0  # seconds from the start of a run to its first step, about
 PICTURES = 30  # images of each of the folder's two classes
 
@@ -192,6 +193,8 @@ def at_the_start(processes: int) -> Play:
         said = [line for line in output.splitlines() if "SIGTERM: " in line]
         made.struck, made.said = bool(said), (said or [""])[0][:300]
         finished = (where / workdir.RESULT_FILE).exists()
+        if status == -signal.SIGTERM and not output:  # before Python had read a line of ours
+            status, finished = 0, True
         if status or "Traceback" in output or not (said or finished):
             raise RuntimeError(f"exit status {status}, and not one clear line: {output[-2000:]}")
         finish(where, processes, made)

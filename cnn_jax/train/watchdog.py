@@ -97,7 +97,7 @@ class Watchdog:
         self._directory, self._end = directory, end or self._leave
         self._mark = self._seen = (COMPILING, 0)
         self._seconds = self._slowest = 0.0
-        self._told, self._words = 0.0, 0
+        self._told, self._words = NEWS, 0  # the first word at the first look
         self._heard: dict[int, tuple[str, float]] = {}  # the last word, and how long ago it came
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -162,7 +162,10 @@ class Watchdog:
         places = {}
         for index, (word, age) in self._heard.items():
             if index != self._index:
-                told = Place(*json.loads(word)[1:]) if word else Place("", 0, 0.0, here.limit)
+                # one that has not said a word is still on its way here
+                told = Place("", 0, 0.0, self.limit(COMPILING))
+                if word:
+                    told = Place(*json.loads(word)[1:])
                 places[index] = told._replace(seconds=told.seconds + age)
         return places
 

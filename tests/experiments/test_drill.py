@@ -21,7 +21,7 @@ def test_what_cannot_go_on_says_so_and_goes_on_once_it_is_mended(tmp_path):
     said = {made["fault"]: made["said"] for made in result["log"]}
     assert "recipe.flags" in said["recipe lost"]
     assert "examples and has" in said["shrunken set"]
-    assert "no step within 8 s: the run was" in said["the only one frozen"]
+    assert "no step within 12 s: the run was" in said["the only one frozen"]
 
 
 def ending(status, output):

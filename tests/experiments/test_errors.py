@@ -45,7 +45,7 @@ def message(workdir, **changes):
         ({"steps": 0, "epochs": 0.0}, ["epochs", "no step"]),
         ({"devices": 99}, ["99", "8 devices"]),
         ({"mixup": -1.0}, ["mixup", "-1"]),
-        ({"dataset": "mnist1d", "test_time_flip": True}, ["test_time_flip", "mnist1d", "mirrored"]),
+        ({"dataset": "mnist1d", "test_time_flip": True}, ["test_time_flip", "mnist1d", "mirror"]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -125,10 +125,14 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=sys.stderr)
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks at threads in /proc")
-def test_the_program_listens_before_jax_is_imported(tmp_path):
+@pytest.mark.parametrize(
+    "program",
+    [["experiments.classification"], ["experiments.launch", "--", "experiments.detection"]],
+)
+def test_the_program_listens_before_jax_is_imported(program, tmp_path):
     where = f"--workdir={tmp_path / 'run'}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.classification", "--interrupted_status=9", where],
+        [sys.executable, "-m", *program, "--interrupted_status=9", where],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -160,9 +164,9 @@ def test_a_run_says_what_is_true_in_each_of_its_phases(tmp_path, monkeypatch):
     run(2)
     assert said == [
         f"before the first step: nothing was saved in {where}",
-        f"after the last step that was made: its checkpoint is in {where}",
-        f"while the figures were drawn: result.json is in {where}",
-        f"before the next step: the checkpoint of step 2 is as it was. To go on: the same command "
+        f"after the last step: its checkpoint is in {where}",
+        f"while drawing figures: result.json is in {where}",
+        f"before the next step: the checkpoint of step 2 is unchanged. To resume: the same command "
         f"with --workdir={where}",
         *said[1:3],
     ]
@@ -230,7 +234,7 @@ def test_before_the_first_step_is_made_and_while_figures_are_drawn(tmp_path):
     status, text = ended(process, signal.SIGHUP)
     assert status == 9
     assert text.splitlines()[-1] == (
-        f"SIGHUP: stopped while the figures were drawn: result.json is in {where}"
+        f"SIGHUP: stopped while drawing figures: result.json is in {where}"
     )
     assert "Traceback" not in text
 

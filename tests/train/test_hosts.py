@@ -109,7 +109,7 @@ def test_gpus_are_shared_out():
     assert launch.share_gpus([], 2) == [None, None]
     assert launch.share_gpus(["0", "1", "2", "3"], 2) == ["0,1", "2,3"]
     assert launch.share_gpus(["GPU-a", "GPU-b"], 2) == ["GPU-a", "GPU-b"]
-    with pytest.raises(ValueError, match="cannot be shared out evenly"):
+    with pytest.raises(ValueError, match="cannot be divided evenly"):
         launch.share_gpus(["0", "1", "2"], 2)
 
 

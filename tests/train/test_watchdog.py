@@ -161,11 +161,12 @@ def test_a_peer_whose_word_does_not_change_is_not_waited_for():
     assert "process 1 computing step 7" in said[0][0]
 
 
-def test_a_peer_that_never_spoke_is_named():
+def test_a_peer_that_never_spoke_is_on_its_way_and_named_in_the_end():
+    """It may initialise its network, or compile, where this process found both in a cache."""
     dogs, room = group(2, 20)
     dogs[0].at(STEP, 7)
+    assert together(dogs[:1], 290) == {}
     said = together(dogs[:1], 80)
-    assert said[0][1] < 50
     assert "process 1 not heard of" in said[0][0]
     assert json.loads(room.words[0])[1:3] == [STEP, 7]
 
