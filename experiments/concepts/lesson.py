@@ -119,7 +119,7 @@ def subset(data: HostBatch, examples: int) -> HostBatch:
 
 
 def on_canvas(data: HostBatch, side: int, *, seed: int | None = None) -> HostBatch:
-    """Digits [N, 8, 8, 1] on black images [N, side, side, 1], centred or placed at random by `seed`.
+    """Digits [N, 8, 8, 1] on black images [N, side, side, 1], centred or placed by `seed`.
 
     Adds 'place' [N, 2], the first row and column of each digit.
     """

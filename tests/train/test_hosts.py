@@ -58,7 +58,7 @@ def alone(monkeypatch):
         (("", 0, 1), "--coordinator and --process_count missing"),
         (("here", 2, 0), "wanted HOST:PORT"),
         (("here:1234", 2, 2), "numbered from 0 to 1"),
-        (("here:1234", -2, 0), "wanted a number of processes"),
+        (("here:1234", -2, 0), "wanted the number of processes"),
         (("", 1, 3), "--coordinator missing"),
     ],
 )
