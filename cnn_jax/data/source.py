@@ -1,4 +1,4 @@
-"""A source of examples: records by index, and what they are. See `load_source`."""
+"""A source of examples: records by index, and their description. See `load_source`."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,11 @@ class Records(Protocol):
     def __len__(self) -> int: ...
 
     def __getitems__(self, indices: Sequence[int]) -> list[Record]:
-        """The records at these indices: reading many at once is what storage is good at."""
+        """The records at these indices: storage is faster at reading many at once."""
         ...
 
     def describe(self, index: int) -> str:
-        """Names one record for a message, such as its file or its key."""
+        """The name of a record for messages, such as its file or its key."""
         ...
 
 
@@ -30,16 +30,16 @@ class Source:
     """One split of one dataset, not decoded yet.
 
     Attributes:
-        name: the dataset's name, without version: 'cifar10', 'digits', the folder's name.
-        split: the split expression that was asked for.
-        records: the examples.
-        class_names: one name a class, in the order of the labels.
-        image_shape: (height, width, channels); height and width are None where images differ.
+        name: name of the dataset, without version: 'cifar10', 'digits', the folder's name.
+        split: the split expression.
+        records: the records.
+        class_names: one name per class, in the order of the labels.
+        image_shape: (height, width, channels); height and width are None if images differ in size.
             (length, channels) for sequences.
-        upright: whether images are turned as their EXIF orientation says.
-        skip_corrupt: whether a record that cannot be decoded is skipped (and counted) rather than
-            being an error.
-        load: makes an example of a record, where it is no picture to be decoded and resized; see
+        upright: whether images are rotated as their EXIF orientation says.
+        skip_corrupt: whether a record that cannot be decoded is skipped and counted, instead of
+            raising an error.
+        load: makes an example from a record that is not an image to decode and resize; see
             `cnn_jax.data.examples.Load`.
     """
 
@@ -83,17 +83,17 @@ def load_source(
 
     Args:
         dataset: a TFDS name ('cifar10', 'cifar10:3.0.2', 'name/config'), 'digits', 'mnist1d' or
-            'mnist1d_shuffled' (built in), 'folder:PATH', a folder of one sub-folder of images a
+            'mnist1d_shuffled' (built in), 'folder:PATH', a folder with one sub-folder of images per
             class, or 'ucr:NAME', time series of the UCR and UEA archives.
         split: a TFDS split expression: 'train', 'train[:90%]', 'train+test'. For folders, a
             sub-folder of PATH ('train', 'val'), or 'all' or a slice of it if PATH has no splits.
-        data_dir: where TFDS data lies, prepared as array_record. TFDS's own default
-            (~/tensorflow_datasets or $TFDS_DATA_DIR) is looked at too.
+        data_dir: directory of TFDS data, prepared as array_record. TFDS's own default
+            (~/tensorflow_datasets or $TFDS_DATA_DIR) is searched too.
         channels: 1, 3 or 4, to override the dataset's own; 3 by default for folders.
         skip_corrupt: see `Source`.
 
     Raises:
-        DataError: no such dataset or split, or it is not prepared and cannot be.
+        DataError: there is no such dataset or split, or it is not prepared and cannot be.
     """
     from cnn_jax.data import mnist1d
 
@@ -116,8 +116,8 @@ def load_source(
         raise DataError(f"split {split!r} of {dataset} is empty: ask for a larger part of it")
     if channels is not None:
         if source.load is not None:
-            raise DataError(f"channels={channels}: {dataset} holds no images, it is as it is")
+            raise DataError(f"channels={channels}: {dataset} holds no images; leave channels out")
         if channels not in (1, 3, 4):
-            raise DataError(f"channels={channels}: an image can be had with 1, 3 or 4 channels")
+            raise DataError(f"channels={channels}: images are read with 1, 3 or 4 channels")
         source = dataclasses.replace(source, image_shape=(*source.image_shape[:2], channels))
     return dataclasses.replace(source, skip_corrupt=skip_corrupt)

@@ -11,14 +11,14 @@ from cnn_jax.data.prepared import BUILT_IN, find_or_prepare, quiet_tfds
 from cnn_jax.data.source import Record, Source
 from cnn_jax.data.split import no_such_split, parse
 
-SAMPLED = 64  # records that are read for a fingerprint
+SAMPLED = 64  # records read for a fingerprint
 
 
 class TFDSRecords:
-    """Records of a split, images still encoded.
+    """Records of a split, with images still encoded.
 
-    TFDS's own reader decodes feature by feature, in Python: 127 us a record against 20 us for
-    parsing the record and taking the two features that are wanted.
+    TFDS's own reader decodes feature by feature, in Python: 127 us per record against 20 us for
+    parsing the record and taking only the two features needed.
     """
 
     def __init__(self, builder, split: str, keys: Mapping[str, str]):
@@ -62,10 +62,10 @@ class TFDSRecords:
 
 
 def _identities(name: str, full_name: str, records: TFDSRecords) -> Iterable[str | bytes]:
-    """The version; and, of a set that others may have built, what is in some of the records.
+    """The version; and, for a set that others may have built, the content of some of the records.
 
-    What this package builds itself is, by its version, the same on every machine, but for the bytes
-    that a picture is encoded in.
+    The sets that this package builds are the same on every machine for a given version, except for
+    the encoded bytes of images.
     """
     yield full_name
     if name in BUILT_IN or not len(records):
@@ -94,11 +94,11 @@ def _value(feature) -> bytes | int | float:
 def tfds_source(dataset: str, split: str, *, data_dir: str | None = None) -> Source:
     """Opens a split of a TFDS classification set, preparing it first where that is possible.
 
-    Of pictures, or of sequences of numbers of one length, see `tfds_sequences`.
+    Its examples are images, or sequences of numbers of one length, see `tfds_sequences`.
 
     Raises:
-        DataError: no such dataset, version or split; it is not prepared and cannot be; it is
-            prepared in a format that needs TensorFlow; it has no image and class label.
+        DataError: there is no such dataset, version or split; it is not prepared and cannot be; its
+            format needs TensorFlow; it has no image or no class label.
     """
     import tensorflow_datasets as tfds
 
@@ -131,14 +131,14 @@ def open_builder(dataset: str, *, data_dir: str | None = None):
     if file_format != "array_record":
         raise DataError(
             f"{dataset} in {directory} is prepared as {file_format}, which only TensorFlow reads: "
-            f"prepare it anew, `tfds build {dataset} --file_format=array_record --data_dir=DIR`, "
+            f"prepare it again, `tfds build {dataset} --file_format=array_record --data_dir=DIR`, "
             "and pass that data_dir"
         )
     return builder
 
 
 def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
-    """The records of a split expression; `keys` names our keys and the features they come from."""
+    """The records of a split expression; `keys` maps our keys to the dataset's features."""
     name, splits = builder.info.full_name, builder.info.splits
     for term in parse(split, dataset=name):
         if term.name not in splits:
@@ -147,7 +147,7 @@ def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
         for file in splits[term.name].filepaths:
             if not Path(file).exists():
                 raise DataError(
-                    f"{name} is not whole, {file} is missing: delete {builder.data_path} and "
+                    f"{name} is incomplete, {file} is missing: delete {builder.data_path} and "
                     "prepare or copy it again"
                 )
     try:
@@ -157,7 +157,7 @@ def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
 
 
 def _feature(features, kind: type, favourite: str, dataset: str) -> str:
-    """The name of the feature of a kind: the favourite one, or the only one."""
+    """The name of the feature of this type: the favourite one, or the only one."""
     found = [name for name, feature in features.items() if isinstance(feature, kind)]
     if favourite in found:
         return favourite
@@ -165,5 +165,5 @@ def _feature(features, kind: type, favourite: str, dataset: str) -> str:
         return found[0]
     raise DataError(
         f"{dataset} is not an image classification set: wanted a feature {favourite!r} of type "
-        f"{kind.__name__}, it has {', '.join(features)}"
+        f"{kind.__name__}; it has {', '.join(features)}"
     )

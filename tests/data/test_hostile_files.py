@@ -84,7 +84,7 @@ def test_postscript_starts_no_program(monkeypatch):
     monkeypatch.setattr("subprocess.Popen", start)
     monkeypatch.setattr("subprocess.check_call", start)
     monkeypatch.setattr("os.system", start)
-    with pytest.raises(ValueError, match="no image of a kind that is read"):
+    with pytest.raises(ValueError, match="not an image of a supported format"):
         decode_image(postscript())
 
 
@@ -100,7 +100,7 @@ def test_postscript_starts_no_program(monkeypatch):
     ids=["psd", "xbm", "fits", "empty", "text"],
 )
 def test_formats_that_no_data_set_has(data):
-    with pytest.raises(ValueError, match="no image of a kind that is read"):
+    with pytest.raises(ValueError, match="not an image of a supported format"):
         decode_image(data)
 
 

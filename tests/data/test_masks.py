@@ -188,7 +188,7 @@ def test_digit_scenes_by_name(tmp_path, monkeypatch):
     batch = data.eval_batches(source, batch_size=5, load=masks.pair_loader(source, None))[0]
     assert batch["label"].shape == (5, 64, 64)
     assert 0 < batch["label"].max() <= 10
-    with pytest.raises(data.DataError, match=r"no feature 'depth', it has .*: say which"):
+    with pytest.raises(data.DataError, match=r"no feature 'depth'; it has .*: say which"):
         masks.load_mask_source(
             "digit_scenes", "train", data_dir=str(tmp_path), mask_feature="depth"
         )

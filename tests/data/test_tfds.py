@@ -153,7 +153,7 @@ def test_a_set_without_labels_is_refused(tmp_path):
 
             yield 0, {"image": io.BytesIO(encode(np.zeros((2, 2, 3), np.uint8))), "score": 1}
 
-    with pytest.raises(DataError, match=r"wanted a feature 'label' of type ClassLabel, it has"):
+    with pytest.raises(DataError, match=r"wanted a feature 'label' of type ClassLabel; it has"):
         load("unlabelled", "train", tmp_path)
 
 
