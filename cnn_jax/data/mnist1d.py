@@ -4,6 +4,7 @@ Greydanus 2020, "Scaling down Deep Learning", arXiv:2011.14439: each digit is a 
 that is padded, stretched, shifted, sheared and hidden in noise. The set is small enough to train on
 in seconds and hard enough to tell a convolution from a fully connected network. It is generated in
 a second by the published procedure and seed, 42: the numbers of the PyPI package `mnist1d`.
+
 The shuffled twin has the same numbers with the 40 positions permuted, the same way in every
 example: it loses what neighbouring numbers have in common, and nothing else.
 """

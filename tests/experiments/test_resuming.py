@@ -188,7 +188,7 @@ def test_a_set_that_shrank_is_told_and_the_whole_one_goes_on(unfinished, made, t
     for file in gone:
         file.unlink()
     pattern = (
-        r"run are not what they were: train had 16 examples and has 13 now, 3 fewer; "
+        r"run have changed: train had 16 examples and has 13 now, 3 fewer; "
         r"test had 4 examples and has 3 now, 1 fewer\..*--accept_changed_data"
     )
     with pytest.raises(ValueError, match=pattern):
