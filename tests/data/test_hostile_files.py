@@ -149,7 +149,7 @@ def make_folder(root, special):
         (os.mkfifo, "it is a pipe"),
         (lambda path: path.symlink_to("/dev/zero"), "it is a device"),
         (lambda path: path.write_bytes(CLAIMS["png"]), "pixels"),
-        (lambda path: path.write_bytes(postscript()), "no image"),
+        (lambda path: path.write_bytes(postscript()), "not an image"),
     ],
     ids=["pipe", "device", "huge", "postscript"],
 )

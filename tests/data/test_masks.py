@@ -121,7 +121,7 @@ def spoiled(camvid, what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("size", r"0002\.png\) is corrupt: its mask has 9x12 pixels and its picture 12x9"),
+        ("size", r"0002\.png\) is corrupt: its mask has 9x12 pixels and its image 12x9"),
         (
             "index",
             r"0002\.png\) is corrupt: 108 pixels of its mask have a value such as 7, .* 3 cl",

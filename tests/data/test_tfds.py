@@ -115,7 +115,7 @@ def test_a_copy_that_is_not_whole_says_so(prepared, tmp_path):
     shutil.copytree(prepared / "tiny", tmp_path / "tiny")
     (file,) = (tmp_path / "tiny").rglob("*train.array_record*")
     file.unlink()
-    with pytest.raises(DataError, match=r"is not whole, .*train.array_record.* is missing"):
+    with pytest.raises(DataError, match=r"is incomplete, .*train.array_record.* is missing"):
         load("tiny", "train", tmp_path)
     assert len(load("tiny", "test", tmp_path)) == 3
 

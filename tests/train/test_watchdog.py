@@ -256,8 +256,8 @@ def test_a_run_whose_data_hang_ends_with_a_line(tmp_path):
     assert ended.returncode == hosts.PEER_LOST == 75, ended.stderr
     (line,) = [line for line in ended.stderr.splitlines() if line.strip()]
     assert re.match(
-        r"error: no step within 6 s: the run was reading data for step \d+ for \d s\. The stacks of its "
-        r"threads are in .*stuck-0\.txt\. The same command resumes from the last",
+        r"error: no step within 6 s: the run was reading data for step \d+ for \d s\. The stacks "
+        r"of its threads are in .*stuck-0\.txt\. The same command resumes from the last",
         line,
     )
     assert "making" in (tmp_path / "run" / "stuck-0.txt").read_text()
