@@ -1,12 +1,22 @@
 """Tests run on eight virtual CPU devices, so that every layout can be tried anywhere."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# A shell that starts the tests in the background, or nohup, lets them ignore these, and every
+# process that a test starts would inherit it.
+for ignored in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(
+            ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL
+        )
+
 # Most of the time of most tests goes into compiling programs that run for a millisecond: without
 # LLVM's optimisations the suite takes half as long, and without the emitters that lower fusions by
 # way of MLIR half of that. XLA ends a process that names a flag it does not take, and names stay in
