@@ -48,9 +48,7 @@ class ClassificationRecipe(settings.TrainingRecipe):
     # The digits recipe, where it differs from the settings that all experiments share.
     epochs: float = setting(60.0, "Number of passes over the training set.")
     nesterov: bool = setting(True, "Use Nesterov momentum.")
-    weight_decay: float = setting(
-        5e-4, "Weight decay, on kernels only; coupled for sgd, adam and lars."
-    )
+    weight_decay: float = setting(5e-4, "Weight decay of kernels; coupled for sgd, adam and lars.")
     warmup_epochs: float = setting(2.0, "Epochs of linear warm-up.")
     image_size: int = setting(0, "Height and width of the input in pixels; 0: as stored.")
     channels: int = setting(0, "Channels of the input: 1 for grey, 3 for colour; 0: as stored.")

@@ -67,20 +67,14 @@ class DetectionRecipe(settings.TrainingRecipe):
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
     batch_size: int = setting(16, "Global batch: examples per step, over all devices.")
     epochs: float = setting(8.0, "Number of passes over the training set.")
-    optimizer: str = setting("muon", f"Optimiser: one of {', '.join(optim.OPTIMIZERS)}.")
+    optimizer: str = setting("muon", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
     learning_rate: float = setting(0.02, "Peak learning rate.")
     momentum: float = setting(0.95, "Momentum; b1 of the Adam family.")
     nesterov: bool = setting(True, "Use Nesterov momentum.")
-    weight_decay: float = setting(
-        0.01, "Weight decay, on kernels only; coupled for sgd, adam and lars."
-    )
-    schedule: str = setting(
-        "one_cycle", f"Learning-rate schedule: one of {', '.join(optim.SCHEDULES)}."
-    )
+    weight_decay: float = setting(0.01, "Weight decay of kernels; coupled for sgd, adam and lars.")
+    schedule: str = setting("one_cycle", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
     clip_norm: float = setting(10.0, "Global norm to clip the gradient at; 0: no clipping.")
-    ema_decay: float = setting(
-        0.998, "Decay of the moving average of the parameters; 0: no average."
-    )
+    ema_decay: float = setting(0.998, "Decay of the moving average of the parameters; 0: none.")
     evaluate_every_epochs: float = setting(
         4.0, "Epochs between evaluations; 0: only at the end.", result=False
     )

@@ -58,16 +58,12 @@ class SegmentationRecipe(settings.TrainingRecipe):
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
     batch_size: int = setting(8, "Global batch: examples per step, over all devices.")
     epochs: float = setting(9.0, "Number of passes over the training set.")
-    optimizer: str = setting("muon", f"Optimiser: one of {', '.join(optim.OPTIMIZERS)}.")
+    optimizer: str = setting("muon", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
     learning_rate: float = setting(0.02, "Peak learning rate.")
     momentum: float = setting(0.95, "Momentum; b1 of the Adam family.")
     nesterov: bool = setting(True, "Use Nesterov momentum.")
-    weight_decay: float = setting(
-        0.01, "Weight decay, on kernels only; coupled for sgd, adam and lars."
-    )
-    schedule: str = setting(
-        "one_cycle", f"Learning-rate schedule: one of {', '.join(optim.SCHEDULES)}."
-    )
+    weight_decay: float = setting(0.01, "Weight decay of kernels; coupled for sgd, adam and lars.")
+    schedule: str = setting("one_cycle", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
     evaluate_every_epochs: float = setting(
         4.5, "Epochs between evaluations; 0: only at the end.", result=False
     )

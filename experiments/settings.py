@@ -64,7 +64,7 @@ class TrainingRecipe:
     batch_size: int = setting(128, "Global batch: examples per step, over all devices.")
     epochs: float = setting(10.0, "Number of passes over the training set.")
     steps: int = setting(0, "Number of training steps; overrides --epochs.")
-    optimizer: str = setting("sgd", f"Optimiser: one of {', '.join(optim.OPTIMIZERS)}.")
+    optimizer: str = setting("sgd", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
     learning_rate: float = setting(0.1, "Peak learning rate.")
     learning_rates: tuple[float, ...] = setting(
         (), "Peak learning rates to compare, with --seeds runs of each; overrides --learning_rate."
@@ -75,19 +75,15 @@ class TrainingRecipe:
     )
     momentum: float = setting(0.9, "Momentum; b1 of the Adam family.")
     nesterov: bool = setting(False, "Use Nesterov momentum.")
-    weight_decay: float = setting(
-        0.0, "Weight decay, on kernels only; coupled for sgd, adam and lars."
-    )
+    weight_decay: float = setting(0.0, "Weight decay of kernels; coupled for sgd, adam and lars.")
     clip_norm: float = setting(0.0, "Global norm to clip the gradient at; 0: no clipping.")
-    schedule: str = setting(
-        "cosine", f"Learning-rate schedule: one of {', '.join(optim.SCHEDULES)}."
-    )
+    schedule: str = setting("cosine", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
     warmup_epochs: float = setting(0.0, "Epochs of linear warm-up.")
     final_learning_rate: float = setting(0.0, "Final learning rate, as a fraction of the peak.")
     step_epochs: tuple[float, ...] = setting((), "Epochs at which --schedule=step drops the rate.")
     step_factor: float = setting(0.1, "Factor on the learning rate at each of --step_epochs.")
     accumulate: int = setting(1, "Gradient accumulation: microbatches per batch.")
-    ema_decay: float = setting(0.0, "Decay of the moving average of the parameters; 0: no average.")
+    ema_decay: float = setting(0.0, "Decay of the moving average of the parameters; 0: none.")
     on_nonfinite: str = setting(
         "stop",
         "Response to a NaN or infinite loss, gradient or statistic: stop; skip the step; or roll "
@@ -318,13 +314,9 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
 def optimizer_of(
     recipe: TrainingRecipe, schedule: optax.Schedule, head: frozenset[str]
 ) -> optax.GradientTransformation:
-    """The optimiser of the recipe.
-
-    Args:
-        recipe: --freeze and --backbone_factor scale the learning rate outside `head`, --bias_factor
-            that of biases.
-        schedule: the learning rate as a function of the step.
-        head: the paths of the parameters of the last layer.
+    """The optimiser of the recipe, with its factors on the learning rate: --freeze and
+    --backbone_factor outside the last layer, whose parameters have the paths `head`, and
+    --bias_factor for biases.
 
     Raises:
         ValueError: --freeze or --backbone_factor is given, and the last layer is not known.
