@@ -13,6 +13,7 @@ from typing import Any
 import rich.console
 import rich.text
 
+WIDTH = 80  # columns, where the terminal says that it has none
 _JOINERS = "\u200c\u200d"  # of Persian and Indic scripts, and of emoji
 
 
@@ -55,6 +56,8 @@ class PlainConsole(rich.console.Console):
 
     def __init__(self, **options: Any):
         super().__init__(highlight=False, markup=False, emoji=False, **options)
+        if self.width < 1:  # COLUMNS=0, in some containers: nothing at all would be shown
+            self.width = WIDTH
 
     def render_str(self, text: str, **options: Any) -> rich.text.Text:
         return super().render_str(printable(text, lines=True), **options)

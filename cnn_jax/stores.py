@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_jax import scratch
+
 # scheme -> the package that fsspec needs for it; memory is fsspec's own, within one process
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "memory": "fsspec"}
 AT_ONCE = 8  # files on their way at the same time
@@ -53,20 +55,18 @@ def cache_directory(kind: str, url: str) -> Path:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     mark = hashlib.sha256(f"{url}\n{endpoint}".encode()).hexdigest()[:12]
     name = f"{url.rstrip('/').rpartition('/')[2] or 'root'}-{mark}"
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    homes = [Path(tempfile.gettempdir()) / f"cnn_jax-{user}"]
-    with contextlib.suppress(RuntimeError):  # no home
-        cache = os.environ.get("XDG_CACHE_HOME", "")
-        homes.insert(0, Path(cache or Path("~/.cache").expanduser()) / "cnn_jax")
-    for home in homes:
+    looked = []
+    for cache in scratch.caches():
+        looked.append(str(cache))
         with contextlib.suppress(OSError):
-            directory = home / kind / name
+            directory = cache / kind / name
             directory.mkdir(parents=True, exist_ok=True)
             if os.access(directory, os.W_OK):
                 return directory
+    places = " and ".join(looked) or "no place for it"
     raise StoreError(
-        f"{url} needs a copy on this machine, and {' and '.join(map(str, homes))} cannot be "
-        "written: set XDG_CACHE_HOME or TMPDIR to a directory that can."
+        f"{url} needs a copy on this machine, and {places} cannot be written: set XDG_CACHE_HOME "
+        "or TMPDIR to a directory that can."
     )
 
 
@@ -90,7 +90,8 @@ class Store:
         """
         self.url = url.rstrip("/")
         scheme, _, path = self.url.partition("://")
-        if scheme not in SCHEMES or not path.strip("/"):
+        # in a store such a part is a name like any other, and its library removes it from some
+        if scheme not in SCHEMES or {"", ".", ".."} & {*path.split("/")}:
             raise StoreError(f"{url}: wanted s3://BUCKET/PATH or gs://BUCKET/PATH, or a directory.")
         missing = [name for name in ("fsspec", SCHEMES[scheme]) if not _installed(name)]
         if missing:

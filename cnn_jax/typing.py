@@ -9,6 +9,21 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
+__all__ = [
+    "Array",
+    "Batch",
+    "Detections",
+    "Detector",
+    "HostBatch",
+    "Mean",
+    "Observed",
+    "Outputs",
+    "PyTree",
+    "Targets",
+    "Task",
+    "image_alone",
+]
+
 Array = jax.Array
 PyTree = Any
 
@@ -114,3 +129,7 @@ class Detector(Protocol):
     def detect(self, outputs: Outputs, size: tuple[int, int]) -> Detections:
         """The final boxes in an image of `size` (height, width), after suppression."""
         ...
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,5 +1,6 @@
 """Experiments: the entry points, and the only package with flags."""
 
+import os
 import sys
 
 # `python -m experiments.classification` imports this package before the module. JAX takes seconds
@@ -8,3 +9,12 @@ if sys.argv[:1] == ["-m"]:
     from experiments import stopping
 
     stopping.install()
+
+    # Figures go to files: a notebook's backend does not apply to a command, and one that Matplotlib
+    # does not know would end its import.
+    os.environ["MPLBACKEND"] = "agg"
+    if any(name.startswith("JAX_") for name in os.environ):
+        try:
+            import jax  # noqa: F401
+        except ValueError as error:  # JAX cannot read one of its variables
+            sys.exit(f"error: {error}: unset or correct that environment variable.")

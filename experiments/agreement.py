@@ -1,5 +1,6 @@
 """Checks that the processes of a run agree on settings, code and versions, data and network."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -35,19 +36,37 @@ MAY_DIFFER = frozenset(
         "resume",
     }
 )
-PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_dtypes")
+PACKAGES = (
+    *("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_dtypes"),
+    "grain",  # the order of the examples
+)
 # JAX's own options that change numbers, or the program.
 JAX_OPTIONS = (
-    "jax_enable_x64",
+    "jax_allow_f16_reductions",
+    "jax_compiler_enable_remat_pass",
+    "jax_cpu_collectives_implementation",
+    "jax_debug_infs",
+    "jax_debug_nans",
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
-    "jax_threefry_partitionable",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_enable_custom_prng",
+    "jax_enable_x64",
+    "jax_exec_time_optimization_effort",
+    "jax_high_dynamic_range_gumbel",
+    "jax_memory_fitting_effort",
     "jax_numpy_dtype_promotion",
     "jax_numpy_rank_promotion",
-    "jax_debug_nans",
-    "jax_debug_infs",
-    "jax_disable_jit",
+    "jax_optimization_level",
+    "jax_random_seed_offset",
+    "jax_softmax_custom_jvp",
+    "jax_threefry_gpu_kernel_lowering",
+    "jax_threefry_partitionable",
+    "jax_use_shardy_partitioner",
 )
+# Options of compilers and libraries beneath JAX.
+ENVIRONMENT = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 SOURCES = "the source file"
 
 
@@ -82,16 +101,28 @@ def machine() -> dict[str, Any]:
             versions[f"the version of {package}"] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[f"the version of {package}"] = "not installed"
-    # where XLA dumps its programs may differ
-    xla = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "xla_dump" not in flag]
     return {
         **versions,
         **{name.upper(): str(getattr(jax.config, name, None)) for name in JAX_OPTIONS},
-        "XLA_FLAGS": " ".join(sorted(xla)),
+        **{name: os.environ.get(name, "") for name in ENVIRONMENT},
+        "XLA_FLAGS": _xla_flags(os.environ.get("XLA_FLAGS", "").strip()),
         "the platform": jax.default_backend(),
         "the number of devices": jax.local_device_count(),
         "the number of processes": jax.process_count(),
     }
+
+
+def _xla_flags(text: str) -> str:
+    """The flags that count, sorted; for a flag that is given twice, the last.
+
+    Where XLA dumps its programs may differ. A text that does not begin with a dash is the name of a
+    file of flags.
+    """
+    if text and not text.startswith("-"):
+        with contextlib.suppress(OSError):
+            text = Path(text).read_text(errors="replace")
+    given = {flag.partition("=")[0]: flag for flag in text.split()}
+    return " ".join(sorted(flag for name, flag in given.items() if "xla_dump" not in name))
 
 
 def source_files() -> dict[str, str]:

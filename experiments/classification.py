@@ -17,8 +17,8 @@ import numpy as np
 
 from cnn_jax import data, models
 from cnn_jax.analysis import figures
+from cnn_jax.augment import spec
 from cnn_jax.data import fingerprint
-from cnn_jax.ops import augment_spec
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Array, Observed, PyTree
 from experiments import entry, seeds, settings, training
@@ -61,7 +61,7 @@ class ClassificationRecipe(settings.TrainingRecipe):
     augment: str = setting(
         "auto",
         "Random augmentation of each image, applied in order, out of "
-        + ", ".join(augment_spec.VOCABULARY)
+        + ", ".join(spec.VOCABULARY)
         + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_PICTURES} for images, none "
         "for sequences.",
     )

@@ -16,7 +16,7 @@ import cnn_jax.cpu
 from cnn_jax import jax_internals
 from cnn_jax.printable import PlainConsole, printable
 from cnn_jax.stores import is_store
-from cnn_jax.train import hosts, log
+from cnn_jax.train import ending, hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
 from experiments import console, environment, gpu_options, stopping, xla_flags
@@ -75,9 +75,13 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
             _check_places()
             status = main(argv[1:]) if positional else main()
         except BaseException as error:
-            if not hosts.several():
-                return _tell(error)
-            _leave(error)
+            if hosts.several():
+                _leave(error)
+            status = _tell(error)
+            if isinstance(error, CheckpointError):
+                # Orbax's threads wait ten minutes after a failed write
+                ending.end(status)
+            return status
         if hosts.several():
             hosts.finish(status or 0)
         return status

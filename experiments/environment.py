@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import tempfile
 import traceback
@@ -17,6 +18,7 @@ import jax
 from absl import flags
 
 from cnn_jax.printable import never_fail_to_print
+from cnn_jax.stores import is_store
 
 DESCRIPTORS = 65_536  # file descriptors; more than any data set here opens at once
 LEAST_FREE = 64 * 2**20  # bytes for compiled programs; a large network's take 20 MB
@@ -37,6 +39,13 @@ def prepare() -> None:
 def cache_directory(name: str) -> Path | None:
     """The directory of compiled programs, created if missing. If it cannot be written: None, with a
     warning, and each program is compiled anew."""
+    if is_store(name):  # JAX itself can write to gs://, which was not tested here
+        logging.warning(
+            "--compilation_cache=%s is in a store: compiled programs are not kept. Give a "
+            "directory on this machine.",
+            name,
+        )
+        return None
     try:
         directory = Path(name).expanduser()
         directory.mkdir(parents=True, exist_ok=True)
@@ -76,6 +85,11 @@ def _explanation(error: BaseException) -> str | None:
         return _no_platform(error)
     if not isinstance(error, OSError):
         return None
+    if isinstance(error, FileNotFoundError) and _here() is None:
+        return (
+            "The current directory has been deleted: change to another one, cd DIRECTORY, and "
+            "start again."
+        )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{error}: allow more with 'ulimit -n 4096'."
     if error.errno == errno.ENOSPC and not error.filename and _workers():
@@ -86,9 +100,16 @@ def _explanation(error: BaseException) -> str | None:
         )
     if error.errno in (errno.EROFS, errno.EACCES) and str(error.filename).startswith("runs"):
         return (
-            f"The run directory cannot be created in {Path.cwd()} ({error.strerror}): give one, "
+            f"The run directory cannot be created in {_here()} ({error.strerror}): give one, "
             "--workdir=DIRECTORY."
         )
+    return None
+
+
+def _here() -> Path | None:
+    """The current directory; None if it has been deleted."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path.cwd()
     return None
 
 
@@ -114,8 +135,12 @@ def _no_platform(error: BaseException) -> str:
         there = ["cpu"]
     finally:
         jax.config.update("jax_platforms", wanted)
-    said = str(error).partition("(set JAX_PLATFORMS")[0].strip(" .")
+    said = re.split(r"\((?:set JAX_PLATFORMS|you may need)", str(error))[0].strip(" .")
     reason = f" ({said[:300]})" if said else ""
+    if not wanted:  # no platform was requested, so something else is wrong
+        given = os.environ.get("XLA_FLAGS", "").strip()
+        suspect = f" XLA_FLAGS is set, to {given[:200]!r}: try without it." if given else ""
+        return f"JAX cannot start on this machine{reason}.{suspect}"
     cure = "unset JAX_PLATFORMS, or set it to one of these"
     if wanted and any(name in wanted for name in ("cuda", "gpu", "rocm", "tpu")):
         cure += "; a GPU or TPU needs its driver and its build of JAX, pip install 'jax[cuda13]'"

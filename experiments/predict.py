@@ -187,7 +187,7 @@ def trained(run: Run) -> Predictor:
             image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
         return normalised(image, facts)
 
-    names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
+    names = _names(facts)
     return Predictor(
         facts["model"], run.model, run.variables, names, preprocess, facts["mean"], facts["std"]
     )
@@ -209,7 +209,7 @@ def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
         raise ValueError(f"--overlap is {OVERLAP.value}; it must be in [0, 1).")
     apply = jax.jit(lambda x: run.model.apply(run.variables, x, train=False))
     out = jax.eval_shape(apply, jnp.zeros((1, *tile, channels))).shape[1:3]
-    names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
+    names = _names(facts)
     for path, picture in zip(paths, pictures, strict=True):
         image = normalised(picture.convert("L" if channels == 1 else "RGB"), facts)
         overlap = (int(OVERLAP.value * out[0]), int(OVERLAP.value * out[1]))
@@ -229,7 +229,7 @@ def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
 def detected(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
     """Prints and draws the objects, by a run of `experiments.detection`."""
     facts = run.facts
-    names = _lines(CLASSES.value) if CLASSES.value else facts["class_names"]
+    names = _names(facts)
     detect = detect_pictures.make_detect(run.model, run.variables, facts)
     for path, picture in zip(paths, pictures, strict=True):
         found = detect_pictures.find(detect, picture, facts, threshold=THRESHOLD.value)
@@ -251,6 +251,19 @@ def imagenet_classes() -> list[str]:
     """The names of ImageNet's 1,000 classes, in the order of the published networks."""
     text = importlib.resources.files("cnn_jax.weights") / "imagenet_classes.txt"
     return text.read_text(encoding="utf-8").splitlines()
+
+
+def _names(facts: dict[str, Any]) -> list[str]:
+    """The class names of --classes, or of the run."""
+    if not CLASSES.value:
+        return facts["class_names"]
+    names = _lines(CLASSES.value)
+    if len(names) != facts["num_classes"]:
+        raise ValueError(
+            f"--classes={CLASSES.value} has {len(names)} names, one per line, and the run has "
+            f"{facts['num_classes']} classes: give as many."
+        )
+    return names
 
 
 def _lines(path: str) -> list[str]:

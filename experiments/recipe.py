@@ -94,11 +94,6 @@ def to_flagfile(recipe: Any) -> str:
     return "\n".join([head, *lines]) + "\n"
 
 
-def from_flagfile(path: Path) -> dict[str, str]:
-    """The settings of a flagfile written by `to_flagfile`, as strings by name."""
-    return parse_flagfile(read_text(path))
-
-
 def read_text(path: Path) -> str:
     """The text of a file that a run wrote. A path in it need not be UTF-8."""
     return path.read_bytes().decode("utf-8", errors="surrogateescape")

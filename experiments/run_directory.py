@@ -72,6 +72,8 @@ def open_run_directory(recipe: Any, *, name: str, held: contextlib.ExitStack) ->
         ValueError: it holds another experiment, or another run is using it.
         StoreError: the store cannot be used.
     """
+    # process 0 decides whether the run is in a store, and where
+    recipe = dataclasses.replace(recipe, workdir=hosts.from_first(lambda: recipe.workdir))
     if not is_store(recipe.workdir):
         path = workdirs.open_workdir(recipe, name=name, held=held)
         return RunDirectory(path, str(path))
@@ -86,11 +88,11 @@ def open_run_directory(recipe: Any, *, name: str, held: contextlib.ExitStack) ->
 
 
 def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
-    url = recipe.workdir.rstrip("/")
-    store = Store(url)
+    store = Store(recipe.workdir)
+    url = store.url
     home = cache_directory("runs", url)
     with _said_of(url, home):
-        workdirs._lock(home, held)  # only runs on this machine use the copy
+        workdirs.lock(home, held)  # only runs on this machine use the copy
     hold = _hold(store, home, silence=float(recipe.heartbeat))
     held.callback(_quietly, hold.release)
     mirror = Mirror(home / "copy", store, check=hold.check, last=workdirs.RESULT_FILE)
@@ -100,7 +102,7 @@ def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
     held.push(lambda kind, error, trace: _last_files(mirror, error))
     held.push(lambda kind, error, trace: _rename(error, url, mirror.directory))
     with _said_of(url, mirror.directory):
-        workdirs._open(dataclasses.replace(recipe, workdir=str(mirror.directory)), name, held)
+        workdirs.open_local(dataclasses.replace(recipe, workdir=str(mirror.directory)), name, held)
     mirror.send_files()
     mirror.send_steps()
     return mirror
@@ -111,7 +113,7 @@ def _hold(store: Store, home: Path, *, silence: float) -> lease.Lease:
     the lock of the copy is free: there is no need to wait for it."""
     note, boot = home / _HOLD_FILE, _boot()
     dead = ""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         before = json.loads(note.read_text())
         dead = before["token"] if boot and before["boot"] == boot else ""
     token = secrets.token_hex(8)

@@ -251,8 +251,8 @@ def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]
 
 
 def _show(result: dict[str, Any]) -> None:
-    title = f"{result['model']} on {result['dataset']}: mean and 95 % interval over {{}} seeds"
-    table = rich.table.Table(title=title.format(result["seeds"]))
+    over = f"mean and 95 % interval over {result['seeds']} seeds"
+    table = rich.table.Table(title=f"{result['model']} on {result['dataset']}: {over}")
     first = result["summary"][0]
     names = [name for name, value in first.items() if isinstance(value, dict)]
     for name in ("learning rate", *names):

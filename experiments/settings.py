@@ -258,6 +258,8 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
     steps = recipe.steps or _in_steps("epochs", recipe.epochs, steps_per_epoch)
     if recipe.step_timeout < 0:
         raise ValueError(f"--step_timeout is {recipe.step_timeout:g}; it must be 0 or more.")
+    if not 0 <= recipe.interrupted_status <= 255:
+        raise ValueError(f"--interrupted_status={recipe.interrupted_status}; wanted 0 to 255.")
     if steps < 1:
         raise ValueError(
             f"--epochs={recipe.epochs:g} of {steps_per_epoch:g} steps and --steps={recipe.steps} "

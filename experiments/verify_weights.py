@@ -47,7 +47,6 @@ TOLERANCE = 1e-4  # max |difference| / max |logit|
 TRAIN_TOLERANCE = 1e-3
 SEEN, EPSILON = 100, 1e-7  # least effect of another image, in errors; least size of an error
 AUX_WEIGHT = 0.3  # weight of the auxiliary losses, arXiv:1409.4842 section 5
-CLASSES = 1000
 
 BATCH = 2
 SIZE = 64

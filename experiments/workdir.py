@@ -43,7 +43,7 @@ def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
             or another run is using it; or another process does not see the directory of process 0,
             in which case every process raises the error.
     """
-    workdir, mark = hosts.from_first(lambda: _marked(_open(recipe, name, held)))
+    workdir, mark = hosts.from_first(lambda: _marked(open_local(recipe, name, held)))
     if hosts.several():
         seen = hosts.is_first() or sees(Path(workdir), mark)
         agreement.settle("the run directory", seen, partial(_judge_seen, workdir))
@@ -93,11 +93,18 @@ def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
     )
 
 
-def _open(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
+def open_local(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
+    """As `open_workdir`, for a single process, in a directory of this machine."""
     if recipe.workdir:
         workdir = Path(recipe.workdir).expanduser()
-        workdir.mkdir(parents=True, exist_ok=True)
-        _lock(workdir, held)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ValueError(
+                f"--workdir={recipe.workdir} is a file, or is below one; wanted a directory, "
+                "which is created if it is missing."
+            ) from error
+        lock(workdir, held)
         _check_same_experiment(recipe, workdir)
     else:
         base = f"{datetime.date.today():%Y-%m-%d}-{name.replace('/', '_').replace(':', '_')}"
@@ -121,7 +128,7 @@ def _take(recipe: Any, workdir: Path, held: contextlib.ExitStack) -> bool:
         return False
     workdir.mkdir(parents=True, exist_ok=True)
     try:
-        _lock(workdir, held)
+        lock(workdir, held)
     except BusyError:
         return False
     return True
@@ -131,7 +138,7 @@ class BusyError(ValueError):
     """Another run is using the directory."""
 
 
-def _lock(workdir: Path, held: contextlib.ExitStack) -> None:
+def lock(workdir: Path, held: contextlib.ExitStack) -> None:
     """Locks the directory until `held` is closed; the kernel releases it if the run is killed.
 
     Raises:

@@ -89,6 +89,11 @@ def _explanation(said: str, given: str) -> str | None:
     version = f"XLA of jaxlib {jaxlib.__version__}"
     if found := _UNKNOWN.search(said):
         unknown = found[1].split()
+        if not given.startswith("-"):
+            return (
+                f"The file {given} of XLA_FLAGS has {' '.join(unknown)}, which {version} does not "
+                "know: take it out."
+            )
         kept = " ".join(flag for flag in given.split() if flag not in unknown)
         return (
             f"XLA_FLAGS has {' '.join(unknown)}, which {version} does not know. Without it: "

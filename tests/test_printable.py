@@ -72,6 +72,13 @@ def test_tables_escape_what_acts(name):
     assert ESCAPED[name] in table_of(name)
 
 
+def test_a_terminal_of_no_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    file = io.StringIO()
+    PlainConsole(file=file).print("cat")
+    assert file.getvalue().strip() == "cat"
+
+
 def test_an_ascii_terminal_gets_ascii():
     shown = table_of("猫", "ascii")
     assert "\\u732b" in shown

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,23 @@ def test_another_users_directory_is_not_used(temporary):
     place = scratch.directory()
     os.chown(place, 12345, 12345)
     assert scratch.directory() != place
+
+
+def test_a_cache_is_at_home_or_among_ones_own(temporary, monkeypatch):
+    own = scratch.directory()
+    monkeypatch.setenv("HOME", "/home/someone")
+    for named, expected in (("", "/home/someone/.cache"), ("/c", "/c"), ("~/c", "/home/someone/c")):
+        monkeypatch.setenv("XDG_CACHE_HOME", named)
+        assert list(scratch.caches()) == [Path(expected) / "cnn_jax", own]
+    monkeypatch.setenv("XDG_CACHE_HOME", "here/or/there")  # to be ignored, says its specification
+    assert next(iter(scratch.caches())) == Path("/home/someone/.cache/cnn_jax")
+
+
+def test_a_cache_where_nobody_knows_of_a_home(temporary, monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**30 + 7)  # not in /etc/passwd
+    (only,) = scratch.caches()
+    assert only.parent == temporary
+    monkeypatch.setattr("tempfile.tempdir", "/proc/none")
+    assert not list(scratch.caches())

@@ -1,6 +1,7 @@
 """Stores by URL: what they promise, and one line for whatever is wrong."""
 
 import importlib.util
+import stat
 
 import pytest
 
@@ -41,7 +42,8 @@ def test_a_failed_download_leaves_nothing(store, tmp_path):
 
 
 def test_what_is_no_store_is_said(monkeypatch):
-    for url in ("ftp://host/run", "s3://", "memory:///", "s3:/bucket/run", "file:///run"):
+    odd = ("s3://bucket//run", "s3://bucket/./run", "s3://bucket/a/../run")
+    for url in ("ftp://host/run", "s3://", "memory:///", "s3:/bucket/run", "file:///run", *odd):
         with pytest.raises(stores.StoreError, match=r"wanted s3://BUCKET/PATH"):
             stores.Store(url)
     monkeypatch.setattr(stores, "_installed", lambda name: name != "s3fs")
@@ -70,5 +72,11 @@ def test_a_copy_has_a_place_without_a_home(monkeypatch, tmp_path):
     assert first.is_relative_to(tmp_path / "cache")
     assert first != stores.cache_directory("runs", "s3://other/run")
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
-    monkeypatch.setattr(stores.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert stores.cache_directory("runs", "s3://bucket/run").is_relative_to(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = stores.cache_directory("runs", "s3://bucket/run")
+    assert place.is_relative_to(tmp_path)
+    own = next(tmp_path.glob("cnn_jax-*"))
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700  # a run's files are nobody else's business
+    own.chmod(0o777)  # whoever may write there could lay checkpoints there
+    with pytest.raises(stores.StoreError, match="set XDG_CACHE_HOME or TMPDIR"):
+        stores.cache_directory("runs", "s3://bucket/run")

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnn_jax import average_precision
 from cnn_jax.analysis import figure_files
+from cnn_jax.metrics import average_precision
 from cnn_jax.printable import in_figure
 
 FOUND, WRONG, MISSED = "#2a9d5c", "#d1495b", "#f2c14e"
@@ -68,7 +68,7 @@ def predictions(
 
     Args:
         batches: evaluation batches in the order of the rows: 'image', 'factor', 'extent', 'mask'.
-        detections: [B, M, 6], truth: [B, N, 6]: see `cnn_jax.average_precision`.
+        detections: [B, M, 6], truth: [B, N, 6]: see `cnn_jax.metrics.average_precision`.
         class_names: K names.
         path: path of the PNG.
         count: number of images on the sheet.

@@ -29,6 +29,10 @@ from cnn_jax.cpu import verdict as _verdict
 __all__ = ["Status", "disable", "enable", "enabled", "status"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class Status(NamedTuple):
     """What runs the convolutions of programs that are compiled for a CPU now, and why.
 

@@ -8,7 +8,6 @@ in the environment that reach the compiler or oneDNN. "Yes" holds for good; "no"
 after a day. What says nothing about oneDNN, such as a child that was killed, is not kept.
 """
 
-import contextlib
 import datetime
 import functools
 import hashlib
@@ -25,7 +24,7 @@ from typing import Any
 import jax
 import jaxlib
 
-from cnn_jax import jax_internals
+from cnn_jax import jax_internals, scratch
 from cnn_jax.cpu import child, onednn, proof
 from cnn_jax.cpu.child import SWITCH, Verdict
 
@@ -153,19 +152,7 @@ def _places() -> list[Path]:
     compiled = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if compiled and "://" not in compiled:
         places.append(Path(compiled))
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    with contextlib.suppress(RuntimeError):  # nobody knows where home is
-        places.append(Path(cache).expanduser() / "cnn_jax")
-    with contextlib.suppress(OSError):  # there is no directory for temporary files
-        shared = Path(tempfile.gettempdir()) / _shared_name()
-        if not shared.exists() or shared.lstat().st_uid == os.getuid():  # not another user's word
-            places.append(shared)
-    return places
-
-
-def _shared_name() -> str:
-    """The name of our directory in one where every user may write."""
-    return f"cnn_jax-{os.getuid()}"
+    return [*places, *scratch.caches()]
 
 
 def _read(name: str) -> Verdict | None:
@@ -177,7 +164,7 @@ def _read(name: str) -> Verdict | None:
                 continue
             date = datetime.datetime.fromtimestamp(when).strftime("%Y-%m-%d")
             return Verdict(works, f"{kept['why']} on {date}", kept["lost"] is True)
-        except (OSError, KeyError, TypeError, ValueError, OverflowError):
+        except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
             continue
     return None
 
@@ -186,8 +173,7 @@ def _write(name: str, record: dict[str, Any]) -> None:
     """Into the first place that takes it, whole or not at all; nowhere is no harm."""
     for place in _places():
         try:
-            mode = 0o700 if place.name == _shared_name() else 0o777
-            place.mkdir(mode=mode, parents=True, exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
             handle, partial = tempfile.mkstemp(prefix=f"{name}.", dir=place)
             os.fchmod(handle, 0o644)  # JAX's cache may be a group's
             try:

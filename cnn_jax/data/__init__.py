@@ -5,10 +5,12 @@ batches = train_batches(source, batch_size=128, seed=0)
 for batch in batches.iterate(start=0): ...  # {'image', 'label', 'mask'}
 """
 
+from cnn_jax.data import boxes, fingerprint, masks
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.pipeline import EvalBatches, TrainBatches, eval_batches, train_batches
 from cnn_jax.data.preprocessing import Statistics, statistics
-from cnn_jax.data.source import Source, load_source
+from cnn_jax.data.source import load_source
+from cnn_jax.data.types import Source
 
 __all__ = [
     "DataError",
@@ -16,8 +18,15 @@ __all__ = [
     "Source",
     "Statistics",
     "TrainBatches",
+    "boxes",
     "eval_batches",
+    "fingerprint",
     "load_source",
+    "masks",
     "statistics",
     "train_batches",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,8 +17,9 @@ import numpy as np
 from cnn_jax.data.crop import resample
 from cnn_jax.data.decode import decode_image, read_image
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.openers import open_source
 from cnn_jax.data.pipeline import MEMORY_LIMIT
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 FITS = ("letterbox", "stretch")
 
@@ -45,19 +46,7 @@ def load_box_source(
     Raises:
         DataError: there is no such dataset or split, or it has no boxes.
     """
-    kind, _, path = dataset.partition(":")
-    if kind == "coco":
-        from cnn_jax.data.coco_folder import coco_source
-
-        source = coco_source(path, split)
-    elif kind == "voc":
-        from cnn_jax.data.voc_folder import voc_source
-
-        source = voc_source(path, split)
-    else:
-        source = _tfds_source(dataset, split, data_dir)
-    if not len(source):
-        raise DataError(f"split {split!r} of {dataset} is empty: ask for a larger part of it")
+    source: Source = open_source("boxes", dataset, split, data_dir=data_dir)
     return dataclasses.replace(source, skip_corrupt=skip_corrupt)
 
 
@@ -89,7 +78,8 @@ class TFDSBoxRecords:
         return {"image": image, "boxes": boxes[:, [1, 0, 3, 2]], "labels": labels, "crowd": crowd}
 
 
-def _tfds_source(dataset: str, split: str, data_dir: str | None) -> Source:
+def tfds_box_source(dataset: str, split: str, *, data_dir: str | None) -> Source:
+    """Opens a TFDS set; see `load_box_source`."""
     from cnn_jax.data.tfds import open_builder, open_records
 
     builder = open_builder(dataset, data_dir=data_dir)

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from cnn_jax.data import fingerprint, reading
+from cnn_jax.data import coco_format, fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 PREFIX = "instances_"  # prefix of the files with boxes; COCO also has captions and keypoints
 
@@ -54,7 +54,7 @@ class BoxRecords:
             yield from (fingerprint.array(one[name]) for name in ("boxes", "labels", "crowd"))
 
 
-def coco_source(path: str, split: str) -> Source:
+def coco_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder in COCO's layout.
 
     Images without an object are part of the set. Labels number the categories in the order of their
@@ -65,7 +65,7 @@ def coco_source(path: str, split: str) -> Source:
         DataError: there is no such folder or split; a file is not JSON, or lacks something; an
             image is missing.
     """
-    root = Path(path).expanduser()
+    root = remote.here(f"coco:{path}", path)
     dataset = f"coco:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write coco:PATH")
@@ -116,52 +116,31 @@ def _read(
 ) -> tuple[tuple[str, ...], list[tuple[Path, dict]]]:
     """The names of the categories, and the file and annotations of each image."""
     try:
-        content = reading.read_json(file)
-        categories = sorted(content["categories"], key=lambda category: category["id"])
-        label_of = {category["id"]: i for i, category in enumerate(categories)}
-        images = {image["id"]: image for image in content["images"]}
-        by_image: dict[Any, list[tuple]] = {key: [] for key in images}
-        strays = 0
-        for one in content["annotations"]:
-            if one["image_id"] not in images:
-                strays += 1
-                continue
-            label = label_of.get(one["category_id"], -1)
-            corner_and_size = [float(value) for value in one["bbox"]]
-            if len(corner_and_size) != 4:
-                raise ValueError(f"a bbox of {len(corner_and_size)} numbers, not 4")
-            by_image[one["image_id"]].append((corner_and_size, label, bool(one.get("iscrowd"))))
-        names = tuple(str(category["name"]) for category in categories)
-        sides = {key: (float(im["width"]), float(im["height"])) for key, im in images.items()}
-        pictures = {key: str(image["file_name"]) for key, image in images.items()}
-    except DataError as error:
+        content = coco_format.parse(reading.read_json(file))
+    except ValueError as error:
         raise DataError(f"{dataset}: {file} is not in COCO's format: {error}") from error
-    except KeyError as error:
-        raise DataError(f"{dataset}: {file} is not in COCO's format: no {error} in it") from error
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        reason = str(error)[:200]
-        raise DataError(f"{dataset}: {file} is not in COCO's format: {reason}") from error
+    images = content.images
+    pictures = {key: image.name for key, image in images.items()}
     outside = [name for name in pictures.values() if not reading.is_inside(name)]
     if outside:
         raise DataError(
             f"{dataset}: {file} names {outside[0][:200]!r}, which is not below {root}: file_name "
             "must be a path relative to the folder of the images"
         )
-    if not names:
-        raise DataError(f"{dataset}: {file} names no categories")
-    for key, (width, height) in sides.items():
-        if not (width > 0 and height > 0):
-            raise DataError(
-                f"{dataset}: {file} gives {pictures[key]} {width:g}x{height:g} pixels; it needs "
-                "its size"
-            )
-    if strays:
-        logging.warning("%s: left out %d annotations of images it does not list", file, strays)
+    if content.strays:
+        logging.warning(
+            "%s: left out %d annotations of images it does not list", file, content.strays
+        )
     located = _locate(pictures, root, split, dataset)
-    return names, [(located[key], _annotations(by_image[key], *sides[key])) for key in images]
+    return content.class_names, [
+        (located[key], _annotations(image.boxes, image.width, image.height))
+        for key, image in images.items()
+    ]
 
 
-def _annotations(rows: Sequence[tuple], width: float, height: float) -> dict[str, np.ndarray]:
+def _annotations(
+    rows: Sequence[coco_format.Box], width: float, height: float
+) -> dict[str, np.ndarray]:
     boxes = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return {
@@ -185,7 +164,7 @@ def _locate(pictures: Mapping[Any, str], root: Path, split: str, dataset: str) -
     if missing:
         more = f" and {len(missing) - 1} more images" if len(missing) > 1 else ""
         raise DataError(
-            f"{dataset}: {missing[0]}{more} of split {split!r} not found in "
+            f"{dataset}: {missing[0][:200]}{more} of split {split!r} not found in "
             f"{', '.join(map(str, folders))}"
         )
     return located

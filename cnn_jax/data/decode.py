@@ -3,8 +3,9 @@
 JPEGs are decoded by libjpeg-turbo through simplejpeg; everything else, and JPEGs in CMYK, by
 Pillow. Both release the GIL, so that threads decode in parallel.
 
-Images are not trusted: none beyond MAX_PIXELS is decoded, however small its file. Formats that are
-programs (EPS, for which Pillow starts Ghostscript), or that no data set uses, are not supported.
+Images are not trusted: none beyond MAX_PIXELS is decoded, and a large one only from a file of
+proportionate size, so that a few bytes cannot take a gigabyte. Formats that are programs (EPS, for
+which Pillow starts Ghostscript), or that no data set uses, are not supported.
 """
 
 import contextlib
@@ -24,10 +25,14 @@ from cnn_jax.data import reading
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 178_956_970  # of one image: Pillow's own limit, half a gigabyte in RGB
+FREE_PIXELS = (
+    40_000_000  # that any file may claim; an A4 page at 600 dpi has 35 million
+)
+PIXELS_PER_BYTE = 10_000  # beyond that; deflate reaches 8,256 with one bit per pixel, JPEG 512
 
 # What Pillow raises, besides ValueError and OSError, for malformed bytes.
-_DAMAGED = (SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error,
-            zlib.error)  # fmt: skip
+_DAMAGED = (SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, RuntimeError,
+            struct.error, zlib.error)  # fmt: skip
 
 # channels -> Pillow's and simplejpeg's name of that mode
 _PILLOW_MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -53,14 +58,15 @@ def open_image(image: bytes | Path) -> Iterator[Image.Image]:
         image: encoded bytes, or a file of them.
 
     Raises:
-        ValueError: the image has none of FORMATS, is damaged, or has more than MAX_PIXELS; also
-            raised by decoding within the block.
+        ValueError: the image has none of FORMATS, is damaged, has more than MAX_PIXELS, or far more
+            than its bytes can hold; also raised by decoding within the block.
         OSError: the image is truncated.
         DataError: the file cannot be read; the message names it.
     """
+    data = read_image(image)
     try:
-        with Image.open(io.BytesIO(read_image(image)), formats=_formats()) as opened:
-            _check_size(opened.height, opened.width)
+        with Image.open(io.BytesIO(data), formats=_formats()) as opened:
+            _check_size(opened.height, opened.width, len(data))
             yield opened
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
@@ -78,9 +84,16 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _check_size(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise _too_large(f"{width}x{height} = {width * height:,}")
+def _check_size(height: int, width: int, size: int) -> None:
+    """Raises ValueError for too many pixels, in all or for a file of `size` bytes."""
+    pixels = height * width
+    if pixels > MAX_PIXELS:
+        raise _too_large(f"{width}x{height} = {pixels:,}")
+    if pixels > max(FREE_PIXELS, PIXELS_PER_BYTE * size):
+        raise ValueError(
+            f"it has {width}x{height} = {pixels:,} pixels, by its header, in {size:,} bytes: that "
+            "is not believed. Save it again if it is an image"
+        )
 
 
 def _too_large(pixels: str) -> ValueError:
@@ -115,11 +128,11 @@ def decode_image(
         uint8 [H, W, channels].
 
     Raises:
-        ValueError or OSError: the data are not an image, are damaged, or exceed MAX_PIXELS.
+        ValueError or OSError: the data are not an image, are damaged, or claim to be too large.
     """
     if _is_jpeg(data) and channels in _JPEG_COLORSPACE and not (upright and _has_exif(data)):
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        _check_size(height, width)
+        _check_size(height, width, len(data))
         if colorspace in ("YCbCr", "RGB", "Gray"):
             return _decode_jpeg(data, channels, height, width, min_size)
     with open_image(data) as image:
@@ -130,7 +143,7 @@ def image_size(data: bytes, *, upright: bool = False) -> tuple[int, int]:
     """(height, width) from the header alone, without decoding the pixels."""
     if _is_jpeg(data) and not (upright and _has_exif(data)):
         height, width = simplejpeg.decode_jpeg_header(data)[:2]
-        _check_size(height, width)
+        _check_size(height, width, len(data))
         return height, width
     with open_image(data) as image:
         width, height = image.size

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 # (record, rng) -> the arrays of one example, with the same shapes for every record. All randomness
 # comes from rng; None means no randomness. The function is pickled to worker processes.

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cnn_jax.data.source import Source
+from cnn_jax.data.types import Source
 
 # A network file system takes a fraction of a millisecond per size: for larger sets only the sizes
 # of so many files, evenly spaced, are read. All names and labels always count.
@@ -38,7 +38,7 @@ def fingerprint(source: Source) -> str:
     digest = hashlib.blake2b(digest_size=8)
 
     def add(part: str | bytes) -> None:
-        content = part if isinstance(part, bytes) else part.encode(errors="surrogateescape")
+        content = part if isinstance(part, bytes) else part.encode(errors="surrogatepass")
         digest.update(len(content).to_bytes(8, "little") + content)
 
     add(str(len(source)))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from cnn_jax.data import fingerprint, reading
+from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 TEST_SHARE = 0.2  # fraction of every class, if the folder itself has no splits
@@ -39,7 +39,7 @@ class FolderRecords:
         yield fingerprint.array(np.array(self.labels, np.int64))
 
 
-def folder_source(path: str, split: str) -> Source:
+def folder_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder of images.
 
     The splits of PATH/<split>/<class>/... have the names of its sub-folders. PATH/<class>/... has
@@ -50,7 +50,7 @@ def folder_source(path: str, split: str) -> Source:
     Raises:
         DataError: there is no such folder or split, there are fewer than two classes or no images.
     """
-    root = Path(path).expanduser()
+    root = remote.here(f"folder:{path}", path)
     dataset = f"folder:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write folder:PATH")
@@ -103,7 +103,7 @@ def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int
     found: list[tuple[str, int]] = []
     others = 0
     for label, name in enumerate(classes):
-        files = _files(root / part / name)
+        files = _files(root / part / name, root)
         images = [f for f in files if f.suffix.lower() in SUFFIXES]
         others += len(files) - len(images)
         if not images:
@@ -114,14 +114,43 @@ def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int
     return sorted(found, key=lambda example: _digest(example[0]))
 
 
-def _files(folder: Path) -> list[Path]:
-    def fail(error: OSError):
-        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
-
+def _files(folder: Path, root: Path) -> list[Path]:
+    """All files in and below a folder, following links; no folder is entered twice, not even the
+    root through a link that leads back up."""
     if not folder.is_dir():
         return []
-    walk = os.walk(folder, onerror=fail, followlinks=True)
-    return [Path(top, f) for top, _, files in walk for f in files if not f.startswith(".")]
+    found, pending, again = [], [folder], 0
+    try:
+        entered = {_identity(root)}
+        while pending:
+            top = pending.pop()
+            if (identity := _identity(top)) in entered:
+                again += 1
+                continue
+            entered.add(identity)
+            with os.scandir(top) as entries:
+                for entry in entries:
+                    if _is_folder(entry):
+                        pending.append(Path(entry.path))
+                    elif not entry.name.startswith("."):
+                        found.append(Path(entry.path))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+    if again:
+        logging.warning("%s: left out %d links to folders that were already read", folder, again)
+    return found
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: reading it raises an error, if it is named as an image
+        return False
 
 
 def _digest(name: str) -> bytes:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from cnn_jax.data.crop import Window, center_window, random_resized_window, resample
 from cnn_jax.data.decode import decode_image, image_size, read_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 CROPS = ("random_resized", "center", None)
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn_jax.data import fingerprint, reading
+from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import open_image, read_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
-from cnn_jax.data.masks import MaskSource, decode_mask
-from cnn_jax.data.source import Record
+from cnn_jax.data.masks import IGNORE, MaskSource, decode_mask
+from cnn_jax.data.types import Record
 
 CLASS_LIST = "classes.txt"  # in PATH, one name per line, in the order of the masks' values
 MASK_SUFFIX = "annot"  # SegNet's CamVid: train/ and trainannot/
@@ -49,7 +49,7 @@ class PairRecords:
 
 
 def mask_folder_source(
-    path: str, split: str, *, class_names: Sequence[str], ignored: Sequence[int]
+    path: str, split: str, *, class_names: Sequence[str], ignored: Sequence[int], **_: object
 ) -> MaskSource:
     """Opens a folder of images and masks, which are paired by their names without suffix.
 
@@ -67,7 +67,7 @@ def mask_folder_source(
         DataError: there is no such folder or split; the folders are named otherwise; an image has
             no mask.
     """
-    root = Path(path).expanduser()
+    root = remote.here(f"masks:{path}", path)
     dataset = f"masks:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write masks:PATH")
@@ -106,8 +106,13 @@ def _splits(root: Path, dataset: str) -> dict[str, list[Pair]]:
 
 def _pairs(images: Path, masks: Path, dataset: str) -> list[Pair]:
     """The images of a folder in the order of their names, each with its mask."""
-    by_stem = {f.stem: f for f in sorted(masks.iterdir()) if f.suffix.lower() in SUFFIXES}
+    by_stem: dict[str, Path] = {}
+    for file in sorted(f for f in masks.iterdir() if f.suffix.lower() in SUFFIXES):
+        if (other := by_stem.setdefault(file.stem, file)) is not file:
+            raise DataError(f"{dataset}: {other} and {file} are masks of one image: keep one")
     pictures = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
+    if not pictures:
+        raise DataError(f"{dataset}: {images} holds no images ({', '.join(sorted(SUFFIXES))})")
     without = [f for f in pictures if f.stem not in by_stem]
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
@@ -121,7 +126,10 @@ def _class_list(root: Path) -> tuple[str, ...]:
     file = root / CLASS_LIST
     if not file.exists():
         return ()
-    return tuple(reading.read_lines(file))
+    names = tuple(reading.read_lines(file))
+    if not names or len({*names}) < len(names) or len(names) > IGNORE:
+        raise DataError(f"{file} must have one class per line, each once, and at most {IGNORE}")
+    return names
 
 
 def _counted_classes(

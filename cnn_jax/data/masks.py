@@ -15,8 +15,9 @@ import numpy as np
 from cnn_jax.data.crop import resample
 from cnn_jax.data.decode import decode_image, open_image, read_image
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.openers import open_source
 from cnn_jax.data.pipeline import MEMORY_LIMIT
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.types import Record, Source
 
 IGNORE = 255
 
@@ -109,26 +110,37 @@ def load_mask_source(
         DataError: there is no such dataset, split or feature, or the classes are not known.
     """
     ignored = tuple(sorted({*ignored, IGNORE}))
-    kind, _, path = dataset.partition(":")
-    if kind == "masks":
-        from cnn_jax.data.mask_folder import mask_folder_source
-
-        source = mask_folder_source(path, split, class_names=class_names, ignored=ignored)
-    else:
-        source = _tfds(dataset, split, data_dir, image_feature, mask_feature, class_names, ignored)
-    if not len(source):
-        raise DataError(f"split {split!r} of {dataset} is empty: ask for a larger part of it")
+    source: MaskSource = open_source(
+        "mask",
+        dataset,
+        split,
+        data_dir=data_dir,
+        image_feature=image_feature,
+        mask_feature=mask_feature,
+        class_names=class_names,
+        ignored=ignored,
+    )
     return dataclasses.replace(source, skip_corrupt=skip_corrupt)
 
 
-def _tfds(dataset, split, data_dir, image, mask, class_names, ignored) -> MaskSource:
+def tfds_mask_source(
+    dataset: str,
+    split: str,
+    *,
+    data_dir: str | None,
+    image_feature: str,
+    mask_feature: str,
+    class_names: Sequence[str],
+    ignored: Sequence[int] | None,
+) -> MaskSource:
+    """Opens a TFDS set; see `load_mask_source`."""
     from cnn_jax.data.tfds import open_builder, open_records
 
     builder = open_builder(dataset, data_dir=data_dir)
     features = builder.info.features
     known = TABLE.get(builder.info.name)
-    image = image or (known.image if known else "image")
-    mask = mask or (known.mask if known else "mask")
+    image = image_feature or (known.image if known else "image")
+    mask = mask_feature or (known.mask if known else "mask")
     for name in (image, mask):
         if name not in features:
             raise DataError(
@@ -222,7 +234,11 @@ def decode_mask(data: bytes) -> np.ndarray:
         ValueError: the data are not an image, are in colour, or have values above 255.
     """
     with open_image(data) as image:
-        values = np.asarray(image)
+        values, mode = np.asarray(image), image.mode
+    if mode == "LA":  # grey that was saved with an alpha channel
+        values = values[..., 0]
+    elif values.ndim == 3 and mode not in ("RGB", "RGBA"):
+        raise ValueError(f"its mask is in {mode}: wanted a palette or grey image")
     if values.ndim == 3:  # grey that was saved as colour is accepted
         if np.any(values[..., :3] != values[..., :1]):
             raise ValueError(
@@ -231,6 +247,8 @@ def decode_mask(data: bytes) -> np.ndarray:
         values = values[..., 0]
     if values.dtype != np.uint8 and values.size and not 0 <= values.min() <= values.max() <= 255:
         raise ValueError(f"its mask has the value {values.max()}: wanted at most 255")
+    if values.dtype.kind == "f" and np.any(values != np.floor(values)):
+        raise ValueError("its mask has fractional values, which are not classes")
     return values.astype(np.uint8)
 
 

@@ -15,9 +15,7 @@ import numpy as np
 
 from cnn_jax.data import split as splits
 from cnn_jax.data.sequences import Sequences, load_sequence
-from cnn_jax.data.source import Source
-
-NAMES = ("mnist1d", "mnist1d_shuffled")
+from cnn_jax.data.types import Source
 
 SEED = 42  # this and the next constants: appendix A of the paper, and version 0.0.2 of the package
 EXAMPLES, TRAIN = 5000, 4000
@@ -46,7 +44,7 @@ TEMPLATES = np.array([
 # fmt: on
 
 
-def mnist1d_source(dataset: str, split: str) -> Source:
+def mnist1d_source(dataset: str, split: str, **_: object) -> Source:
     """Opens 'mnist1d' or 'mnist1d_shuffled': 4,000 examples in 'train', 1,000 in 'test'.
 
     Raises:

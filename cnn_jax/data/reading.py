@@ -37,20 +37,23 @@ def read_bytes(path: Path, what: str = "file") -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The content of a text file in UTF-8.
+    """The content of a text file in UTF-8, without the byte-order mark that some programs write.
 
     Raises:
         DataError: it cannot be read, or is not text; the message names it.
     """
     try:
-        return read_bytes(path).decode()
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8: {error}") from error
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, stripped, without blank ones; see `read_text`."""
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    """The lines of a text file, stripped, without blank ones; see `read_text`.
+
+    Lines end where they end in an editor, not at form feeds or Unicode's other separators.
+    """
+    return [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path)) if line.strip()]
 
 
 def read_json(path: Path) -> Any:
@@ -60,7 +63,7 @@ def read_json(path: Path) -> Any:
         DataError: it cannot be read, is not JSON, or is nested too deep; the message names it.
     """
     try:
-        return json.loads(read_bytes(path).decode())
+        return json.loads(read_bytes(path).decode("utf-8-sig"))
     except RecursionError as error:
         raise DataError(f"{path} is nested too deep to be read") from error
     except ValueError as error:

@@ -14,11 +14,25 @@ from pathlib import Path
 from absl import logging
 
 from cnn_jax.data.errors import DataError
-from cnn_jax.stores import Entry, Store, StoreError, cache_directory
+from cnn_jax.stores import Entry, Store, StoreError, cache_directory, is_store
 
 _RECORDS = re.compile(r".*-\d{5}-of-\d{5}")  # the files of a split, as TFDS names them
 _ORIGIN = ".origin.json"  # in the copy: the URL
 _TAGS = ".tags"  # in the copy: for each file, a file with its size and ETag in the store
+
+
+def here(dataset: str, path: str) -> Path:
+    """The folder of a data set that is read in place.
+
+    Raises:
+        DataError: `path` is a store's URL, which as a path would be a folder named 's3:'.
+    """
+    if is_store(path):
+        raise DataError(
+            f"{dataset}: folders are read from a disk of this machine. Copy it to one; from a "
+            "store only sets prepared by TFDS and UCR's files are read, by data_dir"
+        )
+    return Path(path).expanduser()
 
 
 def fetch(url: str, folder: str, *, wanted: Callable[[str], bool] | None = None) -> Path:
@@ -90,7 +104,7 @@ def _copy(store: Store, root: Path, entries: dict[str, Entry]) -> None:
 
 
 def _is_copied(root: Path, name: str, entry: Entry) -> bool:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         noted = json.loads((root / _TAGS / name).read_text())
         return noted == list(entry) and (root / name).stat().st_size == entry.size
     return False

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from cnn_jax.data import fingerprint
-from cnn_jax.data.source import Record
+from cnn_jax.data.types import Record
 
 
 class Sequences:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data import fingerprint, remote, tfds_sequences
+from cnn_jax.data import fingerprint, remote
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.prepared import BUILT_IN, find_or_prepare, quiet_tfds
-from cnn_jax.data.source import Record, Source
 from cnn_jax.data.split import no_such_split, parse
+from cnn_jax.data.types import Record
 
 SAMPLED = 64  # records read for a fingerprint
 
@@ -91,37 +91,8 @@ def _value(feature) -> bytes | int | float:
     return getattr(feature, feature.WhichOneof("kind")).value[0]
 
 
-def tfds_source(dataset: str, split: str, *, data_dir: str | None = None) -> Source:
-    """Opens a split of a TFDS classification set, preparing it first where that is possible.
-
-    Its examples are images, or sequences of numbers of one length, see `tfds_sequences`.
-
-    Raises:
-        DataError: there is no such dataset, version or split; it is not prepared and cannot be; its
-            format needs TensorFlow; it has no image or no class label.
-    """
-    import tensorflow_datasets as tfds
-
-    builder = open_builder(dataset, data_dir=data_dir)
-    features = builder.info.features
-    sequences = tfds_sequences.sequence_features(features)
-    if sequences and not any(isinstance(f, tfds.features.Image) for f in features.values()):
-        label = _feature(features, tfds.features.ClassLabel, "label", dataset)
-        return tfds_sequences.sequence_source(builder, split, sequences, label)
-    image = _feature(features, tfds.features.Image, "image", dataset)
-    label = _feature(features, tfds.features.ClassLabel, "label", dataset)
-    height, width, channels = features[image].shape
-    return Source(
-        name=builder.info.name,
-        split=split,
-        records=open_records(builder, split, {"image": image, "label": label}),
-        class_names=tuple(features[label].names),
-        image_shape=(height, width, channels or 3),
-    )
-
-
 def open_builder(dataset: str, *, data_dir: str | None = None):
-    """The TFDS builder of a prepared dataset; see `tfds_source` for what it raises."""
+    """The TFDS builder of a prepared dataset; see `tfds_classes.tfds_source` for what it raises."""
     import tensorflow_datasets as tfds
 
     directory = find_or_prepare(dataset, data_dir)
@@ -154,16 +125,3 @@ def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
         return TFDSRecords(builder, split, keys)
     except Exception as error:
         raise DataError(f"cannot open {name}, split {split!r}: {error}") from error
-
-
-def _feature(features, kind: type, favourite: str, dataset: str) -> str:
-    """The name of the feature of this type: the favourite one, or the only one."""
-    found = [name for name, feature in features.items() if isinstance(feature, kind)]
-    if favourite in found:
-        return favourite
-    if len(found) == 1:
-        return found[0]
-    raise DataError(
-        f"{dataset} is not an image classification set: wanted a feature {favourite!r} of type "
-        f"{kind.__name__}; it has {', '.join(features)}"
-    )

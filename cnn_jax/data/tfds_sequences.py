@@ -10,7 +10,8 @@ import numpy as np
 
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.sequences import load_sequence
-from cnn_jax.data.source import Record, Source
+from cnn_jax.data.tfds import open_records
+from cnn_jax.data.types import Record, Source
 
 
 def sequence_features(features: Mapping) -> dict[str, tuple[int, int]]:
@@ -56,8 +57,6 @@ class TFDSSequences:
     """Records {'image': float32 [L, C], 'label': int} of a split."""
 
     def __init__(self, builder, split: str, sequences: Mapping[str, tuple[int, int]], label: str):
-        from cnn_jax.data.tfds import open_records
-
         self._shapes, self._label = dict(sequences), label
         self._stored = open_records(builder, split, {})
         self._by: np.ndarray | None = None

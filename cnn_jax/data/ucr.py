@@ -8,7 +8,7 @@ GunPoint, ItalyPowerDemand, OSULeaf and others. Only its files are used: aeon is
 
 import hashlib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,11 @@ from cnn_jax.data import reading, remote
 from cnn_jax.data import split as splits
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.sequences import Sequences, load_sequence, standardised
-from cnn_jax.data.source import Source
+from cnn_jax.data.types import Source
 from cnn_jax.stores import is_store
+
+_FREE_VALUES = 2**24  # padding allowed in any set: 64 MB
+_MOST_PADDING = 20  # times the values of the series, beyond that
 
 
 def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
@@ -42,7 +45,9 @@ def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
     labels = [label for _, some in parts.values() for label in some]
     classes = sorted(set(labels), key=_numbers_first)
     series = [one for some, _ in parts.values() for one in some]
-    length = max(len(one) for one in series)
+    length = _padded_length(series, f"ucr:{name}")
+    if len(classes) < 2:
+        raise DataError(f"ucr:{name} has one class, {classes[0]!r}: wanted two or more")
     values = np.stack([np.pad(one, ((0, length - len(one)), (0, 0))) for one in series])
     count = len(parts["train"][1])
     values = standardised(values, by=np.concatenate(parts["train"][0]))
@@ -87,17 +92,52 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
             continue
         *channels, label = line.split(":")
         try:
-            values = np.array([[float(v) for v in c.split(",")] for c in channels], np.float32)
+            values = _values(channels, label)
         except ValueError as error:
             raise DataError(
-                f"{path}, line {number}: {error}; wanted numbers separated by commas, a colon "
-                "after each channel, and the label. Missing values ('?') cannot be read"
+                f"{path}, line {number}: {str(error)[:200]}; wanted numbers separated by commas, a "
+                "colon after each channel, and the label. Missing values ('?', 'NaN') cannot be "
+                "read"
             ) from error
-        series.append(values.T)  # [L, C]
+        if series and values.shape[1] != series[0].shape[1]:
+            raise DataError(
+                f"{path}, line {number}: {values.shape[1]} channels, and {series[0].shape[1]} in "
+                "the lines before: all series must have the same"
+            )
+        series.append(values)
         labels.append(label.strip())
     if not series:
         raise DataError(f"{path} has no series after '@data'")
     return series, labels
+
+
+def _values(channels: list[str], label: str) -> np.ndarray:
+    """The series of a line, float32 [L, C]."""
+    if not channels or not label.strip():
+        raise ValueError("no label after the last colon")
+    values = np.array([[float(v) for v in c.split(",")] for c in channels], np.float64).T
+    if not np.all(np.abs(values) <= np.finfo(np.float32).max):  # false for NaN too
+        raise ValueError("a value that is not finite, or too large for float32")
+    return values.astype(np.float32)
+
+
+def _padded_length(series: Sequence[np.ndarray], dataset: str) -> int:
+    """The length of the longest series, to which all are padded.
+
+    Raises:
+        DataError: the series differ in their channels, or would be little but padding.
+    """
+    channels = {one.shape[1] for one in series}
+    if len(channels) > 1:
+        raise DataError(f"{dataset}: the splits have {' and '.join(map(str, channels))} channels")
+    length = max(map(len, series))
+    held, padded = sum(map(len, series)), length * len(series)
+    if padded > max(_FREE_VALUES, _MOST_PADDING * held):
+        raise DataError(
+            f"{dataset}: {len(series):,} series would be padded to the longest, {length:,} values, "
+            f"and hold {held / len(series):.0f} each: leave out, or cut, the few that are long"
+        )
+    return length
 
 
 def _contents(files: Iterable[Path]) -> str:

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data import reading
+from cnn_jax.data import reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.coco_folder import BoxRecords
+from cnn_jax.data.coco_format import LONGEST_SIDE
 from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
-from cnn_jax.data.source import Source
+from cnn_jax.data.types import Source
 
 CLASS_LIST = "classes.txt"
 
@@ -34,7 +35,7 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 
-def voc_source(path: str, split: str) -> Source:
+def voc_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder in VOC's layout.
 
     The lists of ImageSets/Main are the splits; without that folder there is 'all', and a fixed
@@ -46,7 +47,7 @@ def voc_source(path: str, split: str) -> Source:
         DataError: there is no such folder or split; a file is not XML, or lacks something; an image
             has no annotations; classes.txt lacks a class.
     """
-    root = Path(path).expanduser()
+    root = remote.here(f"voc:{path}", path)
     dataset = f"voc:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write voc:PATH")
@@ -87,7 +88,13 @@ def _pictures(root: Path, dataset: str) -> dict[str, Path]:
     files = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
     if not files:
         raise DataError(f"{dataset}: {images} holds no images ({', '.join(sorted(SUFFIXES))})")
-    return {f.stem: f for f in files}
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        if (other := by_stem.setdefault(file.stem, file)) is not file:
+            raise DataError(
+                f"{dataset}: {other} and {file} would have the same annotations: keep one"
+            )
+    return by_stem
 
 
 def _splits(root: Path, pictures: Mapping[str, Path], dataset: str) -> dict[str, list[str]]:
@@ -147,7 +154,7 @@ def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str
     sides = [tree.findtext(f"size/{side}") for side in ("width", "height")]
     try:
         width, height = (float(side or 0) for side in sides)
-        if not (width > 0 and height > 0):
+        if not all(1 <= side < LONGEST_SIDE for side in (width, height)):
             with open_image(picture) as image:  # some tools omit the size, or write 0
                 width, height = image.size
         corners = [
@@ -155,13 +162,22 @@ def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str
             for one in objects
         ]
         labels = [_text(one, "name").strip() for one in objects]
+        if "" in labels:
+            raise ValueError("an object whose name is empty")
+        difficult = [_flag(one, "difficult") for one in objects]
     except (ValueError, OSError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{dataset}: {file} is not in VOC's format: {error}") from error
-    difficult = [(one.findtext("difficult") or "0").strip() == "1" for one in objects]
     boxes = np.array(corners, np.float64).reshape(-1, 4) - [1, 1, 0, 0]
     return boxes / [width, height, width, height], labels, np.array(difficult, bool)
+
+
+def _flag(element: ElementTree.Element, path: str) -> bool:
+    text = (element.findtext(path) or "0").strip()
+    if text not in ("0", "1", ""):
+        raise ValueError(f"an object whose {path} is {text[:100]!r}, wanted 0 or 1")
+    return text == "1"
 
 
 def _text(element: ElementTree.Element, path: str) -> str:

@@ -39,3 +39,7 @@ __all__ = [
     "round_channels",
     "variance_scaling",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -52,3 +52,7 @@ __all__ = [
     "load_pretrained",
     "save_pretrained",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

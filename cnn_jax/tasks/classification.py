@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax import augment as augmentations
 from cnn_jax import losses, metrics
-from cnn_jax.ops import augment as augmentations
-from cnn_jax.ops import augment_spec, mix
+from cnn_jax.augment import mix, spec
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
 # Weight of the auxiliary heads: GoogLeNet, arXiv:1409.4842 section 5, "weighted by 0.3".
@@ -102,7 +102,7 @@ def make_augment(
     Args:
         prepare: applied after the augmentation of single images: `make_prepare(...)`.
         num_classes: K, the width of the soft targets.
-        augment: a list such as 'flip,crop:4', see `cnn_jax.ops.augment_spec.parse`.
+        augment: a list such as 'flip,crop:4', see `cnn_jax.augment.spec.parse`.
         mixup: alpha of the Beta distribution (arXiv:1710.09412); 0 switches it off.
         cutmix: alpha of the Beta distribution (arXiv:1905.04899); 0 switches it off. With both,
             each pair draws one of the two with equal probability.
@@ -110,7 +110,7 @@ def make_augment(
     Returns:
         (keys [B], batch) -> batch, with soft labels `target` [B, K] if images are mixed.
     """
-    each = augment_spec.parse(augment)
+    each = spec.parse(augment)
 
     def augment_batch(keys: Array, batch: Batch) -> Batch:
         draws = jax.vmap(lambda key: jax.random.split(key, 2))(keys)  # [B, 2]

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from cnn_jax import average_precision
-from cnn_jax.ops import augment as augmentations
-from cnn_jax.ops import box_augment
+from cnn_jax import augment as augmentations
+from cnn_jax.augment import with_boxes
+from cnn_jax.metrics import average_precision
 from cnn_jax.typing import Array, Batch, Detector, Mean, Observed, Outputs, Targets, Task
 
 
@@ -95,13 +95,13 @@ def make_augment(
 
     Args:
         prepare: applied after the augmentation: `make_prepare(...)`.
-        augment: a list such as 'flip,affine:0.1:0.8:1.25', see `cnn_jax.ops.box_augment.parse`.
+        augment: a list such as 'flip,affine:0.1:0.8:1.25', see `cnn_jax.augment.with_boxes.parse`.
         mosaic: share of images composed of four others.
 
     Returns:
         (keys [B], batch) -> batch.
     """
-    each = box_augment.parse(augment)
+    each = with_boxes.parse(augment)
 
     def augment_batch(keys: Array, batch: Batch) -> Batch:
         batch = {**batch, "image": augmentations.to_unit(batch["image"])}
@@ -110,7 +110,7 @@ def make_augment(
         batch["crowd"] = jnp.zeros_like(batch["crowd"])
         if mosaic:
             draws = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys)
-            batch = box_augment.mosaic(draws, batch, probability=mosaic)
+            batch = with_boxes.mosaic(draws, batch, probability=mosaic)
         draws = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
         image, boxes, labels = jax.vmap(each)(
             draws, batch["image"], batch["boxes"], batch["labels"]

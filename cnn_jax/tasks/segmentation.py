@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax import augment as augmentations
 from cnn_jax import losses, metrics
-from cnn_jax.ops import augment as augmentations
-from cnn_jax.ops.paired import PairedAugmentation
+from cnn_jax.augment.with_mask import PairedAugmentation
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
 # Weight of the auxiliary heads: torchvision's references/segmentation/train.py.
@@ -166,7 +166,7 @@ def make_augment(
 
     Args:
         prepare: applied after the augmentation: `make_prepare(...)`.
-        paired: transforms image and labels together, see `cnn_jax.ops.paired.parse`.
+        paired: transforms image and labels together, see `cnn_jax.augment.with_mask.parse`.
 
     Returns:
         (keys [B], batch) -> batch.

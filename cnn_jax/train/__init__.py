@@ -3,3 +3,30 @@
 Nothing here knows a model or a task by name; both are passed in through the contracts of
 `cnn_jax.typing`.
 """
+
+from types import ModuleType
+
+from cnn_jax.namespace import submodule
+
+__all__ = [
+    "checkpoint",
+    "hosts",
+    "layout",
+    "log",
+    "loop",
+    "nonfinite",
+    "optim",
+    "profile",
+    "replicas",
+    "sharding",
+    "state",
+    "step",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    return submodule(__name__, name, __all__)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,6 +16,7 @@ Each checkpoint holds the productive seconds, so that a crash also undoes those 
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -53,8 +54,8 @@ def begin_attempt(
     before = _read(path)
     if before is None and checkpoint:
         before = Attempts(float(checkpoint["began"]), int(checkpoint["starts"]))
-    if before is None:
-        before = Attempts(now(), 0)
+    if before is None or (before.ended is not None and not checkpoint):
+        before = Attempts(now(), 0)  # a run that ended without a checkpoint was another run
     if before.ended is None:
         before = before._replace(starts=before.starts + 1)
         _write(path, before)
@@ -91,10 +92,18 @@ def _read(path: Path) -> Attempts | None:
     try:
         noted = json.loads(path.read_text())
         ended = noted.get("ended")
-        return Attempts(
-            float(noted["began"]), int(noted["starts"]), None if ended is None else float(ended)
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        ended = None if ended is None else float(ended)
+        found = Attempts(float(noted["began"]), int(noted["starts"]), ended)
+        return found if math.isfinite(found.began + (found.ended or 0.0)) else None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ):
         return None
 
 

@@ -36,6 +36,7 @@ OWN_ID = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
 
 LINGER = 2.0  # seconds
 OWN_WORDS = 0.5  # seconds for each process to report an error that several have
+LONGEST = 10**7  # seconds, some months: XLA counts in 32 bits, in places in milliseconds
 _FOREVER = 10**9  # milliseconds; a missing process is noticed by its heartbeat
 _heartbeat = 0  # seconds; 0 in a single process
 _questions = iter(range(2**62))  # numbers of the calls of `from_first`, equal in all processes
@@ -175,9 +176,10 @@ def connect(
 
 
 def _check(coordinator, process_count, process_id, bind_address, heartbeat, patience) -> None:
-    if heartbeat < 1 or patience < 1:
+    if not (1 <= heartbeat <= LONGEST and 1 <= patience <= LONGEST):
         raise ValueError(
-            f"--heartbeat={heartbeat} and --connect_timeout={patience} must be at least 1 second."
+            f"--heartbeat={heartbeat} and --connect_timeout={patience} must be seconds from 1 to "
+            f"{LONGEST:,}."
         )
     if process_count < 0 or process_id < -1:
         raise ValueError(
@@ -198,9 +200,9 @@ def _check(coordinator, process_count, process_id, bind_address, heartbeat, pati
             "--process_count=N --process_id=I, all three, unless Slurm, Open MPI, Kubernetes or a "
             "Cloud TPU gives them."
         )
-    if coordinator and not re.fullmatch(r".+:\d{1,5}", coordinator):
+    if coordinator and not _has_port(coordinator):
         raise ValueError(f"--coordinator={coordinator}: wanted HOST:PORT, such as 10.0.0.1:1234.")
-    if bind_address and not re.fullmatch(r".+:\d{1,5}", bind_address):
+    if bind_address and not _has_port(bind_address):
         raise ValueError(
             f"bind_address={bind_address}: wanted ADDRESS:PORT, one of this machine's, such as "
             "10.0.0.1:1234."
@@ -210,6 +212,12 @@ def _check(coordinator, process_count, process_id, bind_address, heartbeat, pati
             f"--process_id={process_id}, but there are {process_count} processes: they are "
             f"numbered from 0 to {process_count - 1}."
         )
+
+
+def _has_port(address: str) -> bool:
+    """Whether an address is a name or number with a port: HOST:1 to HOST:65535."""
+    found = re.fullmatch(r".+:([0-9]{1,5})", address)
+    return found is not None and 1 <= int(found[1]) <= 65535
 
 
 def _check_port(bind_address: str, where: str) -> None:

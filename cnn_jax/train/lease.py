@@ -88,8 +88,14 @@ class Lease:
             holder = Holder(last.number + 1 if last else 1, owner, token, silence)
             made = store.create(_name(holder.number), json.dumps(holder._asdict()).encode())
             # read again, since some S3-like stores lack conditional writes
-            if made and newest(store) == holder:
+            found = newest(store)
+            if made and found == holder:
                 break  # else another process was faster, and is the holder to check
+            if found is None or found.number < holder.number:
+                raise StoreError(
+                    f"{store.url} does not list what was written to it, so no run can hold it. "
+                    "Choose a plainer name, or another store."
+                )
         self.inherited = bool(dead) and last is not None and last.token == dead
         self._holder, self._count = holder, 0
         self._beat()

@@ -160,15 +160,16 @@ class NoLog(RunLog):
 
 
 def read_rows(path: str | Path) -> list[dict]:
-    """The rows of a metrics.jsonl; an incomplete last line, left by a kill, is skipped."""
+    """The rows of a metrics.jsonl, without invalid lines, which a kill or a full disk cut short."""
     path = Path(path)
-    rows: list[dict] = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except (ValueError, RecursionError):
-                break
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int) and "split" in row:
+                rows.append(row)
     return rows
 
 

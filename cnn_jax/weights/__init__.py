@@ -3,6 +3,7 @@
 `cnn_jax.models.load_pretrained` and `save_pretrained` combine these for a registered model.
 """
 
+from cnn_jax.weights import imagenet, layouts
 from cnn_jax.weights.errors import WeightsError
 from cnn_jax.weights.files import StateDict, read, write
 from cnn_jax.weights.hub import Source, locate
@@ -18,9 +19,15 @@ __all__ = [
     "StateDict",
     "WeightsError",
     "export_torch",
+    "imagenet",
     "import_torch",
+    "layouts",
     "locate",
     "read",
     "torch_names",
     "write",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,5 +1,7 @@
 """Weights files, `.safetensors` and PyTorch's `.pth`, distinguished by their content."""
 
+import collections
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,12 +98,14 @@ def _read_safetensors(path: Path) -> StateDict:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-        entries = safetensors.deserialize(path.read_bytes())  # checks every size and offset
+        content = path.read_bytes()
+        entries = safetensors.deserialize(content)  # checks every size and offset
     except safetensors.SafetensorError as error:
         raise WeightsError(
             f"{path}: the safetensors file is truncated, or its header does not agree with its "
             f"size ({error})"
         ) from error
+    _check_names(path, content)
     tensors = {}
     for name, entry in entries:
         if entry["dtype"] not in _SAFETENSORS_DTYPES:
@@ -117,6 +121,19 @@ def _read_safetensors(path: Path) -> StateDict:
                 f"rejects ({str(error)[:100]})"
             ) from error
     return StateDict(_unwrapped(tensors), metadata)
+
+
+def _check_names(path: Path, content: bytes) -> None:
+    """Raises WeightsError if the header has a name twice: the library silently takes the last."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = dict(pairs)
+        if len(names) < len(pairs):
+            counts = collections.Counter(name for name, _ in pairs)
+            raise WeightsError(f"{path}: the header has {shown(counts.most_common(1)[0][0])} twice")
+        return names
+
+    json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")], object_pairs_hook=once)
 
 
 def _tensors_only(path: Path, tree: Any) -> dict[str, np.ndarray]:

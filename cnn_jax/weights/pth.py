@@ -108,7 +108,10 @@ def _read_zip(path: Path) -> Any:
     except zipfile.BadZipFile as error:
         raise WeightsError(f"the zip archive is truncated or damaged ({error})") from error
     with archive:
-        entries = {name.split("/", 1)[-1]: name for name in archive.namelist()}
+        names = archive.namelist()
+        entries = {name.split("/", 1)[-1]: name for name in names}
+        if len(entries) < len(names):  # ambiguous
+            raise WeightsError("two entries of the zip archive have one name")
         if "constants.pkl" in entries:
             raise WeightsError("a TorchScript program, not a state dict: save model.state_dict()")
         if "data.pkl" not in entries:

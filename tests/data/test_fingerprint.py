@@ -1,5 +1,6 @@
 """What changes the fingerprint of a data set, and what does not: its place."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -177,6 +178,13 @@ def test_a_set_of_tfds_is_its_version_and_what_some_records_hold(tmp_path):
 def test_the_shuffled_twin_is_another_set():
     names = ("mnist1d", "mnist1d_shuffled")
     assert len({fingerprint.fingerprint(load_source(name, "train")) for name in names}) == 2
+
+
+def test_a_class_may_have_any_name_that_json_can_write(tmp_path):
+    source, seen = classes(tmp_path), set()
+    for name in ("\ud800", "\udfff", "\udc80"):  # halves of a pair, which UTF-8 has not
+        seen.add(fingerprint.fingerprint(dataclasses.replace(source, class_names=(name, "dog"))))
+    assert len(seen) == 3
 
 
 def test_unknown_records_count():

@@ -5,14 +5,16 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data import DataError, load_source
-from cnn_jax.data.boxes import load_box_source
+from cnn_jax.data import DataError, load_source, reading
+from cnn_jax.data.boxes import load_box_source, tidy
 from cnn_jax.data.decode import MAX_PIXELS, decode_image, image_size, open_image
 from cnn_jax.data.examples import InMemory
 from cnn_jax.data.image import image_loader
@@ -36,17 +38,18 @@ def png(width, height) -> bytes:
     )
 
 
-def jpeg(width, height) -> bytes:
-    data = bytearray(encode(np.zeros((8, 8, 3), np.uint8), format="JPEG"))
-    at = data.index(b"\xff\xc0") + 5
+def jpeg(width, height, *, progressive=False) -> bytes:
+    data = encode(np.zeros((8, 8, 3), np.uint8), format="JPEG", progressive=progressive)
+    data = bytearray(data)
+    at = data.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
     data[at : at + 4] = struct.pack(">HH", height, width)
     return bytes(data)
 
 
-def patched(form: str, offset: int, layout: str) -> bytes:
-    """A small picture of this format whose header is made to claim SIDE x SIDE."""
+def patched(form: str, offset: int, layout: str, side: int = SIDE) -> bytes:
+    """A small picture of this format whose header is made to claim side x side."""
     data = bytearray(encode(np.zeros((8, 8), np.uint8), format=form))
-    struct.pack_into(layout, data, offset, SIDE, SIDE)
+    struct.pack_into(layout, data, offset, side, side)
     return bytes(data)
 
 
@@ -71,6 +74,64 @@ def test_an_image_that_claims_to_be_huge(name, channels):
         decode_image(CLAIMS[name], channels=channels)
     with pytest.raises(ValueError, match="pixels"):
         image_size(CLAIMS[name])
+
+
+LARGE = 13_300  # squared below the limit, half a gigabyte of RGB
+LARGE_CLAIMS = {
+    "large png": png(LARGE, LARGE),
+    "large jpeg": jpeg(LARGE, LARGE),
+    "large progressive jpeg": jpeg(LARGE, LARGE, progressive=True),
+    "large gif": patched("GIF", 6, "<HH", LARGE),
+}
+DECODE_ALL = """
+import pathlib, resource, sys
+from cnn_jax.data.decode import decode_image
+resource.setrlimit(resource.RLIMIT_AS, (3 * 2**29, 3 * 2**29))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for file in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    try:
+        decode_image(file.read_bytes())
+        print(file.name, "was decoded")
+    except ValueError as error:
+        if "pixels, by its header" not in str(error):
+            print(file.name, error)
+print("kB:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_few_bytes_take_no_gigabyte(tmp_path):
+    """A GIF of 54 bytes took 1.7 GB, a JPEG of 519 bytes 1.0, in each thread that decodes. In a
+    child, for what a process once used is counted to its end."""
+    for name, data in {**CLAIMS, **LARGE_CLAIMS}.items():
+        (tmp_path / name).write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DECODE_ALL, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    label, _, took = done.stdout.partition(" ")
+    assert label == "kB:", done.stdout + done.stderr
+    assert int(took) < 100 * 1024
+
+
+def test_a_blank_page_is_believed():
+    blank = io.BytesIO()
+    Image.new("1", (4960, 7016)).save(blank, format="TIFF", compression="group4")
+    assert len(blank.getvalue()) < 2000
+    assert decode_image(blank.getvalue(), channels=1).shape == (7016, 4960, 1)
+
+
+def test_a_damaged_avif():
+    """libavif's errors are RuntimeErrors: a traceback."""
+    Image.init()
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow has no AVIF")
+    whole = encode(np.zeros((16, 16, 3), np.uint8), format="AVIF")
+    for place in range(16, len(whole), 7):
+        damaged = whole[:place] + b"\xff" + whole[place + 1 :]
+        with contextlib.suppress(ValueError, OSError):
+            decode_image(damaged)
 
 
 def postscript() -> bytes:
@@ -251,6 +312,62 @@ def test_coco_of_hostile_json(tmp_path, content):
     with pytest.raises(DataError, match=r"instances_train\.json") as caught:
         load_box_source(coco(tmp_path / "set", content), "train")
     assert len(str(caught.value)) < 1000
+
+
+IMAGE = {"id": 1, "file_name": "a.png", "width": 8, "height": 8}
+BOX = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
+THING = {"id": 1, "name": "thing"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"images": {}}, "'images' are an object, wanted a list"),
+        ({"images": []}, "lists no images"),
+        ({"images": [None]}, r"images\[0\] is null"),
+        ({"images": [IMAGE, IMAGE]}, "two images have the id 1"),
+        ({"images": [IMAGE | {"id": None}]}, "has the id null"),
+        ({"images": [IMAGE | {"file_name": ""}]}, "has the file_name '', wanted a path"),
+        ({"images": [IMAGE | {"file_name": None}]}, "has the file_name null, wanted a path"),
+        ({"images": [IMAGE | {"file_name": 5}]}, "has the file_name 5, wanted a path"),
+        ({"images": [IMAGE | {"width": float("inf")}]}, r"a\.png infx8 pixels"),
+        ({"images": [IMAGE | {"width": 1e-320}]}, r"a\.png 1e-320x8 pixels|e-321x8 pixels"),
+        ({"images": [IMAGE | {"width": True}]}, "true or false in its width"),
+        ({"annotations": {}}, "'annotations' are an object, wanted a list"),
+        ({"annotations": [BOX | {"bbox": "1234"}]}, "a text, not 4 for its bbox"),
+        ({"annotations": [BOX | {"bbox": [True] * 4}]}, "true or false in its bbox"),
+        ({"annotations": [BOX | {"iscrowd": "no"}]}, "has the iscrowd 'no', wanted 0 or 1"),
+        ({"annotations": [BOX | {"image_id": "1"}]}, "none of its 1 annotations is of an image"),
+        ({"annotations": [BOX | {"category_id": {}}]}, "has the category_id an object"),
+        ({"categories": "abc"}, "'categories' are a text, wanted a list"),
+        ({"categories": [THING, THING]}, "two categories have the id 1"),
+        ({"categories": [THING, {"id": "2", "name": "x"}]}, "are numbers and some are texts"),
+        ({"categories": [THING | {"name": None}]}, "has the name null, wanted a text"),
+        ({"categories": [THING | {"name": " "}]}, "has the name ' ', wanted a text"),
+    ],
+)  # fmt: skip
+def test_coco_of_the_wrong_kind(tmp_path, changes, what):
+    """Each of these was taken for something: a class 'None', a crowd, boxes of no size."""
+    whole = {"images": [IMAGE], "annotations": [BOX], "categories": [THING], **changes}
+    with pytest.raises(DataError, match=rf"instances_train\.json .*{what}"):
+        load_box_source(coco(tmp_path / "set", json.dumps(whole)), "train")
+
+
+def test_coco_of_boxes_without_end(tmp_path):
+    """They are left out and counted, and no arithmetic overflows."""
+    boxes = [BOX | {"bbox": [1e308, 1, 1e308, 1]}, BOX | {"bbox": [1, 1, float("inf"), 1]}, BOX]
+    whole = {"images": [IMAGE], "annotations": boxes, "categories": [THING]}
+    source = load_box_source(coco(tmp_path / "set", json.dumps(whole)), "train")
+    assert tidy(source[0], 1).left_out == {"not finite": 2}
+
+
+def test_a_file_that_begins_with_a_mark_of_its_encoding(tmp_path):
+    dataset = coco(tmp_path / "set")
+    file = tmp_path / "set" / "annotations" / "instances_train.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_box_source(dataset, "train").class_names == ("thing",)
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\n")
+    assert reading.read_lines(tmp_path / "classes.txt") == ["cat"]
 
 
 def test_a_pipe_for_annotations(tmp_path):

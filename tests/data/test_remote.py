@@ -6,6 +6,8 @@ import pytest
 
 from cnn_jax import stores
 from cnn_jax.data import DataError, eval_batches, load_source, remote
+from cnn_jax.data.boxes import load_box_source
+from cnn_jax.data.masks import load_mask_source
 from tests.data.test_tfds import Tiny, prepared  # noqa: F401  a fixture, and what registers it
 
 
@@ -112,3 +114,11 @@ def test_series_come_from_a_store_too(url, fetched):
     source = load_source("ucr:Small", "train", data_dir=url)
     assert source.class_names == ("a", "b")
     assert len(source) == 2
+
+
+@pytest.mark.parametrize("kind", ["folder", "masks", "coco", "voc"])
+@pytest.mark.parametrize("url", ["s3://bucket/set", "gs:/bucket/set"])
+def test_a_folder_in_a_store_is_not_looked_for_here(kind, url):
+    load = {"folder": load_source, "masks": load_mask_source}.get(kind, load_box_source)
+    with pytest.raises(DataError, match=f"{kind}:{url}: folders are read from a disk"):
+        load(f"{kind}:{url}", "train")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -85,25 +86,34 @@ def pictures(tmp_path):
     return tmp_path / "画"
 
 
-def test_nobody_without_a_home_at_an_ascii_terminal(tmp_path, stranger, pictures):
+def train_as_nobody(run, stranger, pictures):
     """No HOME, a user that the system does not know, 64 descriptors, no Unicode, no standard input:
-    all at once, and everything that is to be written is."""
-    run = tmp_path / "run"
+    all at once."""
     done = start(
         *CLASSIFY, f"--dataset=folder:{pictures}", "--image_size=8", f"--workdir={run}",
         changes={"HOME": None, "USER": None, "LOGNAME": None, **ASCII},
-        before=stranger, descriptors=(64, 64), cwd=tmp_path,
+        before=stranger, descriptors=(64, 64), cwd=run.parent,
     )  # fmt: skip
     said = done.stdout.decode("ascii") + done.stderr.decode("ascii")
     assert done.returncode == 0, said
     assert "Traceback" not in said
+    return said
+
+
+def test_nobody_without_a_home_at_an_ascii_terminal(tmp_path, stranger, pictures):
+    said = train_as_nobody(tmp_path / "run", stranger, pictures)
     assert "cannot be written" in said, "that nothing compiled is kept is said"
-    assert (run / "result.json").exists()
-    assert (run / "confusion_matrix.png").exists()
+    assert (tmp_path / "run" / "result.json").exists()
+    assert (tmp_path / "run" / "confusion_matrix.png").exists()
+
+
+@pytest.mark.slow
+def test_nobody_asks_what_is_in_an_image(tmp_path, stranger, pictures):
+    train_as_nobody(tmp_path / "run", stranger, pictures)
     done = start(
-        "experiments.predict", str(pictures / "猫" / "0.png"), f"--run={run}", "--nograd_cam",
-        f"--output={tmp_path / 'out'}", changes={"HOME": None, **ASCII}, before=stranger,
-        cwd=tmp_path,
+        "experiments.predict", str(pictures / "猫" / "0.png"), f"--run={tmp_path / 'run'}",
+        "--nograd_cam", f"--output={tmp_path / 'out'}", changes={"HOME": None, **ASCII},
+        before=stranger, cwd=tmp_path,
     )  # fmt: skip
     said = done.stdout.decode("ascii") + done.stderr.decode("ascii")
     assert done.returncode == 0, said
@@ -149,10 +159,14 @@ def environ(flags):
         ),
         ("--xla_backend_optimization_level=high", ["xla_backend_optimization_level=high"]),
         ("no_such_file", ["does not begin with --", "no_such_file"]),
+        ("FILE", ["file", "has --xla_no_such=1,", "take it out"]),
     ],
-    ids=["unknown", "value", "file"],
+    ids=["unknown", "value", "file", "in a file"],
 )
 def test_flags_that_xla_would_end_the_process_over(notes, flags, parts):
+    if flags == "FILE":
+        (notes / "flags").write_text("--xla_no_such=1")
+        flags = str(notes / "flags")
     with pytest.raises(ValueError, match="XLA_FLAGS") as caught:
         xla_flags.check(environ(flags))
     for part in parts:
@@ -178,6 +192,54 @@ def test_numbers_of_devices_that_differ(caplog):
     assert "there are 2" in caplog.text
 
 
+def test_flags_with_which_no_backend_starts(monkeypatch):
+    """A number of devices below 0: nothing was asked for by JAX_PLATFORMS."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=-3")
+    error = RuntimeError(
+        "Unable to initialize backend 'cpu': vector::reserve (you may need to uninstall the "
+        "failing plugin package, or set JAX_PLATFORMS=cpu to skip this backend.)"
+    )
+    before = jax.config.jax_platforms
+    jax.config.update("jax_platforms", None)
+    try:
+        said = str(environment.explained(error))
+    finally:
+        jax.config.update("jax_platforms", before)
+    assert said.startswith("JAX cannot start on this machine (Unable to")
+    assert "device_count=-3': try without it" in said
+    assert "JAX_PLATFORMS" not in said
+
+
+def test_a_current_directory_that_is_gone(tmp_path, monkeypatch):
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", "runs")
+    assert environment.explained(error) is error
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "current directory has been deleted" in str(environment.explained(error))
+    refused = PermissionError(errno.EACCES, "Permission denied", "runs/x")
+    assert "--workdir" in str(environment.explained(refused))
+
+
+@pytest.mark.parametrize("variable", ["JAX_ENABLE_X64", "JAX_NUM_CPU_DEVICES"])
+def test_variables_that_jax_cannot_read(variable):
+    """They end its import, with a traceback."""
+    done = start("experiments.models", changes={variable: "perhaps"})
+    assert variable.lower() in one_line(done, "perhaps", "environment variable").lower()
+
+
+def test_what_a_notebook_and_a_container_set(tmp_path):
+    """A backend for figures that is not there; a terminal of no columns, in which Rich shows
+    nothing."""
+    done = start(
+        "experiments.models", "--pattern=lenet5",
+        changes={"MPLBACKEND": "nonsense", "COLUMNS": "0"}, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert "lenet5" in done.stdout.decode()
+
+
 @pytest.mark.slow
 def test_an_unknown_flag_ends_a_command_in_one_line():
     done = start("experiments.models", changes={"XLA_FLAGS": "--xla_no_such=1"})
@@ -194,6 +256,13 @@ def test_few_descriptors_are_made_more():
         check=True,
     )
     assert int(done.stdout) == 640
+
+
+def test_a_cache_in_a_store_is_no_folder_of_its_name(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    assert environment.cache_directory("s3://bucket/compiled") is None
+    assert "is in a store" in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("why", ["a file is there", "no home", "full"])

@@ -44,6 +44,7 @@ def message(workdir, **changes):
         ({"learning_rate": -0.1}, ["-0.1", "above 0"]),
         ({"steps": 0, "epochs": 0.0}, ["epochs", "no step"]),
         ({"devices": 99}, ["99", "8 devices"]),
+        ({"interrupted_status": 300}, ["interrupted_status", "300", "0 to 255"]),
         ({"mixup": -1.0}, ["mixup", "-1"]),
         ({"dataset": "mnist1d", "test_time_flip": True}, ["test_time_flip", "mnist1d", "mirror"]),
     ],

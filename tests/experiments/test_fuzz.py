@@ -148,7 +148,7 @@ def test_flagfiles(tmp_path_factory, lines):
     path.write_text("\n".join(lines), errors="replace")
 
     def read():
-        earlier = recipes.from_flagfile(path)
+        earlier = recipes.parse_flagfile(recipes.read_text(path))
         recipes.differences(classification.ClassificationRecipe(), earlier)
         check_settings("classification", [f"--flagfile={path}"])
 

@@ -247,3 +247,22 @@ def test_commands_that_write_to_a_disk_only_say_so(flag, monkeypatch):
     monkeypatch.setattr(entry.flags, "FLAGS", values)
     with pytest.raises(ValueError, match=rf"--{flag}=s3://bucket/x: this command writes to a dir"):
         entry._check_places()
+
+
+@pytest.mark.parametrize(
+    ("own", "first", "answers", "stored"),
+    [
+        ("/data/run", "s3://bucket/run", ["/copy"], True),
+        ("s3://bucket/run", "/data/run", [["/data/run", "mark"]], False),
+    ],
+)
+def test_the_first_process_says_whether_it_is_a_store(own, first, answers, stored, monkeypatch):
+    answers = iter([first, *answers])
+    monkeypatch.setattr(run_directory.hosts, "several", lambda: True)
+    monkeypatch.setattr(run_directory.hosts, "is_first", lambda: False)
+    monkeypatch.setattr(run_directory.hosts, "from_first", lambda make: next(answers))
+    monkeypatch.setattr(run_directory.workdirs, "sees", lambda *arguments: True)
+    monkeypatch.setattr(run_directory.workdirs.agreement, "settle", lambda *arguments: None)
+    with contextlib.ExitStack() as held:
+        opened = run_directory.open_run_directory(recipe(own), name="x", held=held)
+    assert (opened.stored, opened.place) == (stored, first)

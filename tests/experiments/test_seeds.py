@@ -114,3 +114,10 @@ def test_interval():
     assert interval.half_width([1.0]) == 0
     # 1, 2, 3, 4: deviation 1.29099; t of three degrees of freedom: 3.1824
     assert interval.half_width([1, 2, 3, 4]) == pytest.approx(3.1824 * 1.29099 / 2, rel=1e-4)
+
+
+def test_a_name_with_braces_ends_no_finished_run(capsys):
+    row = {"learning_rate": 0.1, "n": 2, "test_loss": {"mean": 1.0, "half_width_95": 0.1}}
+    named = {"model": "mlp", "dataset": "folder:/a/{b}", "seeds": 2, "workdir": "/runs/{0}"}
+    seeds._show({**named, "summary": [row]})
+    assert "folder:/a/{b}" in "".join(capsys.readouterr().out.split())

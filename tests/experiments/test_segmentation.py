@@ -80,7 +80,7 @@ def test_sizes_that_are_none(text):
 )
 def test_recipes_are_readable(name):
     recipe = recipe_of(f"--flagfile=experiments/recipes/{name}.flags")
-    from cnn_jax.ops import paired
+    from cnn_jax.augment import with_mask
 
-    paired.parse(recipe.augment)
+    with_mask.parse(recipe.augment)
     settings.create_model(recipe.model, recipe, num_classes=3)

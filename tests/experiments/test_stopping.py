@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -207,7 +208,8 @@ FIGURES = "training._draw = for_ever\n"
 
 def start(where, patch, *flags, before=(), **options):
     """The program, with the guard of `python -m`, up to the place where it stays."""
-    code = BEGIN + PROGRAM.format(patch)
+    named = "import sys; sys.orig_argv[1:3] = '-m', 'experiments.classification'\n"
+    code = named + BEGIN + PROGRAM.format(patch)
     return subprocess.Popen(
         [*before, sys.executable, "-c", code, *SMALL, f"--workdir={where}", *flags],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
@@ -346,3 +348,26 @@ def test_leaving_needs_no_console(tmp_path):
     code = "import os\nfrom cnn_jax.train import ending\nos.close(2)\nending.end(5, 'x')\n"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 5
     assert re.match(r"\d+", str(hosts.PEER_LOST))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_program_at_once():
+    """Orbax's threads, which are no daemons, wait for ten minutes for it."""
+    code = """
+        import threading, time
+        from cnn_jax.train.checkpoint import CheckpointError
+        from experiments import entry
+
+        def main():
+            threading.Thread(target=time.sleep, args=(600,)).start()
+            raise CheckpointError("A checkpoint cannot be written.")
+
+        entry.launch(main)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "error: A checkpoint cannot be written.\n")

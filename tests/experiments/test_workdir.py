@@ -29,6 +29,15 @@ def test_second_run_is_refused_until_the_first_is_done(tmp_path):
         assert open_(recipe, third) == tmp_path / "run"
 
 
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_file_is_no_directory(tmp_path, below):
+    (tmp_path / "file").touch()
+    recipe = classification.ClassificationRecipe(workdir=str(tmp_path / "file" / below))
+    wanted = rf"^--workdir={recipe.workdir} is a file, or lies below one; wanted a directory"
+    with contextlib.ExitStack() as held, pytest.raises(ValueError, match=wanted):
+        open_(recipe, held)
+
+
 def test_without_workdir_the_next_free_directory_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = classification.ClassificationRecipe()

@@ -117,6 +117,36 @@ def test_every_setting_is_compared_but_for_those_of_the_host(recipe):
     assert results <= compared
 
 
+def test_what_jax_is_told_in_the_environment_is_compared(monkeypatch):
+    names = {name for name in parts.JAX_OPTIONS if hasattr(jax.config, name)}
+    assert len(names) > 15  # of a version that lost some
+    before = parts.machine()
+    monkeypatch.setattr(type(jax.config), "jax_random_seed_offset", 7, raising=False)
+    monkeypatch.setenv("LIBTPU_INIT_ARGS", "--xla_tpu_fast=true")
+    (first, second) = agreement.differences([before, parts.machine()])
+    assert first.name == "JAX_RANDOM_SEED_OFFSET"  # all later keys, with equal parameters
+    assert second.name == "LIBTPU_INIT_ARGS"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("--xla_a=1 --xla_b=2", " --xla_b=2  --xla_a=1 ", True),
+        ("--xla_a=1 --xla_a=2", "--xla_a=2 --xla_a=1", False),  # the last one counts
+        ("--xla_a=1 --xla_a=2", "--xla_a=2", True),
+        ("--xla_a=1 --xla_dump_to=/here", "--xla_a=1", True),
+        ("FILE", "--xla_in_file=1", True),
+        ("FILE", "", False),
+    ],
+)
+def test_flags_of_xla_are_compared_by_what_they_mean(one, other, same, tmp_path):
+    (tmp_path / "flags").write_text("--xla_in_file=1\n")
+    values = [
+        parts._xla_flags(text.replace("FILE", str(tmp_path / "flags"))) for text in (one, other)
+    ]
+    assert (values[0] == values[1]) is same
+
+
 def test_another_experiment_is_another():
     one, other = (parts.settings_of(recipe()) for recipe in RECIPES[:2])
     assert agreement.differences([one, other])[0].name == "the experiment"
@@ -129,8 +159,8 @@ def test_a_changed_line_of_code_is_another_program(tmp_path, monkeypatch):
     monkeypatch.setattr(parts.cnn_jax, "__path__", [str(tmp_path / "cnn_jax")])
     hashes = set()
     for content in (b"x = 1\n", b"x = 1\r\n", b"x = 2\n"):
-        (tmp_path / "cnn_jax" / "losses.py").write_bytes(content)
-        hashes.add(parts.source_files()["cnn_jax/losses.py"])
+        (tmp_path / "cnn_jax" / "typing.py").write_bytes(content)
+        hashes.add(parts.source_files()["cnn_jax/typing.py"])
     assert len(hashes) == 2
 
 

@@ -89,11 +89,26 @@ def test_attempts_are_counted_and_an_end_is_an_end(tmp_path):
     }
     assert goodput.figures(ended, 25.0) == figures
     time.passes(1e6)  # the finished run is looked at again
-    again = goodput.end_run(path, goodput.begin_attempt(path, now=time), now=time)
+    more = goodput.begin_attempt(path, checkpoint={"began": 100.0, "starts": 2}, now=time)
+    again = goodput.end_run(path, more, now=time)
     assert goodput.figures(again, 25.0) == figures
 
 
-@pytest.mark.parametrize("content", [None, "", "[1]", '{"began": "x"}'])
+def test_a_run_that_begins_where_another_ended_has_a_time_of_its_own(tmp_path):
+    """Its checkpoints and its result were deleted, to make it once more."""
+    time, path = Time(), tmp_path / goodput.ATTEMPTS_FILE
+    goodput.end_run(path, goodput.begin_attempt(path, now=time), now=time)
+    time.passes(1e6)
+    assert goodput.begin_attempt(path, now=time) == goodput.Attempts(1_000_100.0, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, "", "[1]", '{"began": "x"}', '{"began": NaN, "starts": 1}', "[" * 100_000),
+        '{"began": 1.0, "starts": 1e999}',
+    ],
+)
 def test_what_is_lost_is_taken_from_the_checkpoint(content, tmp_path):
     path = tmp_path / goodput.ATTEMPTS_FILE
     if content is not None:

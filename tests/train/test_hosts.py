@@ -57,6 +57,8 @@ def alone(monkeypatch):
         (("here:1234", 0, -1), "--process_count and --process_id missing"),
         (("", 0, 1), "--coordinator and --process_count missing"),
         (("here", 2, 0), "wanted HOST:PORT"),
+        (("here:0", 2, 0), "wanted HOST:PORT"),
+        (("here:65536", 2, 0), "wanted HOST:PORT"),
         (("here:1234", 2, 2), "numbered from 0 to 1"),
         (("here:1234", -2, 0), "wanted the number of processes"),
         (("", 1, 3), "--coordinator missing"),
@@ -65,6 +67,14 @@ def alone(monkeypatch):
 def test_incomplete_or_contradictory(alone, arguments, complaint):
     with pytest.raises(ValueError, match=re.escape(complaint)):
         hosts.connect(*arguments)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"heartbeat": 0}, {"heartbeat": 2**31}, {"patience": 0}, {"patience": 10**12}]
+)
+def test_seconds_that_nobody_can_count(alone, changes):
+    with pytest.raises(ValueError, match="are seconds, from 1 to 10,000,000"):
+        hosts.connect("here:1234", 2, 0, **changes)
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -90,3 +90,10 @@ def test_a_store_that_ignores_conditions_has_one_winner_too(store, monkeypatch):
     hold = take(store, "1")  # after 9, which never shows a sign of life, was given up
     assert lease.newest(store).number == 2
     hold.release()
+
+
+def test_a_store_that_does_not_list_what_it_holds_ends_the_attempt(store, monkeypatch):
+    monkeypatch.setattr(store, "entries", lambda under="": {})
+    for _ in range(2):
+        with pytest.raises(stores.StoreError, match="does not list what was written"):
+            take(store, "1")

@@ -248,7 +248,7 @@ def disagreements(root: Path) -> dict[str, tuple[dict, list[str]]]:
     changed = root / "changed"
     for package in ("cnn_jax", "experiments"):
         shutil.copytree(ROOT / package, changed / package, ignore=shutil.ignore_patterns("*.pyc"))
-    with (changed / "cnn_jax" / "losses.py").open("a") as file:
+    with (changed / "cnn_jax" / "typing.py").open("a") as file:
         file.write("# another version\n")
     (root / "wide.py").write_text(WIDE)
     path = f"{root}{os.pathsep}{ROOT}"
@@ -272,7 +272,7 @@ def disagreements(root: Path) -> dict[str, tuple[dict, list[str]]]:
         ),
         "code": (
             {"env": ({}, {"PYTHONPATH": str(changed)}), "cwd": (ROOT, changed)},
-            ["source file cnn_jax/losses.py is ", "in process 0 (host0)", "in process 1 (host1)"],
+            ["source file cnn_jax/typing.py is ", "in process 0 (host0)", "in process 1 (host1)"],
         ),
         "version": (
             {"env": ({}, {"PYTHONPATH": path})},

@@ -198,6 +198,19 @@ def test_entries_that_share_their_bytes(tmp_path):
         pth.read(path)
 
 
+@pytest.mark.parametrize("name", ["archive/data/0", "other/data/0", "archive/data.pkl"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_entries_of_one_name(tmp_path, name):
+    """The last was taken, without a word."""
+    program = PROTOCOL + b"}X\x01\x00\x00\x00w" + tensor(STORAGE + b"K\x02tQ") + b"s."
+    path = zipped(tmp_path / "a.pth", program, [("data/0", bytes(8))])
+    assert files.read(path).tensors["w"].shape == (2,)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, bytes(8))
+    with pytest.raises(WeightsError, match=r"a\.pth: two entries .* have one name"):
+        files.read(path)
+
+
 @pytest.mark.parametrize("compress", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 def test_a_bomb_of_a_zip(tmp_path, compress):
     path = tmp_path / "a.pth"
@@ -265,6 +278,19 @@ def test_a_safetensors_header_that_is_hostile(tmp_path, content):
     with within(), pytest.raises(WeightsError, match=r"a\.safetensors: ") as caught:
         files.read(path)
     assert len(str(caught.value)) < LONGEST
+
+
+def test_a_safetensors_header_with_a_name_twice(tmp_path):
+    """The same bytes are a float and a whole number: the last was taken, without a word."""
+    entries = [
+        b'"w":{"dtype":"%s","shape":[1],"data_offsets":[0,4]}' % kind for kind in (b"I32", b"F32")
+    ]
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors(b"{" + entries[1] + b"}", bytes(4)))
+    assert list(files.read(path).tensors) == ["w"]
+    path.write_bytes(safetensors(b"{" + b",".join(entries) + b"}", bytes(4)))
+    with pytest.raises(WeightsError, match=r"a\.safetensors: the header has 'w' twice"):
+        files.read(path)
 
 
 def test_a_tensor_that_repeats_one_number_without_end(tmp_path):

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_jax import detection_losses
+from cnn_jax import losses
+from cnn_jax.boxes import anchors, coding
+from cnn_jax.boxes.roi_align import multilevel_roi_align
 from cnn_jax.layers import batch_norm, conv
 from cnn_jax.models import mobilenet_v3, resnet
 from cnn_jax.models.detection.feature_pyramid import RULES, FeaturePyramid, body_rules
@@ -22,8 +24,6 @@ from cnn_jax.models.detection.region_proposals import (
 )
 from cnn_jax.models.registry import register, row
 from cnn_jax.models.segmentation.backbones import make_backbone, stage
-from cnn_jax.ops import anchors, box_coding
-from cnn_jax.ops.roi_align import multilevel_roi_align
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 from cnn_jax.weights.layouts import flattened
 
@@ -251,19 +251,19 @@ class FasterRCNN(nn.Module):
         """Cross-entropy and smooth L1 of both stages, over what was drawn of all pictures."""
         real = mask[:, None] > 0
         drawn, found = outputs["anchor_labels"] >= -1, outputs["anchor_labels"] >= 0
-        entropy = detection_losses.binary_cross_entropy(outputs["objectness"], found)
-        deltas = box_coding.encode(outputs["anchor_wanted"], outputs["anchors"])
-        distance = detection_losses.smooth_l1(outputs["anchor_deltas"], deltas, beta=BETA).sum(-1)
+        entropy = losses.binary_cross_entropy(outputs["objectness"], found)
+        deltas = coding.encode(outputs["anchor_wanted"], outputs["anchors"])
+        distance = losses.smooth_l1(outputs["anchor_deltas"], deltas, beta=BETA).sum(-1)
         count = (drawn & real).sum(dtype=jnp.float32)
 
         drawn2, label = outputs["labels"] >= -1, jnp.maximum(outputs["labels"] + 1, 0)
         found2 = outputs["labels"] >= 0
         entropy2 = optax.softmax_cross_entropy_with_integer_labels(outputs["class_logits"], label)
-        deltas2 = box_coding.encode(
-            outputs["wanted"], outputs["proposals"], weights=box_coding.SECOND_STAGE_WEIGHTS
+        deltas2 = coding.encode(
+            outputs["wanted"], outputs["proposals"], weights=coding.SECOND_STAGE_WEIGHTS
         )
         own = jnp.take_along_axis(outputs["box_deltas"], label[..., None, None], axis=2)[:, :, 0]
-        distance2 = detection_losses.smooth_l1(own, deltas2, beta=BETA).sum(-1)
+        distance2 = losses.smooth_l1(own, deltas2, beta=BETA).sum(-1)
         count2 = (drawn2 & real).sum(dtype=jnp.float32)
         return {
             "objectness": Mean(jnp.where(drawn & real, entropy, 0).sum(), count),
@@ -275,10 +275,10 @@ class FasterRCNN(nn.Module):
     @nn.nowrap
     def detect(self, outputs: Outputs, size: tuple[int, int]) -> Detections:
         """The best boxes after suppression within each class."""
-        boxes = box_coding.decode(
+        boxes = coding.decode(
             outputs["box_deltas"],
             outputs["proposals"][:, :, None],
-            weights=box_coding.SECOND_STAGE_WEIGHTS,
+            weights=coding.SECOND_STAGE_WEIGHTS,
         )
         scores = jnp.where(outputs["valid"][..., None], nn.softmax(outputs["class_logits"]), 0)
         return suppress_by_class(

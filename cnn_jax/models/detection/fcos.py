@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax import detection_losses
+from cnn_jax import losses
 from cnn_jax.models import resnet
 from cnn_jax.models.detection.centres import centres, match_centres
 from cnn_jax.models.detection.dense_head import DenseHead, prior_bias
@@ -98,9 +98,9 @@ class FCOS(nn.Module):
         wanted = jnp.take_along_axis(targets.boxes, index[..., None], axis=1)
         label = jnp.where(found, jnp.take_along_axis(targets.labels, index, axis=1), -1)
         one_hot = jax.nn.one_hot(label, outputs["class_logits"].shape[-1])
-        focal = detection_losses.sigmoid_focal(outputs["class_logits"], one_hot).sum(-1)
-        places = detection_losses.giou(boxes_of(outputs), wanted)
-        central = detection_losses.binary_cross_entropy(
+        focal = losses.sigmoid_focal(outputs["class_logits"], one_hot).sum(-1)
+        places = losses.giou(boxes_of(outputs), wanted)
+        central = losses.binary_cross_entropy(
             outputs["centreness"], jnp.where(found, centreness(points, wanted), 0)
         )
         count = found.sum(dtype=jnp.float32)

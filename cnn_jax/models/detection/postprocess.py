@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.ops import boxes as box_ops
-from cnn_jax.ops.nms import nms
+from cnn_jax import boxes as box_ops
+from cnn_jax.boxes.nms import nms
 from cnn_jax.typing import Array, Detections
 
 SEQUENTIAL = 1024  # candidates from which pictures are handled one after the other

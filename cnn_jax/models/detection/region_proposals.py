@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax import boxes as box_ops
+from cnn_jax.boxes import coding, matching
+from cnn_jax.boxes.nms import nms
+from cnn_jax.boxes.sampling import sample_balanced
 from cnn_jax.models.detection.dense_head import small_normal
-from cnn_jax.ops import box_coding, matching
-from cnn_jax.ops import boxes as box_ops
-from cnn_jax.ops.nms import nms
-from cnn_jax.ops.sampling import sample_balanced
 from cnn_jax.typing import Array, Targets
 
 SMALLEST_SIDE = 1e-3  # pixels; torchvision's
@@ -99,7 +99,7 @@ def propose(
 
     def one_level(logits: Array, deltas: Array, anchors: Array) -> tuple[Array, Array]:
         best, place = jax.lax.top_k(logits, min(candidates, len(logits)))
-        boxes = box_coding.decode(deltas[place], anchors[place])
+        boxes = coding.decode(deltas[place], anchors[place])
         boxes = box_ops.clip(boxes, size[1], size[0])
         score = nn.sigmoid(best)
         usable = box_ops.is_proper(boxes, smallest_side=SMALLEST_SIDE) & (score >= score_threshold)
@@ -155,8 +155,8 @@ def draw(
         boxes: [B, N, 4].
         valid: bool [B, N].
         targets: [B, M] objects.
-        high, low, keep_best: see `cnn_jax.ops.matching.match_by_iou`.
-        size, share: see `cnn_jax.ops.sampling.sample_balanced`.
+        high, low, keep_best: see `cnn_jax.boxes.matching.match_by_iou`.
+        size, share: see `cnn_jax.boxes.sampling.sample_balanced`.
     """
 
     def one(key: Array, boxes: Array, valid: Array, objects: Array, labels: Array) -> Drawn:

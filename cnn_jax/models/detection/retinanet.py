@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax import detection_losses
+from cnn_jax import losses
+from cnn_jax.boxes import anchors, coding, matching
 from cnn_jax.layers import batch_norm
 from cnn_jax.models import resnet
 from cnn_jax.models.detection.dense_head import DenseHead, prior_bias
@@ -16,7 +17,6 @@ from cnn_jax.models.detection.feature_pyramid import RULES, FeaturePyramid, body
 from cnn_jax.models.detection.postprocess import suppress
 from cnn_jax.models.registry import register, row
 from cnn_jax.models.segmentation.backbones import make_backbone, stage
-from cnn_jax.ops import anchors, box_coding, matching
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 
@@ -132,14 +132,14 @@ class RetinaNet(nn.Module):
         wanted = jnp.take_along_axis(targets.boxes, index[..., None], axis=1)  # [B, A, 4]
         label = jnp.where(found, jnp.take_along_axis(targets.labels, index, axis=1), -1)
         one_hot = jax.nn.one_hot(label, outputs["class_logits"].shape[-1])
-        focal = detection_losses.sigmoid_focal(outputs["class_logits"], one_hot).sum(-1)
+        focal = losses.sigmoid_focal(outputs["class_logits"], one_hot).sum(-1)
         focal = jnp.where(matched != matching.IGNORED, focal, 0).sum(1)  # [B]
         if self.box_loss == "l1":
-            deltas = box_coding.encode(wanted, boxes)
+            deltas = coding.encode(wanted, boxes)
             distance = jnp.abs(outputs["box_deltas"] - deltas).sum(-1)
         else:
-            predicted = box_coding.decode(outputs["box_deltas"], boxes)
-            distance = detection_losses.giou(predicted, wanted)
+            predicted = coding.decode(outputs["box_deltas"], boxes)
+            distance = losses.giou(predicted, wanted)
         distance = jnp.where(found, distance, 0).sum(1)
         count = jnp.maximum(found.sum(1), 1)
         real, weight = mask > 0, mask.sum()
@@ -152,7 +152,7 @@ class RetinaNet(nn.Module):
     def detect(self, outputs: Outputs, size: tuple[int, int]) -> Detections:
         """The best boxes after suppression within each class."""
         return suppress(
-            box_coding.decode(outputs["box_deltas"], outputs["anchors"]),
+            coding.decode(outputs["box_deltas"], outputs["anchors"]),
             nn.sigmoid(outputs["class_logits"]),
             size,
             score_threshold=self.score_threshold,

@@ -14,7 +14,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cnn_jax import detection_losses
+from cnn_jax import boxes as box_ops
+from cnn_jax import losses
 from cnn_jax.layers import ConvNormAct, batch_norm, conv
 from cnn_jax.layers.resize import resize_linear
 from cnn_jax.models.detection.centres import centres, match_centres
@@ -22,7 +23,6 @@ from cnn_jax.models.detection.postprocess import suppress
 from cnn_jax.models.registry import register, row
 from cnn_jax.models.resnet import BasicBlock
 from cnn_jax.models.segmentation.backbones import make_backbone, stage
-from cnn_jax.ops import boxes as box_ops
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 TABLE = {
@@ -159,8 +159,8 @@ class SingleLevelDetector(nn.Module):
         quality = jnp.where(found, box_ops.iou(boxes, wanted), 0)  # [B, P]
         classes = jnp.arange(logits.shape[-1])
         soft = jnp.where(label[..., None] == classes, quality[..., None], 0)  # [B, P, K]
-        scores = detection_losses.quality_focal(logits, soft).sum(-1)
-        places = detection_losses.giou(boxes, wanted)
+        scores = losses.quality_focal(logits, soft).sum(-1)
+        places = losses.giou(boxes, wanted)
         count = found.sum(dtype=jnp.float32)
         return {
             "class": Mean(jnp.where(mask[:, None] > 0, scores, 0).sum(), count),

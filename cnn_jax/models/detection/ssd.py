@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_jax import detection_losses
+from cnn_jax import losses
+from cnn_jax.boxes import anchors, coding, matching
 from cnn_jax.layers import conv, max_pool
 from cnn_jax.models.detection.postprocess import suppress_by_class
 from cnn_jax.models.registry import register, row
-from cnn_jax.ops import anchors, box_coding, matching
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 xavier = nn.initializers.xavier_uniform()
@@ -39,8 +39,8 @@ def ssd_losses(outputs: Outputs, targets: Targets, mask: Array) -> dict[str, Mea
     hardest = jnp.argsort(jnp.where(found, -jnp.inf, entropy), axis=1, descending=True)
     rank = jnp.argsort(hardest, axis=1)
     hard = (rank < NEGATIVES * found.sum(1, keepdims=True)) & ~found
-    deltas = box_coding.encode(wanted, boxes, weights=box_coding.SECOND_STAGE_WEIGHTS)
-    distance = detection_losses.smooth_l1(outputs["box_deltas"], deltas).sum(-1)
+    deltas = coding.encode(wanted, boxes, weights=coding.SECOND_STAGE_WEIGHTS)
+    distance = losses.smooth_l1(outputs["box_deltas"], deltas).sum(-1)
     count = found.sum(dtype=jnp.float32)
     return {
         "class": Mean(jnp.where(found | hard, entropy, 0).sum(), count),
@@ -50,8 +50,8 @@ def ssd_losses(outputs: Outputs, targets: Targets, mask: Array) -> dict[str, Mea
 
 def ssd_detect(detector: Any, outputs: Outputs, size: tuple[int, int]) -> Detections:
     """The best boxes after suppression within each class."""
-    boxes = box_coding.decode(
-        outputs["box_deltas"], outputs["anchors"], weights=box_coding.SECOND_STAGE_WEIGHTS
+    boxes = coding.decode(
+        outputs["box_deltas"], outputs["anchors"], weights=coding.SECOND_STAGE_WEIGHTS
     )
     return suppress_by_class(
         boxes,

@@ -7,12 +7,12 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from cnn_jax.boxes import anchors
 from cnn_jax.layers import ConvNormAct, InvertedResidual, batch_norm, conv
 from cnn_jax.models import mobilenet_v3
 from cnn_jax.models.detection.ssd import ssd_detect, ssd_losses
 from cnn_jax.models.mobilenet_v3 import ACTIVATIONS, Block
 from cnn_jax.models.registry import register, row
-from cnn_jax.ops import anchors
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 normal = nn.initializers.normal(0.03)  # torchvision's, after the MobileNet code

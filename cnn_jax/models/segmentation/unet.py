@@ -184,16 +184,6 @@ def fits_valid(side: int, depth: int) -> bool:
     return side > 4
 
 
-def valid_output(side: int, depth: int) -> int:
-    """The side of the output of a U-Net without padding: 388 for 572 at depth 4."""
-    for _ in range(depth):
-        side = (side - 4) // 2
-    side -= 4
-    for _ in range(depth):
-        side = 2 * side - 4
-    return side
-
-
 register(
     UNet,
     TABLE,

@@ -1,0 +1,190 @@
+"""Average precision by the COCO protocol, computed by pycocotools, and by Pascal VOC's.
+
+Rows are those of `cnn_jax.tasks.detection`: detections [B, M, 6] of (left, top, right, bottom,
+score, label) and truth [B, N, 6] of (left, top, right, bottom, crowd, label), in pixels of the
+pictures; label -1 fills up.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# pycocotools' own names of its twelve figures, in its order; these are reported.
+FIGURES = {
+    "ap": 0, "ap50": 1, "ap75": 2, "ap_small": 3, "ap_medium": 4, "ap_large": 5, "recall100": 8,
+}  # fmt: skip
+
+
+class Curve(NamedTuple):
+    """Precision against recall of one class.
+
+    Attributes:
+        recall: float [R], ascending.
+        precision: float [R].
+        score: float [R], the threshold that gives them.
+    """
+
+    recall: np.ndarray
+    precision: np.ndarray
+    score: np.ndarray
+
+
+def evaluate(
+    detections: np.ndarray, truth: np.ndarray, class_names: Sequence[str]
+) -> dict[str, float]:
+    """The COCO figures of a whole set.
+
+    Args:
+        detections: [B, M, 6], truth: [B, N, 6]: see above.
+        class_names: K names.
+
+    Returns:
+        FIGURES in 0..1, and `ap/<class>` for each class; without those of which there is no object
+        to find (pycocotools says -1). If there is none at all, `ap`, `ap50` and `ap75` are nan.
+    """
+    evaluation = _run(detections, truth, len(class_names))
+    if evaluation is None:
+        return dict.fromkeys(("ap", "ap50", "ap75"), float("nan"))
+    figures = {name: float(evaluation.stats[i]) for name, i in FIGURES.items()}
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [thresholds, recalls, K]
+    for i, name in enumerate(class_names):
+        measured = precision[:, :, i][precision[:, :, i] > -1]
+        figures[f"ap/{name}"] = float(measured.mean()) if measured.size else -1.0
+    return {name: value for name, value in figures.items() if value > -1}
+
+
+def precision_recall(
+    detections: np.ndarray, truth: np.ndarray, classes: int, *, iou: float = 0.5
+) -> list[Curve]:
+    """For each class the curve of pycocotools, at 101 recalls, at one IoU threshold.
+
+    Precision is made monotone as the protocol does: at a recall, the best at that recall or beyond.
+    """
+    evaluation = _run(detections, truth, classes)
+    recall = np.linspace(0, 1, 101)
+    if evaluation is None:
+        return [Curve(recall, np.full(101, np.nan), np.full(101, np.nan))] * classes
+    index = int(np.argmin(np.abs(evaluation.params.iouThrs - iou)))
+    precision = evaluation.eval["precision"][index, :, :, 0, -1]
+    scores = evaluation.eval["scores"][index, :, :, 0, -1]
+    return [Curve(recall, precision[:, k], scores[:, k]) for k in range(classes)]
+
+
+def voc_average_precision(
+    detections: np.ndarray,
+    truth: np.ndarray,
+    classes: int,
+    *,
+    iou: float = 0.5,
+    eleven_points: bool = False,
+) -> np.ndarray:
+    """Average precision of each class by the protocol of Pascal VOC: [K], nan without an object.
+
+    A detection belongs to the object it overlaps most, of all; a second one of the same object is
+    an error; what belongs to a difficult object (crowd = 1) counts as neither. Everingham et al.
+    2010, doi:10.1007/s11263-009-0275-4, section 4.2. VOC counts both border pixels of a box, which
+    lie in our boxes from edge to edge already.
+
+    Args:
+        eleven_points: the mean precision at the recalls 0, 0.1 ... 1, as until 2009, in the place
+            of the area under the curve.
+    """
+    return np.array(
+        [_voc_class(detections, truth, label, iou, eleven_points) for label in range(classes)]
+    )
+
+
+def _voc_class(detections, truth, label: int, threshold: float, eleven_points: bool) -> float:
+    objects = int(((truth[..., 5] == label) & (truth[..., 4] == 0)).sum())
+    if not objects:
+        return float("nan")
+    picture, row = np.nonzero((detections[..., 5] == label) & (detections[..., 4] > 0))
+    order = np.argsort(-detections[picture, row, 4], kind="stable")
+    outcomes, taken = [], set()
+    for p, r in zip(picture[order], row[order], strict=True):
+        candidates = np.flatnonzero(truth[p, :, 5] == label)
+        overlap = _iou(detections[p, r, :4], truth[p, candidates, :4])
+        best = int(overlap.argmax()) if len(overlap) else -1
+        if best < 0 or overlap[best] < threshold:
+            outcomes.append(0.0)
+        elif truth[p, candidates[best], 4] == 0:
+            outcomes.append(float((p, best) not in taken))
+            taken.add((p, best))
+    hits = np.array(outcomes)
+    found = np.cumsum(hits)
+    recall, precision = found / objects, found / np.arange(1, len(hits) + 1)
+    if eleven_points:
+        # in whole numbers: 3 of 10 is a recall of 0.3, whatever 0.3 is in binary
+        at = [precision[10 * found >= i * objects].max(initial=0) for i in range(11)]
+        return float(np.mean(at))
+    best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
+    steps = np.diff(np.concatenate([[0], recall]))
+    return float((steps * best_beyond).sum())
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    overlap = np.maximum(sides, 0).prod(1)
+    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+    return overlap / (areas - overlap)
+
+
+def _run(detections: np.ndarray, truth: np.ndarray, classes: int):
+    """An accumulated and summarised COCOeval; None where there is nothing to find."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    pictures = len(truth)
+    where, which = np.nonzero(truth[..., 5] >= 0)
+    if not len(where):
+        return None
+    boxes = _corner_and_size(truth[where, which, :4])
+    annotations = [
+        {
+            "id": i + 1,  # 0 would mean "no match"
+            "image_id": int(image),
+            "category_id": int(row[5]),
+            "bbox": box,
+            "area": box[2] * box[3],
+            "iscrowd": int(row[4] > 0),
+        }
+        for i, (image, row, box) in enumerate(zip(where, truth[where, which], boxes, strict=True))
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        ours = COCO()
+        ours.dataset = {
+            "info": {},
+            "images": [{"id": i} for i in range(pictures)],
+            "categories": [{"id": k, "name": str(k)} for k in range(classes)],
+            "annotations": annotations,
+        }
+        ours.createIndex()
+        where, which = np.nonzero((detections[..., 5] >= 0) & (detections[..., 4] > 0))
+        found = detections[where, which]
+        if len(found):
+            rows = np.concatenate(
+                [
+                    where[:, None],
+                    np.array(_corner_and_size(found[:, :4])),
+                    found[:, 4:6],
+                ],
+                axis=1,
+            )
+            theirs = ours.loadRes(rows)
+        else:
+            theirs = COCO()
+            theirs.dataset = {**ours.dataset, "annotations": []}
+            theirs.createIndex()
+        evaluation = COCOeval(ours, theirs, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def _corner_and_size(boxes: np.ndarray) -> list[list[float]]:
+    boxes = boxes.astype(np.float64)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
