@@ -25,9 +25,7 @@ from cnn_jax.data import reading
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 178_956_970  # of one image: Pillow's own limit, half a gigabyte in RGB
-FREE_PIXELS = (
-    40_000_000  # that any file may claim; an A4 page at 600 dpi has 35 million
-)
+FREE_PIXELS = 40_000_000  # that any file may claim; an A4 page at 600 dpi has 35 million
 PIXELS_PER_BYTE = 10_000  # beyond that; deflate reaches 8,256 with one bit per pixel, JPEG 512
 
 # What Pillow raises, besides ValueError and OSError, for malformed bytes.
