@@ -73,7 +73,7 @@ def test_incomplete_or_contradictory(alone, arguments, complaint):
     "changes", [{"heartbeat": 0}, {"heartbeat": 2**31}, {"patience": 0}, {"patience": 10**12}]
 )
 def test_seconds_that_nobody_can_count(alone, changes):
-    with pytest.raises(ValueError, match="are seconds, from 1 to 10,000,000"):
+    with pytest.raises(ValueError, match="must be seconds from 1 to 10,000,000"):
         hosts.connect("here:1234", 2, 0, **changes)
 
 
