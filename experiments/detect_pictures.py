@@ -99,6 +99,6 @@ def draw(
     colours = [f"C{k % 10}" for k in found.labels]
     detection_figures.draw_boxes(axis, np.asarray(picture), found.boxes, texts, colours)
     axis.set_axis_off()
-    written = directory / f"{Path(path).stem}_boxes.png"
+    written = directory / figure_files.named_after(path, "_boxes.png")
     figure_files.save(figure, written)
     return written

@@ -105,6 +105,7 @@ def _check_places() -> None:
 def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
     if isinstance(error, KeyboardInterrupt):
+        stopping.told()
         print(STOPPED, file=sys.stderr)
         return 128 + signal.SIGINT
     error = environment.explained(error)

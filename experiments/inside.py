@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 
 from cnn_jax import models
-from cnn_jax.analysis import attribution, cam, feature_figures, figures, summary
+from cnn_jax.analysis import attribution, cam, feature_figures, figure_files, figures, summary
 from cnn_jax.analysis.layer_time import layer_seconds
 from cnn_jax.analysis.receptive_field import receptive_fields
 from experiments import entry, predict
@@ -72,13 +72,14 @@ def pictures(paths: list[str], output: Path) -> None:
         }
         if (guided := _guided(model, variables, x)) is not None:
             maps["guided"] = guided
-        stem = Path(path).stem
         shown = np.asarray(predictor.shown(np.asarray(x[0])), np.float32) / 255
         each = {name: np.asarray(value[0]) for name, value in maps.items()}
-        feature_figures.attributions(shown, each, output / f"{stem}_attributions.png", title=said)
+        drawn = output / figure_files.named_after(path, "_attributions.png")
+        feature_figures.attributions(shown, each, drawn, title=said)
         layers = LAYERS.value or _first_of_each_size(model, variables, x)
         features = attribution.features(model, variables, x, layers=layers)
-        feature_figures.activations(features, output / f"{stem}_activations.png")
+        drawn = output / figure_files.named_after(path, "_activations.png")
+        feature_figures.activations(features, drawn)
         entry.say(f"{path}: {said}; drawn in {output}")
 
 

@@ -351,7 +351,7 @@ def annotate(
     axes["bars"].set(xlim=(0, 1), xlabel="probability")
     directory = Path(OUTPUT.value)
     directory.mkdir(parents=True, exist_ok=True)
-    written = directory / f"{Path(path).stem}_predicted.png"
+    written = directory / figure_files.named_after(path, "_predicted.png")
     figure_files.save(figure, written)
     return written
 

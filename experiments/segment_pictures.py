@@ -98,7 +98,7 @@ def draw(
     mask = Image.fromarray(label).convert("P")
     mask.putpalette(segmentation_figures.palette(classes).ravel().tolist())
     mask.putdata(label.ravel().tolist())
-    written = directory / f"{Path(path).stem}_classes.png"
+    written = directory / figure_files.named_after(path, "_classes.png")
     mask.save(written)
     height, width = label.shape
     figure = Figure(figsize=(max(4.0, width / 100), max(3.0, height / 100 + 0.8)), dpi=100,
@@ -112,7 +112,7 @@ def draw(
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
-    overlaid = directory / f"{Path(path).stem}_overlay.png"
+    overlaid = directory / figure_files.named_after(path, "_overlay.png")
     figure_files.save(figure, overlaid)
     return written, overlaid
 

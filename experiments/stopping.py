@@ -23,9 +23,10 @@ FLAG = "--interrupted_status"
 
 _situation = "before the first step: nothing new was saved"
 _status = 0
+_broken = False  # whether a signal from here on loses steps
 _claimed = False
 _several: list[Callable[[], bool]] = []  # whether there are several processes, once known
-_asked = False
+_asked = _told = False
 
 
 def install() -> None:
@@ -67,10 +68,21 @@ def _forget() -> None:
                 signal.signal(number, default)
 
 
-def now(situation: str) -> None:
-    """Sets what a signal from here on is reported to interrupt: 'while drawing figures: ...'."""
-    global _situation
-    _situation = situation
+def now(situation: str, *, broken: bool = False) -> None:
+    """Sets what a signal from here on is reported to interrupt: 'while drawing figures: ...'.
+
+    Args:
+        situation: end of a sentence that begins with 'stopped'.
+        broken: whether steps are lost, so that the exit status is the signal's.
+    """
+    global _situation, _broken
+    _situation, _broken = situation, broken
+
+
+def told() -> None:
+    """Notes that the signal has been reported, and the program is about to end."""
+    global _told
+    _told = True
 
 
 def ends_with(status: int) -> None:
@@ -89,21 +101,24 @@ def _together() -> bool:
 
 
 @contextlib.contextmanager
-def until_started() -> Iterator[Callable[[], None]]:
+def until_started(then: str) -> Iterator[Callable[[], None]]:
     """Keeps listening in spite of the training loop's own handlers, until the yielded function is
     called. With several processes the loop's own are better: they stop all at the same step.
+
+    From then on `then` is what a second signal interrupts, which does not wait for the loop.
     """
     global _claimed
 
     def started() -> None:
         global _claimed
+        now(then, broken=True)
         _claimed = False
 
     _claimed = not _together()
     try:
         yield started
     finally:
-        started()
+        _claimed = False
 
 
 def _listen(descriptor: int) -> None:
@@ -117,10 +132,10 @@ def _listen(descriptor: int) -> None:
 
 def _stop(number: signal.Signals) -> None:
     global _asked
-    if number not in signals.that_stop():
+    if _told or number not in signals.that_stop():
         return
     if _together() and not _asked:  # JAX's preemption service handles SIGTERM and tells the others
         _asked = True
         os.kill(os.getpid(), signal.SIGTERM)
         return
-    ending.end(_status, f"{number.name}: stopped {_situation}")
+    ending.end(128 + number if _broken else _status, f"{number.name}: stopped {_situation}")

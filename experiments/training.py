@@ -186,7 +186,8 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             run_log.say(f"Resuming at step {first} of {plan.steps}.")
             if note := resuming.what_to_know(experiment.facts, resumed):
                 run_log.say(note)
-        started = held.enter_context(stopping.until_started())
+        in_the_middle = f"at once: what was saved before in {opened.place} is unchanged"
+        started = held.enter_context(stopping.until_started(in_the_middle))
         outcome = loop.fit(
             where.replicate(host_state),
             plan=plan,

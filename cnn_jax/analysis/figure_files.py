@@ -1,9 +1,18 @@
-"""Saves figures as files."""
+"""Saves figures as files, and names the files."""
 
+import os
 import warnings
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+LONGEST_NAME = 255  # bytes, of most file systems
+
+
+def named_after(path: str | Path, ending: str) -> str:
+    """'cat_boxes.png' for 'in/cat.jpg' and '_boxes.png'; a name that is too long is cut."""
+    stem = os.fsencode(Path(path).stem)[: LONGEST_NAME - len(ending)]
+    return os.fsdecode(stem) + ending
 
 
 def save(figure: Figure, path: str | Path, *, dpi: int = 100) -> None:

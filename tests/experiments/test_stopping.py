@@ -102,10 +102,12 @@ def test_another_handler_is_left_alone():
 
 
 def test_the_loops_handlers_are_not_waited_for_until_it_has_started():
-    code = "held = stopping.until_started()\nstarted = held.__enter__()\n" + OTHERS
+    code = "held = stopping.until_started('in the middle')\nstarted = held.__enter__()\n" + OTHERS
     assert "SIGTERM: stopped before" in ended(ready(code + SLEEP), signal.SIGTERM)[1]
     process = ready(code + "started()\n" + SLEEP)
-    assert ended(process, signal.SIGTERM, signal.SIGINT)[1].startswith("mine\nSIGINT: stopped")
+    status, text = ended(process, signal.SIGTERM, signal.SIGINT)
+    assert text.startswith("mine\nSIGINT: stopped in the middle")
+    assert status == 130  # steps are lost
 
 
 def test_several_processes_are_asked_by_sigterm_once():
@@ -152,7 +154,7 @@ def test_the_program_listens_before_jax_is_imported(program, tmp_path):
 
 def test_a_run_says_what_is_true_in_each_of_its_phases(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(stopping, "now", said.append)
+    monkeypatch.setattr(stopping, "now", lambda situation, **_: said.append(situation))
     where = tmp_path / "run"
 
     def run(steps):
@@ -169,15 +171,17 @@ def test_a_run_says_what_is_true_in_each_of_its_phases(tmp_path, monkeypatch):
     run(2)
     assert said == [
         f"before the first step: nothing was saved in {where}",
+        f"at once: what was saved before in {where} is unchanged",
         f"after the last step: its checkpoint is in {where}",
         f"while drawing figures: result.json is in {where}",
         f"before the next step: the checkpoint of step 2 is unchanged. To resume: the same command "
         f"with --workdir={where}",
-        *said[1:3],
+        *said[2:4],
     ]
 
 
 def test_a_keyboard_interrupt_is_a_line(capsys, monkeypatch):
+    monkeypatch.setattr(stopping, "_told", False)
     assert entry._tell(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err.startswith("SIGINT: stopped at once")
 
@@ -203,13 +207,14 @@ pipeline.TrainBatches._make = lambda self, at: for_ever() if at == 1 else make(s
 SMALL = (
     "--model=mlp", "--batch_size=32", "--steps=6", "--compilation_cache=", "--interrupted_status=9",
 )  # fmt: skip
+NAME = "experiments.classification"
 FIGURES = "training._draw = for_ever\n"
 
 
 def start(where, patch, *flags, before=(), **options):
     """The program, with the guard of `python -m`, up to the place where it stays."""
-    named = "import sys; sys.orig_argv[1:3] = '-m', 'experiments.classification'\n"
-    code = named + BEGIN + PROGRAM.format(patch)
+    code = f"import sys\nsys.orig_argv = ['python', '-m', {NAME!r}, *sys.argv[1:]]\n"
+    code += BEGIN + PROGRAM.format(patch)
     return subprocess.Popen(
         [*before, sys.executable, "-c", code, *SMALL, f"--workdir={where}", *flags],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
@@ -243,6 +248,18 @@ def test_before_the_first_step_is_made_and_while_figures_are_drawn(tmp_path):
         f"SIGHUP: stopped while drawing figures: result.json is in {where}"
     )
     assert "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_in_the_middle_says_what_is_true(tmp_path):
+    """It was: stopped before the first step, nothing was saved, status 0."""
+    where = tmp_path / "run"
+    process = start(where, DATA.replace("at == 1", "at == 4"), "--checkpoint_every_steps=1")
+    wait_for((where / "checkpoints" / "1").is_dir)
+    status, text = ended(process, signal.SIGINT, signal.SIGINT)
+    assert status == 130
+    (line,) = (line for line in text.splitlines() if "stopped" in line)
+    assert re.match(r"SIGINT: stopped at once[:;] what was saved before .*is as it was", line)
 
 
 @pytest.mark.slow

@@ -1,0 +1,21 @@
+"""What the files of figures are called."""
+
+import os
+
+import pytest
+
+from cnn_jax.analysis.figure_files import LONGEST_NAME, named_after
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "猫" * 83, "\udcff" * 251], ids=["x", "猫", "bytes"])
+def test_a_name_as_long_as_a_file_may_have(tmp_path, name):
+    """With an ending of ours it was too long, and the command ended after all its work."""
+    (tmp_path / f"{name}.png").touch()
+    drawn = named_after(tmp_path / f"{name}.png", "_boxes.png")
+    assert drawn.endswith("_boxes.png")
+    assert len(os.fsencode(drawn)) <= LONGEST_NAME
+    (tmp_path / drawn).touch()
+
+
+def test_other_names_stay():
+    assert named_after("in/cat $x$.jpg", "_boxes.png") == "cat $x$_boxes.png"
