@@ -1,6 +1,6 @@
-"""The contracts that the floors of cnn_jax see each other through.
+"""The contracts between the floors of cnn_jax.
 
-`train` runs any model on any task: it knows them only by the types of this file.
+`train` runs any model on any task: it knows them only by the types in this file.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ Array = jax.Array
 PyTree = Any
 
 # A batch is a mapping of arrays that share their first axis, B examples:
-#   image  [B, *space, C]  uint8, or float32 where the data is not a picture
+#   image  [B, *space, C]  uint8, or float32 if the data are not images
 #   label  [B]             int32 (classification); other tasks add their own
 #   mask   [B]             float32: 1 for an example, 0 for the padding of a ragged batch
 Batch = Mapping[str, Array]
@@ -39,7 +39,7 @@ Outputs = Array | Mapping[str, Array]
 
 
 class Mean(NamedTuple):
-    """A mean that can still be added to another: divided only at the very end.
+    """A mean that can be added to others, because it is divided only at the end.
 
     Attributes:
         total: scalar, the sum of the weighted terms over the batch.
@@ -51,11 +51,11 @@ class Mean(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """What evaluation collects from a batch: jax arrays on the device, numpy's on the host.
+    """What evaluation collects from a batch: jax arrays on the device, numpy arrays on the host.
 
     Attributes:
-        sums: arrays that are added over batches and replicas: correct counts, a confusion
-            matrix [K, K].
+        sums: arrays that are added over batches and replicas: counts of correct predictions, a
+            confusion matrix [K, K].
         rows: arrays [B, ...] that are concatenated: detections [B, N, 6]. Usually empty.
     """
 
@@ -64,19 +64,19 @@ class Observed(NamedTuple):
 
 
 def image_alone(batch: Batch) -> Mapping[str, Any]:
-    """Nothing beside the image: what most networks are given."""
+    """No arguments besides the image, which is all that most networks take."""
     return {}
 
 
 class Task(NamedTuple):
-    """What to minimise and what to report: a record of pure functions.
+    """The losses and the metrics of a task: a record of pure functions.
 
     Attributes:
         loss: (outputs, batch) -> named Means. The objective is the sum of the means.
         observe: (outputs, batch) -> Observed, on the device, in evaluation.
-        report: Observed (numpy, summed over the whole set) -> named figures, on the host.
-        learns_from: batch -> keyword arguments that the model is called with in training, beside
-            the image, for networks that look at the targets on the way.
+        report: Observed (numpy, summed over the whole set) -> named metrics, on the host.
+        learns_from: batch -> keyword arguments of the model in training besides the image, for
+            networks that use the targets inside.
     """
 
     loss: Callable[[Outputs, Batch], Mapping[str, Mean]]
@@ -86,7 +86,7 @@ class Task(NamedTuple):
 
 
 # Detection: boxes are (left, top, right, bottom) in pixels, and every list of them has a fixed
-# length, filled up with the label -1.
+# length, padded with the label -1.
 
 
 class Targets(NamedTuple):
@@ -106,7 +106,7 @@ class Detections(NamedTuple):
 
     Attributes:
         boxes: [B, M, 4].
-        scores: [B, M] in 0..1, and 0 where there is none.
+        scores: [B, M] in 0..1, or 0 where there is none.
         labels: int32 [B, M], 0..K-1, or -1 where there is none.
     """
 
@@ -116,10 +116,10 @@ class Detections(NamedTuple):
 
 
 class Detector(Protocol):
-    """What a detection network knows beside its layers: pure functions of its raw outputs.
+    """What a detection network provides besides its layers: pure functions of its raw outputs.
 
-    One that draws what it learns from has an attribute `wants_targets = True`, and is called as
-    `model(x, train=True, targets=Targets)` in training.
+    A network that samples from the targets has an attribute `wants_targets = True`, and is called
+    as `model(x, train=True, targets=Targets)` in training.
     """
 
     def losses(self, outputs: Outputs, targets: Targets, mask: Array) -> Mapping[str, Mean]:
@@ -127,7 +127,7 @@ class Detector(Protocol):
         ...
 
     def detect(self, outputs: Outputs, size: tuple[int, int]) -> Detections:
-        """The final boxes in a picture of `size` (height, width), after suppression."""
+        """The final boxes in an image of `size` (height, width), after suppression."""
         ...
 
 

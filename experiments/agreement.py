@@ -1,4 +1,4 @@
-"""What the processes of a run have to agree on: settings, code and versions, data and network."""
+"""Checks that the processes of a run agree on settings, code and versions, data and network."""
 
 import contextlib
 import dataclasses
@@ -17,9 +17,9 @@ from cnn_jax.train import agreement, hosts
 from cnn_jax.train.checkpoint import checksums, describe
 from cnn_jax.typing import PyTree
 
-# Settings that a host may have for itself: where things are there, and what only the first uses.
-# All others are compared, those that cannot change the result too: with another --log_every one
-# process would wait for figures that another does not ask for.
+# Settings that may differ between hosts: local paths, and what only process 0 uses. All others are
+# compared, even those that cannot change the result: with another --log_every one process would
+# wait for metrics that another does not ask for.
 MAY_DIFFER = frozenset(
     {
         "data_dir",
@@ -40,7 +40,7 @@ PACKAGES = (
     *("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_dtypes"),
     "grain",  # the order of the examples
 )
-# What of JAX's own configuration changes numbers, or the program.
+# JAX's own options that change numbers, or the program.
 JAX_OPTIONS = (
     "jax_allow_f16_reductions",
     "jax_compiler_enable_remat_pass",
@@ -74,7 +74,7 @@ def check_start(recipe: Any) -> None:
     """Compares settings, versions, code and devices, as soon as the processes have met.
 
     Raises:
-        DisagreementError: in every process, where they differ.
+        DisagreementError: in every process, if they differ.
     """
     if hosts.several():
         start = {**settings_of(recipe), **machine(), SOURCES: source_files()}
@@ -113,10 +113,10 @@ def machine() -> dict[str, Any]:
 
 
 def _xla_flags(text: str) -> str:
-    """The flags that count: of one that is given twice the last, in an order that does not matter.
+    """The flags that count, sorted; for a flag that is given twice, the last.
 
-    Where programs are written to is a host's own business. What does not begin with a dash is the
-    name of a file of flags.
+    Where XLA dumps its programs may differ. A text that does not begin with a dash is the name of a
+    file of flags.
     """
     if text and not text.startswith("-"):
         with contextlib.suppress(OSError):
@@ -126,34 +126,34 @@ def _xla_flags(text: str) -> str:
 
 
 def source_files() -> dict[str, str]:
-    """A hash of every file of code of ours, by its name: {'cnn_jax/typing.py': '6f0e...'}."""
+    """A hash of every source file by its name: {'cnn_jax/typing.py': '6f0e...'}."""
     files = {}
     for package in (cnn_jax, experiments):
         root = Path(package.__path__[0])
         for path in sorted(root.rglob("*.py")):
             name = f"{root.name}/{path.relative_to(root).as_posix()}"
-            # another end of lines, as Git writes on Windows, is not another program
+            # Git's line endings on Windows do not make it another program
             content = path.read_bytes().replace(b"\r\n", b"\n")
             files[name] = hashlib.blake2b(content, digest_size=6).hexdigest()
     return files
 
 
 def check_experiment(experiment: Any, variables: PyTree) -> None:
-    """Compares the data and the network, when they are there and before anything is compiled.
+    """Compares the data and the network, before anything is compiled.
 
     Args:
         experiment: a `training.Experiment`.
-        variables: of the network, or their shapes.
+        variables: variables of the network, or their shapes.
 
     Raises:
-        DisagreementError: in every process, where they differ.
+        DisagreementError: in every process, if they differ.
     """
     if hosts.several():
         agreement.check("data and network", parts_of(experiment, variables))
 
 
 def parts_of(experiment: Any, variables: PyTree) -> dict[str, Any]:
-    """The data, the network and the weights that it is given, as text and numbers."""
+    """The data, the network and its given weights, as text and numbers."""
     given = {**(experiment.variables or {}), **experiment.learnt}
     return {
         "the run's name": experiment.name,
@@ -168,10 +168,10 @@ def parts_of(experiment: Any, variables: PyTree) -> dict[str, Any]:
 
 
 def check_state(state: PyTree) -> None:
-    """Compares what each process begins with, by checksums: its own copy, made on its processor.
+    """Compares the initial states by checksums: each process has made its own copy.
 
     Raises:
-        DisagreementError: in every process, where they differ.
+        DisagreementError: in every process, if they differ.
     """
     if hosts.several():
         agreement.check("the state to begin with", {"the checksum of the first": checksums(state)})

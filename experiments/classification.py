@@ -1,4 +1,4 @@
-"""Trains a network to put one label on each picture, sequence or volume.
+"""Trains a network to classify images, sequences or volumes.
 
     python -m experiments.classification
     python -m experiments.classification --flagfile=experiments/recipes/cifar10_resnet20.flags
@@ -25,14 +25,14 @@ from experiments import entry, seeds, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
-# Pictures on the sheet of sample predictions.
+# Images on the sheet of sample predictions.
 SAMPLES = 25
 BATCHES_SEARCHED = 20
 HEAD_STD = 0.01
-# Training pictures for what a network learns from data before it is trained: Jordan 2024,
+# Training images from which a network initialises layers before training (whitening): Jordan 2024,
 # arXiv:2404.00498, section 3.1.
 FIRST_PICTURES = 5_000
-# What --augment=auto means for pictures: 10 degrees, a tenth of the picture, 10% of the size.
+# What --augment=auto means for images: 10 degrees, a tenth of the image, 10% of the size.
 AUGMENT_PICTURES = "affine:10:0.1:0.9:1.1"
 
 
@@ -42,36 +42,34 @@ class ClassificationRecipe(settings.TrainingRecipe):
 
     dataset: str = setting(
         "digits",
-        "A TFDS name; folder:PATH with a sub-folder a class; ucr:NAME, time series; mnist1d or "
-        "mnist1d_shuffled.",
+        "Data set: a TFDS name; folder:PATH with one sub-folder per class; ucr:NAME for time "
+        "series; mnist1d or mnist1d_shuffled.",
     )
     # The digits recipe, where it differs from the settings that all experiments share.
-    epochs: float = setting(60.0, "Passes over the training set.")
-    nesterov: bool = setting(True, "Whether the momentum looks ahead.")
-    weight_decay: float = setting(5e-4, "On kernels only; coupled for sgd, adam and lars.")
-    warmup_epochs: float = setting(2.0, "Epochs of linear rise of the learning rate.")
-    image_size: int = setting(
-        0, "Height and width in pixels that pictures are cut to; 0: as they are."
-    )
-    channels: int = setting(0, "1 for grey, 3 for colour; 0: as the data set has them.")
+    epochs: float = setting(60.0, "Number of passes over the training set.")
+    nesterov: bool = setting(True, "Use Nesterov momentum.")
+    weight_decay: float = setting(5e-4, "Weight decay of kernels; coupled for sgd, adam and lars.")
+    warmup_epochs: float = setting(2.0, "Epochs of linear warm-up.")
+    image_size: int = setting(0, "Height and width of the input in pixels; 0: as stored.")
+    channels: int = setting(0, "Channels of the input: 1 for grey, 3 for colour; 0: as stored.")
     crop: str = setting(
         "random_resized",
-        "How pictures are cut to --image_size: a random part in training and the centre in "
-        "evaluation; always the centre; or the whole, squeezed.",
+        "How images are brought to --image_size: a random crop in training and the centre in "
+        "evaluation; always the centre; or the whole image, stretched.",
         choices=("random_resized", "center", "whole"),
     )
     augment: str = setting(
         "auto",
-        "Random changes of single pictures, in order, of "
+        "Random augmentation of each image, applied in order, out of "
         + ", ".join(spec.VOCABULARY)
-        + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_PICTURES} for pictures, none "
+        + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_PICTURES} for images, none "
         "for sequences.",
     )
-    mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for none.")
-    cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for none.")
-    label_smoothing: float = setting(0.1, "Share of the target spread over all classes, in [0, 1).")
+    mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for no mixup.")
+    cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for no CutMix.")
+    label_smoothing: float = setting(0.1, "Label smoothing, in [0, 1).")
     test_time_flip: bool = setting(
-        False, "Evaluate by the mean of the logits for a picture and for its mirror image."
+        False, "Evaluate the mean of the logits for an image and for its mirror image."
     )
 
 
@@ -115,11 +113,11 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     pictures = len(train_source.image_shape) == 3
     if recipe.test_time_flip and not pictures:
         raise ValueError(
-            f"--test_time_flip: {recipe.dataset} has no pictures, which could be mirrored, but "
-            f"examples of shape {train_source.image_shape}. Leave the flag out."
+            f"--test_time_flip needs images to mirror, and {recipe.dataset} has examples of shape "
+            f"{train_source.image_shape}. Leave the flag out."
         )
     mean, std = data.statistics(train_source.name, channels)
-    if len(train_source.image_shape) == 2:  # sequences come standardised
+    if len(train_source.image_shape) == 2:  # sequences are standardised already
         mean, std = (0.0,) * channels, (1.0,) * channels
     if pretrained is not None and pretrained.preprocessing is not None:
         mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
@@ -186,7 +184,7 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
             "model": recipe.model,
             "dataset": recipe.dataset,
             "num_classes": classes,
-            # for predictions, which know the checkpoint only
+            # experiments.predict reads these, and only from the checkpoint
             "class_names": list(train_source.class_names),
             "image_shape": list(image.shape[1:]),
             "mean": list(mean),
@@ -199,12 +197,12 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
 
 
 def mirrored(images: Array) -> Array:
-    """Pictures [B, H, W, C], left and right exchanged."""
+    """The mirror images of images [B, H, W, C], left and right swapped."""
     return images[:, :, ::-1]
 
 
 def small_head(params: PyTree, head: frozenset[str]) -> PyTree:
-    """A new last layer that says little yet: its kernels have a deviation of HEAD_STD at most.
+    """A new last layer with small logits: the deviation of its kernels is HEAD_STD at most.
 
     A network's own initialisation is for features that have learnt nothing and for its own number
     of classes: EfficientNet's gives logits of +-5 for trained features and ten classes, which a
@@ -226,7 +224,7 @@ def small_head(params: PyTree, head: frozenset[str]) -> PyTree:
 
 
 def _samples(batches, predict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pictures, labels and logits of a few test examples: the mistakes first, up to half of them.
+    """Images, labels and logits of a few test examples: the mistakes first, up to half of them.
 
     A good network makes few, so that more batches than one have to be looked through.
     """

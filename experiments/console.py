@@ -1,8 +1,8 @@
-"""Standard output and standard error that may go away: a run goes on without them.
+"""Keeps a run going when standard output or standard error is closed.
 
 `python -m experiments.classification | head -1` closes the pipe after a line; a terminal that is
-closed answers every write with an error; a file may fill its disk. What the run prints is in
-metrics.jsonl and result.json too.
+closed answers every write with an error; a file may fill its disk. What the run prints is also in
+metrics.jsonl and result.json.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-# Nobody will read from it again; any other error may pass, such as that of a full disk.
+# Errors of a stream that is gone for good; others may pass, such as that of a full disk.
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ESHUTDOWN, errno.ECONNRESET)
 
 _note = ""
@@ -20,7 +20,7 @@ _lost: list[str] = []
 
 
 class Lasting:
-    """A text stream that swallows what cannot be written."""
+    """A text stream that drops what cannot be written."""
 
     def __init__(self, stream: TextIO, name: str):
         self._stream, self._name = stream, name
@@ -46,7 +46,7 @@ class Lasting:
         if error.errno not in GONE:
             return
         with contextlib.suppress(OSError, ValueError):
-            # what libraries print in C goes there too, and what Python still holds at the end
+            # the output of C libraries goes there too, and what Python still buffers at the end
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
@@ -58,7 +58,7 @@ class Lasting:
 
 
 def if_lost(note: str) -> None:
-    """What to say on standard error when standard output is gone, or is so already."""
+    """Sets the note for standard error that is printed once standard output is gone."""
     global _note
     _note = note
     _tell()
@@ -71,7 +71,7 @@ def _tell() -> None:
 
 @contextlib.contextmanager
 def lasting() -> Iterator[None]:
-    """Makes both streams last while inside."""
+    """Makes both streams `Lasting` within the block."""
     _open_all()
     before = sys.stdout, sys.stderr
     for name, said in (("stdout", "Standard output"), ("stderr", "Standard error")):
@@ -88,8 +88,8 @@ def lasting() -> Iterator[None]:
 
 
 def _open_all() -> None:
-    """Descriptors 0 to 2 that came closed: else the first file of the run would get such a number,
-    and what a library prints would go into it."""
+    """Opens those of descriptors 0 to 2 that are closed: otherwise the run's first file would get
+    such a number, and a library's output would go into it."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

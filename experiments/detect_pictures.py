@@ -1,4 +1,4 @@
-"""The boxes in pictures of any size: the part of `experiments.predict` for runs of
+"""Detects objects in images of any size: the part of `experiments.predict` for runs of
 `experiments.detection`."""
 
 import io
@@ -17,14 +17,14 @@ from cnn_jax.analysis import detection_figures, figure_files
 from cnn_jax.data.boxes import LoadBoxes
 from cnn_jax.typing import Detections
 
-Detect = Callable[[np.ndarray], Detections]  # pictures uint8 [1, *frame, C] -> [1, M] detections
+Detect = Callable[[np.ndarray], Detections]  # images uint8 [1, *frame, C] -> [1, M] detections
 
 
 class Found(NamedTuple):
-    """What is in a picture, best first.
+    """The objects found in an image, best first.
 
     Attributes:
-        boxes: float32 [n, 4], (left, top, right, bottom) in pixels of the picture.
+        boxes: float32 [n, 4], (left, top, right, bottom) in pixels of the image.
         scores: float32 [n].
         labels: int32 [n].
     """
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 def make_detect(model: Any, variables: Any, facts: dict[str, Any]) -> Detect:
-    """The compiled network of a run, with its normalisation before and its suppression behind."""
+    """The compiled network of a run, with normalisation before it and suppression after it."""
     mean, std = (np.asarray(facts[name], np.float32) for name in ("mean", "std"))
     height, width, _ = facts["image_shape"]
 
@@ -48,13 +48,13 @@ def make_detect(model: Any, variables: Any, facts: dict[str, Any]) -> Detect:
 
 
 def find(detect: Detect, picture: Image.Image, facts: dict[str, Any], *, threshold: float) -> Found:
-    """What a run's network finds in a picture, which is brought into the frame as in training.
+    """Finds objects in an image, which is fitted to the network's input as in training.
 
     Args:
         detect: see `make_detect`.
-        picture: of any size.
-        facts: of the run: 'image_shape', 'num_classes', 'mean', 'fit'.
-        threshold: the least score.
+        picture: an image of any size.
+        facts: facts of the run: 'image_shape', 'num_classes', 'mean', 'fit'.
+        threshold: the lowest score to keep.
     """
     *frame, channels = facts["image_shape"]
     encoded = io.BytesIO()
@@ -74,21 +74,21 @@ def find(detect: Detect, picture: Image.Image, facts: dict[str, Any], *, thresho
     height, width = loaded["extent"]
     boxes = np.clip(found.boxes[0][good], 0, [width, height, width, height])
     boxes = boxes / np.tile(loaded["factor"], 2)
-    whole = np.asarray(box_ops.is_proper(boxes))  # a box may lie in the filling altogether
+    whole = np.asarray(box_ops.is_proper(boxes))  # a box may lie entirely in the padding
     return Found(boxes[whole], found.scores[0][good][whole], found.labels[0][good][whole])
 
 
 def draw(
     picture: Image.Image, found: Found, class_names: Sequence[str], directory: Path, path: str
 ) -> Path:
-    """Writes the picture with its boxes, '<name>_boxes.png', at its own size or nearly so.
+    """Writes the image with its boxes, '<name>_boxes.png', at about its own size.
 
     Args:
-        picture: as it was opened.
+        picture: the image as it was opened.
         found: see `find`.
         class_names: K names.
-        directory: where to; made if it is new.
-        path: of the picture, for the name of the file.
+        directory: the directory to write to, created if missing.
+        path: path of the image, for the name of the file.
     """
     directory.mkdir(parents=True, exist_ok=True)
     longest = max(picture.size)

@@ -1,4 +1,4 @@
-"""Trains a network to put a box around every object.
+"""Trains a network to detect objects: a box and a class for each.
 
     python -m experiments.detection
     python -m experiments.detection --flagfile=experiments/recipes/bccd.flags --data_dir=DIR
@@ -28,52 +28,55 @@ from experiments import entry, seeds, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
-SAMPLES = 12  # pictures on the sheet of predictions
+SAMPLES = 12  # images on the sheet of predictions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectionRecipe(settings.TrainingRecipe):
     """The settings of `experiments.detection`; the defaults are the digit_scenes recipe."""
 
-    model: str = setting("detector_small", "A detection network of cnn_jax.models.")
+    model: str = setting("detector_small", "Name of the detection network.")
     dataset: str = setting(
-        "digit_scenes", "A TFDS name, coco:PATH (annotations/*.json) or voc:PATH (Annotations/)."
+        "digit_scenes",
+        "Data set: a TFDS name, coco:PATH (annotations/*.json) or voc:PATH (Annotations/).",
     )
     image_size: str = setting(
-        "", "Pixels of the frame: '320' or HEIGHTxWIDTH, '480x640'; '': as the pictures are."
+        "", "Size of the input in pixels: '320' or HEIGHTxWIDTH, '480x640'; '': as stored."
     )
     fit: str = setting(
-        "letterbox", "How pictures get into the frame: in proportion, or not.", choices=boxes.FITS
+        "letterbox",
+        "How images are fitted to --image_size: in proportion, or stretched.",
+        choices=boxes.FITS,
     )
     jitter: tuple[float, ...] = setting(
-        (), "Smallest and largest enlargement in the frame, on the host: '0.5,2'."
+        (), "Smallest and largest factor of scale jittering, on the host: '0.5,2'."
     )
     max_boxes: int = setting(
-        0, "Most boxes a training picture keeps, the largest; 0: as many as any has."
+        0, "Number of boxes, the largest ones, that a training image keeps; 0: all of them."
     )
     augment: str = setting(
         "affine:0.1:0.8:1.25:1.1,colour:0.2",
-        "Random changes of picture and boxes, in order, of "
+        "Random augmentation of images and boxes, applied in order, out of "
         + ", ".join((*with_boxes.VOCABULARY, *with_boxes.PICTURE_ONLY))
         + "; '' for none.",
     )
-    mosaic: float = setting(0.0, "Share of training pictures made of four others.")
+    mosaic: float = setting(0.0, "Share of training images composed of four others.")
     pretrained_backbone: str = setting(
-        "", "Weights of the backbone, a classification network: as --pretrained."
+        "", "Pretrained weights of the backbone, a classification network; as --pretrained."
     )
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
-    batch_size: int = setting(16, "Examples a step, over all devices.")
-    epochs: float = setting(8.0, "Passes over the training set.")
-    optimizer: str = setting("muon", f"One of {', '.join(optim.OPTIMIZERS)}.")
-    learning_rate: float = setting(0.02, "At its highest.")
-    momentum: float = setting(0.95, "Decay of the first moment; b1 of the Adam family.")
-    nesterov: bool = setting(True, "Whether the momentum looks ahead.")
-    weight_decay: float = setting(0.01, "On kernels only; coupled for sgd, adam and lars.")
-    schedule: str = setting("one_cycle", f"One of {', '.join(optim.SCHEDULES)}.")
-    clip_norm: float = setting(10.0, "Largest global norm of the gradient; 0 for any.")
-    ema_decay: float = setting(0.998, "Of the moving average of the parameters; 0 for none.")
+    batch_size: int = setting(16, "Global batch: examples per step, over all devices.")
+    epochs: float = setting(8.0, "Number of passes over the training set.")
+    optimizer: str = setting("muon", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
+    learning_rate: float = setting(0.02, "Peak learning rate.")
+    momentum: float = setting(0.95, "Momentum; b1 of the Adam family.")
+    nesterov: bool = setting(True, "Use Nesterov momentum.")
+    weight_decay: float = setting(0.01, "Weight decay of kernels; coupled for sgd, adam and lars.")
+    schedule: str = setting("one_cycle", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
+    clip_norm: float = setting(10.0, "Global norm to clip the gradient at; 0: no clipping.")
+    ema_decay: float = setting(0.998, "Decay of the moving average of the parameters; 0: none.")
     evaluate_every_epochs: float = setting(
-        4.0, "Epochs between evaluations; 0: only the last.", result=False
+        4.0, "Epochs between evaluations; 0: only at the end.", result=False
     )
     checkpoint_every_epochs: float = setting(4.0, "Epochs between checkpoints.", result=False)
 
@@ -95,7 +98,7 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         raise ValueError(
             f"{recipe.dataset}: the classes of {recipe.test_split} are "
             f"{', '.join(test_source.class_names)}, those of {recipe.train_split} are "
-            f"{', '.join(class_names)}; they must be the same."
+            f"{', '.join(class_names)}. Give both splits the same classes."
         )
     held = {split: _survey(source) for split, source in opened.items()}
     channels = train_source.image_shape[2]
@@ -117,7 +120,7 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
     capacity = recipe.max_boxes or most
     if capacity < most:
         logging.warning(
-            "--max_boxes=%d: some training pictures have up to %d boxes, and keep the largest.",
+            "--max_boxes=%d: some training images have up to %d boxes, and keep the largest.",
             capacity,
             most,
         )
@@ -139,7 +142,7 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         return data.eval_batches(
             test_source,
             batch_size=recipe.eval_batch_size or recipe.batch_size,
-            # no object may be missing from the truth
+            # the ground truth keeps every object
             **reading(test_source, max(held[recipe.test_split].most, 1)),
             **rows,
         )
@@ -177,7 +180,7 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
             "model": recipe.model,
             "dataset": recipe.dataset,
             "num_classes": len(class_names),
-            # for predictions, which know the checkpoint only
+            # experiments.predict reads these, and only from the checkpoint
             "class_names": list(class_names),
             "image_shape": list(image.shape[1:]),
             "fit": recipe.fit,
@@ -193,17 +196,18 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
 def _pretrained(
     recipe: DetectionRecipe, model: nn.Module, channels: int
 ) -> models.Pretrained | None:
-    """The variables to begin with: of --pretrained, or random but for --pretrained_backbone."""
+    """The initial variables: --pretrained, or random ones with --pretrained_backbone in place."""
     sample = jax.ShapeDtypeStruct((1, *models.describe(recipe.model).input_shape[:2], channels),
                                   np.float32)  # fmt: skip
     if not recipe.pretrained_backbone:
         return settings.load_pretrained(recipe, model, sample)
     if recipe.pretrained:
-        raise ValueError("--pretrained has a backbone already: leave --pretrained_backbone out.")
+        raise ValueError("--pretrained includes a backbone: leave --pretrained_backbone out.")
     name = getattr(model, "backbone", None)
     if name is None:
         raise ValueError(
-            f"--pretrained_backbone: {recipe.model} is not built on a classification network."
+            f"--pretrained_backbone: {recipe.model} is not built on a classification network. "
+            "Leave the flag out."
         )
     variables = state.init_variables(model, sample, seed=recipe.seed)
     trunk = models.create(name, num_classes=None)
@@ -217,7 +221,7 @@ def _pretrained(
 
 
 def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
-    """What stands on the backbone, where a setting asks for it."""
+    """The paths of the parameters on top of the backbone, if a setting needs them; else none."""
     if not recipe.freeze and recipe.backbone_factor == 1:
         return frozenset()
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), image)
@@ -226,12 +230,12 @@ def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
 
 
 def _survey(source: data.Source) -> boxes.Survey:
-    """Counts the boxes of a split before the first step, and says which are of no use."""
+    """Counts the boxes of a split before the first step, and logs why some are left out."""
     held = boxes.survey(source)
     say = logging.warning if held.left_out else logging.info
     say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
-        raise ValueError(f"{source.name}, split {source.split}, holds no box that can be used.")
+        raise ValueError(f"{source.name}, split {source.split}, holds no usable box.")
     return held
 
 
@@ -240,8 +244,8 @@ def _jitter(bounds: tuple[float, ...]) -> tuple[float, float] | None:
         return None
     if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
         raise ValueError(
-            f"--jitter={','.join(map(str, bounds))}: wanted the smallest and the largest "
-            "enlargement, such as 0.5,2."
+            f"--jitter={','.join(map(str, bounds))}: wanted the smallest and the largest factor, "
+            "such as 0.5,2."
         )
     return bounds[0], bounds[1]
 

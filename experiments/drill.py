@@ -1,16 +1,16 @@
-"""Does a run survive what happens in a week? Faults at random moments, round after round.
+"""Tests whether runs survive faults at random moments, round after round.
 
     python -m experiments.drill --rounds=50 --workdir=runs/drill
 
-Each round is a small run that is struck once: by a signal to one of its processes in a step, a save
-or an evaluation, or while it starts; by a step that never ends; by damage to the files of its
-newest checkpoint or the loss of its recipe.flags; by data that are not all there any more; by a
-disk that is full or read-only; by the end of the pipe that it prints into. It is started again with
-the same command until it is finished; what cannot go on must say why in one line, and goes on once
-that is mended. Its final state and its figures must then be, bit for bit, those of a run that
-nobody disturbed, and no attempt may take longer than --timeout.
+Each round is a small run with one fault: a signal to one of its processes during a step, a save, an
+evaluation or the start; a step that never ends; damage to the files of its newest checkpoint or the
+loss of its recipe.flags; data that have partly disappeared; a disk that is full or read-only; the
+end of the pipe that it prints into. The same command is repeated until the run is finished; a run
+that cannot continue must say why in one line, and continue once that is repaired. Its final state
+and metrics must then equal those of an undisturbed run bit for bit, and no attempt may take longer
+than --timeout.
 
-A full disk is a small tmpfs where this process may mount one (as root on Linux); elsewhere it is a
+A full disk is a small tmpfs if this process may mount one (as root on Linux); otherwise it is a
 limit on the size of files, RLIMIT_FSIZE, and there is no read-only disk. `result.json` says which.
 """
 
@@ -31,14 +31,14 @@ from experiments import drill_faults as faults
 from experiments import entry, workdir
 from experiments.drill_run import Fault
 
-ROUNDS = flags.DEFINE_integer("rounds", 50, "How many faults.", lower_bound=1)
-WORKDIR = flags.DEFINE_string("workdir", "runs/drill", "Where the runs and result.json go.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the faults: what, where and when.")
-FAULTS = flags.DEFINE_list("faults", [], "Which ones; all by default.")
+ROUNDS = flags.DEFINE_integer("rounds", 50, "Number of rounds, one fault each.", lower_bound=1)
+WORKDIR = flags.DEFINE_string("workdir", "runs/drill", "Directory for the runs and result.json.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed for the details of the faults.")
+FAULTS = flags.DEFINE_list("faults", [], "Names of the faults; empty for all.")
 FIRST = flags.DEFINE_integer(
-    "first", 0, "The number of the first round: a drill may be made in parts.", lower_bound=0
+    "first", 0, "Number of the first round, to run a drill in parts.", lower_bound=0
 )
-MINUTES = flags.DEFINE_float("minutes", 0.0, "Begin no round after so many; 0 for no limit.")
+MINUTES = flags.DEFINE_float("minutes", 0.0, "Minutes after which no round begins; 0: no limit.")
 
 
 def interrupted_run(where: Path, more: Sequence[str] = ()) -> Path:
@@ -54,12 +54,12 @@ def main() -> int:
     began = time.monotonic()
     root = Path(WORKDIR.value).expanduser().absolute()
     if root.exists():
-        raise ValueError(f"--workdir={root} exists; a drill begins in an empty directory.")
+        raise ValueError(f"--workdir={root} exists; name a new directory.")
     root.mkdir(parents=True)
     data = root / "data"
     interrupted, on_folder = root / "interrupted", root / "interrupted-folder"
     mounts = faults.can_mount(root / "disk")
-    plays: dict[str, tuple[str, faults.Play]] = {  # name -> what it must end as, and what to do
+    plays: dict[str, tuple[str, faults.Play]] = {  # name -> the reference run, and the fault
         "SIGKILL": ("2", faults.by_signal("SIGKILL", 2)),
         "truncation": ("1", faults.damage("truncation", interrupted)),
         "SIGTERM": ("2", faults.by_signal("SIGTERM", 2)),
@@ -130,7 +130,7 @@ def main() -> int:
 
 
 def summary(rounds: list[runs.Round], mounts: bool, seconds: float) -> dict[str, Any]:
-    """The counts, and what happened in each round."""
+    """The counts, and the outcome of each round."""
 
     def counts(some: list[runs.Round]) -> dict[str, int]:
         return {

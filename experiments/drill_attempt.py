@@ -1,4 +1,4 @@
-"""One run of the drill: how it is started, and what becomes of it; see `experiments.drill`."""
+"""Starts one run of the drill and checks how it ends; see `experiments.drill`."""
 
 import dataclasses
 import json
@@ -16,9 +16,7 @@ from cnn_jax.train import log
 from experiments import workdir
 from experiments.drill_run import Fault
 
-TIMEOUT = flags.DEFINE_float(
-    "timeout", 120.0, "Seconds that an attempt may take: longer is a hang."
-)
+TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds after which an attempt counts as hung.")
 
 STEPS, EVALUATE_EVERY, CHECKPOINT_EVERY = 24, 8, 3
 SETTINGS = (
@@ -31,12 +29,12 @@ ATTEMPTS = 4
 
 
 class Hang(RuntimeError):
-    """An attempt took longer than it may."""
+    """An attempt took longer than --timeout."""
 
 
 @dataclasses.dataclass
 class Round:
-    """What happened in one round."""
+    """The outcome of one round."""
 
     fault: str
     detail: str = ""
@@ -56,15 +54,15 @@ def attempt(
     sigterm_after: float | None = None,
     lines: int | None = None,
 ) -> tuple[int, str]:
-    """Starts the experiment once and waits for it: exit status, and what it printed.
+    """Starts the experiment once and waits for it; returns its exit status and its output.
 
     Args:
         where: the run directory.
-        processes: one, or several by the launcher.
-        fault: that strikes from within.
-        more: flags.
-        sigterm_after: seconds to a SIGTERM from without.
-        lines: how many are read before the pipe is closed; None for all.
+        processes: number of processes; several use the launcher.
+        fault: a fault within the run.
+        more: further flags.
+        sigterm_after: seconds to a SIGTERM from outside.
+        lines: number of lines read before the pipe is closed; None for all.
 
     Raises:
         Hang: it took longer than --timeout.
@@ -115,7 +113,7 @@ def finish(
     *,
     more: Sequence[str] = (),
 ) -> None:
-    """Starts it again and again until there is a result."""
+    """Restarts the run until there is a result."""
     while not (where / workdir.RESULT_FILE).exists() and made.attempts < ATTEMPTS:
         made.attempts += 1
         status, output = attempt(where, processes, fault, more=more)
@@ -127,7 +125,7 @@ def finish(
 
 
 def outcome(where: Path) -> tuple[dict, list]:
-    """Checksums of the final state, and the figures of all rows."""
+    """Checksums of the final state, and the metrics of all rows."""
     saved = where / "checkpoints" / str(STEPS) / "meta" / "metadata"
     rows = [
         {name: value for name, value in row.items() if not name.startswith("wall_")}
@@ -144,17 +142,17 @@ def expect_one_line(
     naming: str = "",
     more: Sequence[str] = (),
 ) -> None:
-    """An attempt that a disk may end: then with status 1 and one line.
+    """Makes an attempt that may fail, but only with status 1 and one line.
 
-    Where the line must name something, the attempt has to end so.
+    If `naming` is given, the attempt must fail and the line contain it.
     """
     made.attempts += 1
     status, output = attempt(where, 1, fault, more=more)
     errors = [line for line in output.splitlines() if line.startswith("error:")]
     made.struck = status != 0
     made.said = (errors or [""])[0][:300]
-    # what asyncio prints of the save that was given up may come before it
+    # asyncio may print about the abandoned save before it
     if status and (status != 1 or len(errors) != 1):
         raise RuntimeError(f"exit status {status}, and not one clear line: {output[-2000:]}")
     if naming and naming not in made.said:
-        raise RuntimeError(f"exit status {status}, and nothing of {naming!r}: {output[-2000:]}")
+        raise RuntimeError(f"exit status {status}, without {naming!r}: {output[-2000:]}")

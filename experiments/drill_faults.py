@@ -1,4 +1,4 @@
-"""What strikes a run of the drill, and what is expected of it; see `experiments.drill`."""
+"""The faults of the drill, and what is expected of a run after each; see `experiments.drill`."""
 
 import contextlib
 import random
@@ -23,15 +23,15 @@ from experiments.drill_attempt import (
 )
 from experiments.drill_run import MOMENTS, Fault
 
-STEP_TIMEOUT = 12  # seconds, where a step is frozen
-STARTING = 8.0  # seconds that a run takes to its first step, about
-PICTURES = 30  # of each of the two classes of the folder
+STEP_TIMEOUT = 12  # seconds, if a step is frozen
+STARTING = 8.0  # seconds from the start of a run to its first step, about
+PICTURES = 30  # images of each of the folder's two classes
 
 Play = Callable[[Path, random.Random, Round], None]
 
 
 def by_signal(name: str, processes: int) -> Play:
-    """A signal to one of the processes, which sends it to itself in the chosen moment."""
+    """A signal to one of the processes, which sends it to itself at the chosen moment."""
 
     def play(where: Path, chance: random.Random, made: Round) -> None:
         moment = chance.choice(MOMENTS)
@@ -52,7 +52,7 @@ def by_signal(name: str, processes: int) -> Play:
 
 
 def damage(kind: str, interrupted: Path) -> Play:
-    """A file of the newest checkpoint of an interrupted run, cut short or with one bit turned."""
+    """A file of the newest checkpoint of an interrupted run is cut short, or one bit is flipped."""
 
     def play(where: Path, chance: random.Random, made: Round) -> None:
         shutil.copytree(interrupted, where)
@@ -77,7 +77,7 @@ def damage(kind: str, interrupted: Path) -> Play:
 
 
 def full_disk(where: Path, chance: random.Random, made: Round) -> None:
-    """The run directory on a tmpfs that is too small for it; then the disk is enlarged."""
+    """The run directory is on a tmpfs that is too small for it; then the disk is enlarged."""
     with small_disk(where, kilobytes := chance.randint(300, 1800)):
         made.detail = f"tmpfs of {kilobytes} kB"
         expect_one_line(where, made)
@@ -86,7 +86,7 @@ def full_disk(where: Path, chance: random.Random, made: Round) -> None:
 
 
 def limited_files(where: Path, chance: random.Random, made: Round) -> None:
-    """In the place of a full disk, where none can be mounted: no file may grow any more."""
+    """Stands in for a full disk if no tmpfs can be mounted: no file may grow any more."""
     count = chance.randint(0, STEPS // CHECKPOINT_EVERY - 1)
     fired = where.with_suffix(".fired")
     made.detail = f"save {count}"
@@ -95,7 +95,7 @@ def limited_files(where: Path, chance: random.Random, made: Round) -> None:
 
 
 def lost_recipe(interrupted: Path) -> Play:
-    """recipe.flags of an interrupted run emptied, cut short or gone; then put back by hand."""
+    """recipe.flags of an interrupted run is emptied, cut short or removed; then restored."""
 
     def play(where: Path, chance: random.Random, made: Round) -> None:
         shutil.copytree(interrupted, where)
@@ -115,12 +115,12 @@ def lost_recipe(interrupted: Path) -> Play:
 
 
 def folder_flags(data: Path) -> list[str]:
-    """Of a run on a folder of pictures."""
+    """The flags of a run on a folder of images."""
     return [f"--dataset=folder:{data}", "--image_size=8", "--crop=whole", "--channels=1"]
 
 
 def make_folder(data: Path) -> Path:
-    """Two classes of noise, one of them lighter."""
+    """Creates a folder of two classes of noise, one of them lighter."""
     noise = np.random.default_rng(0)
     for label, name in enumerate(("dark", "light")):
         (data / name).mkdir(parents=True)
@@ -131,17 +131,17 @@ def make_folder(data: Path) -> Path:
 
 
 def shrunken_set(interrupted: Path, data: Path) -> Play:
-    """Some of the files that a run is trained on are gone when it is to go on, then there again."""
+    """Some of the training files are gone when the run is resumed, and then restored."""
 
     def play(where: Path, chance: random.Random, made: Round) -> None:
         shutil.copytree(interrupted, where)
         own = shutil.copytree(data, where.with_suffix(".data"))
-        # the same pictures at another place, which is no fault
+        # the same images in another folder, which is no fault
         files = chance.sample(sorted(own.glob("*/*.png")), chance.randint(1, PICTURES // 2))
         contents = {file: file.read_bytes() for file in files}
         for file in files:
             file.unlink()
-        made.detail = f"{len(files)} of {2 * PICTURES} pictures"
+        made.detail = f"{len(files)} of {2 * PICTURES} images"
         expect_one_line(where, made, naming="examples and has", more=folder_flags(own))
         for file, content in contents.items():
             file.write_bytes(content)
@@ -152,7 +152,7 @@ def shrunken_set(interrupted: Path, data: Path) -> Play:
 
 
 def closed_pipe(where: Path, chance: random.Random, made: Round) -> None:
-    """Whoever reads what the run prints goes away after some lines; the run goes on."""
+    """The reader of the run's output closes the pipe after some lines; the run continues."""
     lines = chance.randint(0, 8)
     made.detail = f"after {lines} lines"
     made.attempts, made.struck = 1, True
@@ -162,7 +162,7 @@ def closed_pipe(where: Path, chance: random.Random, made: Round) -> None:
 
 
 def frozen(processes: int) -> Play:
-    """One process does not come out of a step, or a batch of an evaluation, any more."""
+    """One process never returns from a training or evaluation step."""
 
     def play(where: Path, chance: random.Random, made: Round) -> None:
         moment = chance.choice(("step", "step", "evaluation"))
@@ -184,7 +184,7 @@ def frozen(processes: int) -> Play:
 
 
 def at_the_start(processes: int) -> Play:
-    """SIGTERM while it starts: in an import, while data are read, a program compiled."""
+    """SIGTERM during the start: importing, reading data, compiling."""
 
     def play(where: Path, chance: random.Random, made: Round) -> None:
         seconds = chance.uniform(0.3, STARTING)
@@ -203,7 +203,7 @@ def at_the_start(processes: int) -> Play:
 
 
 def read_only(interrupted: Path) -> Play:
-    """An interrupted run is started again while its disk is read-only."""
+    """An interrupted run is resumed while its disk is read-only."""
 
     def play(where: Path, chance: random.Random, made: Round) -> None:
         with small_disk(where, 1 << 17):
@@ -218,7 +218,7 @@ def read_only(interrupted: Path) -> Play:
 
 @contextlib.contextmanager
 def small_disk(where: Path, kilobytes: int) -> Iterator[None]:
-    """A tmpfs at `where`; what it holds in the end is kept there without it."""
+    """Mounts a tmpfs at `where`; its final content is kept there after unmounting."""
     where.mkdir()
     mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(where))
     kept = where.with_suffix(".kept")

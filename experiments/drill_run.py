@@ -1,7 +1,7 @@
-"""One process of the drill: `experiments.classification`, in which a fault strikes once.
+"""One process of the drill: `experiments.classification` with one fault.
 
-The environment variable DRILL holds the fault, as JSON; see `Fault`. Without it, or where the file
-`fired` in the run directory says that it has struck, this is the experiment itself.
+The environment variable DRILL holds the fault, as JSON; see `Fault`. Without it, or if the file
+`fired` in the run directory says that the fault has struck, this is the experiment itself.
 """
 
 import dataclasses
@@ -25,16 +25,16 @@ MOMENTS = ("step", "save", "evaluation")
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """What strikes, when and whom.
+    """A fault: which one, when, and in which process.
 
     Attributes:
-        signal: its name, 'SIGKILL'; or 'FSIZE' for a limit on the size of files, as a full disk; or
-            'FREEZE' for a main thread that does not come back.
+        signal: name of a signal, 'SIGKILL'; or 'FSIZE' for a limit on the size of files, like a
+            full disk; or 'FREEZE' for a main thread that hangs.
         moment: one of MOMENTS.
-        count: how many of these moments go by before it.
+        count: number of these moments that pass before it.
         delay: seconds from the beginning of the moment.
-        process: which of several processes.
-        fired: the file that says it has struck.
+        process: index of the process.
+        fired: the file that notes that the fault has struck.
     """
 
     signal: str
@@ -46,7 +46,7 @@ class Fault:
 
 
 def arm(fault: Fault) -> None:
-    """Puts the fault in the way of its moment."""
+    """Installs the fault at its moment."""
     passed = 0
 
     def noticing(function: Callable) -> Callable:
@@ -60,7 +60,7 @@ def arm(fault: Fault) -> None:
                 timer = threading.Timer(fault.delay, strike, args=(fault,))
                 timer.daemon = True
                 timer.start()
-                time.sleep(fault.delay / 2)  # so that it strikes inside at times, or just after
+                time.sleep(fault.delay / 2)  # so that it strikes sometimes inside, sometimes after
             return function(*arguments, **more)
 
         return call

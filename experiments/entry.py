@@ -1,4 +1,4 @@
-"""How every experiment starts: flags in, one clear line out when something is wrong."""
+"""How every experiment starts: flags go in, and an error comes out as one clear line."""
 
 import logging
 import os
@@ -21,56 +21,54 @@ from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.loop import NonFiniteError
 from experiments import console, environment, gpu_options, stopping, xla_flags
 
-# What a user's input can cause: shown as one line, with exit status 1. Anything else is a bug of
-# ours and keeps its traceback.
+# Errors that a user's input can cause: shown as one line, with exit status 1. Anything else is a
+# bug of ours and keeps its traceback.
 EXPECTED = (
     ValueError,
     OSError,
     CheckpointError,
     NonFiniteError,
-    MemoryError,  # OutOfMemoryError, which says what to lower; a bare one has no message
+    MemoryError,  # OutOfMemoryError, which says what to lower; others have no message
     hosts.FirstFailed,
 )
 
-# The one console: what the program says and what is logged stay clear of the progress bar.
+# The one console, so that output and log lines stay clear of the progress bar.
 CONSOLE: rich.console.Console = PlainConsole()
 
-STOPPED = "SIGINT: stopped at once; what was saved before is as it was"
+STOPPED = "SIGINT: stopped at once; what was saved before is unchanged"
 
 TRACEBACK = flags.DEFINE_bool(
-    "traceback", False, "Show where an error came from, instead of one line."
+    "traceback", False, "Show the traceback of an error instead of one line."
 )
 
 
 def say(text: str) -> None:
-    """Prints one line, of any length, with whatever names it has as they are."""
+    """Prints one line of any length, without markup."""
     CONSOLE.print(printable(text), soft_wrap=True)
 
 
 def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
-    """Parses the flags, runs `main` and exits with what it returns (None: 0).
+    """Parses the flags, runs `main` and exits with the status it returns (None: 0).
 
-    An expected error is printed as one line on the standard error, with exit status 1. Without a
-    message of its own it is treated as a bug.
+    An expected error is printed as one line on standard error, with exit status 1. If it has no
+    message it is treated as a bug.
 
     Args:
-        main: called without arguments, or, where `positional` names them, with the list of those.
-        positional: what the arguments that are not flags are; '' where there are none.
+        main: called without arguments, or with the list of the positional ones.
+        positional: what the positional arguments are; '' if there are none.
     """
 
     environment.prepare()
 
     def run(argv: list[str]) -> int | None:
         if len(argv) > 1 and not positional:
-            raise app.UsageError(
-                f"{' '.join(argv[1:])!r} is not a flag. Flags are given as --name=value."
-            )
+            raise app.UsageError(f"{' '.join(argv[1:])!r} is not a flag. Write --name=value.")
         if "interrupted_status" in flags.FLAGS:
             stopping.ends_with(flags.FLAGS.interrupted_status)
         stopping.together(hosts.several)
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger().handlers = [log.handler(CONSOLE)]
-        # Orbax logs with a traceback what it raises too
+        # Orbax also logs, with a traceback, what it raises
         logging.getLogger().handlers[0].addFilter(lambda record: "orbax" not in record.pathname)
         try:
             xla_flags.check()
@@ -81,7 +79,7 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
                 _leave(error)
             status = _tell(error)
             if isinstance(error, CheckpointError):
-                # Orbax's threads wait for ten minutes for what could not be written
+                # Orbax's threads wait ten minutes after a failed write
                 ending.end(status)
             return status
         if hosts.several():
@@ -93,13 +91,13 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
 
 
 def _check_places() -> None:
-    """Refuses a store's URL where only training knows what to do with one."""
+    """Raises ValueError for a store's URL in a command that cannot write to a store."""
     trains = "resume" in flags.FLAGS
     for name in ("workdir", "output"):
         place = flags.FLAGS[name].value if name in flags.FLAGS else None
         if isinstance(place, str) and is_store(place) and not (trains and name == "workdir"):
             raise ValueError(
-                f"--{name}={place}: this command writes to a directory of this machine. Give one, "
+                f"--{name}={place}: this command writes to a directory on this machine. Give one, "
                 "and copy it to the store afterwards."
             )
 
@@ -118,8 +116,8 @@ def _tell(error: BaseException) -> int:
 
 
 def _leave(error: BaseException) -> None:
-    """Ends one of several processes, at once: an ordinary exit would wait for the others."""
-    if hosts.is_remote(error):  # whoever is gone will be named; else it is an error like any other
+    """Ends one of several processes at once: an ordinary exit would wait for the others."""
+    if hosts.is_remote(error):  # names the lost process; otherwise it is an error like any other
         hosts.await_verdict()
     error = environment.explained(error)
     line = "error: " + printable(" ".join((str(error) or type(error).__name__).split()))
@@ -142,10 +140,10 @@ def set_up_jax(
     """Configures JAX before its first use.
 
     Args:
-        cpu_devices: how many devices to make of the CPU; 0 leaves JAX's default of one.
+        cpu_devices: number of devices to split the CPU into; 0 leaves JAX's default of one.
         cpu_convolutions: whether to use the faster convolutions of `cnn_jax.cpu`.
-        compilation_cache: the directory of compiled programs; '' for none.
-        connect: joins the other processes, where there are any: `settings.connect(recipe)`.
+        compilation_cache: directory for compiled programs; '' for none.
+        connect: joins the other processes, if there are any.
     """
     if cpu_devices < 0:
         raise ValueError(f"--cpu_devices is {cpu_devices}; it must be 0 (JAX's default) or more.")
@@ -161,5 +159,5 @@ def set_up_jax(
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax_internals.platform_logger().setLevel(logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own notes
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # silences XLA's own notes
     connect()

@@ -1,9 +1,7 @@
-"""What the machine gives a program, or does not: each lack is a warning, or one line that says what
-to do.
+"""Copes with what a machine lacks: with a warning, or with one line that says what to do.
 
-A home that cannot be written, few descriptors, a terminal of ASCII are got along with. A platform
-that JAX does not have and flags that XLA does not know end the program; what they say by themselves
-is a traceback, or a page of all flags there are.
+A read-only home, few file descriptors and an ASCII terminal are coped with. A platform that JAX
+does not have ends the program, with one line instead of JAX's traceback.
 """
 
 import contextlib
@@ -22,12 +20,12 @@ from absl import flags
 from cnn_jax.printable import never_fail_to_print
 from cnn_jax.stores import is_store
 
-DESCRIPTORS = 65_536  # more than any data set here opens at once
-LEAST_FREE = 64 * 2**20  # bytes for compiled programs; those of a large network take 20 MB
+DESCRIPTORS = 65_536  # file descriptors; more than any data set here opens at once
+LEAST_FREE = 64 * 2**20  # bytes for compiled programs; a large network's take 20 MB
 
 
 def prepare() -> None:
-    """What is to be done before anything else."""
+    """Prepares the process. Call it before anything else."""
     never_fail_to_print()
     with contextlib.suppress(ImportError, ValueError, OSError):  # Windows; not allowed
         import resource
@@ -39,12 +37,12 @@ def prepare() -> None:
 
 
 def cache_directory(name: str) -> Path | None:
-    """The directory of compiled programs, made if it is new; None, with a warning, where it cannot
-    be written: then each program is compiled anew."""
-    if is_store(name):  # JAX writes to gs:// itself, which nobody tried here
+    """The directory of compiled programs, created if missing. If it cannot be written: None, with a
+    warning, and each program is compiled anew."""
+    if is_store(name):  # JAX itself can write to gs://, which was not tested here
         logging.warning(
-            "--compilation_cache=%s is in a store: what is compiled now is not kept. Give a "
-            "directory of this machine.",
+            "--compilation_cache=%s is in a store: compiled programs are not kept. Give a "
+            "directory on this machine.",
             name,
         )
         return None
@@ -55,11 +53,11 @@ def cache_directory(name: str) -> Path | None:
             raise OSError(errno.ENOSPC, f"{free:,} bytes are free")
         with tempfile.TemporaryFile(dir=directory):
             return directory
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
         reason = getattr(error, "strerror", None) or error
         logging.warning(
-            "%s cannot be written (%s): what is compiled now is not kept. Another directory: "
-            "--compilation_cache.",
+            "%s cannot be written (%s): compiled programs are not kept. Choose another directory "
+            "with --compilation_cache.",
             name,
             reason,
         )
@@ -67,8 +65,8 @@ def cache_directory(name: str) -> Path | None:
 
 
 def explained(error: BaseException) -> BaseException:
-    """What this machine lacks, in the place of what a library says of it; any other error as it
-    is."""
+    """A ValueError that explains what this machine lacks, in place of a library's error; any other
+    error unchanged."""
     if (line := _explanation(error)) is None:
         return error
     explanation = ValueError(line)
@@ -93,23 +91,23 @@ def _explanation(error: BaseException) -> str | None:
             "start again."
         )
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"{error}: more are allowed after 'ulimit -n 4096'."
+        return f"{error}: allow more with 'ulimit -n 4096'."
     if error.errno == errno.ENOSPC and not error.filename and _workers():
         free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
         return (
-            f"{error}: the processes of --workers={_workers()} hand batches over in /dev/shm, "
-            f"where {free:,} bytes are free. Make it larger, or read with threads: --workers=0."
+            f"{error}: the processes of --workers={_workers()} pass batches through /dev/shm, "
+            f"where {free:,} bytes are free. Enlarge it, or read with threads: --workers=0."
         )
     if error.errno in (errno.EROFS, errno.EACCES) and str(error.filename).startswith("runs"):
         return (
-            f"The run directory cannot be made in {_here()} ({error.strerror}): give one, "
+            f"The run directory cannot be created in {_here()} ({error.strerror}): give one, "
             "--workdir=DIRECTORY."
         )
     return None
 
 
 def _here() -> Path | None:
-    """The current directory; None where it is gone."""
+    """The current directory; None if it has been deleted."""
     with contextlib.suppress(FileNotFoundError):
         return Path.cwd()
     return None
@@ -122,7 +120,7 @@ def _workers() -> int:
 def _is_about_platforms(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
         return "Unable to initialize backend" in str(error)
-    if isinstance(error, AssertionError):  # jax 0.10 to 0.12, where 'cuda' has no plug-in
+    if isinstance(error, AssertionError):  # jax 0.10 to 0.12, if 'cuda' has no plug-in
         frames = traceback.extract_tb(error.__traceback__)
         return bool(frames) and frames[-1].filename.endswith("xla_bridge.py")
     return False
@@ -133,13 +131,13 @@ def _no_platform(error: BaseException) -> str:
     jax.config.update("jax_platforms", "")
     try:
         there = sorted({jax.devices()[0].platform, "cpu"})
-    except Exception:  # whatever is wrong with it: this is about another
+    except Exception:  # whatever is wrong here, the message is about another platform
         there = ["cpu"]
     finally:
         jax.config.update("jax_platforms", wanted)
     said = re.split(r"\((?:set JAX_PLATFORMS|you may need)", str(error))[0].strip(" .")
     reason = f" ({said[:300]})" if said else ""
-    if not wanted:  # nothing was asked for, so that something else is in the way
+    if not wanted:  # no platform was requested, so something else is wrong
         given = os.environ.get("XLA_FLAGS", "").strip()
         suspect = f" XLA_FLAGS is set, to {given[:200]!r}: try without it." if given else ""
         return f"JAX cannot start on this machine{reason}.{suspect}"

@@ -1,8 +1,8 @@
 """Compiler options that are known to help on GPUs, for the entry points to set.
 
 XLA reads them from XLA_FLAGS when its first backend starts, and aborts the process on one that it
-does not know. So they are set before, only where a GPU is what JAX will choose, and each can be
-overruled: an option that the user's XLA_FLAGS name already is left as it is there.
+does not know. So they are set before, and only if JAX will choose a GPU. The user can override
+each: an option that XLA_FLAGS already names is left alone.
 """
 
 import os
@@ -14,9 +14,9 @@ import jax
 # "GPU performance tips", docs.jax.dev/en/latest/gpu_performance_tips.html, as of November 2026;
 # NVIDIA's own JAX images have the first (docs.nvidia.com/jax-toolbox/environment-variables).
 OPTIONS = {
-    # move the sums of gradients over devices behind the computation that does not need them
+    # overlap all-reduces of gradients with computation that does not need them
     "xla_gpu_enable_latency_hiding_scheduler": "true",
-    # Triton's products of matrices, which fuse with what surrounds them, where XLA has the choice
+    # Triton's matrix products, which fuse with neighbouring operations, wherever XLA may use them
     "xla_gpu_triton_gemm_any": "true",
 }
 
@@ -24,10 +24,10 @@ GPU_PLATFORMS = ("cuda", "gpu", "rocm")
 
 
 def set_gpu_options(environ: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Adds OPTIONS to XLA_FLAGS where JAX will run on a GPU. Call it before JAX is first used.
+    """Adds OPTIONS to XLA_FLAGS if JAX will run on a GPU. Call it before JAX is first used.
 
     Returns:
-        The options added: [] elsewhere, and where the user has chosen all of them.
+        The options added: [] without a GPU, or if the user has set all of them.
     """
     platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
     if not gpu_expected(platforms, _plugins()):
@@ -40,11 +40,11 @@ def set_gpu_options(environ: MutableMapping[str, str] = os.environ) -> list[str]
 
 
 def gpu_expected(platforms: str | None, plugins: list[str]) -> bool:
-    """Whether JAX will look for a GPU, without starting it.
+    """Whether JAX will look for a GPU, determined without starting JAX.
 
     Args:
-        platforms: of `jax_platforms` or JAX_PLATFORMS: 'cuda,cpu'; None or '' for any.
-        plugins: names of JAX's installed plug-ins; 'jax_cuda12_plugin' or 'xla_cuda12', say.
+        platforms: value of `jax_platforms` or JAX_PLATFORMS: 'cuda,cpu'; None or '' for any.
+        plugins: names of JAX's installed plug-ins, such as 'jax_cuda12_plugin' or 'xla_cuda12'.
     """
     if platforms:
         return any(name.strip() in GPU_PLATFORMS for name in platforms.split(","))

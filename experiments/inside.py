@@ -1,12 +1,12 @@
-"""Looks inside a network: its layers, and what they make of a picture.
+"""Looks inside a network: its layers, and what they compute from an image.
 
     python -m experiments.inside --model=resnet50
     python -m experiments.inside --model=resnet18 --times
     python -m experiments.inside digit.png --run=runs/DATE-resnet8-digits --output=inside
 
-Without a picture: the table of layers with their outputs, parameters, multiply-adds, receptive
-fields and, with --times, their shares of the time. With one, and weights as for
-`experiments.predict`: the first filters, the feature maps, and where the answer comes from.
+Without an image: the table of layers with their outputs, parameters, multiply-adds, receptive
+fields and, with --times, their shares of the time. With images, and weights as for
+`experiments.predict`: the first filters, the feature maps and attributions of the prediction.
 """
 
 from pathlib import Path
@@ -23,10 +23,10 @@ from cnn_jax.analysis.layer_time import layer_seconds
 from cnn_jax.analysis.receptive_field import receptive_fields
 from experiments import entry, predict
 
-TIMES = flags.DEFINE_bool("times", False, "Also measure the layers, each by itself.")
-BATCH = flags.DEFINE_integer("batch", 1, "Examples that --times measures with.", lower_bound=1)
+TIMES = flags.DEFINE_bool("times", False, "Also time the layers, each by itself.")
+BATCH = flags.DEFINE_integer("batch", 1, "Batch size for --times.", lower_bound=1)
 LAYERS = flags.DEFINE_list(
-    "layers", [], "Whose feature maps to draw; empty: the first of each size."
+    "layers", [], "Layers whose feature maps are drawn; empty: the first of each size."
 )
 
 
@@ -45,7 +45,7 @@ def table(name: str) -> None:
 
 
 def _print_fields(name: str, input_shape: tuple[int, ...]) -> None:
-    """The receptive fields of the stages, and their strides."""
+    """Prints the receptive fields of the stages, and their strides."""
     backbone = models.create(name, num_classes=None)
     fields = receptive_fields(backbone, rank=len(input_shape) - 1, channels=input_shape[-1])
     print("receptive fields of the stages, in pixels of the input:")
@@ -55,7 +55,7 @@ def _print_fields(name: str, input_shape: tuple[int, ...]) -> None:
 
 
 def pictures(paths: list[str], output: Path) -> None:
-    """Draws filters, feature maps and attributions of each picture."""
+    """Draws filters, feature maps and attributions of each image."""
     run = predict.open_run(predict.RUN.value) if predict.RUN.value else None
     predictor = predict.published() if run is None else predict.trained(run)
     output.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def pictures(paths: list[str], output: Path) -> None:
 
 
 def _guided(model: nn.Module, variables, x: jax.Array) -> jax.Array | None:
-    """None for a network without ReLUs."""
+    """Guided backpropagation; None for a network without ReLUs."""
     try:
         return attribution.guided(model, variables, x)
     except ValueError:
@@ -103,12 +103,12 @@ def _first_of_each_size(model: nn.Module, variables, x: jax.Array) -> list[str]:
 def main(paths: list[str]) -> int:
     if paths:
         if not predict.OUTPUT.value:
-            raise ValueError("Say where the figures go: --output=DIRECTORY.")
+            raise ValueError("No directory for the figures is given: --output=DIRECTORY.")
         pictures(paths, Path(predict.OUTPUT.value))
     elif predict.MODEL.value:
         table(predict.MODEL.value)
     else:
-        raise ValueError("Name a network, --model=NAME, or pictures with --run or --pretrained.")
+        raise ValueError("Give a network, --model=NAME, or images with --run or --pretrained.")
     return 0
 
 

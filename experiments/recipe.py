@@ -1,7 +1,7 @@
 """A recipe is a frozen dataclass; its fields are the flags, its defaults the flags' defaults.
 
 A flagfile (`--flagfile=experiments/recipes/cifar10_resnet20.flags`) is a recipe on disk, and so is
-the one that each run leaves behind.
+the recipe.flags that each run writes.
 """
 
 import dataclasses
@@ -21,18 +21,18 @@ def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), result: b
     """A field of a recipe.
 
     Args:
-        default: its value unless the flag is given.
-        help: what `--help` says, with the unit.
+        default: value unless the flag is given.
+        help: the text of `--help`, with the unit.
         choices: the values allowed, if they are few.
-        result: whether it can change the result. A run can be resumed with other values of the
-            fields that cannot: the directories, the layout, how often to log.
+        result: whether the field can change the result. A run can be resumed with other values of
+            the fields that cannot: the directories, the layout, the interval of logging.
     """
     metadata = {"help": help, "choices": choices, "result": result}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def define_flags(recipe: type, values: flags.FlagValues = flags.FLAGS) -> None:
-    """One absl flag for each field of the recipe."""
+    """Defines one absl flag for each field of the recipe."""
     for field in dataclasses.fields(recipe):
         text, choices = field.metadata["help"], field.metadata["choices"]
         default: Any = field.default
@@ -54,7 +54,7 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
     """The recipe that the parsed flags describe.
 
     Raises:
-        ValueError: an item of a list is not a number, a number is infinite or NaN, or a text has
+        ValueError: an item of a list is not a number, a number is infinite or NaN, or a string has
             several lines.
     """
     chosen = {}
@@ -65,7 +65,7 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
                 value = tuple(float(item) for item in value)
             except ValueError:
                 raise ValueError(
-                    f"--{field.name} is {','.join(value)}; it must be numbers with commas between."
+                    f"--{field.name} is {','.join(value)}; it must be numbers separated by commas."
                 ) from None
         if isinstance(value, str) and any(end in value for end in "\r\n"):
             raise ValueError(f"--{field.name} is {value!r}; it must be one line.")
@@ -77,7 +77,7 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
 
 
 def to_flagfile(recipe: Any) -> str:
-    """The recipe as the text of a flagfile: every field, but for the place of the run."""
+    """The recipe as the text of a flagfile: every field except the run directory."""
     lines = []
     for field in dataclasses.fields(recipe):
         if field.name in ("workdir", "resume", "accept_changed_data"):
@@ -89,18 +89,18 @@ def to_flagfile(recipe: Any) -> str:
             lines.append(f"--{field.name}={','.join(repr(item) for item in value)}")
         else:
             lines.append(f"--{field.name}={value}")
-    # the number, so that a file that lost some of its lines is told
+    # the count reveals a file that has lost some of its lines
     head = f"# Every setting of this run, {len(lines)} of them. To repeat it: --flagfile=THIS_FILE"
     return "\n".join([head, *lines]) + "\n"
 
 
 def read_text(path: Path) -> str:
-    """Of a file that a run wrote, whatever is in it: a path need not be UTF-8."""
+    """The text of a file that a run wrote. A path in it need not be UTF-8."""
     return path.read_bytes().decode("utf-8", errors="surrogateescape")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes the file whole or not at all, and before anything that is written later."""
+    """Writes the file whole or not at all, and to the disk before anything written later."""
     partial = path.with_name(path.name + ".new")
     with partial.open("wb") as file:
         file.write(text.encode("utf-8", errors="surrogateescape"))
@@ -110,13 +110,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def counted(text: str) -> int | None:
-    """How many settings a flagfile of ours says that it has; None where it does not say."""
+    """The number of settings that a flagfile says it has; None if it does not say."""
     first = re.search(r"^# .*?, (\d+) of them\.", text.partition("\n")[0])
     return int(first.group(1)) if first else None
 
 
 def parse_flagfile(text: str) -> dict[str, str]:
-    """The settings in the text of a flagfile that `to_flagfile` wrote, as text by name."""
+    """The settings in the text of a flagfile written by `to_flagfile`, as strings by name."""
     settings = {}
     for line in text.split("\n"):
         line = line.removesuffix("\r")  # an editor's
@@ -127,9 +127,9 @@ def parse_flagfile(text: str) -> dict[str, str]:
 
 
 def differences(recipe: Any, earlier: Mapping[str, str]) -> list[str]:
-    """The settings that can change the result and differ from `earlier`, as '--name=was, now is'.
+    """The settings that can change the result and differ from `earlier`: '--a was 1 and is now 2'.
 
-    A setting that `earlier` does not know, because it was written by an older version, is left out.
+    A setting that `earlier` lacks, because an older version wrote it, is left out.
     """
     now = parse_flagfile(to_flagfile(recipe))
     return [

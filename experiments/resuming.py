@@ -1,8 +1,8 @@
-"""Whether a run may go on in a directory: nothing about what it was is ever guessed.
+"""Decides whether a run may be resumed in a directory, without guessing what it was.
 
-`recipe.flags` says by which settings a run was made, and its checkpoints what data it was trained
-on. Where the file is missing or cut short, or the data are others, the run is refused by name: to
-go on with other settings, or as if nothing had been there, would look like a result.
+`recipe.flags` holds the settings of a run, and its checkpoints describe the data it was trained on.
+If the file is missing or cut short, or the data differ, resuming is refused with the reason: to
+resume with other settings, or to start over, would produce something that looks like a result.
 """
 
 from collections.abc import Mapping
@@ -11,23 +11,23 @@ from typing import Any
 
 from experiments import recipe as recipes
 
-# What only a run that has begun leaves behind.
+# Files that only a run that has begun leaves behind.
 CHECKPOINTS, FILES = "checkpoints", ("metrics.jsonl", "result.json")
-# What the files that did not count their settings, until November 2026, ended with.
+# The last setting of files from before November 2026, which did not count their settings.
 LAST_SETTINGS = {"test_time_flip", "label_smoothing", "class_weights", "pretrained_backbone"}
-# --dataset=KIND:PATH, where PATH is only a place: what lies there is in the data's fingerprint.
+# --dataset=KIND:PATH, where PATH is only a location: the content is in the data's fingerprint.
 PLACES = ("folder", "masks", "coco", "voc")
 
 
 class LostRecipeError(ValueError):
-    """Nothing says any more by which settings a run was made."""
+    """The settings of a run are lost."""
 
 
 def read_recipe(flagfile: Path) -> dict[str, str]:
-    """The settings of a run, as text by name; {} where no run has begun in the directory.
+    """The settings of a run, as strings by name; {} if no run has begun in the directory.
 
     Raises:
-        LostRecipeError: there was a run, and the file is missing, empty, cut short or no text.
+        LostRecipeError: there was a run, and the file is missing, empty, cut short or not text.
     """
     settings: dict[str, str] = {}
     wrong = "is missing"
@@ -42,17 +42,17 @@ def read_recipe(flagfile: Path) -> dict[str, str]:
             if not wrong:
                 return settings
     left = left_behind(flagfile.parent)
-    if not left and not settings:  # at most a run that was killed before it had written anything
+    if not left and not settings:  # at most a run that was killed before it wrote anything
         return {}
     raise LostRecipeError(
-        f"{flagfile} {wrong}: nothing says by which settings the run was made that left "
-        f"{', '.join(left) or 'it'} there. Put a copy of the file back (the settings are in the "
-        "'meta' of newer checkpoints too), or choose another --workdir."
+        f"{flagfile} {wrong}: the settings of the run that left "
+        f"{', '.join(left) or 'it'} there are lost. Restore a copy of the file (newer checkpoints "
+        "also have the settings, in their 'meta'), or choose another --workdir."
     )
 
 
 def _what_is_wrong(text: str, settings: Mapping[str, str]) -> str:
-    """'' where the file is whole."""
+    """What is wrong with the file; '' if it is whole."""
     if not text.strip():
         return "is empty"
     count = recipes.counted(text)
@@ -65,7 +65,7 @@ def _what_is_wrong(text: str, settings: Mapping[str, str]) -> str:
 
 
 def left_behind(directory: Path) -> list[str]:
-    """What a run left in a directory: ['checkpoints/12', 'metrics.jsonl']."""
+    """The files that a run left in a directory: ['checkpoints/12', 'metrics.jsonl']."""
     found = []
     if (directory / CHECKPOINTS).is_dir():
         names = [each.name for each in (directory / CHECKPOINTS).iterdir()]
@@ -76,9 +76,9 @@ def left_behind(directory: Path) -> list[str]:
 
 
 def differences(recipe: Any, earlier: Mapping[str, str]) -> list[str]:
-    """`recipes.differences`, but for a folder of data that lies elsewhere now.
+    """`recipes.differences`, without that of a data folder that has moved.
 
-    Whether it is the same data is for `check_data` to say, by what the checkpoint knows of it.
+    `check` decides whether the data are the same, by their fingerprint in the checkpoint.
     """
     changes = recipes.differences(recipe, earlier)
     if _moved(earlier.get("dataset"), getattr(recipe, "dataset", None)):
@@ -93,28 +93,28 @@ def _moved(was: Any, now: Any) -> bool:
 
 
 def check(directory: Path, recipe: Any, facts: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-    """Refuses a checkpoint that was made by other settings, of another network or other data.
+    """Refuses a checkpoint of other settings, another network or other data.
 
     Args:
-        directory: of the checkpoints.
-        recipe: of the run that is to go on.
-        facts: of that run: JSON.
-        meta: of the checkpoint.
+        directory: directory of the checkpoints.
+        recipe: recipe of the run to resume.
+        facts: facts of that run: JSON.
+        meta: meta of the checkpoint.
 
     Raises:
-        ValueError: with what was and what is now.
+        ValueError: they differ; the message says what was and what is now.
     """
     saved = meta.get("facts", {})
     if changes := differences(recipe, meta.get("settings", {})):
         raise ValueError(
             f"The checkpoint in {directory} is of another experiment: {'; '.join(changes)}. "
-            "Choose another --workdir, or give the same settings to go on with it."
+            "Choose another --workdir, or give the same settings to resume it."
         )
     if not recipe.accept_changed_data and (changes := data_changes(facts, meta)):
         raise ValueError(
-            f"The data of the run in {directory.parent} are not what they were: "
+            f"The data of the run in {directory.parent} have changed: "
             f"{'; '.join(changes)}. Put them back, choose another --workdir, or give "
-            "--accept_changed_data to go on with them as they are."
+            "--accept_changed_data to resume with the data as they are."
         )
     for name, now in facts.items():
         if name == "data" or name not in saved or saved[name] == now:
@@ -128,7 +128,7 @@ def check(directory: Path, recipe: Any, facts: Mapping[str, Any], meta: Mapping[
 
 
 def data_changes(facts: Mapping[str, Any], meta: Mapping[str, Any]) -> list[str]:
-    """How the data differ from those of the checkpoint, a phrase for each part that does."""
+    """How the data differ from those of the checkpoint, one phrase per part that differs."""
     changes = []
     for part, was in meta.get("facts", {}).get("data", {}).items():
         now = facts.get("data", {}).get(part)
@@ -146,12 +146,12 @@ def data_changes(facts: Mapping[str, Any], meta: Mapping[str, Any]) -> list[str]
 
 
 def what_to_know(facts: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
-    """What to say of the data of a run that goes on; '' where there is nothing to say."""
+    """What to log about the data of a resumed run; '' for nothing."""
     if "data" in facts and "data" not in meta.get("facts", {}):
         return (
-            "The checkpoint is of a version that did not note what its data were: whether they "
-            "are the same now could not be compared."
+            "The checkpoint is of a version that did not record its data: whether they are still "
+            "the same cannot be checked."
         )
     if changes := data_changes(facts, meta):
-        return f"Going on with changed data: {'; '.join(changes)}."
+        return f"Resuming with changed data: {'; '.join(changes)}."
     return ""

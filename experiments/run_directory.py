@@ -1,9 +1,9 @@
-"""Where a run lives: in a directory of this machine, or in a store, with a copy here.
+"""The run directory: on this machine, or in a store with a copy on this machine.
 
-With --workdir=s3://BUCKET/RUN the run belongs to the store. This machine works on a copy below
-~/.cache/cnn_jax/runs, which may be deleted when nothing runs and all has arrived: the same command,
-here or on another machine, fetches what the store has and goes on. With several processes the first
-one alone reads and writes, so that they need no file system in common.
+With --workdir=s3://BUCKET/RUN the run belongs to the store. This machine works on a copy under
+~/.cache/cnn_jax/runs, which may be deleted when nothing runs and all is uploaded: the same command,
+here or on another machine, fetches what the store has and resumes. With several processes only
+process 0 reads and writes, so they need no shared file system.
 """
 
 import contextlib
@@ -25,24 +25,24 @@ from cnn_jax.train.mirror import Mirror, fetch_run
 from cnn_jax.train.stored_checkpoints import NotStoredError, StoredCheckpoints
 from experiments import workdir as workdirs
 
-# What a run reads again when it goes on; all other files only go up.
+# Files that a resumed run reads again; all others are only uploaded.
 READ_AGAIN = (
     workdirs.RECIPE_FILE,
     workdirs.RESULT_FILE,
     "metrics.jsonl",
     goodput.ATTEMPTS_FILE,
 )
-_HOLD_FILE = "hold.json"  # beside the copy: which hold on the store this machine had
+_HOLD_FILE = "hold.json"  # beside the copy: this machine's last hold on the store
 
 
 class RunDirectory(NamedTuple):
     """An opened run directory.
 
     Attributes:
-        path: on this machine.
-        place: for messages: the path, or the URL.
-        stored: whether it belongs to a store.
-        mirror: what carries it there; None in processes that do not write, and without a store.
+        path: path on this machine.
+        place: the path or the URL, for messages.
+        stored: whether the run belongs to a store.
+        mirror: uploads to the store; None in processes that do not write, and without a store.
     """
 
     path: Path
@@ -58,21 +58,21 @@ class RunDirectory(NamedTuple):
         return Checkpoints(directory, keep=keep, best=best)
 
     def send(self) -> None:
-        """Puts the files that have changed into the store, if there is one."""
+        """Uploads the files that have changed, if there is a store."""
         if self.mirror is not None:
             self.mirror.send_files()
 
 
 def open_run_directory(recipe: Any, *, name: str, held: contextlib.ExitStack) -> RunDirectory:
-    """The directory for this run; see `workdir.open_workdir`.
+    """Opens the directory of this run; see `workdir.open_workdir`.
 
-    When `held` closes, a store gets the files that it has not got yet, and is let go of.
+    When `held` closes, the files still missing from a store are uploaded, and it is released.
 
     Raises:
         ValueError: it holds another experiment, or another run is using it.
         StoreError: the store cannot be used.
     """
-    # whether it is in a store is for process 0 to say, as where it is
+    # process 0 decides whether the run is in a store, and where
     recipe = dataclasses.replace(recipe, workdir=hosts.from_first(lambda: recipe.workdir))
     if not is_store(recipe.workdir):
         path = workdirs.open_workdir(recipe, name=name, held=held)
@@ -92,11 +92,11 @@ def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
     url = store.url
     home = cache_directory("runs", url)
     with _said_of(url, home):
-        workdirs.lock(home, held)  # whoever else uses the copy is on this machine
+        workdirs.lock(home, held)  # only runs on this machine use the copy
     hold = _hold(store, home, silence=float(recipe.heartbeat))
     held.callback(_quietly, hold.release)
     mirror = Mirror(home / "copy", store, check=hold.check, last=workdirs.RESULT_FILE)
-    # what an outage kept from the store is still here, unless another machine has gone on meanwhile
+    # the copy is ahead of the store after an outage, unless another machine has resumed meanwhile
     mirror.fetch(READ_AGAIN, ahead=hold.inherited)
     mirror.clear_leftovers()
     held.push(lambda kind, error, trace: _last_files(mirror, error))
@@ -109,8 +109,8 @@ def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
 
 
 def _hold(store: Store, home: Path, *, silence: float) -> lease.Lease:
-    """Takes the store's directory. What this machine held before is known to be dead, for the lock
-    of the copy went with it: nobody has to wait for that."""
+    """Takes a hold on the store's directory. This machine's previous hold is known to be dead, as
+    the lock of the copy is free: there is no need to wait for it."""
     note, boot = home / _HOLD_FILE, _boot()
     dead = ""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -130,14 +130,14 @@ def _hold(store: Store, home: Path, *, silence: float) -> lease.Lease:
 
 
 def _boot() -> str:
-    """Which machine this is, since when; '' where it does not say."""
+    """An id of this boot of this machine; '' if there is none."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
 def _quietly(action: Any) -> None:
-    """For what is not worth a run: a hold that is not released ends by itself."""
+    """Runs an action whose failure is not worth a run: a hold not released expires by itself."""
     try:
         action()
     except StoreError as error:
@@ -154,7 +154,7 @@ def _last_files(mirror: Mirror, error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def _said_of(url: str, copy: Path) -> Iterator[None]:
-    """Messages about the copy are about the store."""
+    """Within the block, errors about the copy name the store instead."""
     try:
         yield
     except ValueError as error:
@@ -163,7 +163,7 @@ def _said_of(url: str, copy: Path) -> Iterator[None]:
 
 
 def _rename(error: BaseException | None, url: str, copy: Path) -> None:
-    """Raises the error anew, with the store's name in the place of the copy's."""
+    """Raises the error again, with the store's name in place of the copy's."""
     if isinstance(error, ValueError) and not isinstance(error, NotStoredError):
         text = str(error)
         if str(copy) in text:
@@ -172,8 +172,8 @@ def _rename(error: BaseException | None, url: str, copy: Path) -> None:
 
 @contextlib.contextmanager
 def readable(place: str) -> Iterator[Path]:
-    """A run to be looked at, as a directory of this machine; of a store a copy for as long as this
-    is open. Nothing is locked and nothing written.
+    """A run as a directory of this machine, to read; for a store, a copy that lasts as long as the
+    block. Nothing is locked and nothing is written.
 
     Raises:
         StoreError: the store cannot be read.

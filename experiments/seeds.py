@@ -1,11 +1,11 @@
-"""Many runs of a small network by one command: --seeds=8, or --learning_rates=0.1,0.03, or both.
+"""Runs a small network many times with one command: --seeds=8, --learning_rates=0.1,0.03, or both.
 
     python -m experiments.classification --dataset=mnist1d --model=mnist1d_cnn --seeds=8
 
 All runs share the data and one compiled step, whose arguments are the seed and the learning rate;
-each run is the one that its seed gives alone. On an accelerator, and for networks without
-convolutions, the step is vectorised over the runs; otherwise they take turns, as many at a time as
-there are cores. They are not checkpointed: a command that was interrupted begins again.
+each run gives the same result as a run of that seed alone. On an accelerator, and for networks
+without convolutions, the step is vectorised over the runs; otherwise they take turns, as many at a
+time as there are cores. They save no checkpoints: an interrupted command starts from the beginning.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ RUNS_FILE = "runs.jsonl"
 
 
 class Run(NamedTuple):
-    """One of the runs."""
+    """One run: its seed and its peak learning rate."""
 
     seed: int
     learning_rate: float
 
 
 def run(recipe: TrainingRecipe, experiment: training.Experiment) -> int:
-    """`training.run`, or, where the recipe asks for several runs, all of them."""
+    """`training.run`, or `run_many` if the recipe asks for several runs."""
     if recipe.seeds == 1 and not recipe.learning_rates:
         return training.run(recipe, experiment)
     return run_many(recipe, experiment)
@@ -52,12 +52,12 @@ def run(recipe: TrainingRecipe, experiment: training.Experiment) -> int:
 def run_many(
     recipe: TrainingRecipe, experiment: training.Experiment, *, side_by_side: bool | None = None
 ) -> int:
-    """Trains and evaluates every run, and leaves a run directory. Returns the exit status.
+    """Trains and evaluates every run, and writes a run directory. Returns the exit status.
 
     Args:
-        recipe: with `seeds`, how many from `seed` on, and `learning_rates`.
-        experiment: its data are those of the first seed.
-        side_by_side: whether in one vectorised step; by default where that pays.
+        recipe: a recipe with `seeds`, the number of seeds from `seed` on, and `learning_rates`.
+        experiment: the experiment of the first seed.
+        side_by_side: whether to run all in one vectorised step; None: if that is faster.
 
     Raises:
         ValueError: the recipe asks for something that only a single run can do.
@@ -74,7 +74,7 @@ def run_many(
         workdir = opened.path
         workdirs.keep_recipe(workdir, recipe)
         console.if_lost(f"the runs go on without it, see {RUNS_FILE} in {opened.place}")
-        stopping.now("before the end of all runs: several seeds have no checkpoints, begin again")
+        stopping.now("before the end of all runs: several seeds save no checkpoints, start again")
         trainer = Trainer(recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side)
         entry.CONSOLE.print(
             f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "
@@ -90,7 +90,7 @@ def run_many(
         result["seconds"] = round(time.monotonic() - began, 2)
         workdirs.write_result(workdir, result)
         opened.send()
-        stopping.now(f"while the figure was drawn: result.json is in {opened.place}")
+        stopping.now(f"while drawing the figure: result.json is in {opened.place}")
         if recipe.figures:
             _draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")
         _show(result)
@@ -104,8 +104,8 @@ def _check(recipe: TrainingRecipe) -> None:
         raise ValueError(f"--learning_rates are {recipe.learning_rates}; they must be positive.")
     if recipe.layout != "jit" or jax.process_count() > 1:
         raise ValueError(
-            "Several seeds or learning rates run on one device of one process, with --layout=jit. "
-            "For a network that needs more, start a run for each seed."
+            "--seeds and --learning_rates run on one device of one process, with --layout=jit. "
+            "For a network that needs more, start one run per seed."
         )
 
 
@@ -114,7 +114,7 @@ def _cores() -> int:
 
 
 class Trainer:
-    """What all runs share: the compiled steps, the plan, and the file that they write to."""
+    """What all runs share: the compiled steps, the plan, and the file of their metrics."""
 
     def __init__(self, recipe, experiment, path: Path, *, side_by_side: bool):
         self.recipe, self.experiment = recipe, experiment
@@ -144,7 +144,7 @@ class Trainer:
         )
 
     def _optimizer(self, rate: Any):
-        """The recipe's, at another learning rate: schedules are proportional to their height."""
+        """The recipe's optimiser at another peak rate: schedules are proportional to their peak."""
         schedule = schedule_of(self.recipe, self.plan.steps, self.experiment.train.steps_per_epoch)
         scale = rate / self.recipe.learning_rate
         return optimizer_of(
@@ -152,7 +152,7 @@ class Trainer:
         )
 
     def train(self, runs: Sequence[Run]) -> list[dict[str, float]]:
-        """Trains the runs of a lane to the end: the last row of each."""
+        """Trains the runs of a lane to the end; returns the last row of each."""
         at = self.watchdog.at  # a step of any run is a sign of life
         at(watchdog.COMPILING, 1)
         states: Any = [self._begin(one) for one in runs]
@@ -222,7 +222,7 @@ class Trainer:
 
 
 def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]:
-    """Every run, and for every learning rate the mean and half the 95 % interval of each figure."""
+    """Every run, and per learning rate the mean and half the 95 % interval of each metric."""
     figures = [name for name in finals[0] if name not in (*Run._fields, "step")]
     summary = []
     for rate in rates:
@@ -265,7 +265,7 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _draw(path: Path, best: str, figure_path: Path) -> None:
-    """The figure of the task against the step: the mean of the seeds, and the extremes."""
+    """Draws the best metric against the step: the mean of the seeds, and the extremes."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()

@@ -1,4 +1,4 @@
-"""The classes of all pixels of pictures of any size: the part of `experiments.predict` for runs of
+"""Segments images of any size: the part of `experiments.predict` for runs of
 `experiments.segmentation`."""
 
 from collections.abc import Callable, Sequence
@@ -15,23 +15,23 @@ from PIL import Image
 from cnn_jax.analysis import figure_files, segmentation_figures
 from cnn_jax.printable import in_figure
 
-Apply = Callable[[np.ndarray], np.ndarray]  # pictures [1, *tile, C] -> logits [1, *space, K]
+Apply = Callable[[np.ndarray], np.ndarray]  # images [1, *tile, C] -> logits [1, *space, K]
 
 
 def segment(
     apply: Apply, image: np.ndarray, *, tile: tuple[int, int], overlap: tuple[int, int]
 ) -> np.ndarray:
-    """Probabilities of the classes of a picture, tile by tile.
+    """Class probabilities of every pixel of an image, tile by tile.
 
     Where tiles overlap, their probabilities are averaged, with less weight towards their borders.
-    What lies beyond the picture is its reflection, as in section 2 of the U-Net paper
-    (arXiv:1505.04597), whose network gives the middle of its tile only.
+    Beyond its border the image is reflected, as in section 2 of the U-Net paper
+    (arXiv:1505.04597), whose network predicts only the middle of its tile.
 
     Args:
         apply: the network; its output may be smaller than its input.
         image: float32 [H, W, C], normalised, of any size.
-        tile: (height, width) that the network is shown.
-        overlap: pixels that neighbouring outputs share, at least, down and across.
+        tile: (height, width) of the network's input.
+        overlap: pixels that neighbouring outputs share, at least, vertically and horizontally.
 
     Returns:
         float32 [H, W, K].
@@ -42,7 +42,9 @@ def segment(
     blank = np.zeros((1, *tile, image.shape[-1]), np.float32)
     out = jax.eval_shape(apply, blank).shape[1:3]
     if any(o < 0 or o >= n for o, n in zip(overlap, out, strict=True)):
-        raise ValueError(f"An overlap of {overlap} does not fit tiles that give {out} pixels.")
+        raise ValueError(
+            f"An overlap of {overlap} does not fit tiles that give {out} pixels. Lower it."
+        )
     space = image.shape[:2]
     covered = [max(have, n) for have, n in zip(space, out, strict=True)]
     margin = [(t - n) // 2 for t, n in zip(tile, out, strict=True)]
@@ -66,12 +68,12 @@ def segment(
 
 
 def _starts(length: int, size: int, step: int) -> list[int]:
-    """Where windows of `size` begin that cover `length`, the last one flush with its end."""
+    """Starts of windows of `size` that cover `length`, the last one flush with its end."""
     return [*range(0, length - size, step), length - size]
 
 
 def _ramp(size: int, overlap: int) -> np.ndarray:
-    """Weights that rise over the overlap from both ends: [size], in (0, 1]."""
+    """Weights [size] in (0, 1] that rise from both ends over the overlap."""
     distance = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
     return np.minimum(distance / (overlap + 1), 1).astype(np.float32)
 
@@ -79,14 +81,14 @@ def _ramp(size: int, overlap: int) -> np.ndarray:
 def draw(
     picture: Image.Image, label: np.ndarray, class_names: Sequence[str], directory: Path, path: str
 ) -> tuple[Path, Path]:
-    """Writes the classes as a palette PNG, and the picture with its classes laid over it.
+    """Writes the classes as a palette PNG, and the image with its classes laid over it.
 
     Args:
-        picture: as it was opened.
-        label: uint8 [H, W] of the picture's size.
+        picture: the image as it was opened.
+        label: uint8 [H, W], of the image's size.
         class_names: K names.
-        directory: where to; made if it is new.
-        path: of the picture, for the names of the files.
+        directory: the directory to write to, created if missing.
+        path: path of the image, for the names of the files.
 
     Returns:
         The two files.
@@ -116,6 +118,6 @@ def draw(
 
 
 def shares(label: np.ndarray, class_names: Sequence[str]) -> list[tuple[str, float]]:
-    """The classes of a picture and the share of its pixels that each has, the largest first."""
+    """The classes of an image and the share of its pixels that each has, the largest first."""
     counts = np.bincount(label.ravel(), minlength=len(class_names)) / label.size
     return [(class_names[k], float(counts[k])) for k in counts.argsort()[::-1] if counts[k] > 0]

@@ -1,4 +1,4 @@
-"""Trains a network to give a class to every pixel.
+"""Trains a network to classify every pixel.
 
     python -m experiments.segmentation
     python -m experiments.segmentation --flagfile=experiments/recipes/digit_scenes_mlp.flags
@@ -24,7 +24,7 @@ from experiments import entry, seeds, settings, training
 from experiments import recipe as recipes
 from experiments.recipe import setting
 
-SAMPLES = 8  # pictures on the sheet of predictions
+SAMPLES = 8  # images on the sheet of predictions
 
 CLASS_WEIGHTS = ("none", "median_frequency")
 
@@ -33,40 +33,39 @@ CLASS_WEIGHTS = ("none", "median_frequency")
 class SegmentationRecipe(settings.TrainingRecipe):
     """The settings of `experiments.segmentation`; the defaults are the digit_scenes recipe."""
 
-    model: str = setting("unet_small", "A segmentation network of cnn_jax.models.")
+    model: str = setting("unet_small", "Name of the segmentation network.")
     dataset: str = setting(
         "digit_scenes",
-        "A TFDS name, or masks:PATH with train/ and trainannot/, or images/, masks/.",
+        "Data set: a TFDS name, or masks:PATH with train/ and trainannot/, or images/ and masks/.",
     )
-    image_feature: str = setting("", "The picture in a TFDS set; '' for the one known or 'image'.")
-    mask_feature: str = setting("", "The mask in a TFDS set; '' for the one known or 'mask'.")
+    image_feature: str = setting("", "Image feature of a TFDS set; '' for its own or 'image'.")
+    mask_feature: str = setting("", "Mask feature of a TFDS set; '' for its own or 'mask'.")
     classes: str = setting("", "Names of the classes 0, 1, ...: 'sky,road'; '' for the set's own.")
-    ignore: tuple[float, ...] = setting((255.0,), "Values of the mask that do not count.")
+    ignore: tuple[float, ...] = setting((255.0,), "Mask values to ignore.")
     image_size: str = setting(
-        "",
-        "Pixels that pictures are resized to: '256' or HEIGHTxWIDTH, '360x480'; '': as they are.",
+        "", "Size of the input in pixels: '256' or HEIGHTxWIDTH, '360x480'; '': as stored."
     )
     augment: str = setting(
         "affine:10:0.1:0.8:1.2,colour:0.2",
-        "Random changes of picture and mask, in order, of "
+        "Random augmentation of images and masks, applied in order, out of "
         + ", ".join((*with_mask.VOCABULARY, *with_mask.PICTURE_ONLY))
         + "; '' for none.",
     )
-    loss: str = setting("cross_entropy+dice", "What to minimise.", choices=tasks.LOSSES)
+    loss: str = setting("cross_entropy+dice", "Training loss.", choices=tasks.LOSSES)
     class_weights: str = setting(
         "none", "Weights of the classes in the cross-entropy.", choices=CLASS_WEIGHTS
     )
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
-    batch_size: int = setting(8, "Examples a step, over all devices.")
-    epochs: float = setting(9.0, "Passes over the training set.")
-    optimizer: str = setting("muon", f"One of {', '.join(optim.OPTIMIZERS)}.")
-    learning_rate: float = setting(0.02, "At its highest.")
-    momentum: float = setting(0.95, "Decay of the first moment; b1 of the Adam family.")
-    nesterov: bool = setting(True, "Whether the momentum looks ahead.")
-    weight_decay: float = setting(0.01, "On kernels only; coupled for sgd, adam and lars.")
-    schedule: str = setting("one_cycle", f"One of {', '.join(optim.SCHEDULES)}.")
+    batch_size: int = setting(8, "Global batch: examples per step, over all devices.")
+    epochs: float = setting(9.0, "Number of passes over the training set.")
+    optimizer: str = setting("muon", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
+    learning_rate: float = setting(0.02, "Peak learning rate.")
+    momentum: float = setting(0.95, "Momentum; b1 of the Adam family.")
+    nesterov: bool = setting(True, "Use Nesterov momentum.")
+    weight_decay: float = setting(0.01, "Weight decay of kernels; coupled for sgd, adam and lars.")
+    schedule: str = setting("one_cycle", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
     evaluate_every_epochs: float = setting(
-        4.5, "Epochs between evaluations; 0: only the last.", result=False
+        4.5, "Epochs between evaluations; 0: only at the end.", result=False
     )
     checkpoint_every_epochs: float = setting(4.5, "Epochs between checkpoints.", result=False)
 
@@ -147,7 +146,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
             "model": recipe.model,
             "dataset": recipe.dataset,
             "num_classes": len(class_names),
-            # for predictions, which know the checkpoint only
+            # experiments.predict reads these, and only from the checkpoint
             "class_names": list(class_names),
             "image_shape": list(image.shape[1:]),
             "mean": list(mean),
@@ -160,7 +159,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
 
 
 def _head(recipe: SegmentationRecipe, model) -> frozenset[str]:
-    """The paths of the layers that give the classes, where a setting asks for them."""
+    """The paths of the parameters of the last layers, if a setting needs them; else none."""
     if not recipe.freeze and recipe.backbone_factor == 1:
         return frozenset()
     paths = models.head_paths(recipe.model, model)
@@ -168,7 +167,7 @@ def _head(recipe: SegmentationRecipe, model) -> frozenset[str]:
 
 
 def _reading(source: masks.MaskSource, recipe: SegmentationRecipe) -> dict:
-    """How the pipeline reads this source."""
+    """The arguments of the pipeline that reads this source."""
     load = masks.pair_loader(source, parse_size(recipe.image_size))
     in_memory = masks.fits_in_memory(source, load)
     return {"load": load, "in_memory": in_memory, "workers": recipe.workers}

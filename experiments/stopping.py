@@ -1,11 +1,11 @@
-"""A signal while no training loop is there to save a state: one line, and an end at once.
+"""Answers a signal outside the training loop with one line and an immediate exit.
 
 `loop.fit` answers SIGTERM, Ctrl-C and SIGHUP with a checkpoint. Before its first step and after its
 last there is nothing to save, and the main thread may be deep in a library for minutes: importing,
-preparing data, compiling. So a thread of its own listens, says what is true, and ends the process
-with the status that the training loop would have ended it with.
+preparing data, compiling. So a separate thread listens, says what is saved, and ends the process
+with the exit status that the training loop would have used.
 
-This is imported before anything that takes time: it needs Python's own library alone.
+This module is imported before anything slow, so it imports only the standard library.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 from cnn_jax.train import ending, signals
 
-# The programs that this is for: in others Ctrl-C is a KeyboardInterrupt, so that they tidy up.
+# The programs that train; in others Ctrl-C is a KeyboardInterrupt, so that they can clean up.
 TRAINING = ("classification", "segmentation", "detection", "drill_run", "launch")
 FLAG = "--interrupted_status"
 
@@ -25,12 +25,12 @@ _situation = "before the first step: nothing new was saved"
 _status = 0
 _broken = False  # whether a signal from here on loses steps
 _claimed = False
-_several: list[Callable[[], bool]] = []  # how to ask, once it can be asked
+_several: list[Callable[[], bool]] = []  # whether there are several processes, once known
 _asked = _told = False
 
 
 def install() -> None:
-    """Begins to listen, in a program that trains; from the main thread, once."""
+    """Starts listening, in a program that trains. Call it once, from the main thread."""
     program, arguments = _command()
     if program not in TRAINING:
         return
@@ -46,7 +46,7 @@ def install() -> None:
 
 
 def _command() -> tuple[str, list[str]]:
-    """('classification', its arguments) of `python -m experiments.classification ...`."""
+    """('classification', its arguments) for `python -m experiments.classification ...`."""
     words = sys.orig_argv
     where = next((i for i, word in enumerate(words) if word.startswith("experiments.")), None)
     if where is None:
@@ -55,11 +55,11 @@ def _command() -> tuple[str, list[str]]:
 
 
 def _noticed(number: int, frame: object) -> None:
-    """Does nothing: that there is a handler makes Python tell the thread that listens."""
+    """Does nothing: with a handler in place Python notifies the listening thread."""
 
 
 def _forget() -> None:
-    """In a child of fork, which has no such thread: signals do what they do anywhere."""
+    """Restores the default handlers in a forked child, which has no listening thread."""
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
         for number in signals.that_stop():
@@ -69,10 +69,10 @@ def _forget() -> None:
 
 
 def now(situation: str, *, broken: bool = False) -> None:
-    """What a signal would meet from here on: 'while the figures were drawn: ...'.
+    """Sets what a signal from here on is reported to interrupt: 'while drawing figures: ...'.
 
     Args:
-        situation: as the end of a sentence that begins with 'stopped'.
+        situation: end of a sentence that begins with 'stopped'.
         broken: whether steps are lost, so that the exit status is the signal's.
     """
     global _situation, _broken
@@ -80,19 +80,19 @@ def now(situation: str, *, broken: bool = False) -> None:
 
 
 def told() -> None:
-    """The signal that ends the program has been said already; the program is about to end."""
+    """Notes that the signal has been reported, and the program is about to end."""
     global _told
     _told = True
 
 
 def ends_with(status: int) -> None:
-    """The exit status after a signal."""
+    """Sets the exit status after a signal."""
     global _status
     _status = status
 
 
 def together(several: Callable[[], bool]) -> None:
-    """Says how to ask whether there are several processes, which all stop at the same step."""
+    """Sets how to ask whether there are several processes, which must stop at the same step."""
     _several[:] = [several]
 
 
@@ -102,10 +102,10 @@ def _together() -> bool:
 
 @contextlib.contextmanager
 def until_started(then: str) -> Iterator[Callable[[], None]]:
-    """Listens although the training loop has its own handlers, until what is yielded is called.
+    """Keeps listening in spite of the training loop's own handlers, until the yielded function is
+    called. With several processes the loop's own are better: they stop all at the same step.
 
-    From there on `then` is what a second signal meets, which does not wait for the loop. In
-    several processes the loop's own are better: they bring all to the same step.
+    From then on `then` is what a second signal interrupts, which does not wait for the loop.
     """
     global _claimed
 
@@ -134,7 +134,7 @@ def _stop(number: signal.Signals) -> None:
     global _asked
     if _told or number not in signals.that_stop():
         return
-    if _together() and not _asked:  # JAX's service takes SIGTERM, and tells the others
+    if _together() and not _asked:  # JAX's preemption service handles SIGTERM and tells the others
         _asked = True
         os.kill(os.getpid(), signal.SIGTERM)
         return

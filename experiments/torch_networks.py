@@ -1,6 +1,6 @@
-"""The PyTorch networks that ours are compared with: built, randomised, run. Needs torch.
+"""Builds, randomises and runs the PyTorch networks that ours are compared with. Needs torch.
 
-Which of timm's networks are ours too is a table of this file; torchvision's have the same names.
+The table TIMM lists timm's networks that we have too; torchvision's have the same names.
 """
 
 import re
@@ -56,12 +56,12 @@ TIMM: dict[str, tuple[str, Mapping[str, Any]]] = {
     "mnasnet_050": ("mnasnet0_5", {}),
     "mnasnet_075": ("mnasnet0_75", {}),
     "mnasnet_100": ("mnasnet1_0", {}),
-    "regnetx_004_tv": ("regnet_x_400mf", {}),  # its own regnetx_004 is 384 channels wide at last
+    "regnetx_004_tv": ("regnet_x_400mf", {}),  # timm's own regnetx_004 ends with 384 channels
     "regnety_004": ("regnet_y_400mf", {}),
     "regnetx_008": ("regnet_x_800mf", {}),
     "regnety_008_tv": ("regnet_y_800mf", {}),
     "regnetx_080": ("regnet_x_8gf", {}),
-    "regnety_080_tv": ("regnet_y_8gf", {}),  # its own regnety_080 has groups of 24
+    "regnety_080_tv": ("regnet_y_8gf", {}),  # timm's own regnety_080 has groups of 24
     **{
         f"regnet{kind}_{number}": (f"regnet_{kind}_{size}", {})
         for kind in "xy"
@@ -80,10 +80,12 @@ def build(source: str, name: str, *, aux_heads: bool = False) -> Any:
     """A network of 'torchvision' or 'timm', without published weights.
 
     Args:
-        aux_heads: with GoogLeNet's auxiliary heads; Inception v3 always has its own.
+        source: 'torchvision' or 'timm'.
+        name: the publisher's name.
+        aux_heads: whether GoogLeNet has its auxiliary heads; Inception v3 always does.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about how the weights that we replace were drawn
+        warnings.simplefilter("ignore")  # warnings about the initial weights, which are replaced
         if source == "timm":
             import timm
 
@@ -99,11 +101,10 @@ def build(source: str, name: str, *, aux_heads: bool = False) -> Any:
 def randomise(network: Any, seed: int, x: np.ndarray) -> None:
     """Draws every parameter and every running statistic anew, so that each of them matters.
 
-    Nothing stays at the 0 or 1 it is initialised with, where a wrong mapping would not show.
-    Kernels keep the scale of what passes (variance 2 / fan_in), scales are about a half, and the
-    running statistics lie around those of the batch x [B, *space, C]: freely drawn ones let a
-    network of fifty residual blocks grow until its squeeze-and-excitation saturates, where rounding
-    is all that is compared.
+    Nothing keeps its initial 0 or 1, which would hide a wrong mapping. Kernels preserve the scale
+    of their input (variance 2 / fan_in), scales are about a half, and running statistics lie near
+    those of the batch x [B, *space, C]: with arbitrary ones, activations of a network with fifty
+    residual blocks grow until its squeeze-and-excitation saturates, and only rounding is compared.
     """
     import torch
 
@@ -128,7 +129,7 @@ def randomise(network: Any, seed: int, x: np.ndarray) -> None:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             mean, variance = norm.running_mean, norm.running_var
-            variance += 0.1 * variance.mean()  # no channel is quite dead
+            variance += 0.1 * variance.mean()  # leaves no channel dead
             mean += (
                 0.1
                 * variance.sqrt()
@@ -140,13 +141,13 @@ def randomise(network: Any, seed: int, x: np.ndarray) -> None:
 
 
 def is_scale(name: str, rank: int) -> bool:
-    """Whether a tensor multiplies its channels: a norm's weight, ConvNeXt's layer scale."""
+    """Whether a tensor scales channels: a norm's weight or ConvNeXt's layer scale."""
     is_weight = name.endswith("weight") and rank == 1
     return is_weight or re.search(r"(layer_scale|\.gamma)$", name) is not None
 
 
 def without_chance(network: Any) -> None:
-    """Turns dropout and stochastic depth off, for a training step that can be compared."""
+    """Turns dropout and stochastic depth off, so that training steps can be compared."""
     for module in network.modules():
         kind = type(module).__name__
         if kind.startswith("Dropout"):
@@ -156,7 +157,7 @@ def without_chance(network: Any) -> None:
 
 
 def run(network: Any, x: np.ndarray) -> np.ndarray:
-    """Logits [B, K] in evaluation, of x [B, *space, C]."""
+    """Logits [B, K] of x [B, *space, C], in evaluation mode."""
     import torch
 
     with torch.no_grad():
@@ -171,28 +172,28 @@ def channels_first(x: np.ndarray) -> Any:
 
 
 def to_numpy(network: Any) -> dict[str, np.ndarray]:
-    """The state dict, sharing its memory."""
+    """The state dict as numpy arrays that share its memory."""
     return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 def load(network: Any, tensors: Mapping[str, np.ndarray]) -> None:
-    """Strictly: every tensor is expected, and every expected one is there."""
+    """Loads tensors strictly: none may be missing or unexpected."""
     import torch
 
     state_dict = network.state_dict()  # with the version that torchvision's MNASNet looks for
     known = {k for k in state_dict if not k.endswith("num_batches_tracked")}
     if known != set(tensors):
-        raise ValueError(f"PyTorch expects other names: {sorted(known ^ set(tensors))[:10]}")
+        raise ValueError(f"The names differ from PyTorch's: {sorted(known ^ set(tensors))[:10]}")
     for name, array in tensors.items():
         state_dict[name] = torch.from_numpy(np.array(array))
     network.load_state_dict(state_dict)
 
 
 def train_step(network: Any, x: np.ndarray, labels: np.ndarray, aux_weight: float) -> dict:
-    """One training step's loss, gradients and new running statistics, by PyTorch's names.
+    """The loss, gradients and new running statistics of a training step, by PyTorch's names.
 
-    The running variances are converted: PyTorch accumulates n / (n - 1) times the variance of the
-    batch, of n values, and Flax (like the paper's training, and TensorFlow) the variance itself.
+    The running variances are converted: for a batch of n values PyTorch accumulates n / (n - 1)
+    times the variance, and Flax (like the paper and TensorFlow) the variance itself.
     """
     import torch
 
@@ -230,7 +231,7 @@ def train_step(network: Any, x: np.ndarray, labels: np.ndarray, aux_weight: floa
 
 
 def versions() -> dict[str, str]:
-    """Of what was compared with."""
+    """Versions of the packages compared with."""
     import importlib.metadata
 
     return {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "timm")}

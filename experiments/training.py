@@ -46,24 +46,24 @@ from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule
 
 
 class Experiment(NamedTuple):
-    """What differs from one experiment to the next.
+    """The parts in which experiments differ.
 
     Attributes:
-        name: of the run directory: '<model>-<dataset>'.
+        name: name of the run directory: '<model>-<dataset>'.
         model: the network.
-        task: what to minimise and report.
+        task: the loss and the metrics.
         image: shape and dtype of a training batch as the model sees it.
         train: the training batches.
         test: () -> the evaluation batches.
         augment: (keys, batch) -> batch, on the device, in training.
         prepare: batch -> batch, on the device, in evaluation.
         views: test-time augmentation, see `cnn_jax.train.step.make_eval_step`.
-        facts: about the data and the model, for checkpoints and results: JSON.
-        best: the figure of the task whose highest value marks the best checkpoint.
-        head: the paths of the parameters of the last layer; empty where that is not known.
-        variables: to begin with, in place of random ones; None for random ones.
-        learnt: collections of variables that the network learnt from the data, in the place of the
-            initial ones, whatever the seed.
+        facts: facts about the data and the model, for checkpoints and results: JSON.
+        best: the metric whose highest value marks the best checkpoint.
+        head: the paths of the parameters of the last layer; empty if not known.
+        variables: initial variables; None for random ones.
+        learnt: collections of variables learnt from the data, which replace the initial ones
+            whatever the seed.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
     """
@@ -86,7 +86,7 @@ class Experiment(NamedTuple):
 
 
 def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
-    """Trains, evaluates, and leaves the run directory. Returns the exit status."""
+    """Trains, evaluates and writes the run directory. Returns the exit status."""
     began = time.monotonic()
     if hosts.several():
         shapes = jax.eval_shape(lambda: initial_variables(experiment, seed=recipe.seed))
@@ -95,20 +95,20 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
     where = _layout(recipe, devices)
     if recipe.batch_size % where.device_count:
         raise ValueError(
-            f"--batch_size={recipe.batch_size} cannot be spread evenly over "
+            f"--batch_size={recipe.batch_size} cannot be split evenly over "
             f"{where.device_count} devices; choose a multiple of {where.device_count}."
         )
     each = recipe.batch_size // (where.device_count if where.axis_name else 1)
     if recipe.accumulate > 1 and each % recipe.accumulate:
         raise ValueError(
-            f"--accumulate={recipe.accumulate}: {each} examples cannot be cut into "
-            f"{recipe.accumulate} equal microbatches. Choose a number that divides them."
+            f"--accumulate={recipe.accumulate}: {each} examples cannot be split into "
+            f"{recipe.accumulate} equal microbatches. Choose a divisor of {each}."
         )
     per_epoch = experiment.train.steps_per_epoch
     plan = plan_of(recipe, per_epoch)
     traced = profile.parse_range(recipe.profile, plan.steps)
     if recipe.nonfinite_limit < 0:
-        raise ValueError(f"--nonfinite_limit={recipe.nonfinite_limit}; it may not be negative.")
+        raise ValueError(f"--nonfinite_limit is {recipe.nonfinite_limit}; it must be 0 or more.")
     schedule = schedule_of(recipe, plan.steps, per_epoch)
     tx = optimizer_of(recipe, schedule, experiment.head)
     frozen = (lambda path: path not in experiment.head) if recipe.freeze else None
@@ -142,7 +142,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
         variables = initial_variables(experiment, seed=recipe.seed)
         return state.state_from(variables, tx, ema=ema, on_nonfinite=recipe.on_nonfinite)
 
-    abstract = jax.eval_shape(create)  # here an image too small for the network is found
+    abstract = jax.eval_shape(create)  # raises an error if the image is too small for the network
 
     with out_of_memory.explained(recipe, where.device_count), contextlib.ExitStack() as held:
         opened = run_directory.open_run_directory(recipe, name=experiment.name, held=held)
@@ -186,7 +186,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             run_log.say(f"Resuming at step {first} of {plan.steps}.")
             if note := resuming.what_to_know(experiment.facts, resumed):
                 run_log.say(note)
-        in_the_middle = f"at once: what was saved before in {opened.place} is as it was"
+        in_the_middle = f"at once: what was saved before in {opened.place} is unchanged"
         started = held.enter_context(stopping.until_started(in_the_middle))
         outcome = loop.fit(
             where.replicate(host_state),
@@ -222,15 +222,15 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             ),
             meter=meter,
         )
-        stopping.now(f"after the last step that was made: its checkpoint is in {opened.place}")
+        stopping.now(f"after the last step: its checkpoint is in {opened.place}")
         if outcome.interrupted is not None:
             run_log.say(
-                f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. To go on: "
-                f"the same command with --workdir={opened.place}"
+                f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. "
+                f"To resume: the same command with --workdir={opened.place}"
             )
             return recipe.interrupted_status
         assert outcome.observed is not None  # the last step is always evaluated
-        # from here on nothing is shared by the processes: the first may be alone
+        # no collectives from here on: process 0 may be alone
         final = jax.tree.map(_local, where.fetch(outcome.state))
         if hosts.is_first():
             result = _result(recipe, experiment, outcome, final, run_log, opened.place, began)
@@ -238,7 +238,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
             result |= goodput.figures(attempts, meter.seconds)
             workdirs.write_result(workdir, result)
             opened.send()
-            stopping.now(f"while the figures were drawn: result.json is in {opened.place}")
+            stopping.now(f"while drawing figures: result.json is in {opened.place}")
             if recipe.figures:
                 _draw(experiment, outcome, final, workdir)
             _print_table(run_log.console, result, opened.place)
@@ -246,7 +246,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
-    """What a run of this seed begins with."""
+    """The initial variables of a run with this seed."""
     variables = experiment.variables
     if variables is None:
         variables = state.init_variables(experiment.model, experiment.image, seed=seed)
@@ -254,35 +254,35 @@ def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
 
 
 def _layout(recipe: TrainingRecipe, devices: list[jax.Device]) -> layout.Layout:
-    """Of --layout and --mesh."""
+    """The layout of --layout and --mesh."""
     if not recipe.mesh:
         return layout.make_layout(recipe.layout, devices)
     if recipe.layout != "jit":
-        raise ValueError(f"--mesh is for --layout=jit; --layout={recipe.layout} has no axes.")
+        raise ValueError(f"--mesh needs --layout=jit, and --layout={recipe.layout} was given.")
     return sharding.mesh_layout(devices, sharding.parse_mesh(recipe.mesh, len(devices)))
 
 
 def _close(checkpoints: checkpoint.Checkpoints, error: type[BaseException] | None, *_: Any) -> None:
-    """Closes them; but not after an error in one of several processes: that waits for all."""
+    """Closes them, except after an error in one of several processes: closing waits for all."""
     if error is None or not hosts.several():
         checkpoints.close()
 
 
 def _profile(steps: tuple[int, int] | None, workdir: Path) -> profile.Profile | None:
-    """Of the first process; its work is that of the others."""
+    """The profile, which process 0 alone records: all processes do the same work."""
     if steps is None or not hosts.is_first():
         return None
     return profile.Profile(workdir / "profile", *steps)
 
 
 def _devices(count: int) -> list[jax.Device]:
-    """The first `count` devices, as many of each process; or all."""
+    """The first `count` devices, equally many from each process; 0: all."""
     devices, processes = jax.devices(), jax.process_count()
     if not 0 <= count <= len(devices):
-        raise ValueError(f"--devices={count}, but there are {len(devices)} devices here.")
+        raise ValueError(f"--devices is {count}; there are {len(devices)} devices here.")
     if count % processes:
         raise ValueError(
-            f"--devices={count} cannot be taken evenly from {processes} processes; choose a "
+            f"--devices={count} cannot be split evenly among {processes} processes; choose a "
             f"multiple of {processes}."
         )
     if not count:
@@ -292,32 +292,32 @@ def _devices(count: int) -> list[jax.Device]:
 
 
 def _local(leaf: jax.Array) -> jax.Array:
-    """This process's copy of an array that is whole in every process."""
+    """This process's copy of a replicated array."""
     return leaf.addressable_data(0)
 
 
 def _before_the_first(place: str, step: int | None) -> str:
-    """What is true of a run that is stopped before it has made a step; `step`: it goes on from."""
+    """What to say of a run stopped before its first step; `step`: the one it resumes from."""
     if step is None:
         return f"before the first step: nothing was saved in {place}"
     return (
-        f"before the next step: the checkpoint of step {step} is as it was. To go on: the same "
+        f"before the next step: the checkpoint of step {step} is unchanged. To resume: the same "
         f"command with --workdir={place}"
     )
 
 
 def _check_ahead(step: int, steps: int) -> None:
-    """Raises ValueError for a checkpoint beyond the end of the run: a smaller data set's."""
+    """Raises ValueError for a checkpoint beyond the end of the run: the data set has shrunk."""
     if step > steps:
         raise ValueError(
-            f"The checkpoint is of step {step}, and with the data as they are now the run has "
-            f"{steps} steps: it is beyond its end. Put the data back, or choose another --workdir."
+            f"The checkpoint is of step {step}, and with the data as they are now the run ends at "
+            f"step {steps}. Put the data back, or choose another --workdir."
         )
 
 
 def _attempts(workdir: Path, resumed: dict[str, Any] | None, began: float) -> goodput.Attempts:
-    """Counts this start, `began` by the monotonic clock, in the first process; the others know
-    of none."""
+    """Counts this start, at `began` of the monotonic clock, in process 0; the other processes
+    count none."""
     if not hosts.is_first():
         return goodput.Attempts(0.0, 0)
     return goodput.begin_attempt(

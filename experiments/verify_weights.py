@@ -5,9 +5,9 @@
     python -m experiments.verify_weights --source=torchvision --train
     python -m experiments.verify_weights --source=timm
 
-Each PyTorch network gets random weights and random running statistics; they are imported, and the
-logits of random images compared in float32, in evaluation. Then they are exported, loaded into a
-new PyTorch network, and its logits compared with the first's. With --train, one network of each
+Each PyTorch network gets random weights and running statistics. They are imported, and the logits
+of random images compared in float32, in evaluation mode. Then they are exported and loaded into a
+new PyTorch network, whose logits are compared with the first's. With --train, one network of each
 family takes a training step on both sides, in float64: loss, gradients and new running statistics
 are compared.
 
@@ -33,29 +33,29 @@ from cnn_jax.weights.torch import export_torch, import_torch
 from experiments import entry, torch_networks, workdir
 
 SOURCE = flags.DEFINE_enum(
-    "source", "torchvision", ["torchvision", "timm"], "Whose networks and names."
+    "source", "torchvision", ["torchvision", "timm"], "Publisher of the networks and their names."
 )
 MODELS = flags.DEFINE_string("models", "*", "Shell pattern of the publisher's model names.")
-NATIVE = flags.DEFINE_bool("native", False, "Images of the published size, not of 64 pixels.")
-TRAIN = flags.DEFINE_bool("train", False, "Compare a training step, for one network a family.")
-SEED = flags.DEFINE_integer("seed", 0, "Of weights, statistics and images.")
+NATIVE = flags.DEFINE_bool("native", False, "Use images of the published size, not of 64 pixels.")
+TRAIN = flags.DEFINE_bool("train", False, "Compare a training step, for one network per family.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed for weights, statistics and images.")
 WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Where result.json goes; runs/verify_weights-SOURCE if empty."
+    "workdir", "", "Directory for result.json; '' for runs/verify_weights-SOURCE."
 )
 
 TOLERANCE = 1e-4  # max |difference| / max |logit|
 TRAIN_TOLERANCE = 1e-3
-SEEN, EPSILON = 100, 1e-7  # what another image changes, in errors; the least that counts as one
-AUX_WEIGHT = 0.3  # of the auxiliary losses, arXiv:1409.4842 section 5
+SEEN, EPSILON = 100, 1e-7  # least effect of another image, in errors; least size of an error
+AUX_WEIGHT = 0.3  # weight of the auxiliary losses, arXiv:1409.4842 section 5
 
 BATCH = 2
 SIZE = 64
-# Inception's statistics come from a pass in training, where its auxiliary head reads 17 x 17 maps.
+# Inception's statistics come from a training pass, where its auxiliary head reads 17 x 17 maps.
 SMALLEST = {"inception_v3": (299, 299), "s3d": (13, 209, 209)}
 CLIP = (4, 64, 64)  # frames, height, width
 
-# One network of each family, and the size of its training images where the default will not do:
-# the last stages need more than one pixel for the statistics of a batch.
+# One network of each family, with the size of its training images if the default is too small: the
+# last stages need more than one pixel for batch statistics.
 TRAINED = {
     "alexnet": (64, 64),
     "convnext_tiny": (64, 64),
@@ -85,7 +85,7 @@ LARGE_TRAIN_BATCH = 2  # inception_v3, s3d
 
 
 def networks(source: str, pattern: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """(the publisher's name, ours, our fields) of every network of a source that we have too."""
+    """(the publisher's name, our name, our fields) of every network that both have."""
     if source == "timm":
         table = {theirs: (ours, dict(fields)) for theirs, (ours, fields) in
                  torch_networks.TIMM.items()}  # fmt: skip
@@ -95,7 +95,7 @@ def networks(source: str, pattern: str) -> list[tuple[str, str, dict[str, Any]]]
 
 
 def torchvision_names() -> set[str]:
-    """What torchvision calls models, of classification and of video."""
+    """The names of torchvision's classification and video models."""
     import torchvision
 
     return set(torchvision.models.list_models())
@@ -107,7 +107,7 @@ def images(size: tuple[int, ...], batch: int, seed: int) -> np.ndarray:
 
 
 def compare(theirs: str, ours: str, fields: dict[str, Any], *, source: str) -> dict[str, Any]:
-    """A row of the table: evaluation."""
+    """Compares a network in evaluation mode: a row of the table."""
     described = describe(ours)
     *native, _ = described.input_shape
     small = CLIP if len(native) == 3 else (SIZE, SIZE)
@@ -137,8 +137,8 @@ def compare(theirs: str, ours: str, fields: dict[str, Any], *, source: str) -> d
         "published_params": described.params if source == "torchvision" else None,
         "error": float(np.abs(actual - expected).max() / scale),
         "error_exported": float(np.abs(returned - expected).max() / scale),
-        # How much the logits depend on the image: a comparison of constants would prove nothing. A
-        # deep network of random weights forgets most of an image of 600 x 600 pixels of noise.
+        # How much the logits depend on the image: comparing constants would prove nothing, and a
+        # deep network of random weights forgets most of a noise image of 600 x 600 pixels.
         "input_effect": float(np.abs(expected[0] - expected[1]).max() / scale),
     }
     row["passed"] = (
@@ -151,9 +151,9 @@ def compare(theirs: str, ours: str, fields: dict[str, Any], *, source: str) -> d
 
 
 def compare_training(name: str) -> dict[str, Any]:
-    """A row of the table: one training step, dropout and stochastic depth off.
+    """Compares a training step without dropout and stochastic depth: a row of the table.
 
-    In float64 on both sides: in float32 a few of a million ReLUs open on one side only, and their
+    Both sides use float64: in float32 a few of a million ReLUs open on one side only, and their
     gradients, summed through a hundred layers of DenseNet, reach a percent.
     """
     described = describe(name)
@@ -198,7 +198,7 @@ def compare_training(name: str) -> dict[str, Any]:
     gradients = export_torch({"params": gradients}, rules)
     statistics = export_torch({"batch_stats": batch_stats}, rules) if batch_stats else {}
     if set(statistics) != set(expected["statistics"]):
-        raise ValueError("the running statistics have other names")
+        raise ValueError("The running statistics have other names.")
     row = {
         "size": list(size),
         "error_loss": abs(float(loss) - expected["loss"]) / abs(expected["loss"]),
@@ -212,10 +212,10 @@ def compare_training(name: str) -> dict[str, Any]:
 
 
 def _largest_error(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
-    """Over tensors, the largest |difference| / |expected| (Euclidean).
+    """The largest |difference| / |expected| (Euclidean norms) over the tensors.
 
-    A tensor much smaller than the largest counts against a thousandth of it: the gradient of a bias
-    before a normalisation is zero but for rounding.
+    The denominator is at least a thousandth of the largest norm: the gradient of a bias before a
+    normalisation is zero up to rounding.
     """
     norms = {name: float(np.linalg.norm(array)) for name, array in expected.items()}
     floor = 1e-3 * max(norms.values(), default=1.0)
@@ -229,7 +229,7 @@ def _largest_error(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray
 def main() -> int:
     source, train = SOURCE.value, TRAIN.value
     if train and source != "torchvision":
-        raise ValueError("--train compares with --source=torchvision only.")
+        raise ValueError("--train needs --source=torchvision.")
     rows = []
     for theirs, ours, fields in networks(source, MODELS.value):
         if train and theirs not in TRAINED:
@@ -241,7 +241,7 @@ def main() -> int:
                     row = compare_training(ours)
             else:
                 row = compare(theirs, ours, fields, source=source)
-        except Exception as error:  # one network that fails must not hide the others
+        except Exception as error:  # one failing network must not hide the others
             row = {"passed": False, "reason": f"{type(error).__name__}: {error}"}
         row = {"model": theirs, "ours": ours, **row, "seconds": time.monotonic() - start}
         rows.append(row)
@@ -249,7 +249,7 @@ def main() -> int:
         jax.clear_caches()
         gc.collect()
     if not rows:
-        raise ValueError(f"no network of {source} matches --models={MODELS.value}.")
+        raise ValueError(f"--models={MODELS.value!r} matches no network of {source}.")
     _print_table(rows)
     failed = [row["model"] for row in rows if not row["passed"]]
     mode = "train" if train else "native" if NATIVE.value else "small"

@@ -1,4 +1,4 @@
-"""The directory of a run: which one, whose it is, and the result it ends with."""
+"""The run directory: choosing it, locking it, and writing the result into it."""
 
 import contextlib
 import datetime
@@ -23,25 +23,25 @@ from experiments import resuming
 RECIPE_FILE = "recipe.flags"
 RESULT_FILE = "result.json"
 LOCK_FILE = "lock"
-SEEN_WITHIN = 10.0  # seconds, for file systems that cache what a directory holds
+SEEN_WITHIN = 10.0  # seconds, for file systems that cache directory listings
 
 
 def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
-    """The directory for this run, made if it is new, and then with the recipe written into it.
+    """Opens the directory of this run. A new one is created, and the recipe written into it.
 
     Without --workdir it is runs/<date>-<name>, or the first of -2, -3, ... that is new or holds
-    this very recipe unfinished and not running, which is then gone on with. With several processes
-    the first one chooses, locks and writes.
+    an unfinished run of the same recipe that is not running, which is then resumed. With several
+    processes, process 0 chooses, locks and writes.
 
     Args:
-        recipe: with fields `workdir` and `resume`.
-        name: of the experiment: '<model>-<dataset>'.
+        recipe: a recipe with the fields `workdir` and `resume`.
+        name: name of the experiment: '<model>-<dataset>'.
         held: keeps the directory locked against other runs until it is closed.
 
     Raises:
         ValueError: --workdir holds another experiment, or one that --noresume says not to resume;
-            or another run is using it; or process 0 writes into a directory that another process
-            does not see, which all of them say.
+            or another run is using it; or another process does not see the directory of process 0,
+            in which case every process raises the error.
     """
     workdir, mark = hosts.from_first(lambda: _marked(open_local(recipe, name, held)))
     if hosts.several():
@@ -51,10 +51,9 @@ def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
 
 
 def _marked(workdir: Path) -> tuple[str, str]:
-    """The directory, from the root, and what is written into its lock file and nowhere else.
+    """The absolute path of the directory, and a unique mark written into its lock file.
 
-    That there is such a file does not say that it is the same one: an earlier run on the other host
-    may have left it.
+    A lock file alone would prove nothing: an earlier run on the other host may have left it.
     """
     if not hosts.several():
         return str(workdir), ""
@@ -62,15 +61,15 @@ def _marked(workdir: Path) -> tuple[str, str]:
     with (workdir / LOCK_FILE).open("a") as file:
         file.write(f"{mark}\n")
         file.flush()
-        os.fsync(file.fileno())  # NFS sends it at once only so
+        os.fsync(file.fileno())  # makes NFS send it at once
     return str(workdir.absolute()), mark
 
 
 def sees(workdir: Path, mark: str) -> bool:
-    """Whether this process finds the mark of process 0 in the directory, or soon does."""
+    """Whether this process finds the mark of process 0 in the directory, within SEEN_WITHIN."""
     deadline = time.monotonic() + SEEN_WITHIN
     while True:
-        for folder in (workdir.parent, workdir):  # NFS asks anew what is there only so
+        for folder in (workdir.parent, workdir):  # makes NFS refresh its listing
             with contextlib.suppress(OSError):
                 os.listdir(folder)
         with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -82,7 +81,7 @@ def sees(workdir: Path, mark: str) -> bool:
 
 
 def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
-    """What is wrong with a directory that process 0 writes into; '' if all see it."""
+    """The error message if some process does not see the directory of process 0; else ''."""
     blind = [f"{index} ({machines[index]})" for index, each in enumerate(seen) if not each]
     if not blind:
         return ""
@@ -95,15 +94,15 @@ def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
 
 
 def open_local(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
-    """As `open_workdir`, of one process for itself, in a directory of this machine."""
+    """As `open_workdir`, for a single process, in a directory of this machine."""
     if recipe.workdir:
         workdir = Path(recipe.workdir).expanduser()
         try:
             workdir.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ValueError(
-                f"--workdir={recipe.workdir} is a file, or lies below one; wanted a directory, "
-                "which is made if it is new."
+                f"--workdir={recipe.workdir} is a file, or is below one; wanted a directory, "
+                "which is created if it is missing."
             ) from error
         lock(workdir, held)
         _check_same_experiment(recipe, workdir)
@@ -119,12 +118,12 @@ def open_local(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
 
 
 def keep_recipe(workdir: Path, recipe: Any) -> None:
-    """Writes the recipe into the directory: of a run that goes on, once it is known that it may."""
+    """Writes the recipe into the directory; for a resumed run, once it is known to be valid."""
     recipes.write_text(workdir / RECIPE_FILE, recipes.to_flagfile(recipe))
 
 
 def _take(recipe: Any, workdir: Path, held: contextlib.ExitStack) -> bool:
-    """Makes or goes on with this directory, if it is nobody else's."""
+    """Takes this directory for a new or resumed run; returns whether it was available."""
     if workdir.exists() and not _can_go_on(recipe, workdir):
         return False
     workdir.mkdir(parents=True, exist_ok=True)
@@ -140,7 +139,7 @@ class BusyError(ValueError):
 
 
 def lock(workdir: Path, held: contextlib.ExitStack) -> None:
-    """Locks the directory until `held` is closed; the kernel lets go of it if the run is killed.
+    """Locks the directory until `held` is closed; the kernel releases it if the run is killed.
 
     Raises:
         BusyError: another run has it.
@@ -160,7 +159,9 @@ def lock(workdir: Path, held: contextlib.ExitStack) -> None:
             "--workdir, or stop that run."
         ) from None
     except OSError as error:  # a file system without locks
-        logging.warning("%s cannot be locked (%s): start no second run in it.", workdir, error)
+        logging.warning(
+            "%s cannot be locked (%s): do not start a second run in it.", workdir, error
+        )
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}\n")
     file.flush()
@@ -184,16 +185,16 @@ def _check_same_experiment(recipe: Any, workdir: Path) -> None:
     earlier = resuming.read_recipe(workdir / RECIPE_FILE)
     if not earlier:
         return
-    # a folder that moved is compared with what the checkpoints know of it: without any, by its name
+    # a folder that moved is compared by its fingerprint in the checkpoints, or else by its name
     known = any(name.startswith(resuming.CHECKPOINTS) for name in resuming.left_behind(workdir))
     if changes := (resuming if known else recipes).differences(recipe, earlier):
         raise ValueError(
             f"{workdir} holds another experiment: {'; '.join(changes)}. "
-            "Choose another --workdir, or give the same settings to go on with it."
+            "Choose another --workdir, or give the same settings to resume it."
         )
     if not recipe.resume:
         raise ValueError(
-            f"{workdir} holds a run already, and --noresume forbids to go on with it. "
+            f"{workdir} already holds a run, and --noresume forbids resuming it. "
             "Choose another --workdir, or delete it."
         )
 
@@ -208,7 +209,7 @@ def write_result(workdir: Path, result: dict[str, Any]) -> Path:
 
 
 def environment() -> dict[str, Any]:
-    """What a figure depends on beside the code: versions and hardware."""
+    """What a result depends on besides the code: versions and hardware."""
     packages = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "numpy")
     versions = {"python": platform.python_version()}
     for package in packages:

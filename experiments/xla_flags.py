@@ -1,9 +1,9 @@
-"""XLA_FLAGS that XLA would end the process over: explained before it does.
+"""Explains XLA_FLAGS that XLA would abort the process over, before it does.
 
-XLA reads them when its first backend starts, and ends the process on one that it does not know, or
-whose value it cannot read. Only it knows which those are, and they differ from version to version:
-so where the variable is set, a child process starts a backend and dies in our place. That takes two
-seconds, once for each version and each set of flags: that they are known is noted down.
+XLA reads them when its first backend starts, and aborts the process on a flag that it does not know
+or a value that it cannot read. Only XLA knows which those are, and they differ between versions: so
+if the variable is set, a child process starts a backend first. That takes two seconds, once for
+each version and set of flags: flags that pass are noted in a file.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _FILE = re.compile(r'Could not open file "(.*)" to read flags')
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
-    """Raises ValueError, in one line, where XLA would not take the flags."""
+    """Raises ValueError, with one line, if XLA would reject the flags."""
     given = environ.get("XLA_FLAGS", "").strip()
     if not given:
         return
@@ -46,7 +46,7 @@ def check(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def warn_of_devices(cpu_devices: int, environ: Mapping[str, str] = os.environ) -> None:
-    """Says which counts, where XLA_FLAGS has another number of CPU devices than the flag."""
+    """Logs which number counts, if XLA_FLAGS has another number of CPU devices than the flag."""
     said = re.findall(r"--xla_force_host_platform_device_count=(\d+)", environ.get("XLA_FLAGS", ""))
     if cpu_devices and said and int(said[-1]) != cpu_devices:
         logging.warning(
@@ -58,7 +58,7 @@ def warn_of_devices(cpu_devices: int, environ: Mapping[str, str] = os.environ) -
 
 
 def _note(given: str) -> Path | None:
-    """The file that says that this XLA takes these flags."""
+    """The file that notes that this XLA accepts these flags."""
     if not given.startswith("-"):  # a file of flags, which may change
         return None
     key = hashlib.sha256(f"{jaxlib.__version__} {given}".encode(errors="replace")).hexdigest()
@@ -68,7 +68,7 @@ def _note(given: str) -> Path | None:
 
 
 def _complaint(environ: Mapping[str, str]) -> str | None:
-    """What XLA says of the flags before it ends; None where it starts."""
+    """What XLA says about the flags before it aborts; None if it starts."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", "import jax; jax.devices()"],
@@ -79,13 +79,13 @@ def _complaint(environ: Mapping[str, str]) -> str | None:
             timeout=PATIENCE,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):  # then the flags are tried where they matter
+    except (OSError, subprocess.TimeoutExpired):  # the flags are then checked by the run itself
         return None
     return None if done.returncode == 0 else done.stderr.decode(errors="replace")
 
 
 def _explanation(said: str, given: str) -> str | None:
-    """One line for what XLA said; None where that is not about the flags."""
+    """One line for what XLA said; None if that is not about the flags."""
     version = f"XLA of jaxlib {jaxlib.__version__}"
     if found := _UNKNOWN.search(said):
         unknown = found[1].split()
@@ -103,7 +103,7 @@ def _explanation(said: str, given: str) -> str | None:
         return f"XLA_FLAGS has --{found[2]}={found[1]}, a value that {version} cannot read."
     if found := _FILE.search(said):
         return (
-            f"XLA_FLAGS={found[1]} does not begin with --, and so names a file of flags: there is "
-            "none."
+            f"XLA_FLAGS={found[1]} does not begin with --, so it names a file of flags: there is "
+            "no such file."
         )
     return None

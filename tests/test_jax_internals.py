@@ -259,5 +259,5 @@ def test_without_pruning_the_initialisation_is_compiled_whole(monkeypatch, path)
     assert jax.tree.structure(got) == jax.tree.structure(want)
     for have, true in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(have, true, rtol=1e-6)
-    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="picture's values"):
+    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="image's values"):
         state.init_variables(Small(looks=True), image, seed=1)

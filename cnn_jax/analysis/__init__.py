@@ -1,4 +1,4 @@
-"""Looking at a network: what it sees, what it costs, what it found, as numbers and figures."""
+"""Analysis of networks and runs, as numbers and figures: attribution, cost, predictions."""
 
 from types import ModuleType
 

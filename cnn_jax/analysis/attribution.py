@@ -1,9 +1,9 @@
-"""Which inputs a network's answer comes from: its gradient, guided, or integrated along a path.
+"""Attribution of a prediction to inputs: plain, guided or integrated gradients.
 
-`gradient` is the slope of a score by each input (Simonyan et al. 2014, arXiv:1312.6034). `guided`
-keeps, at every ReLU, what is positive on the way back too (Springenberg et al. 2015,
-arXiv:1412.6806): a clear picture, but mostly of edges, whatever the weights say (Adebayo et al.
-2018, arXiv:1810.03292). `integrated_gradients` add up to the difference that the input made
+`gradient` is the derivative of a score by each input (Simonyan et al. 2014, arXiv:1312.6034).
+`guided` also drops negative gradients at every ReLU (Springenberg et al. 2015, arXiv:1412.6806):
+the map is clear, but shows mostly edges, whatever the weights are (Adebayo et al. 2018,
+arXiv:1810.03292). `integrated_gradients` add up to the difference that the input makes
 (Sundararajan et al. 2017, arXiv:1703.01365). All work on any Flax linen module, ours or not.
 """
 
@@ -29,15 +29,15 @@ def gradient(
     score: Score = lambda logits: logits,
     **call: Any,
 ) -> Array:
-    """The gradient of a class's score by the input.
+    """The gradient of the score of a class with respect to the input.
 
     Args:
         model: any Flax linen module.
-        variables: of the model.
-        x: [B, *space, C].
-        class_index: of which class, one or [B]; the one with the highest score by default.
+        variables: variables of the model.
+        x: inputs [B, *space, C].
+        class_index: index of the class, one or [B]; by default that of the highest score.
         score: output of the model -> [B, K].
-        **call: what `model.apply` needs beside x; train=False unless given.
+        **call: arguments of `model.apply` besides x; train=False unless given.
 
     Returns:
         [B, *space, C].
@@ -55,15 +55,15 @@ def guided(
     score: Score = lambda logits: logits,
     **call: Any,
 ) -> Array:
-    """Guided backpropagation: the gradient, with what is negative dropped at each ReLU.
+    """Guided backpropagation: the gradient with negative values dropped at each ReLU.
 
-    A ReLU is what `nn.relu`, `jax.nn.relu6` or `jnp.maximum(x, 0)` computes, outside of loops
-    (`nn.scan`). Other activations are differentiated as they are.
+    A ReLU is `nn.relu`, `jax.nn.relu6` or `jnp.maximum(x, 0)`, outside of loops (`nn.scan`). Other
+    activations are differentiated as usual.
 
     Args and returns: see `gradient`.
 
     Raises:
-        ValueError: the network has no ReLU, so that there is nothing to guide.
+        ValueError: the network has no ReLU.
     """
     total = _score_of(model, variables, x, class_index, score, call)
     closed = jax.make_jaxpr(lambda x: total(x).sum())(x)
@@ -86,15 +86,15 @@ def integrated_gradients(
     score: Score = lambda logits: logits,
     **call: Any,
 ) -> Array:
-    """Integrated gradients: (x - baseline) times the mean gradient on the straight way between.
+    """Integrated gradients: (x - baseline) times the mean gradient on the straight line between.
 
-    They are complete: their sum is the score of x less that of the baseline (the paper's axiom in
-    section 3), up to the error of the sum that stands for the integral, here at midpoints.
+    They are complete: their sum is the score of x minus that of the baseline (the axiom in section
+    3 of the paper), up to the error of approximating the integral, here by the midpoint rule.
 
     Args:
         model, variables, x, class_index, score, **call: see `gradient`. The class is that of x.
-        baseline: an input that says nothing, broadcast against x: black, or the mean of the data.
-        steps: of the sum; the paper finds 20 to 300 enough.
+        baseline: an uninformative input, broadcast against x: black, or the mean of the data.
+        steps: number of terms of the sum; the paper finds 20 to 300 enough.
 
     Returns:
         [B, *space, C].
@@ -123,16 +123,16 @@ def features(
 
     Args:
         model: any Flax linen module.
-        variables: of the model.
-        x: [B, *space, C].
+        variables: variables of the model.
+        x: inputs [B, *space, C].
         layers: paths such as 'layer1_0/conv1'; empty for all whose output is one array.
-        **call: what `model.apply` needs beside x; train=False unless given.
+        **call: arguments of `model.apply` besides x; train=False unless given.
 
     Returns:
-        path -> output. Of a module that is called several times, the last one.
+        path -> output; the last output of a module that is called several times.
 
     Raises:
-        ValueError: there is no such layer, with the names of those there are.
+        ValueError: there is no such layer; the message names the layers.
     """
     seen: dict[str, Array] = {}
 
@@ -150,7 +150,7 @@ def features(
 
 
 def _score_of(model, variables, x, class_index, score, call) -> Callable[[Array], Array]:
-    """x -> [B], the score of the class that was asked for, or that is the highest for this x."""
+    """x -> [B], the score of the requested class, or of the one with the highest score for x."""
     call = {"train": False, **call}
 
     def scores(x: Array) -> Array:
@@ -206,16 +206,16 @@ def _bind(equation: core.JaxprEqn, values: list[Any]) -> list[Any]:
 
 
 def _is_transparent(equation: core.JaxprEqn) -> bool:
-    """Whether what is inside may be evaluated in its place: its gradient is its own."""
+    """Whether the inner jaxpr may be evaluated in place of the equation: it has no own gradient."""
     name = equation.primitive.name
-    if name == "custom_jvp_call":  # of jax.nn's functions, which are one jitted function inside
+    if name == "custom_jvp_call":  # jax.nn's functions, which contain one jitted function
         inner = equation.params["call_jaxpr"].jaxpr.eqns
         return len(inner) == 1 and inner[0].params.get("name") in ("relu", "relu6")
     return name in ("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint")
 
 
 def _is_relu(equation: core.JaxprEqn) -> bool:
-    """`jax.nn.relu`, which is a jitted function of this name, or a maximum with the number 0."""
+    """Whether it is `jax.nn.relu`, a jitted function of this name, or a maximum with 0."""
     if equation.params.get("name") == "relu" and len(equation.invars) == 1:
         return True
     if equation.primitive.name != "max":

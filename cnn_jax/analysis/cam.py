@@ -1,7 +1,7 @@
-"""Grad-CAM: where in the picture a network saw what it says.
+"""Grad-CAM: the parts of the image that a prediction is based on.
 
-Selvaraju et al. 2017, arXiv:1610.02391. Works on any Flax linen module, for the layer is reached by
-intercepting the calls of its submodules.
+Selvaraju et al. 2017, arXiv:1610.02391. It works on any Flax linen module, since it reaches the
+layer by intercepting the calls of submodules.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ def layer_shapes(model: nn.Module, variables: PyTree, x: Array, **call: Any) -> 
 
     Args:
         model: any Flax linen module.
-        variables: of the model, or their shapes.
-        x: its input, or its shape.
-        **call: what `model.apply` needs beside x: train=False.
+        variables: variables of the model, or their shapes.
+        x: input of the model, or its shape.
+        **call: arguments of `model.apply` besides x: train=False.
     """
     shapes: dict[str, tuple] = {}
 
@@ -39,7 +39,7 @@ def layer_shapes(model: nn.Module, variables: PyTree, x: Array, **call: Any) -> 
 
 
 def last_spatial_layer(shapes: dict[str, tuple], rank: int) -> str:
-    """The last layer whose output still has a place: `rank` axes, the middle ones above 1.
+    """The last layer with a spatial output: `rank` axes, of which the middle ones exceed 1.
 
     Raises:
         ValueError: there is none.
@@ -47,7 +47,7 @@ def last_spatial_layer(shapes: dict[str, tuple], rank: int) -> str:
     for name, shape in reversed(shapes.items()):
         if len(shape) == rank and all(size > 1 for size in shape[1:-1]):
             return name
-    raise ValueError("The network has no layer with an output that is still laid out in space.")
+    raise ValueError("The network has no layer with a spatial output.")
 
 
 def grad_cam(
@@ -64,19 +64,19 @@ def grad_cam(
 
     Args:
         model: any Flax linen module.
-        variables: of the model.
-        x: [B, *space, C].
-        class_index: for which class, one or [B]; the one with the highest score by default.
-        layer: path of the submodule whose output is weighed: 'layer4_2'. By default the last one
-            that is laid out in space.
+        variables: variables of the model.
+        x: inputs [B, *space, C].
+        class_index: index of the class, one or [B]; by default that of the highest score.
+        layer: path of the submodule whose output is weighted: 'layer4_2'. By default the last one
+            with a spatial output.
         score: output of the model -> [B, K].
-        **call: what `model.apply` needs beside x; train=False unless given.
+        **call: arguments of `model.apply` besides x; train=False unless given.
 
     Returns:
-        [B, *space'] at the layer's resolution, not negative, and not scaled.
+        [B, *space'] at the layer's resolution, non-negative and unscaled.
 
     Raises:
-        ValueError: no such layer, with the names of those there are.
+        ValueError: there is no such layer; the message names the layers.
     """
     call = {"train": False, **call}
     shapes = layer_shapes(model, variables, x, **call)
@@ -85,7 +85,7 @@ def grad_cam(
         raise ValueError(f"There is no layer {layer!r}; there are {', '.join(shapes)}.")
 
     def run(shift: Array) -> tuple[Array, Array]:
-        """The chosen scores, as a function of a shift of the layer's output; and that output."""
+        """The chosen scores as a function of an offset of the layer's output, and that output."""
         seen = {}
 
         def intercept(next_function, args, kwargs, context):

@@ -1,9 +1,9 @@
-"""Which inputs a value depends on, along one axis, read from a jaxpr: nothing is computed.
+"""Finds the inputs that a value depends on, along one axis, from a jaxpr: nothing is computed.
 
 Along the chosen axis of the input every index of a value depends on an interval of indices, and
-each primitive makes intervals of intervals: a convolution unites those in its window, an addition
-those of its operands, a transposition changes the axis they run along. What weights and data are
-does not enter, so that this is what *can* matter: a weight of zero or a dead ReLU still counts.
+each primitive maps intervals to intervals: a convolution unites those in its window, an addition
+those of its operands, a transposition changes their axis. The values of weights and data play no
+role, so this is what *can* matter: a weight of zero or a dead ReLU still counts.
 """
 
 import itertools
@@ -20,9 +20,9 @@ class Interval(NamedTuple):
     """The inputs, low..high inclusive, that each index of a value depends on.
 
     Attributes:
-        axis: of the value, along which they differ; None where all indices have the same.
-        low, high: int64 [n], or [1] where axis is None.
-        cut: bool, likewise: whether padding takes the place of some of them, near a border.
+        axis: axis of the value along which they differ; None if they are the same for all indices.
+        low, high: int64 [n], or [1] if axis is None.
+        cut: bool, likewise: whether padding replaces some of them, near a border.
     """
 
     axis: int | None
@@ -31,7 +31,7 @@ class Interval(NamedTuple):
     cut: np.ndarray
 
     def at(self, indices: np.ndarray, seen: np.ndarray) -> "Interval":
-        """Of a new value: its index i unites ours at indices[i, k], for the k with seen[i, k]."""
+        """The interval of a value whose index i unites ours at indices[i, k], if seen[i, k]."""
         inside = (indices >= 0) & (indices < len(self.low))
         indices = np.clip(indices, 0, len(self.low) - 1)
         low = np.where(seen & inside, self.low[indices], EMPTY_LOW).min(-1)
@@ -40,7 +40,7 @@ class Interval(NamedTuple):
         return Interval(self.axis, low, high, cut)
 
     def everywhere(self) -> "Interval":
-        """Of a value that mixes all of the axis."""
+        """The interval of a value that mixes the whole axis."""
         low, high = self.low.min(keepdims=True), self.high.max(keepdims=True)
         return Interval(None, low, high, np.array([self.cut.any()]))
 
@@ -52,12 +52,12 @@ Known = Interval | None  # None: does not depend on the input
 
 
 def named_intervals(jaxpr: core.ClosedJaxpr, position: int, axis: int) -> dict[str, Interval]:
-    """The intervals of every value that `checkpoint_name` gave a name, and of the outputs.
+    """The intervals of every value named by `checkpoint_name`, and of the outputs.
 
     Args:
-        jaxpr: of a function of flat arguments.
-        position: which of them is the input.
-        axis: of the input.
+        jaxpr: jaxpr of a function of flat arguments.
+        position: index of the argument that is the input.
+        axis: axis of the input.
 
     Returns:
         name -> Interval; the outputs are called 'output 0', 'output 1', ...
@@ -117,7 +117,7 @@ class _Tracer:
             return [_dot(operands, shapes, params["dimension_numbers"])]
         if name in _MIXING or not all(_spreads(shape, outs[0]) for shape in shapes):
             return [_united([known and known.everywhere() for known in operands])] * len(outs)
-        # element by element; an axis of length 1 is spread over those of the others
+        # elementwise; an axis of length 1 is broadcast against the others
         pairs = zip(operands, shapes, strict=True)
         spread = [known and _broadcast_to(known, shape, outs[0]) for known, shape in pairs]
         return [_united(spread)] * len(outs)
@@ -128,7 +128,7 @@ def _shape(variable: Any) -> tuple[int, ...]:
 
 
 def _spreads(shape: tuple, out: tuple) -> bool:
-    """Whether an operand of this shape meets `out` element by element."""
+    """Whether an operand of this shape is combined with `out` elementwise."""
     same_rank = len(shape) == len(out)
     return not shape or (same_rank and all(n in (1, m) for n, m in zip(shape, out, strict=True)))
 
@@ -139,7 +139,7 @@ def _broadcast_to(known: Interval, shape: tuple, out: tuple) -> Interval:
     return known.everywhere()
 
 
-# What mixes its whole operand, whatever the shapes look like.
+# Primitives that mix their whole operand, whatever its shape.
 _MIXING = {"scan", "while", "sort", "fft", "top_k", "triangular_solve", "custom_call", "ragged_dot"}
 
 
@@ -223,7 +223,7 @@ def _broadcast(known, shapes, out, params) -> Interval:
 
 
 def _reshape(known, shapes, out, params) -> Interval:
-    """Follows the axis where it stays one axis; everything is mixed where it does not."""
+    """Follows the axis if it stays one axis; otherwise everything is mixed."""
     if known.axis is None:
         return known
     before, size = int(np.prod(shapes[0][: known.axis])), shapes[0][known.axis]

@@ -1,4 +1,4 @@
-"""Figures of detections: boxes with scores, what was missed, and precision against recall."""
+"""Figures of detections: boxes with scores, missed objects, and precision against recall."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ from cnn_jax.printable import in_figure
 
 FOUND, WRONG, MISSED = "#2a9d5c", "#d1495b", "#f2c14e"
 
-SHOWN = 0.3  # score from which a detection is drawn
-OVERLAP = 0.5  # IoU from which a detection counts as found
+SHOWN = 0.3  # lowest score of a detection that is drawn
+OVERLAP = 0.5  # lowest IoU of a correct detection
 COLUMNS = 4
 
 
@@ -29,7 +29,7 @@ def draw_boxes(
     *,
     dashed: bool = False,
 ) -> None:
-    """Draws boxes [n, 4], (left, top, right, bottom) in pixels, over a picture uint8 [H, W, C]."""
+    """Draws boxes [n, 4], (left, top, right, bottom) in pixels, over an image uint8 [H, W, C]."""
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[-1] == 1 else {}
     axis.imshow(
         image[..., 0] if grey else image[..., :3],
@@ -64,14 +64,14 @@ def predictions(
     *,
     count: int = 12,
 ) -> None:
-    """A sheet of pictures with what was found, wrongly found and missed; half of it with mistakes.
+    """Draws a sheet of images with correct, wrong and missing detections; half of it with mistakes.
 
     Args:
-        batches: of an evaluation, in the order of the rows: 'image', 'factor', 'extent', 'mask'.
+        batches: evaluation batches in the order of the rows: 'image', 'factor', 'extent', 'mask'.
         detections: [B, M, 6], truth: [B, N, 6]: see `cnn_jax.metrics.average_precision`.
         class_names: K names.
-        path: of the PNG.
-        count: pictures on the sheet.
+        path: path of the PNG.
+        count: number of images on the sheet.
     """
     verdicts = [judge(d, t) for d, t in zip(detections, truth, strict=True)]
     faults = [int((~right).sum() + missed.sum()) for _, right, missed in verdicts]
@@ -105,12 +105,12 @@ def predictions(
 
 
 def judge(detections: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a picture's detections [M, 6], best first, find of its truth [N, 6].
+    """Matches an image's detections [M, 6], best first, with its truth [N, 6].
 
     Returns:
-        (indices of the detections that are shown; bool, which of these are right; bool [N], which
-        objects were missed). Each object is found once, by the best detection of its class that
-        overlaps it by OVERLAP.
+        (indices of the detections that are shown; bool, whether each of these is correct; bool [N],
+        whether each object was missed). Each object is found once, by the best detection of its
+        class with an IoU of at least OVERLAP.
     """
     shown = np.flatnonzero((detections[:, 5] >= 0) & (detections[:, 4] >= SHOWN))
     free = (truth[:, 5] >= 0) & (truth[:, 4] == 0)
@@ -125,7 +125,7 @@ def judge(detections: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
 def precision_recall(
     detections: np.ndarray, truth: np.ndarray, class_names: Sequence[str], path: str | Path
 ) -> None:
-    """Precision against recall at an IoU of 0.5, a line for each class (of the first twenty)."""
+    """Draws precision against recall at an IoU of 0.5, a line for each of the first 20 classes."""
     curves = average_precision.precision_recall(detections, truth, len(class_names))
     figure = Figure(figsize=(6.5, 5), layout="constrained")
     axis = figure.subplots()
@@ -143,7 +143,7 @@ def precision_recall(
 
 
 def _pictures(batches, wanted: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """The pictures of these indices without the filling around them, and their factors."""
+    """The images of these indices without their padding, and their factors."""
     found, first = {}, 0
     for batch in batches:
         size = len(batch["mask"])

@@ -1,4 +1,4 @@
-"""Figures of what a network has learnt: feature maps, and where its answers come from."""
+"""Figures of what a network has learnt: feature maps and attributions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +14,17 @@ from cnn_jax.printable import in_figure
 def activations(
     features: Mapping[str, Any], path: str | Path, *, example: int = 0, count: int = 8
 ) -> None:
-    """A row for each layer: the feature maps that answer most strongly to one example.
+    """Draws a row per layer: the feature maps with the strongest response to one example.
 
     Args:
-        features: layer -> [B, *space, C], see `attribution.features`; layers that are not laid out
-            in one or two dimensions are left out.
-        path: of the PNG.
-        example: which of the batch.
-        count: maps of each layer.
+        features: layer -> [B, *space, C], see `attribution.features`; layers without one or two
+            spatial dimensions are left out.
+        path: path of the PNG.
+        example: index in the batch.
+        count: number of maps per layer.
 
     Raises:
-        ValueError: no layer is laid out so.
+        ValueError: there is no layer to draw.
     """
     shown = {
         name: np.asarray(value[example], np.float32)
@@ -52,13 +52,13 @@ def activations(
 def attributions(
     image: np.ndarray, maps: Mapping[str, Any], path: str | Path, *, title: str = ""
 ) -> None:
-    """An input, and beside it where an answer comes from, by each method.
+    """Draws an input and, beside it, the attribution of a prediction by each method.
 
     Args:
         image: [H, W, C] in 0..1, or [L, C].
         maps: method -> [H, W, C], [H', W'] (enlarged) or [L, C]: `attribution`, `cam`.
-        path: of the PNG.
-        title: of the input.
+        path: path of the PNG.
+        title: title of the input.
     """
     figure = Figure(figsize=(2.6 * (1 + len(maps)), 2.9), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(maps))

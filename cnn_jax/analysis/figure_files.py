@@ -1,4 +1,4 @@
-"""How a figure becomes a file, and what the file is called."""
+"""Saves figures as files, and names the files."""
 
 import os
 import warnings
@@ -10,13 +10,13 @@ LONGEST_NAME = 255  # bytes, of most file systems
 
 
 def named_after(path: str | Path, ending: str) -> str:
-    """'cat_boxes.png' for 'in/cat.jpg' and '_boxes.png'; a name that would be too long is cut."""
+    """'cat_boxes.png' for 'in/cat.jpg' and '_boxes.png'; a name that is too long is cut."""
     stem = os.fsencode(Path(path).stem)[: LONGEST_NAME - len(ending)]
     return os.fsdecode(stem) + ending
 
 
 def save(figure: Figure, path: str | Path, *, dpi: int = 100) -> None:
-    """Writes a figure; a script that the fonts here lack shows as boxes, and is no warning."""
+    """Writes a figure; characters that the fonts lack show as boxes, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         warnings.filterwarnings("ignore", r"Matplotlib currently does not support", UserWarning)

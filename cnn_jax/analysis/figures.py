@@ -16,11 +16,11 @@ RIGHT, WRONG = "#2a9d5c", "#d1495b"
 
 
 def learning_curves(metrics: str | Path, path: str | Path) -> None:
-    """Training and test figures against the step.
+    """Draws training and test metrics against the step.
 
     Args:
-        metrics: a run's metrics.jsonl.
-        path: of the PNG.
+        metrics: path of a run's metrics.jsonl.
+        path: path of the PNG.
     """
     rows = read_rows(metrics)
     by_split = {
@@ -44,12 +44,12 @@ def learning_curves(metrics: str | Path, path: str | Path) -> None:
 
 
 def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: str | Path) -> None:
-    """Rows are the truth; each is coloured by the share of its examples.
+    """Draws a confusion matrix; rows are the truth, coloured by the fraction of their examples.
 
     Args:
         counts: [K, K].
         class_names: K names.
-        path: of the PNG.
+        path: path of the PNG.
     """
     counts = np.asarray(counts, np.int64)
     classes = len(counts)
@@ -83,14 +83,14 @@ def predictions(
     class_names: Sequence[str],
     path: str | Path,
 ) -> None:
-    """A sheet of pictures, each with what the network said; mistakes are red and name the truth.
+    """Draws a sheet of images with their predictions; mistakes are red and name the truth.
 
     Args:
         images: [B, H, W, C] uint8, or [B, L, C] for sequences.
         labels: [B] int.
         logits: [B, K].
         class_names: K names.
-        path: of the PNG.
+        path: path of the PNG.
     """
     columns = int(np.ceil(np.sqrt(len(images))))
     rows = int(np.ceil(len(images) / columns))
@@ -115,14 +115,14 @@ def predictions(
 
 
 def first_filters(params: PyTree, path: str | Path) -> None:
-    """The kernels of the first layer, each scaled to its own range.
+    """Draws the kernels of the first layer, each scaled to its own range.
 
-    A convolution [*window, in, out] on up to three channels is shown in colour, on more by the mean
-    over its channels. The first layer of a fully connected network [in, out] is shown as it is.
+    A convolution [*window, in, out] with up to three input channels is shown in colour, with more
+    as their mean. The first layer [in, out] of a fully connected network is shown as a matrix.
 
     Args:
-        params: of the network, in the order of its layers.
-        path: of the PNG.
+        params: parameters of the network, in the order of its layers.
+        path: path of the PNG.
     """
     kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     windows = [leaf for leaf in kernels if leaf.ndim > 2]

@@ -1,10 +1,10 @@
 """Multiply-adds of a function, counted from its jaxpr: nothing is compiled or run.
 
-The convention is that of the papers and of torchvision's tables, which write "GFLOPs" for 10^9
+The convention is that of papers and torchvision's tables, which write "GFLOPs" for 10^9
 multiply-adds: convolutions and matrix products count, everything else (normalisation, activation,
 pooling, biases) does not. XLA's own count (`jax.jit(f).lower(...).cost_analysis()["flops"]`) is
-twice ours, without the products with the zeros of the padding, and with everything else: for a
-convolutional network the two conventions differ by some per cent, in both directions.
+twice ours, minus products with the zeros of the padding, plus everything else: for a convolutional
+network the conventions differ by a few per cent, in either direction.
 """
 
 import math
@@ -19,14 +19,14 @@ from jax.extend import core
 def multiply_adds(function: Callable, *args: Any, count_padding: bool = True, **kwargs: Any) -> int:
     """Multiply-adds of one call of `function`.
 
-    A convolution counts its output times the size of the window it reads; the zeros that a
-    transposed convolution spreads its input with are left out. A scan counts as often as it runs,
-    a conditional as its costliest branch, the body of a while loop once.
+    A convolution counts its output times the size of its window, without the zeros that a
+    transposed convolution inserts into its input. A scan counts as often as it runs, a conditional
+    as its costliest branch, and the body of a while loop once.
 
     Args:
-        function: of arrays.
+        function: a function of arrays.
         *args: arrays or `jax.ShapeDtypeStruct`s, in any pytree; **kwargs the same.
-        count_padding: whether products with the zeros of the padding count, as papers have it.
+        count_padding: whether products with the zeros of the padding count, as in papers.
     """
     return _count(jax.make_jaxpr(function)(*args, **kwargs).jaxpr, count_padding)
 
@@ -49,7 +49,7 @@ def _count(jaxpr: core.Jaxpr, count_padding: bool = True) -> int:
 def equation_costs(
     jaxpr: core.Jaxpr, count_padding: bool = True
 ) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """(scopes around it, multiply-adds, times it runs) of every equation that has some.
+    """(scopes around it, multiply-adds, number of runs) of every equation that has multiply-adds.
 
     The scopes are the names of `jax.named_scope`, outermost first: Flax's modules among them.
     """
@@ -86,7 +86,7 @@ def _own_cost(equation: core.JaxprEqn, count_padding: bool) -> int:
 
 
 def _pairs_met(equation: core.JaxprEqn, i: int, image: int, window: int, out: int) -> int:
-    """How many pairs of a place of the output and a tap meet a pixel, along spatial axis i."""
+    """The number of pairs of an output position and a tap that meet a pixel, along axis i."""
     params = equation.params
     side, taps = _shape(equation.invars[0])[image], _shape(equation.invars[1])[window]
     places = np.arange(_shape(equation.outvars[0])[out])[:, None] * params["window_strides"][i]

@@ -1,7 +1,7 @@
-"""How long each layer takes, each compiled and run by itself.
+"""Times each layer, compiled and run by itself.
 
-Inside a compiled network the layers are fused and cannot be told apart by a clock. By itself a
-layer loses what fusion saves, so the shares are of the sum of the layers, not of the network.
+Inside a compiled network the layers are fused and cannot be timed. By itself a layer loses what
+fusion saves, so shares are of the sum of the layers, not of the network.
 """
 
 import statistics
@@ -17,20 +17,20 @@ from cnn_jax.typing import Array, PyTree
 def layer_seconds(
     model: nn.Module, variables: PyTree, x: Array, *, repeats: int = 5, **call: Any
 ) -> dict[str, float]:
-    """The median time of a call of every submodule that has no submodules, in evaluation.
+    """The median time of a call of every submodule without submodules, in evaluation mode.
 
-    What stands between the modules (activations, pooling, additions) is not measured. Layers that
-    are alike are measured once.
+    Operations between the modules (activations, pooling, additions) are not timed. Equal layers are
+    timed once.
 
     Args:
         model: any Flax linen module.
-        variables: of the model.
-        x: [B, *space, C].
-        repeats: calls that are counted, after one that compiles.
-        **call: what `model.apply` needs beside x; train=False unless given.
+        variables: variables of the model.
+        x: inputs [B, *space, C].
+        repeats: number of timed calls, after one that compiles.
+        **call: arguments of `model.apply` besides x; train=False unless given.
 
     Returns:
-        path -> seconds, in the order of the calls; of a module that is called twice, the sum.
+        path -> seconds, in the order of the calls; the sum for a module that is called twice.
     """
     calls: list[tuple[str, Any, PyTree, tuple, dict]] = []
 
@@ -43,7 +43,7 @@ def layer_seconds(
         return next_function(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        # nothing is computed, but the layers see their own variables
+        # nothing is computed, but the layers have their variables
         jax.eval_shape(lambda x: model.apply(variables, x, **{"train": False, **call}), x)
     paths = [name for name, *_ in calls]
     leaves = {p for p in paths if not any(other.startswith(f"{p}/") for other in paths)}

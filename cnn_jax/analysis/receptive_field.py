@@ -1,9 +1,9 @@
-"""Receptive fields: which inputs an output can depend on, and which it does depend on.
+"""Receptive fields: the inputs that an output can depend on, and how much it depends on each.
 
 The theoretical receptive field of a unit is the window of the input that is connected to it (Araujo
 et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks", doi:10.23915/distill
-.00021). The effective one is how much each input in there matters: it is far smaller, and fades
-from the middle like a bell (Luo et al. 2016, arXiv:1701.04128).
+.00021). The effective one is how much each input in it matters: it is far smaller, and fades from
+the middle like a bell (Luo et al. 2016, arXiv:1701.04128).
 """
 
 import inspect
@@ -20,19 +20,19 @@ from jax.ad_checkpoint import checkpoint_name
 from cnn_jax.analysis.dependence import Interval, named_intervals
 from cnn_jax.typing import Array, PyTree
 
-SIDES = (1024, 4096, 16384)  # of the inputs tried, until no field is cut off by the border
+SIDES = (1024, 4096, 16384)  # sides of the inputs tried, until the border cuts off no field
 
 
 class ReceptiveField(NamedTuple):
     """Output i sees the inputs start + i * stride .. start + i * stride + size - 1.
 
     Attributes:
-        size: in input pixels; the largest, where outputs differ; None where it is all there is,
+        size: size in input pixels; the largest, if outputs differ; None if it is the whole input,
             as after a mean over all positions or a squeeze-and-excitation.
-        stride: input pixels from one output to the next; a fraction where the network enlarges.
+        stride: input pixels from one output to the next; a fraction if the network upsamples.
         start: first input pixel of output 0, negative in the padding. The middle of output i is
             start + (size - 1) / 2 + i * stride. With padding='SAME' and a stride the padding
-            depends on the side of the input: this is for SIDES, powers of two.
+            depends on the side of the input: these values are for SIDES, powers of two.
     """
 
     size: int | None
@@ -45,21 +45,21 @@ def receptive_fields(
 ) -> dict[str, ReceptiveField]:
     """The theoretical receptive field of every layer, far from the border.
 
-    Read from the jaxpr: no parameters are made and nothing is computed. Works through strides,
-    dilation, pooling, transposed convolution, resizing, residuals, and modules that are not ours.
+    They are read from the jaxpr: no parameters are created and nothing is computed. This handles
+    strides, dilation, pooling, transposed convolution, resizing, residuals, and other modules.
 
     Args:
-        model: any Flax linen module that takes inputs of any size. `train=False` is given to it
-            where it has such an argument, or what `call` says.
-        rank: spatial axes of the input.
-        channels: of the input.
-        axis: the spatial axis along which to look, 0..rank-1.
+        model: any Flax linen module that takes inputs of any size. It is called with `train=False`
+            if it has such an argument, unless `call` says otherwise.
+        rank: number of spatial axes of the input.
+        channels: channels of the input.
+        axis: the spatial axis to follow, 0..rank-1.
         **call: further arguments of the call: train=False.
 
     Returns:
         path of a submodule, in the order of the calls, -> ReceptiveField; the outputs of the model
         itself are under their names, or '' if it is one array. Layers that do not depend on the
-        input, or of which an output is no array, are left out.
+        input, or have an output that is not an array, are left out.
 
     Raises:
         ValueError: axis is not one of the input's.
@@ -82,7 +82,7 @@ def _known(fields: dict[str, ReceptiveField], name: str) -> bool:
 
 
 def _intervals(model, side, rank, channels, axis, call) -> dict[str, Interval]:
-    # Only the axis looked along is long: the others hold whatever the layers' windows need.
+    # only the followed axis is long: the others are as long as the layers' windows need
     space = [256] * rank
     space[axis] = side
     x = jax.ShapeDtypeStruct((1, *space, channels), jnp.float32)
@@ -102,7 +102,7 @@ def _intervals(model, side, rank, channels, axis, call) -> dict[str, Interval]:
 
 
 def _named(next_function, args, kwargs, context):
-    """Gives the output of each submodule its path as a name that stands in the jaxpr."""
+    """Names the output of each submodule in the jaxpr by its path."""
     output = next_function(*args, **kwargs)
     if context.method_name == "__call__" and context.module.path and hasattr(output, "shape"):
         return checkpoint_name(output, "/".join(context.module.path))
@@ -115,14 +115,14 @@ def _call(model: nn.Module, call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _field(interval: Interval) -> ReceptiveField:
-    """Size, stride and start, of the outputs that the border does not cut off."""
+    """Size, stride and start of the outputs that the border does not cut off."""
     _, low, high, cut = interval
     inner = np.flatnonzero(~cut & (low <= high))
     if interval.axis is None or len(inner) < 3:
         return ReceptiveField(None)
     size = int((high[inner] - low[inner]).max()) + 1
     first, last = int(inner[0]), int(inner[-1])
-    # Outputs of an enlarging layer take turns: over many of them the average counts.
+    # outputs of an upsampling layer alternate: the average over many of them counts
     stride = Fraction(int(low[last] - low[first]), last - first).limit_denominator(64)
     return ReceptiveField(size, stride, int(low[first]) - first * stride)
 
@@ -137,32 +137,33 @@ def effective_receptive_field(
 ) -> np.ndarray:
     """How much each input matters to the unit in the middle of a layer.
 
-    The absolute gradient of the middle unit, summed over its channels with random signs and over
-    the channels of the input, averaged over the batch (Luo 2016, section 3).
+    It is the absolute gradient of the middle unit, summed over its channels with random signs and
+    over the channels of the input, and averaged over the batch (Luo 2016, section 3).
 
     Args:
         model: any Flax linen module.
-        variables: of the model.
-        x: [B, *space, C].
-        layer: path of a submodule whose output is laid out in space; the model's output by default.
-        **call: what `model.apply` needs beside x; train=False unless given.
+        variables: variables of the model.
+        x: inputs [B, *space, C].
+        layer: path of a submodule with a spatial output; the model's output by default.
+        **call: arguments of `model.apply` besides x; train=False unless given.
 
     Returns:
-        float64 [*space], of sum 1.
+        float64 [*space], with sum 1.
 
     Raises:
-        ValueError: no such layer, or the output has no spatial axes; the gradient is 0 everywhere.
+        ValueError: there is no such layer, the output has no spatial axes, or the gradient is 0
+            everywhere.
     """
     gradient = np.asarray(middle_gradient(model, variables, x, layer=layer, **call), np.float64)
     if not gradient.sum():
-        raise ValueError("The middle unit does not depend on the input: all its ReLUs are off.")
+        raise ValueError("The middle unit does not depend on the input: its ReLUs are all off.")
     return gradient / gradient.sum()
 
 
 def middle_gradient(
     model: nn.Module, variables: PyTree, x: Array, *, layer: str | None = None, **call: Any
 ) -> Array:
-    """`effective_receptive_field`, not yet scaled to a sum of 1: [*space], and it can be jitted."""
+    """`effective_receptive_field` before scaling to a sum of 1: [*space]. It can be jitted."""
     call = _call(model, call)
 
     def middle(x: Array) -> Array:
@@ -180,7 +181,7 @@ def middle_gradient(
             raise ValueError(f"There is no layer {layer!r}.")
         output = seen.get("output", output)
         if getattr(output, "ndim", 0) != x.ndim:
-            raise ValueError("The output has no spatial axes: name a layer that has.")
+            raise ValueError("The output has no spatial axes: name a layer that has some.")
         centre = output[(slice(None), *(size // 2 for size in output.shape[1:-1]))]  # [B, C]
         signs = jax.random.rademacher(jax.random.key(0), centre.shape, output.dtype)
         return (centre * signs).sum()
@@ -189,13 +190,13 @@ def middle_gradient(
 
 
 def effective_side(weights: np.ndarray, *, share: float = 0.9545) -> float:
-    """The side of the centred square that holds `share` of the weight, in pixels.
+    """The side of the centred square that holds the fraction `share` of the weight, in pixels.
 
-    The default is what lies within two deviations of a bell, Luo 2016's measure of its size.
+    The default is the weight of a normal distribution within two deviations, Luo 2016's measure.
 
     Args:
-        weights: [*space], of sum 1: `effective_receptive_field`.
-        share: of the weight, in (0, 1).
+        weights: [*space], with sum 1: `effective_receptive_field`.
+        share: fraction of the weight, in (0, 1).
     """
     centre = _centroid(weights)
     distance = np.zeros(weights.shape)

@@ -1,4 +1,4 @@
-"""Figures of segmentations, as PNG files and as pictures with a class laid over every pixel."""
+"""Figures of segmentations, as PNG files and as images with the classes laid over them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ RIGHT, WRONG, NOT_COUNTED = "#dcdcdc", "#d1495b", "#808080"
 
 
 def palette(classes: int) -> np.ndarray:
-    """uint8 [K, 3]: black for class 0, and colours that are told apart for the others."""
+    """uint8 [K, 3]: black for class 0, and distinguishable colours for the others."""
     if classes <= 11:
         colours = matplotlib.colormaps["tab10"](np.arange(classes - 1))[:, :3]
     elif classes <= 21:
@@ -27,20 +27,20 @@ def palette(classes: int) -> np.ndarray:
 
 
 def coloured(label: np.ndarray, classes: int) -> np.ndarray:
-    """The picture uint8 [H, W, 3] of a mask [H, W]; ignored pixels are white."""
+    """The image uint8 [H, W, 3] of a mask [H, W]; ignored pixels are white."""
     table = np.full((256, 3), 255, np.uint8)
     table[:classes] = palette(classes)[:256]
     return table[label]
 
 
 def overlay(image: np.ndarray, label: np.ndarray, classes: int, *, opacity: float = 0.5):
-    """The picture with the colours of its classes over it; class 0 and ignored stay as they are.
+    """The image under the colours of its classes; class 0 and ignored pixels stay unchanged.
 
     Args:
-        image: uint8 [H, W, C], C of 1 or at least 3.
+        image: uint8 [H, W, C], with C = 1 or C >= 3.
         label: uint8 [H, W].
         classes: K.
-        opacity: of the colours, 0..1.
+        opacity: opacity of the colours, 0..1.
 
     Returns:
         uint8 [H, W, 3].
@@ -59,14 +59,14 @@ def predictions(
     class_names: Sequence[str],
     path: str | Path,
 ) -> None:
-    """A sheet with a row for each picture: it, the truth, the prediction and where it errs.
+    """Draws a row per image: the image, the truth, the prediction and its errors.
 
     Args:
         images: uint8 [B, H, W, C].
-        labels: uint8 [B, H, W], ignored pixels included.
-        predicted: int [B, H, W], or smaller where the network gives the middle of the picture.
+        labels: uint8 [B, H, W], including ignored pixels.
+        predicted: int [B, H, W], or smaller if the network predicts the middle of the image.
         class_names: K names.
-        path: of the PNG.
+        path: path of the PNG.
     """
     classes = len(class_names)
     figure = Figure(figsize=(8.5, 2 * len(images) + 0.8), layout="constrained")

@@ -26,9 +26,9 @@ class Layer(NamedTuple):
     Attributes:
         path: 'layer1_0/conv1'; '' for the network itself.
         kind: the class of the module: 'Conv'.
-        output: shape of its output for one input, without the batch; None where it is no array.
-        parameters: of the module itself, those of its submodules left out.
-        multiply_adds: likewise, for one input, in evaluation.
+        output: shape of its output for one input, without the batch; None if it is not an array.
+        parameters: number of parameters of the module itself, without its submodules.
+        multiply_adds: number of multiply-adds, likewise, for one input, in evaluation mode.
     """
 
     path: str
@@ -41,13 +41,13 @@ class Layer(NamedTuple):
 def summarise(model: nn.Module, input_shape: tuple[int, ...], **call: Any) -> list[Layer]:
     """Every submodule in the order of the calls, and the network itself last.
 
-    Nothing is computed. A module that is called twice is listed once, with both calls' costs.
+    Nothing is computed. A module that is called twice is listed once, with the cost of both calls.
 
     Args:
         model: any Flax linen module.
         input_shape: (*space, C) of one input.
-        **call: what the model is called with beside it; train=False unless given, where it has
-            such an argument.
+        **call: further arguments of the model; train=False unless given, if it has such an
+            argument.
     """
     if "train" in inspect.signature(type(model).__call__).parameters:
         call = {"train": False, **call}
@@ -71,7 +71,7 @@ def summarise(model: nn.Module, input_shape: tuple[int, ...], **call: Any) -> li
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
         owner = jax.tree_util.keystr(path[:-1], simple=True, separator="/")
         own[owner] += int(np.prod(leaf.shape))
-    for owner in own:  # a module that was called by another name than __call__
+    for owner in own:  # a module that was called through another method than __call__
         seen.setdefault(owner, ("", None))
     return [
         Layer(path, kind, shape, own[path], costs[path]) for path, (kind, shape) in seen.items()
@@ -79,7 +79,7 @@ def summarise(model: nn.Module, input_shape: tuple[int, ...], **call: Any) -> li
 
 
 def _module_of(scopes: tuple[str, ...], paths: dict) -> str:
-    """The deepest module among the scopes: its names, without the root's and without methods."""
+    """The path of the deepest module among the scopes, without the root and method names."""
     path = ""
     for name in scopes:
         name = re.sub(r"\..*|^\w+\(|\)$", "", name)  # 'Block.method', 'checkpoint(Block)'
@@ -92,13 +92,13 @@ def _module_of(scopes: tuple[str, ...], paths: dict) -> str:
 def text(
     layers: list[Layer], *, seconds: Mapping[str, float] | None = None, width: int = 110
 ) -> str:
-    """The layers with something of their own, and the totals, as a table of characters.
+    """A text table of the layers and the totals.
 
     Args:
-        layers: `summarise`.
-        seconds: path -> how long a layer takes: `layer_time.layer_seconds`, shown as shares of
-            their sum; None for no such column.
-        width: of the table, in characters.
+        layers: result of `summarise`.
+        seconds: path -> time of a layer, see `layer_time.layer_seconds`, shown as shares of their
+            sum; None for no such column.
+        width: width of the table in characters.
     """
     table = rich.table.Table()
     for heading, justify in (

@@ -1,7 +1,7 @@
-"""How much of a machine's arithmetic a training run uses: FLOP/s, and the share of the peak (MFU).
+"""Hardware utilisation of a training run: FLOP/s, and model FLOPs utilisation (MFU).
 
 The numerator is what the model needs, not what the program does: forward and backward pass, without
-what `remat` computes twice (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
+the recomputation of `remat` (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ import jax
 
 from cnn_jax.analysis.flops import multiply_adds
 
-# FLOP/s in bfloat16 with float32 sums, dense, of what JAX calls one device, by its `device_kind`;
-# the first name that occurs in it counts. NVIDIA: data sheets, which mostly print twice this, with
-# sparsity. TPU: cloud.google.com/tpu/docs/system-architecture-tpu-vm, there for each chip; a
-# device is one of the two cores of a v2 and v3 chip, and a whole chip since.
+# Dense FLOP/s in bfloat16 with float32 sums of one JAX device, by its `device_kind`; the first name
+# that occurs in it counts. NVIDIA: data sheets, which mostly print twice this, with sparsity. TPU:
+# cloud.google.com/tpu/docs/system-architecture-tpu-vm, there per chip; a device is one of the two
+# cores of a v2 or v3 chip, and a whole chip since.
 PEAKS = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
@@ -40,16 +40,16 @@ PEAKS = {
 
 
 def training_flops(model: nn.Module, image: jax.ShapeDtypeStruct, *, frozen: bool = False) -> int:
-    """FLOPs of a training step for one example, a multiply-add being two.
+    """FLOPs of a training step for one example; a multiply-add counts as two.
 
-    Three times the forward pass: the backward pass computes two products for each of its one, the
-    gradients of the input and of the weights. (The picture needs no gradient: 1 to 3% less is
-    computed.) Only what `cnn_jax.analysis.flops` counts, and nothing is compiled or run.
+    They are three times those of the forward pass: for each of its products the backward pass
+    computes two, the gradients of the input and of the weights. (The image needs no gradient: 1 to
+    3% less is computed.) They are counted by `cnn_jax.analysis.flops`; nothing is compiled or run.
 
     Args:
         model: called as `model(image, train=False)`.
         image: shape and dtype of a batch, [B, *space, C].
-        frozen: whether only the last layer learns, which leaves the forward pass.
+        frozen: whether only the last layer is trained, which leaves the forward pass.
     """
     one = jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype)
     variables = jax.eval_shape(lambda: model.lazy_init(jax.random.key(0), one, train=False))
@@ -58,7 +58,7 @@ def training_flops(model: nn.Module, image: jax.ShapeDtypeStruct, *, frozen: boo
 
 
 def peak_flops(devices: Sequence[jax.Device]) -> float | None:
-    """FLOP/s of all devices together in bfloat16; None for a CPU, or a device not in PEAKS."""
+    """Peak FLOP/s of all devices together in bfloat16; None for a CPU or a device not in PEAKS."""
     kind = devices[0].device_kind
     for name, peak in PEAKS.items():
         if name in kind:
@@ -73,7 +73,7 @@ def speed(
     *,
     frozen: bool = False,
 ) -> Callable[[float], dict[str, float]]:
-    """examples per second -> {'gflops_per_second', and where the peak is known 'mfu', 0..1}."""
+    """examples per second -> {'gflops_per_second', and if the peak is known 'mfu', in 0..1}."""
     each = training_flops(model, image, frozen=frozen)
     peak = peak_flops(devices)
 

@@ -1,4 +1,4 @@
-"""Data sets by name, and batches of them as functions of (seed, step). No jax in here.
+"""Data sets by name, and batches of them as functions of (seed, step). Does not import jax.
 
 source = load_source("cifar10", "train[:90%]", data_dir="data")
 batches = train_batches(source, batch_size=128, seed=0)

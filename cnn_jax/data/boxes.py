@@ -1,10 +1,10 @@
-"""Pictures with a box around every object: TFDS sets by name, `coco:PATH` and `voc:PATH`.
+"""Images with a box around every object: TFDS sets by name, `coco:PATH` and `voc:PATH`.
 
-Records hold 'image', encoded; 'boxes', float [n, 4], (left, top, right, bottom) as shares of the
-picture's sides; 'labels', int [n]; and 'crowd', bool [n], the boxes that stand for many objects (or
-that are too difficult to count). `LoadBoxes` brings them to one shape, whatever their number. No
-box that cannot be learnt from reaches a batch: `tidy` leaves it out, and `survey` says how many
-there were, and why, before the first step.
+Records hold 'image', encoded; 'boxes', float [n, 4], (left, top, right, bottom) as fractions of the
+image's sides; 'labels', int [n]; and 'crowd', bool [n], which marks boxes of many objects (or of
+objects too difficult to count). `LoadBoxes` brings them to one shape, whatever their number. Boxes
+that are unusable for training never reach a batch: `tidy` leaves them out, and `survey` reports how
+many there were, and why, before the first step.
 """
 
 import dataclasses
@@ -23,35 +23,35 @@ from cnn_jax.data.types import Record, Source
 
 FITS = ("letterbox", "stretch")
 
-# A box that hangs over the border by less, as a share of the side, was rounded and not wrong.
+# A box that crosses the border by less, as a fraction of the side, is a rounding error.
 ROUNDING = 0.005
-LEAST_VISIBLE = 0.25  # share of a box's area that a crop must leave of it
+LEAST_VISIBLE = 0.25  # fraction of a box's area that a crop must keep
 
-_READ = 256  # records that are read at a time
+_READ = 256  # records read at a time
 
 
 def load_box_source(
     dataset: str, split: str, *, data_dir: str | None = None, skip_corrupt: bool = False
 ) -> Source:
-    """Opens a split of a set of pictures with boxes.
+    """Opens a split of a set of images with boxes.
 
     Args:
         dataset: 'digit_scenes' (built in), another TFDS name whose features are `image`,
             `objects/bbox` and `objects/label`, 'coco:PATH' or 'voc:PATH', see
             `cnn_jax.data.coco_folder` and `cnn_jax.data.voc_folder`.
-        split: a TFDS split expression; for folders see there.
+        split: a TFDS split expression; for folders see their modules.
         data_dir: see `cnn_jax.data.load_source`.
         skip_corrupt: see `cnn_jax.data.Source`.
 
     Raises:
-        DataError: no such dataset or split, or it has no boxes.
+        DataError: there is no such dataset or split, or it has no boxes.
     """
     source: Source = open_source("boxes", dataset, split, data_dir=data_dir)
     return dataclasses.replace(source, skip_corrupt=skip_corrupt)
 
 
 class TFDSBoxRecords:
-    """Records of TFDS, its lists turned to arrays and its (top, left, ...) to (left, top, ...)."""
+    """Records of TFDS, with its lists as arrays and its (top, left, ...) as (left, top, ...)."""
 
     def __init__(self, records, crowd: str | None):
         self._records, self._crowd = records, crowd
@@ -79,7 +79,7 @@ class TFDSBoxRecords:
 
 
 def tfds_box_source(dataset: str, split: str, *, data_dir: str | None) -> Source:
-    """Opens a set of TFDS; see `load_box_source`."""
+    """Opens a TFDS set; see `load_box_source`."""
     from cnn_jax.data.tfds import open_builder, open_records
 
     builder = open_builder(dataset, data_dir=data_dir)
@@ -88,7 +88,7 @@ def tfds_box_source(dataset: str, split: str, *, data_dir: str | None) -> Source
     if "image" not in features or not {"bbox", "label"} <= set(objects):
         raise DataError(
             f"{dataset} is not a detection set: wanted the features image, objects/bbox and "
-            f"objects/label, it has {', '.join(features)}"
+            f"objects/label; it has {', '.join(features)}"
         )
     crowd = [f"objects/{name}" for name in ("is_crowd", "is_difficult") if name in objects]
     height, width, channels = features["image"].shape
@@ -104,14 +104,14 @@ def tfds_box_source(dataset: str, split: str, *, data_dir: str | None) -> Source
 
 
 class Tidied(NamedTuple):
-    """The boxes of a picture that can be used.
+    """The usable boxes of an image.
 
     Attributes:
-        boxes: float [m, 4], cut off at the border of the picture, as shares of its sides.
+        boxes: float [m, 4], clipped at the border of the image, as fractions of its sides.
         labels: int [m].
         crowd: bool [m].
-        left_out: why the others were left out -> how many; 'cut' counts boxes that hung over the
-            border and were kept.
+        left_out: reason -> number of boxes left out; 'cut' counts boxes that crossed the border
+            and were kept.
     """
 
     boxes: np.ndarray
@@ -121,8 +121,8 @@ class Tidied(NamedTuple):
 
 
 def tidy(record: Record, num_classes: int) -> Tidied:
-    """Leaves out boxes that are not finite, inverted, without area, or outside the picture, and
-    those of an unknown class; cuts off what hangs over the border."""
+    """Leaves out boxes that are not finite, inverted, without area, or outside the image, and those
+    of an unknown class; clips boxes at the border."""
     boxes = np.asarray(record["boxes"], np.float64).reshape(-1, 4)
     labels = np.asarray(record["labels"], np.int64)
     finite = np.all(np.isfinite(boxes), axis=1)
@@ -137,7 +137,7 @@ def tidy(record: Record, num_classes: int) -> Tidied:
             (kept_sides <= 0).any(1),
             (labels < 0) | (labels >= num_classes),
         ],
-        ["not finite", "inverted", "without area", "outside the picture", "of an unknown class"],
+        ["not finite", "inverted", "without area", "outside the image", "of an unknown class"],
         "",
     )
     left_out = Counter(reasons[reasons != ""].tolist())
@@ -148,15 +148,15 @@ def tidy(record: Record, num_classes: int) -> Tidied:
 
 
 class Survey(NamedTuple):
-    """What a split holds.
+    """The contents of a split.
 
     Attributes:
-        pictures: how many.
-        boxes: that can be used.
-        most: the largest number of them in a picture.
-        empty: pictures with none.
+        pictures: number of images.
+        boxes: number of usable boxes.
+        most: largest number of usable boxes in an image.
+        empty: number of images without usable boxes.
         left_out: see `Tidied`.
-        per_class: int [K].
+        per_class: int [K], number of usable boxes of each class.
     """
 
     pictures: int
@@ -168,19 +168,19 @@ class Survey(NamedTuple):
 
     def __str__(self) -> str:
         text = (
-            f"{self.pictures:,} pictures, {self.boxes:,} boxes, at most {self.most} in one, "
+            f"{self.pictures:,} images, {self.boxes:,} boxes, at most {self.most} in one, "
             f"{self.empty} without any"
         )
         reasons = [f"{n} {reason}" for reason, n in self.left_out.items() if reason != "cut"]
         if reasons:
             text += f"; left out: {', '.join(reasons)}"
         if self.left_out["cut"]:
-            text += f"; cut off at the border: {self.left_out['cut']}"
+            text += f"; clipped at the border: {self.left_out['cut']}"
         return text
 
 
 def survey(source: Source) -> Survey:
-    """Reads all boxes of a split once, without decoding a picture."""
+    """Reads all boxes of a split once, without decoding images."""
     left_out: Counter = Counter()
     counts, classes = [], np.zeros(source.num_classes, np.int64)
     for start in range(0, len(source), _READ):
@@ -198,23 +198,23 @@ def survey(source: Source) -> Survey:
 class LoadBoxes:
     """(record, rng) -> arrays of one shape for every record.
 
-        image   uint8   [H, W, C]  the picture, in the top left corner of a frame
+        image   uint8   [H, W, C]  the image, in the top left corner of a frame
         boxes   float32 [N, 4]     (left, top, right, bottom) in pixels of the frame
         labels  int32   [N]        -1 where there is no object
         crowd   float32 [N]        1 for a box of many objects
-        factor  float32 [2]        pixels of the frame for one of the picture, along x and y
-        extent  float32 [2]        (height, width) of the picture within the frame
+        factor  float32 [2]        pixels of the frame per pixel of the image, along x and y
+        extent  float32 [2]        (height, width) of the image within the frame
 
     Attributes:
-        channels: of the picture.
+        channels: channels of the image.
         num_classes: K; labels beyond it are left out.
         size: (height, width) of the frame.
-        capacity: N. Of more boxes the largest are kept.
-        fit: 'letterbox' keeps the proportions and fills up; 'stretch' does not.
-        fill: the colour around the picture, 0..255.
-        jitter: (smallest, largest) enlargement against the letterbox, log-uniform, with a window
-            at a random place: "large scale jittering", Ghiasi et al. 2021, arXiv:2012.07177. None
-            for none; needs rng.
+        capacity: N, the number of boxes; if there are more, the largest are kept.
+        fit: 'letterbox' keeps the aspect ratio and pads; 'stretch' does not.
+        fill: colour of the padding, 0..255.
+        jitter: (smallest, largest) scale relative to the letterbox, log-uniform, with a window at a
+            random place: "large scale jittering", Ghiasi et al. 2021, arXiv:2012.07177; it needs
+            rng. None for no jitter.
     """
 
     channels: int
@@ -271,15 +271,15 @@ def box_loader(
     """The `LoadBoxes` of a source.
 
     Args:
-        size: (height, width) of the frame; None where all pictures have one size.
-        mean: of the channels in 0..1, the colour around the picture.
+        size: (height, width) of the frame; None if all images have one size.
+        mean: mean of the channels in 0..1, used as the colour of the padding.
 
     Raises:
-        DataError: the pictures may differ in size and no size is given; an unknown fit.
+        DataError: the images may differ in size and no size is given; an unknown fit.
     """
     height, width = size or source.image_shape[:2]
     if height is None or width is None:
-        raise DataError(f"the pictures of {source.name} may differ in size: give an image_size")
+        raise DataError(f"the images of {source.name} may differ in size: give an image_size")
     if fit not in FITS:
         raise DataError(f"fit {fit!r}: choose one of {', '.join(FITS)}")
     if capacity < 1:
@@ -291,7 +291,7 @@ def box_loader(
 
 
 def fits_in_memory(source: Source, load: LoadBoxes) -> bool:
-    """Whether all decoded pictures may be kept; with jitter each is decoded anew."""
+    """Whether all decoded images may be kept in memory; with jitter each is decoded anew."""
     height, width = load.size
     return load.jitter is None and len(source) * height * width * load.channels <= MEMORY_LIMIT
 

@@ -5,7 +5,7 @@
                                                    'category_id', 'bbox': [x, y, width, height],
                                                    'iscrowd'}], 'categories': [{'id', 'name'}]}
 
-The splits are named as the files are: 'train2017', or 'train' where no other begins so. Lin et al.
+The splits have the names of the files: 'train2017', or 'train' if only one begins so. Lin et al.
 2014, arXiv:1405.0312; the format is described at https://cocodataset.org/#format-data.
 """
 
@@ -21,16 +21,16 @@ from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import Record, Source
 
-PREFIX = "instances_"  # of the files that have boxes; COCO has captions and keypoints beside them
+PREFIX = "instances_"  # prefix of the files with boxes; COCO also has captions and keypoints
 
 
 class BoxRecords:
-    """Pictures on disk and what is in them.
+    """Images on disk and their annotations.
 
     Attributes:
-        root: the folder of the set.
-        files: of the pictures.
-        annotations: of each picture, 'boxes', 'labels' and 'crowd', see `cnn_jax.data.boxes`.
+        root: folder of the set.
+        files: files of the images.
+        annotations: 'boxes', 'labels' and 'crowd' of each image, see `cnn_jax.data.boxes`.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class BoxRecords:
 def coco_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder in COCO's layout.
 
-    Pictures without an object are part of the set. Labels count the categories in the order of
-    their ids, which have gaps in COCO itself. An annotation of an unknown category keeps the label
-    -1, which `cnn_jax.data.boxes.tidy` leaves out and counts.
+    Images without an object are part of the set. Labels number the categories in the order of their
+    ids, which have gaps in COCO itself. An annotation of an unknown category gets the label -1,
+    which `cnn_jax.data.boxes.tidy` leaves out and counts.
 
     Raises:
-        DataError: no such folder or split; a file that is no JSON, or lacks something; a picture
-            that is not there.
+        DataError: there is no such folder or split; a file is not JSON, or lacks something; an
+            image is missing.
     """
     root = remote.here(f"coco:{path}", path)
     dataset = f"coco:{path}"
@@ -94,7 +94,7 @@ def coco_source(path: str, split: str, **_: object) -> Source:
 
 
 def _annotation_files(root: Path, dataset: str) -> dict[str, Path]:
-    """Split -> its file."""
+    """Split -> its annotation file."""
     folder = root / "annotations"
     found = sorted(folder.glob("*.json")) if folder.is_dir() else []
     instances = [file for file in found if file.name.startswith(PREFIX)]
@@ -104,7 +104,7 @@ def _annotation_files(root: Path, dataset: str) -> dict[str, Path]:
 
 
 def _named(name: str, files: Mapping[str, Path], split: str, dataset: str) -> str:
-    """'train' -> 'train2017', if that is the only one that begins so."""
+    """'train' -> 'train2017', if that is the only split that begins so."""
     matching = [name] if name in files else [full for full in files if full.startswith(name)]
     if len(matching) != 1:
         raise split_lib.no_such_split(split, dataset, files)
@@ -114,7 +114,7 @@ def _named(name: str, files: Mapping[str, Path], split: str, dataset: str) -> st
 def _read(
     file: Path, root: Path, split: str, dataset: str
 ) -> tuple[tuple[str, ...], list[tuple[Path, dict]]]:
-    """The names of the categories, and of each picture its file and annotations."""
+    """The names of the categories, and the file and annotations of each image."""
     try:
         content = coco_format.parse(reading.read_json(file))
     except ValueError as error:
@@ -125,11 +125,11 @@ def _read(
     if outside:
         raise DataError(
             f"{dataset}: {file} names {outside[0][:200]!r}, which is not below {root}: file_name "
-            "must be a path relative to the folder of the pictures"
+            "must be a path relative to the folder of the images"
         )
     if content.strays:
         logging.warning(
-            "%s: left out %d annotations of pictures it does not list", file, content.strays
+            "%s: left out %d annotations of images it does not list", file, content.strays
         )
     located = _locate(pictures, root, split, dataset)
     return content.class_names, [
@@ -151,7 +151,7 @@ def _annotations(
 
 
 def _locate(pictures: Mapping[Any, str], root: Path, split: str, dataset: str) -> dict[Any, Path]:
-    """The files of the pictures: in PATH/<split>, PATH/images/<split>, PATH/images or PATH."""
+    """The files of the images, in PATH/<split>, PATH/images/<split>, PATH/images or PATH."""
     folders = [root / split, root / "images" / split, root / "images", root]
     there = {folder: _contents(folder) for folder in folders}
     located, missing = {}, []
@@ -162,7 +162,7 @@ def _locate(pictures: Mapping[Any, str], root: Path, split: str, dataset: str) -
         else:
             missing.append(name)
     if missing:
-        more = f" and {len(missing) - 1} more pictures" if len(missing) > 1 else ""
+        more = f" and {len(missing) - 1} more images" if len(missing) > 1 else ""
         raise DataError(
             f"{dataset}: {missing[0][:200]}{more} of split {split!r} not found in "
             f"{', '.join(map(str, folders))}"
@@ -171,7 +171,7 @@ def _locate(pictures: Mapping[Any, str], root: Path, split: str, dataset: str) -
 
 
 def _contents(folder: Path) -> set[str]:
-    """The names in a folder, read once: asking for each of 118,000 files would take minutes."""
+    """The names in a folder, read once: checking each of 118,000 files would take minutes."""
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 

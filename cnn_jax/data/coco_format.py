@@ -1,4 +1,4 @@
-"""What stands in a JSON file of COCO, checked before anything is made of it.
+"""The content of COCO's JSON files, checked before it is used.
 
 The format is described at https://cocodataset.org/#format-data.
 """
@@ -16,8 +16,8 @@ class Box(NamedTuple):
     """One annotation.
 
     Attributes:
-        corner_and_size: x, y, width, height in pixels; they may still be anything but no numbers.
-        label: index of the category; -1 where the file does not list it.
+        corner_and_size: x, y, width, height in pixels; any numbers, even nonsensical ones.
+        label: index of the category; -1 if the file does not list it.
         crowd: whether it is a region of many objects.
     """
 
@@ -31,8 +31,8 @@ class Listed(NamedTuple):
 
     Attributes:
         name: file_name.
-        width, height: pixels, as the file says.
-        boxes: what is in it.
+        width, height: size in pixels, according to the file.
+        boxes: its annotations.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Content(NamedTuple):
     """A whole file.
 
     Attributes:
-        class_names: of the categories, in the order of their ids.
-        images: id -> image, in the file's order.
-        strays: annotations of images that are not listed.
+        class_names: names of the categories, in the order of their ids.
+        images: id -> image, in the order of the file.
+        strays: number of annotations of images that are not listed.
     """
 
     class_names: tuple[str, ...]
@@ -56,7 +56,7 @@ class Content(NamedTuple):
 
 
 def parse(content: Any) -> Content:
-    """Checks what a JSON file holds.
+    """Checks the content of a JSON file.
 
     Raises:
         ValueError: it is not in COCO's format; the message says which entry is not, and how.
@@ -157,7 +157,7 @@ def _bbox(annotation: dict, where: str) -> list[float]:
         came = f"a bbox of {len(bbox)} numbers" if isinstance(bbox, list) else _kind(bbox)
         raise ValueError(f"{where} has {came}, not 4 for its bbox: x, y, width and height")
     numbers = [_number(value, "bbox", where) for value in bbox]
-    # a sum beyond the largest float is as little a box as an infinite one
+    # a sum beyond the largest float is no more a box than an infinite one
     return [number if abs(number) < 1e300 else math.nan for number in numbers]
 
 
@@ -173,7 +173,7 @@ def _kind(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message, however large it is."""
+    """A value for a message, shortened."""
     if isinstance(value, str):
         return repr(value[:100])
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**64:

@@ -1,4 +1,4 @@
-"""Which window of an image to take, and resampling it to the size the network wants.
+"""Windows of an image, and resampling them to the input size of a network.
 
 Windows are (top, left, height, width) in pixels of the image, as floats.
 """
@@ -11,8 +11,8 @@ from PIL import Image
 Window = tuple[float, float, float, float]
 
 CENTER_FRACTION = 0.875  # 224 of 256: He et al. 2016 (arXiv 1512.03385), section 3.4
-AREA_RANGE = (0.08, 1.0)  # share of the image's area: Szegedy et al. 2015 (arXiv 1409.4842), sec. 6
-RATIO_RANGE = (3 / 4, 4 / 3)  # width / height, same place
+AREA_RANGE = (0.08, 1.0)  # fraction of the image's area: Szegedy 2015 (arXiv 1409.4842), section 6
+RATIO_RANGE = (3 / 4, 4 / 3)  # width / height, from the same section
 
 
 def random_resized_window(
@@ -26,8 +26,8 @@ def random_resized_window(
     """A window of random area and aspect ratio, at a random place: the "Inception" crop.
 
     The area is uniform in `area_range`, the ratio log-uniform in `ratio_range`. After ten windows
-    that do not fit, the largest central window whose ratio is allowed. Source: Szegedy et al. 2015,
-    arXiv 1409.4842, section 6.
+    that do not fit, it is the largest central window with an allowed ratio. Source: Szegedy et al.
+    2015, arXiv 1409.4842, section 6.
     """
     low, high = math.log(ratio_range[0]), math.log(ratio_range[1])
     for _ in range(10):
@@ -45,9 +45,9 @@ def random_resized_window(
 def center_window(
     height: int, width: int, size: tuple[int, int], *, fraction: float = CENTER_FRACTION
 ) -> Window:
-    """The central window of the shape of `size`, `fraction` of the largest that fits.
+    """The central window with the aspect ratio of `size`, `fraction` of the largest that fits.
 
-    Resampled to `size` this is "resize the shorter side to size / fraction, cut the centre".
+    Resampled to `size` this is "resize the shorter side to size / fraction, crop the centre".
     """
     scale = fraction * min(height / size[0], width / size[1])
     h, w = scale * size[0], scale * size[1]
@@ -55,15 +55,15 @@ def center_window(
 
 
 def resample(image: np.ndarray, size: tuple[int, int], window: Window | None = None) -> np.ndarray:
-    """The window of the image at another size: bilinear, antialiased where it shrinks.
+    """Resamples a window of the image: bilinear, and antialiased when shrinking.
 
     Args:
         image: uint8 [H, W, C], C from 1 to 4.
         size: (height, width) of the result.
-        window: the part to take; everything by default.
+        window: the window to resample; the whole image by default.
 
     Returns:
-        uint8 [*size, C]; the image itself where nothing changes.
+        uint8 [*size, C]; the image itself if nothing changes.
     """
     height, width, channels = image.shape
     top, left, h, w = window or (0, 0, height, width)

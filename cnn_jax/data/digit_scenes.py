@@ -1,12 +1,12 @@
-"""The built-in `digit_scenes`: handwritten digits scattered over cluttered pictures.
+"""The built-in `digit_scenes`: handwritten digits scattered over cluttered images.
 
-The 1,797 real digits of `digits` are enlarged, turned, coloured and laid over each other on darker
-backgrounds of soft colours, strokes and blobs. Each scene comes with what is needed to learn to
-segment and to detect: the class of every pixel, which digit it belongs to, and a box around each.
-The digits of the test scenes are those of the test split of `digits`: no digit is in both.
+The 1,797 real digits of `digits` are enlarged, rotated, coloured and overlaid on darker backgrounds
+of soft colours, strokes and blobs. Each scene has the labels for segmentation and detection: the
+class of every pixel, the digit it belongs to, and a box around each digit. The digits of the test
+scenes are those of the test split of `digits`: no digit is in both.
 
-A TFDS dataset like any other, prepared on first use in seconds, without TensorFlow. The same scenes
-come out on every machine that has the same Pillow.
+It is a TFDS dataset like any other, prepared on first use in seconds, without TensorFlow. The
+scenes are the same on every machine with the same Pillow.
 """
 
 import io
@@ -20,20 +20,20 @@ from PIL import Image, ImageDraw
 from cnn_jax.data.digits import SPLIT_SEED, TEST_SHARE, stratified
 
 DIGIT_NAMES = tuple("0123456789")
-CLASS_NAMES = ("background", *DIGIT_NAMES)  # of the mask: the digit d is class d + 1
+CLASS_NAMES = ("background", *DIGIT_NAMES)  # classes of the mask: the digit d is class d + 1
 
 SCENES = {"train": 2000, "test": 500}
 SIZES = (64, 96, 128)  # pixels; the configurations 'digit_scenes/64' (the default), '/96', '/128'
 
-DIGIT_PIXELS = (24, 36)  # the side of the 8x8 field that a digit is drawn in, once enlarged
+DIGIT_PIXELS = (24, 36)  # side of the enlarged 8x8 field of a digit
 MAX_TURN = 25.0  # degrees, either way: more would make 6 and 9 one class
-MAX_SQUEEZE = 0.15  # the sides are stretched by 1 -+ this against each other
-PER_DIGIT = 36 * 36  # pixels of the scene for each digit, at the most: 3 digits in 64x64
-LEAST_VISIBLE = 0.85  # share of its own pixels that a digit keeps under those laid over it
+MAX_SQUEEZE = 0.15  # largest relative stretching of one side against the other
+PER_DIGIT = 36 * 36  # least pixels of the scene per digit: 3 digits in 64x64
+LEAST_VISIBLE = 0.85  # fraction of a digit's pixels that later digits must leave visible
 BACKGROUND, CLUTTER, INK = (20, 120), (20, 160), (110, 256)  # bounds of each channel, of 255
-COLOURS = 4  # to choose a digit's from: the one that stands out most from what is under it
+COLOURS = 4  # candidates for a digit's colour, of which the most contrasting is used
 
-GRAIN = 6.0  # standard deviation of the noise of the picture, of 255
+GRAIN = 6.0  # standard deviation of the image noise, of 255
 
 
 class DigitScenes(tfds.core.GeneratorBasedBuilder):
@@ -44,7 +44,7 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
         mask: uint8 [S, S, 1], the class of each pixel, see CLASS_NAMES.
         instances: uint8 [S, S, 1], 0 for the background and i for the i-th of `objects`.
         objects: for each digit, the box around its visible pixels as (ymin, xmin, ymax, xmax) in
-            0..1, and its label 0..9.
+            0..1, and the label 0..9.
     """
 
     VERSION = tfds.core.Version("2.1.0")
@@ -111,7 +111,7 @@ class DigitScenes(tfds.core.GeneratorBasedBuilder):
 
 
 class Scene(NamedTuple):
-    """A picture and all that is known of it.
+    """An image with all its labels.
 
     Attributes:
         image: uint8 [S, S, 3].
@@ -134,8 +134,8 @@ def draw_scene(
     """Draws a scene.
 
     Args:
-        rng: all that is random.
-        digits: float32 [N, 8, 8] in 0..1, to choose from.
+        rng: random generator.
+        digits: float32 [N, 8, 8] in 0..1, the digits to choose from.
         labels: int [N], 0..9.
         size: S, the side of the scene in pixels.
     """
@@ -145,7 +145,7 @@ def draw_scene(
     own = np.zeros(0, int)  # pixels of each digit chosen, those hidden by later ones included
     visible = np.zeros(0, int)
     wanted = rng.integers(1, size * size // PER_DIGIT + 1)
-    for _ in range(3 * wanted):  # some do not find a place
+    for _ in range(3 * wanted):  # some find no place
         index = int(rng.integers(len(digits)))
         window, ink = _place(rng, digits[index], size)  # a part of the scene, [h, w] in 0..1
         covered = ink > 0.5
@@ -197,12 +197,12 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
 def _place(
     rng: np.random.Generator, digit: np.ndarray, size: int
 ) -> tuple[tuple[slice, slice], np.ndarray]:
-    """The digit [8, 8] somewhere in the scene, enlarged and turned.
+    """Places the digit [8, 8] somewhere in the scene, enlarged and rotated.
 
     Returns:
         (rows, columns), and the ink there, float32 [h, w] in 0..1.
     """
-    scale = rng.uniform(*DIGIT_PIXELS) / 8  # pixels of the scene for one of the digit
+    scale = rng.uniform(*DIGIT_PIXELS) / 8  # pixels of the scene per pixel of the digit
     squeeze = 1 + rng.uniform(-MAX_SQUEEZE, MAX_SQUEEZE)
     angle = np.deg2rad(rng.uniform(-MAX_TURN, MAX_TURN))
     x, y = rng.uniform(3 * scale, size - 3 * scale, 2)  # its middle; the margin is mostly blank
@@ -218,19 +218,19 @@ def _place(
         (*back[0], offset[0], *back[1], offset[1]),
         Image.Resampling.BICUBIC,
     )
-    # The strokes are soft blobs once enlarged: make their edges a pixel or so wide.
+    # enlarged strokes are soft blobs: make their edges about a pixel wide
     ink = np.clip((np.asarray(blob) - 0.5) * scale + 0.5, 0, 1)
     return (slice(top, bottom), slice(left, right)), ink
 
 
 def _contrasting(rng: np.random.Generator, under: np.ndarray) -> np.ndarray:
-    """Of a few random light colours the one [3] that differs most from another in some channel."""
+    """Of a few random light colours, the one [3] that differs most from `under` in some channel."""
     colours = rng.uniform(*INK, (COLOURS, 3)).astype(np.float32)
     return colours[np.abs(colours - under).max(1).argmax()]
 
 
 def _box(covered: np.ndarray) -> tuple[float, float, float, float]:
-    """(ymin, xmin, ymax, xmax) around the true pixels, from edge to edge, as shares of the side."""
+    """(ymin, xmin, ymax, xmax) around the true pixels, from edge to edge, in 0..1."""
     rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
     height, width = covered.shape
     top, bottom = rows[0] / height, (rows[-1] + 1) / height

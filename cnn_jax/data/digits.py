@@ -1,8 +1,8 @@
 """The built-in `digits`: 1,797 handwritten digits, 8x8 grey, that come with scikit-learn.
 
 The test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998,
-doi 10.24432/C50P49). A TFDS dataset like any other, prepared on first use in about a second, with
-no download and no TensorFlow; a template for a builder of your own.
+doi 10.24432/C50P49). It is a TFDS dataset like any other, prepared on first use in about a second,
+without download or TensorFlow, and a template for your own builder.
 """
 
 import io
@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-TEST_SHARE = 0.2  # of every class
-SPLIT_SEED = 0  # the division is part of the dataset's version: never change one without the other
+TEST_SHARE = 0.2  # fraction of every class
+SPLIT_SEED = 0  # the split is part of the dataset's version: never change one without the other
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
@@ -57,7 +57,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """bool [N]: a random `share` of every class, the total as near to it as rounding allows."""
+    """bool [N]: a random fraction `share` of every class, as nearly as rounding allows."""
     rng = np.random.Generator(np.random.Philox(seed))
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):

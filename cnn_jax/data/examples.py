@@ -1,7 +1,7 @@
-"""Examples: records made arrays of one shape, by number.
+"""Examples: records as arrays of one shape, by index.
 
-`Streamed` decodes whenever it is asked; `InMemory` has decoded everything once. Both answer
-`gather`, and both know which records had to be skipped.
+`Streamed` decodes on every request; `InMemory` decodes everything once. Both have `gather`, which
+also reports the records that were skipped.
 """
 
 import concurrent.futures
@@ -15,20 +15,20 @@ from numpy.typing import ArrayLike
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import Record, Source
 
-# (record, rng) -> the arrays of one example, in the same shapes for every record. All randomness
-# comes from rng, which is None where none is wanted. It is pickled to worker processes.
+# (record, rng) -> the arrays of one example, with the same shapes for every record. All randomness
+# comes from rng; None means no randomness. The function is pickled to worker processes.
 Load = Callable[[Record, np.random.Generator | None], Mapping[str, ArrayLike]]
 
-_CHUNK = 512  # records that are read and decoded at a time when filling the memory
+_CHUNK = 512  # records read and decoded at a time by `InMemory`
 
 
 class Gathered(NamedTuple):
-    """Examples side by side.
+    """Stacked examples.
 
     Attributes:
-        arrays: [b, ...] each.
-        present: bool [b]; False where the record is corrupt and was not replaced: zeros.
-        skipped: the corrupt records that were met: index -> message.
+        arrays: name -> array [b, ...].
+        present: bool [b]; False for a corrupt record that was not replaced, whose arrays are zeros.
+        skipped: the corrupt records that were found: index -> message.
     """
 
     arrays: dict[str, np.ndarray]
@@ -37,7 +37,7 @@ class Gathered(NamedTuple):
 
 
 class Examples(Protocol):
-    """What a pipeline needs of its examples."""
+    """What a pipeline needs from its examples."""
 
     def __len__(self) -> int: ...
 
@@ -48,16 +48,16 @@ class Examples(Protocol):
         *,
         replace: bool,
     ) -> Gathered:
-        """The examples at int64 [b] indices, with random numbers for each or none.
+        """The examples at indices int64 [b], with a random generator for each, or none.
 
-        `replace` puts in the place of a corrupt record the next good one of the source, which is
-        the same whoever asks.
+        With `replace`, the next good record of the source takes the place of a corrupt one, the
+        same in every process.
         """
         ...
 
 
 class Streamed:
-    """Examples decoded when they are asked for, in parallel threads."""
+    """Examples decoded on request, in parallel threads."""
 
     def __init__(self, source: Source, load: Load, *, threads: int | None = None):
         self._source, self._load = source, load
@@ -87,19 +87,19 @@ class Streamed:
                     arrays[name][row] = value
                 present[row] = example is not None
 
-        # A few pieces a thread: little to hand out, and no long waiting for the last one.
+        # a few pieces per thread: little overhead, and no long wait for the last one
         pieces = np.array_split(np.arange(size), min(size, 4 * self._threads))
         list(self._pool.map(fill, pieces))
         return Gathered(arrays, present, skipped)
 
     def _example(self, index: int, record: Record, rng, replace: bool, skipped: dict[int, str]):
-        """One example; if its record is corrupt the next good one, or None unless `replace`."""
+        """One example; if its record is corrupt, the next good one with `replace`, else None."""
         for candidate in self._from(index):
             if candidate != index:
                 record = self._source[candidate]
             try:
                 return self._checked(self._load(record, rng))
-            except DataError:  # not corrupt but unreadable: say, a file without permission
+            except DataError:  # not corrupt but unreadable, such as a file without permission
                 raise
             except Exception as error:
                 message = f"{self._source.describe(candidate)} is corrupt: {error}"
@@ -117,7 +117,7 @@ class Streamed:
         return example
 
     def _shapes(self) -> dict[str, np.ndarray]:
-        """Loads the first good record, to learn what an example looks like."""
+        """Loads the first good record, to find the shapes of an example."""
         example = self._example(0, self._source[0], np.random.default_rng(0), True, {})
         return {name: np.zeros_like(value) for name, value in example.items()}
 
@@ -125,12 +125,12 @@ class Streamed:
         yield from range(index, len(self))
         yield from range(index)
 
-    def __getstate__(self):  # threads do not travel to another process
+    def __getstate__(self):  # threads cannot be pickled
         return {**self.__dict__, "_pool": None}
 
 
 class InMemory:
-    """Examples decoded once; a batch is one indexing of an array, a thousand times faster."""
+    """Examples decoded once; a batch is then one array indexing, a thousand times faster."""
 
     def __init__(self, source: Source, load: Load):
         streamed = Streamed(source, load)
@@ -161,7 +161,7 @@ class InMemory:
 
 
 def available_cpus() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,9 +1,9 @@
-"""What a data set is, in sixteen characters: to see that it changed without reading its images.
+"""The fingerprint of a data set, sixteen characters that reveal changes without reading images.
 
-Two processes that are to train together, and a run that is gone on with, must have the same
-examples in the same order. The fingerprint is a hash of what says so cheaply: the names of the
-files within their folder, their sizes and labels. Where the folder lies is no part of it, so that
-a set may be moved.
+Processes that train together, and a run that is resumed, must have the same examples in the same
+order. The fingerprint is a hash of what identifies them cheaply: the names of the files within
+their folder, their sizes and labels. The location of the folder does not count, so that a set may
+be moved.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ import numpy as np
 
 from cnn_jax.data.types import Source
 
-# Asking a file system over a network for a size takes a fraction of a millisecond: of larger sets
-# the sizes of so many files, evenly spaced, are asked for. Names and labels are always all of them.
+# A network file system takes a fraction of a millisecond per size: for larger sets only the sizes
+# of so many files, evenly spaced, are read. All names and labels always count.
 SIZES_ASKED = 50_000
 
 
 @runtime_checkable
 class Identified(Protocol):
-    """Records that can say what they are, in their order."""
+    """Records that can identify themselves, in order."""
 
     def identities(self) -> Iterable[str | bytes]:
         """Names, sizes and labels, without reading an image."""
@@ -31,9 +31,9 @@ class Identified(Protocol):
 
 
 def fingerprint(source: Source) -> str:
-    """16 hexadecimal digits: equal for the same examples, in the same order, of the same classes.
+    """16 hexadecimal digits, equal for the same examples in the same order with the same classes.
 
-    Of records that cannot say what they are, only their number counts.
+    For records that cannot identify themselves, only their number counts.
     """
     digest = hashlib.blake2b(digest_size=8)
 
@@ -52,7 +52,7 @@ def fingerprint(source: Source) -> str:
 
 
 def described(sources: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
-    """JSON: what each of the sources is, by the name that it is given here: 'train', 'test'.
+    """JSON that describes each source, by its name in `sources`: 'train', 'test'.
 
     {'train': {'split': 'train[:90%]', 'examples': 1294, 'fingerprint': '0f6c...'}}
     """
@@ -68,10 +68,10 @@ def described(sources: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
 
 def files(root: Path, names: Sequence[Path | str]) -> Iterable[str]:
     """The identities of files: their names within `root`, and the sizes in bytes of at most
-    SIZES_ASKED of them. A file that is not there has the size -1."""
+    SIZES_ASKED of them. A missing file has the size -1."""
     every = max(1, -(-len(names) // SIZES_ASKED))
     inside = os.path.join(root, "")
-    for index, name in enumerate(names):  # strings: pathlib takes ten times as long
+    for index, name in enumerate(names):  # strings: pathlib is ten times slower
         path = os.path.join(root, name)
         within = path.removeprefix(inside)
         yield within.replace(os.sep, "/") if within != path else os.path.basename(path)
@@ -88,5 +88,5 @@ def array(values: np.ndarray) -> bytes:
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
-    except OSError:  # said when it is read, with its name
+    except OSError:  # reading the file raises an error with its name
         return -1

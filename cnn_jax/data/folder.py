@@ -14,7 +14,7 @@ from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import Record, Source
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-TEST_SHARE = 0.2  # of every class, where the folder itself has no splits
+TEST_SHARE = 0.2  # fraction of every class, if the folder itself has no splits
 
 
 class FolderRecords:
@@ -42,13 +42,13 @@ class FolderRecords:
 def folder_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder of images.
 
-    PATH/<split>/<class>/... has the splits that its sub-folders are named after. PATH/<class>/...
-    has 'all', and a fixed stratified division of it into 'train' and 'test' (`TEST_SHARE` of every
-    class). Classes are sorted by name. Records lie in a fixed order that mixes the classes, so
-    that a slice such as 'train[:10%]' holds all of them.
+    The splits of PATH/<split>/<class>/... have the names of its sub-folders. PATH/<class>/... has
+    'all', and a fixed stratified division of it into 'train' and 'test' (`TEST_SHARE` of every
+    class). Classes are sorted by name. Records have a fixed order that mixes the classes, so that
+    a slice such as 'train[:10%]' holds all of them.
 
     Raises:
-        DataError: no such folder, fewer than two classes, no images, no such split.
+        DataError: there is no such folder or split, there are fewer than two classes or no images.
     """
     root = remote.here(f"folder:{path}", path)
     dataset = f"folder:{path}"
@@ -56,17 +56,17 @@ def folder_source(path: str, split: str, **_: object) -> Source:
         raise DataError(f"{dataset}: there is no folder {root}; write folder:PATH")
     top = _subfolders(root)
     inner = {name: _subfolders(root / name) for name in top}
-    # A folder with images in it is a class, whatever else it holds.
+    # a folder with images in it is a class, whatever else it holds
     divided = any(inner.values()) and not any(_holds_images(root / name) for name in top)
     classes = sorted({c for names in inner.values() for c in names}) if divided else top
     if len(classes) < 2:
         raise DataError(
-            f"{dataset}: wanted one sub-folder of images a class, at least two of them; "
+            f"{dataset}: wanted one sub-folder of images per class, and at least two classes; "
             f"found {', '.join(classes) or 'none'} in {root}"
         )
     if divided:
         named = {term.name for term in split_lib.parse(split, dataset=dataset)}
-        splits = {  # only the folders of the splits that are asked for need walking
+        splits = {  # only the folders of the requested splits need walking
             name: _examples(root, Path(name), classes) if name in named else [] for name in top
         }
     else:
@@ -115,8 +115,8 @@ def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int
 
 
 def _files(folder: Path, root: Path) -> list[Path]:
-    """All files in and below a folder, by links too; no folder is entered twice, nor is the root
-    again, where a link leads back up."""
+    """All files in and below a folder, following links; no folder is entered twice, not even the
+    root through a link that leads back up."""
     if not folder.is_dir():
         return []
     found, pending, again = [], [folder], 0
@@ -137,7 +137,7 @@ def _files(folder: Path, root: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
     if again:
-        logging.warning("%s: left out %d links to folders that were read already", folder, again)
+        logging.warning("%s: left out %d links to folders that were already read", folder, again)
     return found
 
 
@@ -149,7 +149,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: said when it is read, if it has the name of an image
+    except OSError:  # a link to itself: reading it raises an error, if it is named as an image
         return False
 
 
@@ -158,7 +158,7 @@ def _digest(name: str) -> bytes:
 
 
 def _divide(examples: list[tuple[str, int]]) -> dict[str, list[tuple[str, int]]]:
-    """'train' and 'test': of every class, the same share, the same files on every machine."""
+    """'train' and 'test', with the same fraction of every class, the same on every machine."""
     sizes: dict[int, int] = {}
     for _, label in examples:
         sizes[label] = sizes.get(label, 0) + 1

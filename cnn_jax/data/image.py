@@ -1,4 +1,4 @@
-"""One classification example: a record decoded, cropped and resized to the shape of the batch."""
+"""A classification example: a record decoded, cropped and resized to the shape of the batch."""
 
 import dataclasses
 
@@ -18,11 +18,11 @@ class LoadImage:
     """(record, rng) -> {'image': uint8 [H, W, C], 'label': int32 []}.
 
     Attributes:
-        channels: of the result.
-        size: (height, width) of the result; None leaves images as they are.
+        channels: channels of the result.
+        size: (height, width) of the result; None leaves images at their own size.
         crop: 'random_resized' (`crop.random_resized_window`), 'center' (`crop.center_window`) or
             None: the whole image, resized.
-        upright: turn images as their EXIF orientation says.
+        upright: whether to rotate images as their EXIF orientation says.
     """
 
     channels: int
@@ -41,7 +41,7 @@ class LoadImage:
     def _resized(self, data: bytes, size: tuple[int, int], rng) -> np.ndarray:
         height, width = image_size(data, upright=self.upright)
         top, left, h, w = self._window(height, width, size, rng)
-        # How small the whole image may be decoded: the window keeps at least the pixels of `size`.
+        # the smallest size to decode the whole image at: the window then has the pixels of `size`
         shrink = min(1.0, max(size[0] / h, size[1] / w))
         image = decode_image(
             data,
@@ -66,7 +66,7 @@ def image_loader(
     """The `LoadImage` that gives a source's images one size.
 
     Raises:
-        DataError: the images differ in size and no size is given; an unknown crop.
+        DataError: the images may differ in size and no size is given; an unknown crop.
     """
     if crop not in CROPS:
         raise DataError(f"crop {crop!r}: choose 'random_resized', 'center' or None")
@@ -77,5 +77,5 @@ def image_loader(
     if size is None and crop and height and width:
         size = (height, width)  # a crop at the images' own size
     if size is not None and min(size) < 1:
-        raise DataError(f"image_size {image_size}: wanted at least one pixel a side")
+        raise DataError(f"image_size {image_size}: wanted at least one pixel per side")
     return LoadImage(channels, size, crop, source.upright)

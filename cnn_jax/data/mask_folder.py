@@ -1,4 +1,4 @@
-"""A folder of pictures with a folder of masks (`--dataset=masks:PATH`)."""
+"""A folder of images with a folder of masks (`--dataset=masks:PATH`)."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
 from cnn_jax.data.masks import IGNORE, MaskSource, decode_mask
 from cnn_jax.data.types import Record
 
-CLASS_LIST = "classes.txt"  # in PATH, one name a line, in the order of the masks' values
+CLASS_LIST = "classes.txt"  # in PATH, one name per line, in the order of the masks' values
 MASK_SUFFIX = "annot"  # SegNet's CamVid: train/ and trainannot/
 
 
@@ -28,7 +28,7 @@ class Pair(NamedTuple):
 
 
 class PairRecords:
-    """Pictures and masks on disk, in folders of `root`."""
+    """Images and masks on disk, in folders of `root`."""
 
     def __init__(self, root: Path, pairs: Sequence[Pair]):
         self.root = root
@@ -51,21 +51,21 @@ class PairRecords:
 def mask_folder_source(
     path: str, split: str, *, class_names: Sequence[str], ignored: Sequence[int], **_: object
 ) -> MaskSource:
-    """Opens a folder of pictures and masks, which belong together by their names without suffix.
+    """Opens a folder of images and masks, which are paired by their names without suffix.
 
-    PATH/train/, PATH/trainannot/ (and val, test, ...) have the splits they are named after.
+    The splits of PATH/train/, PATH/trainannot/ (and val, test, ...) have the names of the folders.
     PATH/images/, PATH/masks/ have 'all', and a fixed division of it into 'train' and 'test'.
 
     Args:
         path: PATH.
         split: a split expression.
-        class_names: in the order of the masks' values; if there are none, the lines of
-            PATH/classes.txt; if there is no such file, all masks are read once to see how many
-            classes they have.
-        ignored: values of the masks that do not count.
+        class_names: names in the order of the masks' values; if empty, the lines of
+            PATH/classes.txt; without that file, all masks are read once to count the classes.
+        ignored: mask values to ignore.
 
     Raises:
-        DataError: no such folder or split; another layout; a picture without a mask.
+        DataError: there is no such folder or split; the folders are named otherwise; an image has
+            no mask.
     """
     root = remote.here(f"masks:{path}", path)
     dataset = f"masks:{path}"
@@ -105,14 +105,14 @@ def _splits(root: Path, dataset: str) -> dict[str, list[Pair]]:
 
 
 def _pairs(images: Path, masks: Path, dataset: str) -> list[Pair]:
-    """The pictures of a folder in the order of their names, each with its mask."""
+    """The images of a folder in the order of their names, each with its mask."""
     by_stem: dict[str, Path] = {}
     for file in sorted(f for f in masks.iterdir() if f.suffix.lower() in SUFFIXES):
         if (other := by_stem.setdefault(file.stem, file)) is not file:
-            raise DataError(f"{dataset}: {other} and {file} are masks of one picture: keep one")
+            raise DataError(f"{dataset}: {other} and {file} are masks of one image: keep one")
     pictures = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
     if not pictures:
-        raise DataError(f"{dataset}: {images} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{dataset}: {images} holds no images ({', '.join(sorted(SUFFIXES))})")
     without = [f for f in pictures if f.stem not in by_stem]
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
@@ -128,34 +128,34 @@ def _class_list(root: Path) -> tuple[str, ...]:
         return ()
     names = tuple(reading.read_lines(file))
     if not names or len({*names}) < len(names) or len(names) > IGNORE:
-        raise DataError(f"{file} must have one class a line, each once, and at most {IGNORE}")
+        raise DataError(f"{file} must have one class per line, each once, and at most {IGNORE}")
     return names
 
 
 def _counted_classes(
     splits: Mapping[str, Sequence[Pair]], ignored: Sequence[int], dataset: str
 ) -> tuple[str, ...]:
-    """As many classes as the largest value in any mask that is not ignored says."""
+    """As many classes as the largest value in any mask, ignored values aside."""
     largest = -1
     for mask in {pair.mask for pairs in splits.values() for pair in pairs}:
         try:
             values = np.unique(decode_mask(read_image(mask)))
         except (ValueError, OSError) as error:
-            raise DataError(f"{dataset}: {mask} is not readable as a mask: {error}") from error
+            raise DataError(f"{dataset}: {mask} cannot be read as a mask: {error}") from error
         largest = max([largest, *(int(v) for v in values if v not in ignored)])
     if largest < 0:
-        raise DataError(f"{dataset}: every pixel of every mask is ignored, there are no classes")
+        raise DataError(f"{dataset}: every pixel of every mask is ignored; there are no classes")
     return tuple(f"class {i}" for i in range(largest + 1))
 
 
 def _common_size(pairs: Sequence[Pair]) -> tuple[int | None, int | None]:
-    """(height, width) where all pictures have the same, by their headers."""
+    """(height, width) by the headers if all images have the same, else (None, None)."""
     sizes = set()
     for pair in pairs:
         try:
             with open_image(pair.image) as image:
                 sizes.add(image.size)
-        except (ValueError, OSError):  # damaged: said when it is decoded, with its name
+        except (ValueError, OSError):  # damaged: decoding it raises an error with its name
             continue
         if len(sizes) > 1:
             return None, None

@@ -1,8 +1,8 @@
-"""Pictures with a class for every pixel: TFDS sets by name, and folders (`masks:PATH`).
+"""Images with a class for every pixel: TFDS sets by name, and folders (`masks:PATH`).
 
 A mask is an image of one channel whose values are class indices. Records hold 'image' and 'mask',
-encoded; `LoadPair` makes of them {'image': uint8 [H, W, C], 'label': uint8 [H, W]}, in which IGNORE
-marks the pixels that do not count. Pictures are not turned by their EXIF orientation: a mask
+encoded; `LoadPair` turns them into {'image': uint8 [H, W, C], 'label': uint8 [H, W]}, in which
+IGNORE marks the pixels that do not count. Images are not rotated by their EXIF orientation: a mask
 belongs to the pixels as they are stored.
 """
 
@@ -26,10 +26,10 @@ class MaskSet(NamedTuple):
     """How a TFDS set stores its masks.
 
     Attributes:
-        image: the feature of the picture.
-        mask: the feature of the mask.
-        classes: (name, the mask's values of this class), in the order of our indices. Values that
-            no class has are ignored.
+        image: name of the image feature.
+        mask: name of the mask feature.
+        classes: (name, mask values of this class), in the order of our indices. Other values are
+            ignored.
     """
 
     image: str
@@ -37,7 +37,7 @@ class MaskSet(NamedTuple):
     classes: Sequence[tuple[str, Sequence[int]]]
 
 
-# Cordts et al. 2016, arXiv:1604.01685: the 19 classes that are evaluated, and their label ids.
+# Cordts et al. 2016, arXiv:1604.01685: the 19 evaluated classes and their label ids.
 CITYSCAPES = {
     "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17,
     "traffic light": 19, "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23,
@@ -67,16 +67,16 @@ class MaskSource(Source):
     """A `Source` whose records have masks.
 
     Attributes:
-        values: for each class, the values of the mask that mean it; all others are ignored.
-        ignored: values that do not count. Any value beside those and these is an error; None
-            ignores all values that no class has.
+        values: mask values of each class.
+        ignored: mask values to ignore. Any other value is an error; None ignores all values that no
+            class has.
     """
 
     values: Sequence[Sequence[int]] = ()
     ignored: Sequence[int] | None = (IGNORE,)
 
     def translation(self) -> tuple[int, ...]:
-        """For each of 256 values of the mask its class, IGNORE, or -1 where it is an error."""
+        """For each of 256 mask values its class, IGNORE, or -1 for an error."""
         table = dict.fromkeys(range(256), IGNORE if self.ignored is None else -1)
         for index, values in enumerate(self.values):
             table |= dict.fromkeys(values, index)
@@ -94,20 +94,20 @@ def load_mask_source(
     ignored: Sequence[int] = (IGNORE,),
     skip_corrupt: bool = False,
 ) -> MaskSource:
-    """Opens a split of a set of pictures with masks.
+    """Opens a split of a set of images with masks.
 
     Args:
         dataset: 'digit_scenes' (built in), another TFDS name, or 'masks:PATH', see
             `cnn_jax.data.mask_folder`.
-        split: a TFDS split expression; for folders see there.
+        split: a TFDS split expression; for folders see their module.
         data_dir: see `cnn_jax.data.load_source`.
-        image_feature, mask_feature: of a TFDS set that TABLE does not have.
-        class_names: in the order of the mask's values 0, 1, ...; '' for those of the set itself.
-        ignored: values of the mask that do not count; those of sets in TABLE are fixed.
+        image_feature, mask_feature: features of a TFDS set that is not in TABLE.
+        class_names: names of the mask values 0, 1, ...; empty for those of the set itself.
+        ignored: mask values to ignore; those of sets in TABLE are fixed.
         skip_corrupt: see `cnn_jax.data.Source`.
 
     Raises:
-        DataError: no such dataset, split or feature; nothing says what the classes are.
+        DataError: there is no such dataset, split or feature, or the classes are not known.
     """
     ignored = tuple(sorted({*ignored, IGNORE}))
     source: MaskSource = open_source(
@@ -133,7 +133,7 @@ def tfds_mask_source(
     class_names: Sequence[str],
     ignored: Sequence[int] | None,
 ) -> MaskSource:
-    """Opens a set of TFDS; see `load_mask_source`."""
+    """Opens a TFDS set; see `load_mask_source`."""
     from cnn_jax.data.tfds import open_builder, open_records
 
     builder = open_builder(dataset, data_dir=data_dir)
@@ -144,8 +144,8 @@ def tfds_mask_source(
     for name in (image, mask):
         if name not in features:
             raise DataError(
-                f"{dataset} has no feature {name!r}, it has {', '.join(features)}: say which are "
-                "the picture and the mask"
+                f"{dataset} has no feature {name!r}; it has {', '.join(features)}: say which are "
+                "the image and the mask"
             )
     if known and not class_names:
         names = [name for name, _ in known.classes]
@@ -153,7 +153,7 @@ def tfds_mask_source(
     else:
         names = list(class_names or getattr(features[mask], "names", None) or ())
         if not names:
-            raise DataError(f"{dataset} does not say what its classes are: give their names")
+            raise DataError(f"{dataset} does not name its classes: give their names")
         values = [[i] for i in range(len(names))]
     height, width, channels = features[image].shape
     return MaskSource(
@@ -171,12 +171,12 @@ def tfds_mask_source(
 class LoadPair:
     """(record, rng) -> {'image': uint8 [H, W, C], 'label': uint8 [H, W]}, IGNORE included.
 
-    A picture is resized linearly and its mask by the nearest pixel.
+    Images are resized linearly, masks by the nearest pixel.
 
     Attributes:
-        channels: of the picture.
+        channels: channels of the image.
         translation: see `MaskSource.translation`.
-        size: (height, width) of the result; None leaves pictures as they are.
+        size: (height, width) of the result; None leaves images at their own size.
     """
 
     channels: int
@@ -188,7 +188,7 @@ class LoadPair:
         mask = decode_mask(read_image(record["mask"]))
         if mask.shape != image.shape[:2]:
             sizes = ["x".join(map(str, x.shape[1::-1])) for x in (mask, image)]
-            raise ValueError(f"its mask has {sizes[0]} pixels and its picture {sizes[1]}")
+            raise ValueError(f"its mask has {sizes[0]} pixels and its image {sizes[1]}")
         translation = np.array(self.translation, np.int16)
         label = translation[mask]
         if (wrong := mask[label < 0]).size:
@@ -204,26 +204,25 @@ class LoadPair:
 
 
 def pair_loader(source: MaskSource, image_size: tuple[int, int] | None) -> LoadPair:
-    """The `LoadPair` that gives a source's pictures one size.
+    """The `LoadPair` that gives a source's images one size.
 
     Args:
-        image_size: (height, width); None where all pictures have one size.
+        image_size: (height, width); None if all images have one size.
 
     Raises:
-        DataError: the pictures may differ in size and no size is given.
+        DataError: the images may differ in size and no size is given.
     """
     if image_size is None and None in source.image_shape[:2]:
         raise DataError(
-            f"the pictures of {source.name} may differ in size: give an image_size, height and "
-            "width"
+            f"the images of {source.name} may differ in size: give an image_size, height and width"
         )
     return LoadPair(source.image_shape[2], source.translation(), image_size)
 
 
 def fits_in_memory(source: MaskSource, load: LoadPair) -> bool:
-    """Whether all decoded pictures and masks may be kept."""
+    """Whether all decoded images and masks may be kept in memory."""
     height, width = load.size or source.image_shape[:2]
-    assert height is not None  # `pair_loader` wants a size where it is not known
+    assert height is not None  # `pair_loader` requires a size if it is not known
     assert width is not None
     return len(source) * height * width * (load.channels + 1) <= MEMORY_LIMIT
 
@@ -232,7 +231,7 @@ def decode_mask(data: bytes) -> np.ndarray:
     """Decodes a mask: uint8 [H, W] of the stored values, a palette's indices included.
 
     Raises:
-        ValueError: not an image; it is in colour, or has values above 255.
+        ValueError: the data are not an image, are in colour, or have values above 255.
     """
     with open_image(data) as image:
         values, mode = np.asarray(image), image.mode
@@ -240,7 +239,7 @@ def decode_mask(data: bytes) -> np.ndarray:
         values = values[..., 0]
     elif values.ndim == 3 and mode not in ("RGB", "RGBA"):
         raise ValueError(f"its mask is in {mode}: wanted a palette or grey image")
-    if values.ndim == 3:  # grey that was saved as colour is as good
+    if values.ndim == 3:  # grey that was saved as colour is accepted
         if np.any(values[..., :3] != values[..., :1]):
             raise ValueError(
                 "its mask is in colour: wanted a palette or grey image whose values are classes"
@@ -249,12 +248,12 @@ def decode_mask(data: bytes) -> np.ndarray:
     if values.dtype != np.uint8 and values.size and not 0 <= values.min() <= values.max() <= 255:
         raise ValueError(f"its mask has the value {values.max()}: wanted at most 255")
     if values.dtype.kind == "f" and np.any(values != np.floor(values)):
-        raise ValueError("its mask has values between whole numbers, which are no classes")
+        raise ValueError("its mask has fractional values, which are not classes")
     return values.astype(np.uint8)
 
 
 def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The label at the middle of each new pixel."""
+    """Resizes labels by the value at the centre of each new pixel."""
     rows, columns = (
         ((np.arange(want) + 0.5) * have / want).astype(int)
         for want, have in zip(size, label.shape, strict=True)
@@ -263,14 +262,14 @@ def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def median_frequency_weights(batches: Iterable[Mapping[str, np.ndarray]], classes: int):
-    """Weights of the classes that make up for how rare they are.
+    """Class weights that compensate for the rarity of classes.
 
-    median(f) / f_c, where f_c is the number of pixels of class c over the number of all pixels in
-    the pictures that hold it (Eigen and Fergus 2015, arXiv:1411.4734, section 6.3.2). Pixels that
-    are ignored do not count, and a class that never occurs gets 0.
+    They are median(f) / f_c, where f_c is the number of pixels of class c over the number of all
+    pixels in the images that contain it (Eigen and Fergus 2015, arXiv:1411.4734, section 6.3.2).
+    Ignored pixels do not count, and a class that never occurs gets 0.
 
     Args:
-        batches: with 'label' [B, H, W] and 'mask' [B], each picture once.
+        batches: batches with 'label' [B, H, W] and 'mask' [B], each image once.
         classes: K.
 
     Returns:

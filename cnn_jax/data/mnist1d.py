@@ -1,11 +1,12 @@
 """The built-in `mnist1d` and `mnist1d_shuffled`: digits drawn as curves of 40 numbers.
 
 Greydanus 2020, "Scaling down Deep Learning", arXiv:2011.14439: each digit is a curve of 12 points
-that is padded, stretched, moved, sheared and hidden in noise. Small enough to train on in seconds,
-hard enough to tell a convolution from a fully connected network. Made here in a second by the
-published procedure with its seed, 42, so that the numbers are those of the PyPI package `mnist1d`.
-The shuffled twin has the same numbers with the 40 places permuted, the same way in every example:
-what two neighbouring numbers had in common is gone, and nothing else.
+that is padded, stretched, shifted, sheared and hidden in noise. The set is small enough to train on
+in seconds and hard enough to tell a convolution from a fully connected network. It is generated in
+a second by the published procedure and seed, 42: the numbers of the PyPI package `mnist1d`.
+
+The shuffled twin has the same numbers with the 40 positions permuted, the same way in every
+example: it loses what neighbouring numbers have in common, and nothing else.
 """
 
 import functools
@@ -16,13 +17,13 @@ from cnn_jax.data import split as splits
 from cnn_jax.data.sequences import Sequences, load_sequence
 from cnn_jax.data.types import Source
 
-SEED = 42  # this and the next numbers: appendix A of the paper, and version 0.0.2 of the package
+SEED = 42  # this and the next constants: appendix A of the paper, and version 0.0.2 of the package
 EXAMPLES, TRAIN = 5000, 4000
 LENGTH = 40
 PADDING = (36, 60)  # zeros after the template, both ends included
 SCALE = 0.4  # the height is multiplied by 1 +- half of it
-TRANSLATION = 48  # places, exclusive
-SMOOTH_NOISE, SMOOTHING = 0.25, 2.0  # its deviation before smoothing, and the filter's in places
+TRANSLATION = 48  # largest shift in positions, exclusive
+SMOOTH_NOISE, SMOOTHING = 0.25, 2.0  # deviation before smoothing, and of the filter in positions
 NOISE = 0.02
 SHEAR = 0.75
 
@@ -47,7 +48,7 @@ def mnist1d_source(dataset: str, split: str, **_: object) -> Source:
     """Opens 'mnist1d' or 'mnist1d_shuffled': 4,000 examples in 'train', 1,000 in 'test'.
 
     Raises:
-        DataError: no such split.
+        DataError: there is no such split.
     """
     values, labels = make(shuffled=dataset == "mnist1d_shuffled")
     parts = {"train": range(TRAIN), "test": range(TRAIN, EXAMPLES)}
@@ -64,8 +65,8 @@ def mnist1d_source(dataset: str, split: str, **_: object) -> Source:
 
 @functools.cache
 def make(*, shuffled: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [5000, 40, 1] of mean 0 and deviation 1, and int32 [5000]; training ones first."""
-    rng = np.random.RandomState(SEED)  # NumPy's old generator: its numbers never change
+    """float32 [5000, 40, 1] with mean 0 and deviation 1, and int32 [5000]; training set first."""
+    rng = np.random.RandomState(SEED)  # NumPy's legacy generator: its numbers never change
     templates = TEMPLATES - TEMPLATES.mean(1, keepdims=True)
     templates /= templates.std(1, keepdims=True)
     templates = (templates - templates[:, :1]) / 6  # they begin at 0
@@ -85,7 +86,7 @@ def _example(rng: np.random.RandomState, template: np.ndarray) -> np.ndarray:
 
     low, high = PADDING
     zeros = np.zeros(low + int(rng.rand() * (high - low + 1)))
-    # A template point that happens to be 0 is no padding: the tiny number tells them apart.
+    # a template point that happens to be 0 is not padding: the tiny number tells them apart
     curve = _resampled(np.concatenate([template + 1e-8, zeros]), len(template) + high)
     curve *= 1 + SCALE * (rng.rand() - 0.5)
     curve = np.roll(curve, rng.choice(TRANSLATION))
@@ -97,5 +98,5 @@ def _example(rng: np.random.RandomState, template: np.ndarray) -> np.ndarray:
 
 
 def _resampled(curve: np.ndarray, length: int) -> np.ndarray:
-    """Linear interpolation to `length` points, the ends kept."""
+    """Linear interpolation to `length` points that keeps the ends."""
     return np.interp(np.linspace(0, 1, length), np.linspace(0, 1, len(curve)), curve)

@@ -1,4 +1,4 @@
-"""Which module opens a data set: by what its examples hold, and by how its name begins.
+"""The functions that open data sets, by what their examples hold and by how their names begin.
 
 The modules are named here and imported when a set of theirs is asked for: TFDS takes a second to
 import, and nothing that reads a data set has to be known to what asks for one.
@@ -9,9 +9,9 @@ from typing import Any
 
 from cnn_jax.data.errors import DataError
 
-# What an example holds -> (the whole name of a set that is built in, or the word before the colon,
-# or '' for all others) -> the function that opens it: (name, split, **options) -> Source. It is
-# given what is after the colon, or the whole name.
+# What an example holds -> (the whole name of a built-in set, or the word before the colon, or ''
+# for all others) -> the function that opens it: (name, split, **options) -> Source, where name is
+# what follows the colon, or the whole name.
 OPENERS: dict[str, dict[str, str]] = {
     "class": {
         "mnist1d": "cnn_jax.data.mnist1d:mnist1d_source",
@@ -36,10 +36,10 @@ def open_source(holds: str, dataset: str, split: str, **options: Any) -> Any:
     """Opens a split of a data set.
 
     Args:
-        holds: what its examples are to have: 'class', 'mask' or 'boxes'.
-        dataset: 'cifar10:3.0.2', 'folder:PATH'.
+        holds: what the examples must have: 'class', 'mask' or 'boxes'.
+        dataset: name of the data set: 'cifar10:3.0.2', 'folder:PATH'.
         split: a split expression.
-        options: for the function that opens it.
+        options: options of the function that opens it.
 
     Returns:
         `cnn_jax.data.Source`, or the kind of it that the function makes.

@@ -1,7 +1,7 @@
-"""Which example stands where: shuffling and randomness as functions of (seed, position).
+"""The order of the examples: shuffling and randomness as functions of (seed, position).
 
-Nothing here has a state. The training stream is endless; position k of it lies in epoch k // n,
-and every epoch is a permutation of the n examples of its own.
+Nothing here has a state. The training stream is endless; its position k lies in epoch k // n, and
+every epoch is a separate permutation of the n examples.
 """
 
 import functools
@@ -12,7 +12,7 @@ _SHUFFLE, _EXAMPLE = 1, 2  # Philox counters, so that the two never draw the sam
 
 
 def generator(seed: int, position: int) -> np.random.Generator:
-    """The random numbers of the example at `position`, whoever decodes it."""
+    """The random generator of the example at `position`, whichever process decodes it."""
     return _philox(seed, position, _EXAMPLE)
 
 
@@ -20,12 +20,12 @@ def generator(seed: int, position: int) -> np.random.Generator:
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """int64 [n]: the order of an epoch."""
     order = _philox(seed, epoch, _SHUFFLE).permutation(n)
-    order.flags.writeable = False  # it is shared by all who ask
+    order.flags.writeable = False  # the cached array is shared
     return order
 
 
 def indices(seed: int, positions: np.ndarray, n: int) -> np.ndarray:
-    """int64 [b]: the examples, of n, at these positions of the training stream."""
+    """int64 [b]: the indices, below n, of the examples at positions of the training stream."""
     epochs, offsets = np.divmod(positions, n)
     chosen = np.empty_like(positions)
     for epoch in np.unique(epochs):

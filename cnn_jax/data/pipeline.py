@@ -1,8 +1,8 @@
 """Batches as functions of their number: `train_batches` is endless, `eval_batches` covers a set.
 
 There is no iterator state: resuming at step 1000 is `batches.iterate(1000)`. With several
-processes, each gets its rows of the same global batch, so that the training does not depend on how
-many there are; nor does anything depend on threads or workers.
+processes, each gets its rows of the same global batch, so training does not depend on the number of
+processes; nor does it depend on threads or workers.
 """
 
 import copy
@@ -20,20 +20,20 @@ from cnn_jax.data.types import Source
 
 Batch = dict[str, np.ndarray]
 
-MEMORY_LIMIT = 2**30  # bytes of decoded images that are kept rather than decoded again and again
-_ENDLESS = 2**62  # more steps than any run takes
+MEMORY_LIMIT = 2**30  # bytes of decoded images up to which a set is kept in memory
+_ENDLESS = 2**62  # more steps than any run has
 
-# What is decoded already, for as long as its source lives: evaluating again costs nothing.
+# Decoded sets, for as long as their source lives: evaluating again then costs nothing.
 _decoded: WeakKeyDictionary[Source, dict[Load, InMemory]] = WeakKeyDictionary()
 
 
 class _Batches:
-    """What training and evaluation share: the rows of this process, prefetching, what was skipped.
+    """What training and evaluation share: the rows of this process, prefetching, skipped records.
 
     Attributes:
-        examples: the number of examples in the source.
+        examples: number of examples in the source.
         batch_size: rows of the global batch, over all processes.
-        corrupt: the records that were skipped so far, {index: message}.
+        corrupt: the records skipped so far, {index: message}.
     """
 
     def __init__(self, examples: Examples, *, batch_size, process_index, process_count, workers):
@@ -59,7 +59,7 @@ class _Batches:
         raise NotImplementedError
 
     def _receive(self, made: tuple[Batch, dict[int, str]]) -> Batch:
-        """Notes the skipped records here, in the process that trains, and gives the batch."""
+        """Records the skipped records in the process that trains, and returns the batch."""
         batch, skipped = made
         for index in sorted(skipped.keys() - self.corrupt.keys()):
             logging.warning("skipped: %s", skipped[index])
@@ -87,7 +87,7 @@ class TrainBatches(_Batches):
         self.steps_per_epoch = self.examples / self.batch_size
 
     def with_seed(self, seed: int) -> "TrainBatches":
-        """The same examples in the order of another seed; what is decoded is shared."""
+        """The same examples in the order of another seed; decoded examples are shared."""
         other = copy.copy(self)
         other._seed, other.corrupt = seed, {}
         return other
@@ -98,7 +98,7 @@ class TrainBatches(_Batches):
 
     def __getitem__(self, step: int) -> Batch:
         if step < 0:
-            raise IndexError(f"batch {step}: steps count from 0")
+            raise IndexError(f"batch {step}: steps are numbered from 0")
         return super().__getitem__(step)
 
     def _make(self, step):
@@ -112,7 +112,7 @@ class TrainBatches(_Batches):
 
 
 class EvalBatches(_Batches, Sequence):
-    """A sequence of batches that holds every example once; padding and corrupt have mask 0."""
+    """A sequence of batches with every example once; padding and corrupt records have mask 0."""
 
     def __len__(self) -> int:
         return -(-self.examples // self.batch_size)
@@ -153,23 +153,24 @@ def train_batches(
     load: Load | None = None,
     in_memory: bool | None = None,
 ) -> TrainBatches:
-    """Shuffled batches without end: {'image': uint8 [b, H, W, C], 'label': int32 [b], 'mask'}.
+    """Endless shuffled batches: {'image': uint8 [b, H, W, C], 'label': int32 [b], 'mask'}.
 
-    Every epoch is a permutation of its own; where an epoch ends inside a batch, the next one goes
-    on there. 'mask' is float32 [b], all ones.
+    Every epoch is a separate permutation; if an epoch ends within a batch, the next one fills it.
+    'mask' is float32 [b], all ones.
 
     Args:
         source: see `load_source`.
         batch_size: examples in the global batch; this process gets batch_size / process_count.
-        seed: of the order and of random crops.
-        image_size: (height, width) or one number for both; None where all images have one size.
+        seed: seed of the order and of random crops.
+        image_size: (height, width) or one number for both; None if all images have one size.
         crop: 'random_resized', 'center', or None: images are resized whole.
-        process_index: of this process, in multi-process training.
-        process_count: how many processes there are.
-        workers: processes that decode; 0 decodes in threads, which is best up to some eight cores.
-        load: makes an example of a record, in the place of decoding to image and label.
-        in_memory: whether to load every example once and keep it, which is for loads without
-            randomness; by default where the decoded images take at most MEMORY_LIMIT.
+        process_index: index of this process, in multi-process training.
+        process_count: number of processes.
+        workers: number of processes that decode; 0 decodes in threads, which is best up to about
+            eight cores.
+        load: makes an example from a record, instead of decoding image and label.
+        in_memory: whether to load every example once and keep it, for loads without randomness; by
+            default if the decoded images take at most MEMORY_LIMIT.
 
     Raises:
         DataError: see `image_loader`; batch_size is not a multiple of process_count. While
@@ -200,8 +201,8 @@ def eval_batches(
 ) -> EvalBatches:
     """Every example once, in the order of the source; same arguments as `train_batches`.
 
-    'mask' is 0 for the rows that fill the last batch and for corrupt records that are skipped.
-    With several processes, all have the same number of batches.
+    'mask' is 0 for the rows that pad the last batch and for skipped corrupt records. With several
+    processes, all have the same number of batches.
     """
     examples = _examples(source, image_size, crop, workers, load, in_memory)
     return EvalBatches(
@@ -214,7 +215,7 @@ def eval_batches(
 
 
 def _examples(source, image_size, crop, workers, load, in_memory) -> Examples:
-    """In memory where the decoded set fits and nothing about it is random, else streamed."""
+    """Examples in memory if the decoded set fits and nothing is random, else streamed."""
     if load is None and source.load is not None:
         if image_size is not None or crop is not None:
             raise DataError(
@@ -246,11 +247,11 @@ def _prefetch(make, start: int, stop: int, workers: int) -> Iterator:
     if workers:
         from absl import flags
 
-        if not flags.FLAGS.is_parsed():  # Grain's worker processes ask absl's flags
+        if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl's flags
             flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     batches = iter(dataset)
     try:
         yield from batches
-    finally:  # ends the threads and processes as soon as nobody holds this iterator
+    finally:  # ends the threads and processes as soon as this iterator is dropped
         batches.close()

@@ -1,4 +1,4 @@
-"""Finds TFDS datasets on disk, and prepares those that are not there, as array_record."""
+"""Finds TFDS datasets on disk, and prepares missing ones as array_record."""
 
 import contextlib
 import difflib
@@ -21,7 +21,7 @@ from cnn_jax.stores import is_store
 
 # name -> module that registers the builder with TFDS
 BUILT_IN = {"digits": "cnn_jax.data.digits", "digit_scenes": "cnn_jax.data.digit_scenes"}
-# What a name means that does not say its configuration or version: no older one that is on disk.
+# The configuration and version of a bare name: never an older one that happens to be on disk.
 DEFAULTS = {"digit_scenes": ("64", "2.1.0")}
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>[\d.*]+))?")
@@ -41,7 +41,7 @@ class Name(NamedTuple):
 
 
 def parse_name(dataset: str) -> Name:
-    """Raises DataError if it is not a name."""
+    """Parses a TFDS name; raises DataError if it is not one."""
     match = _NAME.fullmatch(dataset)
     if not match:
         raise DataError(
@@ -55,7 +55,7 @@ def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
     """The directory of a prepared dataset, such as .../cifar10/3.0.2.
 
     Raises:
-        DataError: unknown, ambiguous, or not there and not to be prepared here.
+        DataError: it is unknown, ambiguous, or missing and cannot be prepared here.
     """
     wanted = parse_name(dataset)
     config, version = DEFAULTS.get(wanted.name, (None, None))
@@ -71,8 +71,8 @@ def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
 
 
 def _find_in_store(wanted: Name, url: str) -> Path:
-    """As `find_or_prepare`, with a copy of what says what is in the store. The records follow when
-    a split is opened; what has to be prepared is prepared on this machine."""
+    """As `find_or_prepare`, with a copy of the store's metadata. Records are copied when a split is
+    opened; a missing dataset is prepared on this machine."""
     copy, roots = remote.fetch(url, wanted.name), data_dirs(None)
     with quiet_tfds():
         found = _find(wanted, [copy, *roots])
@@ -80,11 +80,11 @@ def _find_in_store(wanted: Name, url: str) -> Path:
 
 
 def data_dirs(data_dir: str | None) -> list[Path]:
-    """Where to look: the given directory, then TFDS's default (~/tensorflow_datasets)."""
+    """The directories to search: the given one, then TFDS's default (~/tensorflow_datasets)."""
     import tensorflow_datasets as tfds
 
     given = [Path(data_dir).expanduser()] if data_dir else []
-    with contextlib.suppress(RuntimeError):  # nobody knows where home is
+    with contextlib.suppress(RuntimeError):  # there is no home directory
         given.append(Path(tfds.core.constants.DATA_DIR).expanduser())
     return given or [scratch.directory() / "tensorflow_datasets"]
 
@@ -92,7 +92,7 @@ def data_dirs(data_dir: str | None) -> list[Path]:
 def _find(wanted: Name, roots: list[Path]) -> Path | None:
     """The newest version that fits, in the first directory that has one."""
     for root in roots:
-        if not os.access(root, os.R_OK | os.X_OK):  # not there, or another user's
+        if not os.access(root, os.R_OK | os.X_OK):  # missing, or another user's
             continue
         home = root / wanted.name
         found: dict[str, list[Path]] = {}  # by configuration; '' where there are none
@@ -109,7 +109,7 @@ def _find(wanted: Name, roots: list[Path]) -> Path | None:
 
 
 def _default_config(home: Path, found: Collection[str]) -> str:
-    """The configuration that a bare name means: the one TFDS noted, or the only one there."""
+    """The configuration of a bare name: the one TFDS recorded, or the only one there."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         return json.loads((home / ".config" / "metadata.json").read_text())["default_config_name"]
     if len(found) > 1:
@@ -159,10 +159,10 @@ def _prepare_in(root: Path, wanted: Name) -> Path:
 
 @contextlib.contextmanager
 def _lock(home: Path) -> Iterator[None]:
-    """One process at a time prepares; what a killed one has left behind is removed.
+    """Lets one process at a time prepare; what a killed one has left behind is removed.
 
-    TFDS writes into `incomplete.*` beside the version and renames it when it is whole. The lock is
-    the operating system's: it ends with the process that holds it, however that ends.
+    TFDS writes into `incomplete.*` beside the version and renames it once it is complete. The lock
+    is the operating system's: it ends with the process that holds it, however that ends.
     """
     home.mkdir(parents=True, exist_ok=True)
     with open(home / ".lock", "w") as file:
@@ -176,14 +176,14 @@ def _lock(home: Path) -> Iterator[None]:
 
 
 def _writable(wanted: Name, roots: list[Path]) -> Path:
-    """The first directory that may be written; one marked read-only stays so, even for root."""
+    """The first writable directory; one marked read-only is skipped, even for root."""
     for root in roots:
         with contextlib.suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
             if os.access(root, os.W_OK) and root.stat().st_mode & 0o222:
                 return root
     lacking = f"{' and '.join(map(str, roots))} cannot be written"
-    if wanted.name in BUILT_IN and len(roots) == 1:  # made in seconds, and no place was asked for
+    if wanted.name in BUILT_IN and len(roots) == 1:  # made in seconds, and no data_dir was given
         with contextlib.suppress(OSError):
             root = scratch.directory() / "tensorflow_datasets"
             root.mkdir(exist_ok=True)
@@ -192,14 +192,14 @@ def _writable(wanted: Name, roots: list[Path]) -> Path:
 
 
 def _known_names() -> set[str]:
-    # Unlike tfds.list_builders(), this does not import TensorFlow.
+    # unlike tfds.list_builders(), this does not import TensorFlow
     from tensorflow_datasets.core import registered
 
     return {*registered.list_imported_builders(), *BUILT_IN}
 
 
 def _is_stock(name: str) -> bool:
-    """Whether TFDS itself brings the builder; those need TensorFlow, a user's own may not."""
+    """Whether the builder is one of TFDS's own, which need TensorFlow; a user's own may not."""
     from tensorflow_datasets.core import registered
 
     return registered.imported_builder_cls(name).__module__.startswith("tensorflow_datasets.")
@@ -207,7 +207,7 @@ def _is_stock(name: str) -> bool:
 
 @contextlib.contextmanager
 def quiet_tfds() -> Iterator[None]:
-    """TFDS without progress bars, prints and INFO lines; warnings and errors stay."""
+    """Silences TFDS's progress bars, prints and INFO lines; warnings and errors remain."""
     import tensorflow_datasets as tfds
 
     verbosity = logging.get_verbosity()

@@ -1,13 +1,13 @@
-"""Channel means and deviations of datasets, for normalising pictures on the device.
+"""Channel means and standard deviations of datasets, for normalising images on the device.
 
-Values only: `(image / 255 - mean) / std`, for pixels in 0..255.
+They are used as `(image / 255 - mean) / std`, for pixels in 0..255.
 """
 
 from typing import NamedTuple
 
 
 class Statistics(NamedTuple):
-    """Per channel, of the training pixels scaled to 0..1."""
+    """Mean and standard deviation per channel, of the training pixels scaled to 0..1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -16,7 +16,7 @@ class Statistics(NamedTuple):
 # Computed over all pixels of the training split, unless a source is named.
 STATISTICS = {
     "digits": Statistics((0.3053,), (0.3759,)),
-    # Sequences of floats, which are made with mean 0 and deviation 1.
+    # Sequences of floats, generated with mean 0 and deviation 1.
     "mnist1d": Statistics((0.0,), (1.0,)),
     "mnist1d_shuffled": Statistics((0.0,), (1.0,)),
     "mnist": Statistics((0.1307,), (0.3081,)),
@@ -29,7 +29,7 @@ STATISTICS = {
     "imagenet2012": Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
-_UNKNOWN = Statistics((0.5,), (0.25,))  # grey: about where natural pictures and digits lie
+_UNKNOWN = Statistics((0.5,), (0.25,))  # grey: about the values of natural images and digits
 
 
 def statistics(dataset: str, channels: int) -> Statistics:
@@ -37,10 +37,10 @@ def statistics(dataset: str, channels: int) -> Statistics:
 
     Args:
         dataset: `Source.name`, such as 'cifar10'.
-        channels: of the images as they are loaded.
+        channels: channels of the images as they are loaded.
 
     Returns:
-        Those of the dataset where they are known for this number of channels. Otherwise
+        The statistics of the dataset if they are known for this number of channels. Otherwise
         ImageNet's for colour, and mean 0.5, deviation 0.25 for anything else.
     """
     known = STATISTICS.get(dataset)

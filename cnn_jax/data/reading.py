@@ -1,4 +1,4 @@
-"""The files that a data set is made of, read so that none can wait for ever or lead elsewhere."""
+"""Reads the files of a data set safely: none may block for ever or lead out of its folder."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _KINDS = {
 
 
 def read_bytes(path: Path, what: str = "file") -> bytes:
-    """The content of a regular file; a link to one is one.
+    """The content of a regular file, or of a link to one.
 
     Raises:
         DataError: it cannot be read, or is a pipe, a device or a directory; the message names it.
@@ -29,29 +29,29 @@ def read_bytes(path: Path, what: str = "file") -> bytes:
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
             return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read the {what} {path}: {reason}") from error
-    kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
     raise DataError(f"cannot read the {what} {path}: it is {kind}")
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, without the mark that some programs put at its beginning.
+    """The content of a text file in UTF-8, without the byte-order mark that some programs write.
 
     Raises:
-        DataError: it cannot be read, or is no text; the message names it.
+        DataError: it cannot be read, or is not text; the message names it.
     """
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8: {error}") from error
+        raise DataError(f"{path} is not text in UTF-8: {error}") from error
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, stripped, without those that are blank; see `read_text`.
+    """The lines of a text file, stripped, without blank ones; see `read_text`.
 
-    What ends a line is what ends it in an editor: no form feed, and none of Unicode's own.
+    Lines end where they end in an editor, not at form feeds or Unicode's other separators.
     """
     return [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path)) if line.strip()]
 
@@ -60,7 +60,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        DataError: it cannot be read, is no JSON, or is nested too deep; the message names it.
+        DataError: it cannot be read, is not JSON, or is nested too deep; the message names it.
     """
     try:
         return json.loads(read_bytes(path).decode("utf-8-sig"))
@@ -69,22 +69,22 @@ def read_json(path: Path) -> Any:
     except ValueError as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} is no JSON: {str(error)[:200]}") from error
+        raise DataError(f"{path} is not JSON: {str(error)[:200]}") from error
 
 
 def text_of_name(name: str) -> str:
-    """A file's name as text, the same under every locale: its bytes are UTF-8, if they can be.
+    """A file's name as text, the same under every locale: its bytes read as UTF-8 if possible.
 
-    Under LANG=C Python has the bytes beyond ASCII as surrogates, with which the file is found, and
-    which are nothing to show.
+    Under LANG=C Python represents bytes beyond ASCII as surrogates, which find the file but cannot
+    be printed.
     """
     return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path that stands in a file stays in the folder it is relative to.
+    """Whether a relative path given in a file stays within the folder it is relative to.
 
-    Links are not followed: where they lead is the business of whoever made them.
+    Links are not followed: their target is the choice of whoever created them.
     """
     plain = posixpath.normpath(name.replace("\\", "/"))
     leads_out = plain == ".." or plain.startswith(("../", "/"))

@@ -1,9 +1,8 @@
-"""Data sets in a store: fetched to this machine, file by file, before they are opened.
+"""Data sets in a store: copied to this machine, file by file, before they are opened.
 
-array_record reads from a disk. What a run needs of --data_dir=s3://BUCKET/DATA is copied below
-~/.cache/cnn_jax/data, once: the small files that say what a set is, and of its records the splits
-that are asked for. A copy is used again for as long as the store has a file of the same size and
-ETag.
+array_record reads from a disk. What a run needs from --data_dir=s3://BUCKET/DATA is copied once, to
+~/.cache/cnn_jax/data: the small metadata files of a set, and the records of the requested splits. A
+copy is reused as long as the store has a file with the same size and ETag.
 """
 
 import contextlib
@@ -19,33 +18,33 @@ from cnn_jax.stores import Entry, Store, StoreError, cache_directory, is_store
 
 _RECORDS = re.compile(r".*-\d{5}-of-\d{5}")  # the files of a split, as TFDS names them
 _ORIGIN = ".origin.json"  # in the copy: the URL
-_TAGS = ".tags"  # in the copy: a file for each file, with the size and the ETag it came with
+_TAGS = ".tags"  # in the copy: for each file, a file with its size and ETag in the store
 
 
 def here(dataset: str, path: str) -> Path:
-    """The folder of a data set that is read where it lies.
+    """The folder of a data set that is read in place.
 
     Raises:
         DataError: `path` is a store's URL, which as a path would be a folder named 's3:'.
     """
     if is_store(path):
         raise DataError(
-            f"{dataset}: folders are read from a disk of this machine. Copy it to one; of a store "
-            "only sets that TFDS prepared and files of UCR are read, by data_dir"
+            f"{dataset}: folders are read from a disk of this machine. Copy it to one; from a "
+            "store only sets prepared by TFDS and UCR's files are read, by data_dir"
         )
     return Path(path).expanduser()
 
 
 def fetch(url: str, folder: str, *, wanted: Callable[[str], bool] | None = None) -> Path:
-    """Copies the files of one folder of a store, and forgets those that it no longer has.
+    """Copies the files of one folder of a store, and removes copies of files that it no longer has.
 
     Args:
-        url: of the store's directory: s3://BUCKET/DATA.
-        folder: below it: the name of a data set.
-        wanted: says of a name whether it is copied; by default all but a set's records.
+        url: URL of the store's directory: s3://BUCKET/DATA.
+        folder: folder below it: the name of a data set.
+        wanted: name -> whether to copy the file; by default all but a set's records.
 
     Returns:
-        The directory of this machine that stands for `url`.
+        The directory on this machine that corresponds to `url`.
 
     Raises:
         DataError: the store cannot be read, or the disk cannot be written.
@@ -66,8 +65,8 @@ def fetch(url: str, folder: str, *, wanted: Callable[[str], bool] | None = None)
 
 
 def fetch_records(directory: Path, files: Sequence[str | Path]) -> None:
-    """Copies the records that are wanted of a set which `fetch` brought here; those that the store
-    has not got are left missing. Where the set is this machine's own, nothing happens.
+    """Copies requested records of a set that `fetch` has copied; records that the store lacks stay
+    missing. For a set that is not from a store, nothing happens.
 
     Raises:
         DataError: the store cannot be read, or the disk cannot be written.
@@ -97,7 +96,7 @@ def _copy(store: Store, root: Path, entries: dict[str, Entry]) -> None:
             (root / name).unlink()
             raise DataError(
                 f"{store.url}/{name} has {entry.size} bytes and {found} arrived: it was changed "
-                "meanwhile, or is damaged. Run this again"
+                "meanwhile, or is damaged. Repeat the command"
             )
         tag = root / _TAGS / name
         tag.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +112,7 @@ def _is_copied(root: Path, name: str, entry: Entry) -> bool:
 
 @contextlib.contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """One process of this machine at a time fetches; the others then find what it has fetched."""
+    """Lets one process of this machine at a time copy; the others then find the copies."""
     with (root / ".lock").open("w") as file:
         with contextlib.suppress(ImportError, OSError):  # Windows; file systems without locks
             import fcntl

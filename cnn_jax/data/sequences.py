@@ -1,4 +1,4 @@
-"""Sequences in memory, whatever they come from: float32 [L, C] and a label."""
+"""Sequences in memory, from any origin: float32 [L, C] and a label."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ from cnn_jax.data.types import Record
 class Sequences:
     """Records in memory: {'image': float32 [L, C], 'label': int}.
 
-    The last digits of the numbers may be the machine's; `identity` says where they come from.
+    The last digits of the numbers may depend on the machine, so `identity` names their origin.
     """
 
     def __init__(self, values: np.ndarray, labels: np.ndarray, *, identity: str):
@@ -31,12 +31,12 @@ class Sequences:
 
 
 def load_sequence(record: Record, rng: np.random.Generator | None) -> dict:
-    """The arrays of an example; there is nothing to decode."""
+    """The arrays of an example; nothing needs decoding."""
     return {"image": record["image"], "label": np.int32(record["label"])}
 
 
 def standardised(values: np.ndarray, *, by: np.ndarray) -> np.ndarray:
-    """values [..., C] less the mean of each channel of `by` [N, C], over its deviation: float32."""
+    """values [..., C] standardised by the mean and deviation of each channel of `by` [N, C]."""
     by = by.reshape(-1, by.shape[-1]).astype(np.float64)
     deviation = by.std(0)
     return ((values - by.mean(0)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""TFDS's split expressions, for sources that are not TFDS: 'train', 'train[:90%]', 'train+test'."""
+"""TFDS's split expressions, for other sources: 'train', 'train[:90%]', 'train+test'."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ def parse(expression: str, *, dataset: str) -> list[Term]:
     found = [Term(term["name"], term["start"], term["stop"]) for term in terms if term]
     for term in found:
         units = {end.endswith("%") for end in (term.start, term.stop) if end is not None}
-        if len(units) > 1:  # TFDS would read the plain number as a percentage
+        if len(units) > 1:  # TFDS would take the plain number for a percentage
             raise DataError(
                 f"{expression!r} of {dataset}: give both ends of a slice in percent, or neither"
             )
@@ -47,7 +47,7 @@ def select(splits: Mapping[str, Sequence[T]], expression: str, *, dataset: str) 
     Percentages round to the nearest element, as TFDS rounds them.
 
     Raises:
-        DataError: not an expression, or no such split; the message lists those that exist.
+        DataError: not an expression, or there is no such split; the message lists the splits.
     """
     chosen: list[T] = []
     for term in parse(expression, dataset=dataset):
@@ -60,7 +60,7 @@ def select(splits: Mapping[str, Sequence[T]], expression: str, *, dataset: str) 
 
 
 def no_such_split(expression: str, dataset: str, existing: Iterable[str]) -> DataError:
-    """The error of a split that does not exist."""
+    """The error for a split that does not exist."""
     return DataError(
         f"{dataset} has no split {expression!r}: it has {', '.join(map(repr, existing))}"
     )

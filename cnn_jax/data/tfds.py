@@ -11,14 +11,14 @@ from cnn_jax.data.prepared import BUILT_IN, find_or_prepare, quiet_tfds
 from cnn_jax.data.split import no_such_split, parse
 from cnn_jax.data.types import Record
 
-SAMPLED = 64  # records that are read for a fingerprint
+SAMPLED = 64  # records read for a fingerprint
 
 
 class TFDSRecords:
-    """Records of a split, images still encoded.
+    """Records of a split, with images still encoded.
 
-    TFDS's own reader decodes feature by feature, in Python: 127 us a record against 20 us for
-    parsing the record and taking the two features that are wanted.
+    TFDS's own reader decodes feature by feature, in Python: 127 us per record against 20 us for
+    parsing the record and taking only the two features needed.
     """
 
     def __init__(self, builder, split: str, keys: Mapping[str, str]):
@@ -62,10 +62,10 @@ class TFDSRecords:
 
 
 def _identities(name: str, full_name: str, records: TFDSRecords) -> Iterable[str | bytes]:
-    """The version; and, of a set that others may have built, what is in some of the records.
+    """The version; and, for a set that others may have built, the content of some of the records.
 
-    What this package builds itself is, by its version, the same on every machine, but for the bytes
-    that a picture is encoded in.
+    The sets that this package builds are the same on every machine for a given version, except for
+    the encoded bytes of images.
     """
     yield full_name
     if name in BUILT_IN or not len(records):
@@ -102,14 +102,14 @@ def open_builder(dataset: str, *, data_dir: str | None = None):
     if file_format != "array_record":
         raise DataError(
             f"{dataset} in {directory} is prepared as {file_format}, which only TensorFlow reads: "
-            f"prepare it anew, `tfds build {dataset} --file_format=array_record --data_dir=DIR`, "
+            f"prepare it again, `tfds build {dataset} --file_format=array_record --data_dir=DIR`, "
             "and pass that data_dir"
         )
     return builder
 
 
 def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
-    """The records of a split expression; `keys` names our keys and the features they come from."""
+    """The records of a split expression; `keys` maps our keys to the dataset's features."""
     name, splits = builder.info.full_name, builder.info.splits
     for term in parse(split, dataset=name):
         if term.name not in splits:
@@ -118,7 +118,7 @@ def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
         for file in splits[term.name].filepaths:
             if not Path(file).exists():
                 raise DataError(
-                    f"{name} is not whole, {file} is missing: delete {builder.data_path} and "
+                    f"{name} is incomplete, {file} is missing: delete {builder.data_path} and "
                     "prepare or copy it again"
                 )
     try:

@@ -7,9 +7,9 @@ from cnn_jax.data.types import Source
 
 
 def tfds_source(dataset: str, split: str, *, data_dir: str | None = None) -> Source:
-    """Opens a split of a TFDS classification set, preparing it first where that is possible.
+    """Opens a split of a TFDS classification set, preparing it first if that is possible.
 
-    Of pictures, or of sequences of numbers of one length, see `tfds_sequences`.
+    Its examples are images, or sequences of numbers of one length, see `tfds_sequences`.
 
     Raises:
         DataError: no such dataset, version or split; it is not prepared and cannot be; it is
@@ -36,7 +36,7 @@ def tfds_source(dataset: str, split: str, *, data_dir: str | None = None) -> Sou
 
 
 def _feature(features, kind: type, favourite: str, dataset: str) -> str:
-    """The name of the feature of a kind: the favourite one, or the only one."""
+    """The name of the feature of this type: the favourite one, or the only one."""
     found = [name for name, feature in features.items() if isinstance(feature, kind)]
     if favourite in found:
         return favourite
@@ -44,5 +44,5 @@ def _feature(features, kind: type, favourite: str, dataset: str) -> str:
         return found[0]
     raise DataError(
         f"{dataset} is not an image classification set: wanted a feature {favourite!r} of type "
-        f"{kind.__name__}, it has {', '.join(features)}"
+        f"{kind.__name__}; it has {', '.join(features)}"
     )

@@ -17,7 +17,7 @@ from cnn_jax.data.types import Record, Source
 def sequence_features(features: Mapping) -> dict[str, tuple[int, int]]:
     """{name: (length, channels)} of the features that are sequences of numbers of one length."""
     found = {}
-    for name, feature in sorted(features.items()):  # TFDS keeps them in no order
+    for name, feature in sorted(features.items()):  # TFDS keeps no order
         shape, dtype = getattr(feature, "shape", None), getattr(feature, "np_dtype", None)
         if dtype is None or not np.issubdtype(dtype, np.floating) or shape is None:
             continue
@@ -29,7 +29,7 @@ def sequence_features(features: Mapping) -> dict[str, tuple[int, int]]:
 def sequence_source(
     builder, split: str, sequences: Mapping[str, tuple[int, int]], label: str
 ) -> Source:
-    """A source of float32 [L, C], standardised by the training split: mean 0, deviation 1.
+    """A source of sequences float32 [L, C], standardised by the training split.
 
     Raises:
         DataError: the sequences have different lengths.
@@ -37,7 +37,7 @@ def sequence_source(
     lengths = {length for length, _ in sequences.values()}
     if len(lengths) > 1:
         shapes = ", ".join(f"{name} {shape}" for name, shape in sequences.items())
-        raise DataError(f"{builder.info.name}: sequences of different lengths, {shapes}")
+        raise DataError(f"{builder.info.name}: the sequences must have one length, not {shapes}")
     records = TFDSSequences(builder, split, sequences, label)
     training = records
     if split != "train" and "train" in builder.info.splits:
@@ -62,7 +62,7 @@ class TFDSSequences:
         self._by: np.ndarray | None = None
 
     def standardised_by(self, values: np.ndarray) -> "TFDSSequences":
-        """The same records, less the mean and over the deviation of `values` [N, C]."""
+        """The same records, standardised by the mean and deviation of `values` [N, C]."""
         self._by = np.stack([values.mean(0, np.float64), values.std(0, np.float64)])
         return self
 

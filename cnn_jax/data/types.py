@@ -1,4 +1,4 @@
-"""A source of examples: records by index, and what they are."""
+"""A source of examples: records by index, and their description."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ class Records(Protocol):
     def __len__(self) -> int: ...
 
     def __getitems__(self, indices: Sequence[int]) -> list[Record]:
-        """The records at these indices: reading many at once is what storage is good at."""
+        """The records at these indices: storage is faster at reading many at once."""
         ...
 
     def describe(self, index: int) -> str:
-        """Names one record for a message, such as its file or its key."""
+        """The name of a record for messages, such as its file or its key."""
         ...
 
 
@@ -28,16 +28,16 @@ class Source:
     """One split of one dataset, not decoded yet.
 
     Attributes:
-        name: the dataset's name, without version: 'cifar10', 'digits', the folder's name.
-        split: the split expression that was asked for.
-        records: the examples.
-        class_names: one name a class, in the order of the labels.
-        image_shape: (height, width, channels); height and width are None where images differ.
+        name: name of the dataset, without version: 'cifar10', 'digits', the folder's name.
+        split: the split expression.
+        records: the records.
+        class_names: one name per class, in the order of the labels.
+        image_shape: (height, width, channels); height and width are None if images differ in size.
             (length, channels) for sequences.
-        upright: whether images are turned as their EXIF orientation says.
-        skip_corrupt: whether a record that cannot be decoded is skipped (and counted) rather than
-            being an error.
-        load: makes an example of a record, where it is no picture to be decoded and resized; see
+        upright: whether images are rotated as their EXIF orientation says.
+        skip_corrupt: whether a record that cannot be decoded is skipped and counted, instead of
+            raising an error.
+        load: makes an example from a record that is not an image to decode and resize; see
             `cnn_jax.data.examples.Load`.
     """
 

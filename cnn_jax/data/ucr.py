@@ -1,9 +1,9 @@
 """Time series of the UCR and UEA archives: `ucr:NAME`, read from the archives' .ts files.
 
-The archives (Dau et al. 2018, arXiv:1810.07758; Bagnall et al. 2018, arXiv:1811.00075) have a file
-a split: one series a line, its channels between colons, the label last. A few small sets come with
-the package aeon (`pip install 'cnn-jax[timeseries]'`): ArrowHead, BasicMotions, GunPoint,
-ItalyPowerDemand, OSULeaf and others. Of those nothing but the files is used: aeon is not imported.
+The archives (Dau et al. 2018, arXiv:1810.07758; Bagnall et al. 2018, arXiv:1811.00075) have one
+file per split: one series per line, its channels separated by colons, the label last. A few small
+sets come with the package aeon (`pip install 'cnn-jax[timeseries]'`): ArrowHead, BasicMotions,
+GunPoint, ItalyPowerDemand, OSULeaf and others. Only its files are used: aeon is not imported.
 """
 
 import hashlib
@@ -20,25 +20,25 @@ from cnn_jax.data.sequences import Sequences, load_sequence, standardised
 from cnn_jax.data.types import Source
 from cnn_jax.stores import is_store
 
-_FREE_VALUES = 2**24  # that padding may fill in any set: 64 MB
-_MOST_PADDING = 20  # times what the series hold, beyond that
+_FREE_VALUES = 2**24  # padding allowed in any set: 64 MB
+_MOST_PADDING = 20  # times the values of the series, beyond that
 
 
 def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
     """Opens a set of the archives: splits 'train' and 'test'.
 
-    Series that are shorter than the longest of both splits are padded with zeros at their end. All
+    Series that are shorter than the longest of both splits are padded with zeros at the end. All
     are standardised, channel by channel, by the training series: mean 0, deviation 1.
 
     Args:
-        name: 'ItalyPowerDemand'.
+        name: name of the set: 'ItalyPowerDemand'.
         split: a split expression.
-        data_dir: where NAME/NAME_TRAIN.ts lies, as the archives unpack; those that come with aeon
-            are looked at too.
+        data_dir: directory of NAME/NAME_TRAIN.ts, as the archives unpack; the sets that come with
+            aeon are searched too.
 
     Raises:
-        DataError: no such set, with the names of those there are; values are missing; the file is
-            not one of a classification set.
+        DataError: there is no such set, and the message names those there are; values are missing;
+            the file is not one of a classification set.
     """
     folder = _folder(name, data_dir)
     parts = {part: read_ts(folder / f"{name}_{part.upper()}.ts") for part in ("train", "test")}
@@ -73,7 +73,7 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
     """The series, float32 [L, C] each, and the labels of a .ts file.
 
     Raises:
-        DataError: it is no file of a classification set, or values are missing.
+        DataError: it is not a file of a classification set, or values are missing.
     """
     series: list[np.ndarray] = []
     labels: list[str] = []
@@ -90,14 +90,14 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
             if in_data and not header.get("classlabel", "").lower().startswith("true"):
                 raise DataError(f"{path} is not for classification: it has no '@classLabel true'")
             if header.get("timestamps", "").strip().lower() == "true":
-                raise DataError(f"{path} has time stamps: only series of even steps can be read")
+                raise DataError(f"{path} has time stamps: only evenly spaced series can be read")
             continue
         *channels, label = line.split(":")
         try:
             values = _values(channels, label)
         except ValueError as error:
             raise DataError(
-                f"{path}, line {number}: {str(error)[:200]}; wanted numbers with commas between, a "
+                f"{path}, line {number}: {str(error)[:200]}; wanted numbers separated by commas, a "
                 "colon after each channel, and the label. Missing values ('?', 'NaN') cannot be "
                 "read"
             ) from error
@@ -114,7 +114,7 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
 
 
 def _values(channels: list[str], label: str) -> np.ndarray:
-    """Of one line, float32 [L, C]."""
+    """The series of a line, float32 [L, C]."""
     if not channels or not label.strip():
         raise ValueError("no label after the last colon")
     values = np.array([[float(v) for v in c.split(",")] for c in channels], np.float64).T
@@ -143,7 +143,7 @@ def _padded_length(series: Sequence[np.ndarray], dataset: str) -> int:
 
 
 def _contents(files: Iterable[Path]) -> str:
-    """A hash of what is in the files."""
+    """A hash of the content of the files."""
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         digest.update(file.read_bytes())

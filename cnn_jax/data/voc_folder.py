@@ -3,8 +3,8 @@
     PATH/JPEGImages/000005.jpg
     PATH/Annotations/000005.xml     <annotation> <filename>, <size> <width> <height>, and for each
                                     <object> <name>, <difficult>, <bndbox> <xmin> <ymin> ...
-    PATH/ImageSets/Main/train.txt   one name a line, without suffix
-    PATH/classes.txt                one class a line; without it, the classes that occur, by name
+    PATH/ImageSets/Main/train.txt   one name per line, without suffix
+    PATH/classes.txt                one class per line; without it, the classes that occur, by name
 
 Everingham et al. 2010, doi:10.1007/s11263-009-0275-4.
 """
@@ -39,13 +39,13 @@ def voc_source(path: str, split: str, **_: object) -> Source:
     """Opens a folder in VOC's layout.
 
     The lists of ImageSets/Main are the splits; without that folder there is 'all', and a fixed
-    division of it into 'train' and 'test'. Difficult objects are crowds: not learnt, and finding
-    them is neither right nor wrong. VOC counts pixels from 1 and includes the last, so that a box
-    reaches from xmin - 1 to xmax.
+    division of it into 'train' and 'test'. Difficult objects are crowds: they are not trained on,
+    and detecting them is neither right nor wrong. VOC counts pixels from 1 and includes the last,
+    so a box extends from xmin - 1 to xmax.
 
     Raises:
-        DataError: no such folder or split; a file that is no XML, or lacks something; a picture
-            without annotations; a class that classes.txt does not name.
+        DataError: there is no such folder or split; a file is not XML, or lacks something; an image
+            has no annotations; classes.txt lacks a class.
     """
     root = remote.here(f"voc:{path}", path)
     dataset = f"voc:{path}"
@@ -78,7 +78,7 @@ def voc_source(path: str, split: str, **_: object) -> Source:
 
 
 def _pictures(root: Path, dataset: str) -> dict[str, Path]:
-    """Name without suffix -> file, of all pictures."""
+    """Name without suffix -> file, of all images."""
     images, annotations = root / "JPEGImages", root / "Annotations"
     for folder in (images, annotations):
         if not folder.is_dir():
@@ -87,7 +87,7 @@ def _pictures(root: Path, dataset: str) -> dict[str, Path]:
             )
     files = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
     if not files:
-        raise DataError(f"{dataset}: {images} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{dataset}: {images} holds no images ({', '.join(sorted(SUFFIXES))})")
     by_stem: dict[str, Path] = {}
     for file in files:
         if (other := by_stem.setdefault(file.stem, file)) is not file:
@@ -107,28 +107,28 @@ def _splits(root: Path, pictures: Mapping[str, Path], dataset: str) -> dict[str,
     for file in sorted(lists.glob("*.txt")):
         lines = [line.split() for line in reading.read_lines(file)]
         if any(len(line) > 1 for line in lines):
-            continue  # 'cat_train.txt' says of each picture whether it has a cat
+            continue  # 'cat_train.txt' says for each image whether it has a cat
         splits[file.stem] = [line[0] for line in lines]
         for stem in splits[file.stem]:
             if stem not in pictures:
                 raise DataError(f"{dataset}: {file} lists {stem}, which {root}/JPEGImages lacks")
     if not splits:
-        raise DataError(f"{dataset}: {lists} holds no list of pictures, such as train.txt")
+        raise DataError(f"{dataset}: {lists} holds no list of images, such as train.txt")
     return splits
 
 
 def _class_names(
     root: Path, annotations: Path, pictures: Mapping[str, Path], dataset: str
 ) -> tuple[str, ...]:
-    """Of classes.txt; else VOC's twenty where they hold all that occur; else what occurs.
+    """The classes of classes.txt; else VOC's twenty if no others occur; else those that occur.
 
-    What occurs is looked for in all pictures, so that every split has the same labels.
+    All images are searched for classes, so that every split has the same labels.
     """
     file = root / CLASS_LIST
     if file.exists():
         names = tuple(reading.read_lines(file))
         if not names or len({*names}) < len(names):
-            raise DataError(f"{dataset}: {file} must have one class a line, each once")
+            raise DataError(f"{dataset}: {file} must have one class per line, each once")
         return names
     occurring = {
         name
@@ -141,7 +141,7 @@ def _class_names(
 
 
 def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Boxes [n, 4] as shares of the sides, the names of their classes, and which are difficult."""
+    """Boxes [n, 4] as fractions of the sides, their class names, and which are difficult."""
     try:
         if not file.exists():
             raise DataError(f"{dataset}: {picture} has no annotations: wanted {file}")
@@ -155,7 +155,7 @@ def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str
     try:
         width, height = (float(side or 0) for side in sides)
         if not all(1 <= side < LONGEST_SIDE for side in (width, height)):
-            with open_image(picture) as image:  # some tools leave the size out, or write 0
+            with open_image(picture) as image:  # some tools omit the size, or write 0
                 width, height = image.size
         corners = [
             [float(_text(one, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]

@@ -1,4 +1,4 @@
-"""Tasks: what to minimise and what to report, one file for each."""
+"""Tasks: their losses and metrics, one file per task."""
 
 from types import ModuleType
 

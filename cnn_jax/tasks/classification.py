@@ -1,4 +1,4 @@
-"""Classification: one label for a picture, a sequence or a volume."""
+"""Classification: one label for an image, a sequence or a volume."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,13 +16,13 @@ AUXILIARY_WEIGHT = 0.3
 
 
 def classification(num_classes: int, *, label_smoothing: float = 0.0) -> Task:
-    """The task of predicting `batch['label']`, or the soft `batch['target']` where there is one.
+    """The task of predicting `batch['label']`, or the soft `batch['target']` if there is one.
 
-    Reports `accuracy`, `top5` (for 6 classes or more), `loss`, and counts `examples`.
+    It reports `accuracy`, `top5` (for 6 classes or more), `loss`, and the number of `examples`.
 
     Args:
         num_classes: K, the width of the logits.
-        label_smoothing: in [0, 1), applied to the training loss only.
+        label_smoothing: label smoothing in [0, 1), applied to the training loss only.
 
     Raises:
         ValueError: label_smoothing is outside [0, 1).
@@ -72,11 +72,11 @@ def classification(num_classes: int, *, label_smoothing: float = 0.0) -> Task:
 
 
 def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
-    """The part of the input that evaluation and training share: scale and normalise.
+    """Builds the preparation that evaluation and training share: scaling and normalisation.
 
     Args:
-        mean: for each channel, on the scale of 0..1.
-        std: for each channel, on the scale of 0..1.
+        mean: mean of each channel, on the scale of 0..1.
+        std: standard deviation of each channel, on the scale of 0..1.
 
     Returns:
         batch -> batch, whose `image` is float32 [B, *space, C]. uint8 is first divided by 255.
@@ -97,10 +97,10 @@ def make_augment(
     mixup: float = 0.0,
     cutmix: float = 0.0,
 ) -> Callable[[Array, Batch], Batch]:
-    """The random part of the training input, on the device.
+    """Builds the random augmentation of training batches, on the device.
 
     Args:
-        prepare: what follows the augmentation of single pictures: `make_prepare(...)`.
+        prepare: applied after the augmentation of single images: `make_prepare(...)`.
         num_classes: K, the width of the soft targets.
         augment: a list such as 'flip,crop:4', see `cnn_jax.augment.spec.parse`.
         mixup: alpha of the Beta distribution (arXiv:1710.09412); 0 switches it off.
@@ -108,7 +108,7 @@ def make_augment(
             each pair draws one of the two with equal probability.
 
     Returns:
-        (keys [B], batch) -> batch, with soft labels `target` [B, K] where pictures are mixed.
+        (keys [B], batch) -> batch, with soft labels `target` [B, K] if images are mixed.
     """
     each = spec.parse(augment)
 

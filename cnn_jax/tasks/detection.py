@@ -14,13 +14,13 @@ from cnn_jax.typing import Array, Batch, Detector, Mean, Observed, Outputs, Targ
 def detection(class_names: Sequence[str], detector: Detector, *, size: tuple[int, int]) -> Task:
     """The task of finding `batch['boxes']` with their `batch['labels']`.
 
-    Reports the COCO figures: `ap`, the mean over classes and over the IoU thresholds 0.5, 0.55 ...
-    0.95 of average precision; `ap50` and `ap75` at one threshold; `ap_small`, `ap_medium`,
-    `ap_large` (nan where there is no such object); `recall100`; and `ap/<class>`.
+    It reports COCO's metrics: `ap`, average precision, the mean over classes and the IoU thresholds
+    0.5, 0.55 ... 0.95; `ap50` and `ap75` at one threshold; `ap_small`, `ap_medium`, `ap_large` (nan
+    without such an object); `recall100`; and `ap/<class>`.
 
     Args:
         class_names: K names.
-        detector: the network: its losses and how its outputs become boxes.
+        detector: the network, with its losses and its conversion of outputs to boxes.
         size: (height, width) of the frames.
     """
 
@@ -29,7 +29,7 @@ def detection(class_names: Sequence[str], detector: Detector, *, size: tuple[int
 
     def observe(outputs: Outputs, batch: Batch) -> Observed:
         found = detector.detect(outputs, size)
-        # back to the pixels of the picture, whose border may lie inside the frame
+        # back to the pixels of the image, whose border may lie inside the frame
         border = jnp.tile(batch["extent"][:, ::-1], 2)[:, None]  # [B, 1, 4]
         factor = jnp.tile(batch["factor"], 2)[:, None]
         factor = jnp.where(factor > 0, factor, 1)
@@ -60,7 +60,7 @@ def detection(class_names: Sequence[str], detector: Detector, *, size: tuple[int
 
 
 def training_targets(batch: Batch) -> Targets:
-    """What is to be found: crowds, broken boxes, and all of a padded example, are left out."""
+    """The objects to find, without crowds, invalid boxes and padded examples."""
     boxes = batch["boxes"]
     usable = (batch["mask"][:, None] > 0) & (batch["crowd"] == 0) & (batch["labels"] >= 0)
     usable &= jnp.isfinite(boxes).all(-1) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
@@ -71,11 +71,11 @@ def training_targets(batch: Batch) -> Targets:
 
 
 def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
-    """The part of the input that evaluation and training share: scale and normalise.
+    """Builds the preparation that evaluation and training share: scaling and normalisation.
 
     Args:
-        mean: for each channel, on the scale of 0..1.
-        std: for each channel, on the scale of 0..1.
+        mean: mean of each channel, on the scale of 0..1.
+        std: standard deviation of each channel, on the scale of 0..1.
 
     Returns:
         batch -> batch, whose `image` is float32 [B, H, W, C]. uint8 is first divided by 255.
@@ -91,12 +91,12 @@ def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch
 def make_augment(
     prepare: Callable[[Batch], Batch], *, augment: str = "", mosaic: float = 0.0
 ) -> Callable[[Array, Batch], Batch]:
-    """The random part of the training input, on the device.
+    """Builds the random augmentation of training batches, on the device.
 
     Args:
-        prepare: what follows: `make_prepare(...)`.
+        prepare: applied after the augmentation: `make_prepare(...)`.
         augment: a list such as 'flip,affine:0.1:0.8:1.25', see `cnn_jax.augment.with_boxes.parse`.
-        mosaic: the share of pictures made of four others.
+        mosaic: share of images composed of four others.
 
     Returns:
         (keys [B], batch) -> batch.
@@ -105,7 +105,7 @@ def make_augment(
 
     def augment_batch(keys: Array, batch: Batch) -> Batch:
         batch = {**batch, "image": augmentations.to_unit(batch["image"])}
-        # a crowd has no place of its own after mixing: it is left out before
+        # a crowd loses its place in a mosaic, so it is left out before
         batch["labels"] = jnp.where(batch["crowd"] > 0, -1, batch["labels"])
         batch["crowd"] = jnp.zeros_like(batch["crowd"])
         if mosaic:

@@ -23,19 +23,19 @@ def segmentation(
     loss: str = "cross_entropy",
     class_weights: Sequence[float] | None = None,
 ) -> Task:
-    """The task of predicting `batch['label']` [B, *space], of which IGNORE does not count.
+    """The task of predicting `batch['label']` [B, *space], in which IGNORE does not count.
 
-    Reports, over all pixels of the whole set: `mean_iou`, the mean over the classes that occur in
-    the truth or the predictions of intersection over union; `pixel_accuracy`; `mean_accuracy`, the
-    mean over the classes in the truth of the share found; `loss`, the cross-entropy; and
-    `iou/<class>` for each class that has one.
+    It reports, over all pixels of the set: `mean_iou`, the mean intersection over union of the
+    classes that occur in the truth or the predictions; `pixel_accuracy`; `mean_accuracy`, the mean
+    recall of the classes in the truth; `loss`, the cross-entropy; and `iou/<class>` for each class
+    that has one.
 
-    Logits that are smaller than the labels, as a U-Net without padding gives them, are those of the
-    middle of the picture.
+    Logits that are smaller than the labels, as those of a U-Net without padding, are those of the
+    middle of the image.
 
     Args:
         class_names: K names.
-        loss: one of LOSSES, for training.
+        loss: training loss, one of LOSSES.
         class_weights: K weights of the cross-entropy in training, see
             `cnn_jax.data.masks.median_frequency_weights`; None for ones.
 
@@ -46,7 +46,7 @@ def segmentation(
     if loss not in LOSSES:
         raise ValueError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
     if class_weights is not None and len(class_weights) != classes:
-        raise ValueError(f"{len(class_weights)} class weights were given for {classes} classes.")
+        raise ValueError(f"{len(class_weights)} class weights for {classes} classes: give as many.")
     weights = None if class_weights is None else np.asarray(class_weights, np.float32)
     parts = loss.split("+")
 
@@ -94,7 +94,7 @@ def segmentation(
 
 
 def summary(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-    """The figures of a confusion matrix, on the host.
+    """The metrics of a confusion matrix, on the host.
 
     Args:
         confusion: [K, K] counts of pixels; rows are the truth, columns the prediction.
@@ -102,8 +102,8 @@ def summary(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, floa
 
     Returns:
         `mean_iou`, `pixel_accuracy`, `mean_accuracy`, and `iou/<class>` of each class. A class that
-        neither occurs nor is predicted has no IoU (nan), and no part in the mean; one that is
-        predicted but does not occur has 0. Without a pixel all are nan.
+        neither occurs nor is predicted has the IoU nan and does not count in the mean; one that is
+        predicted but does not occur has 0. Without pixels all are nan.
     """
     confusion = np.asarray(confusion, np.float64)
     found = np.diag(confusion)
@@ -126,7 +126,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def central(labels: Array, logits: Array) -> Array:
-    """The middle of labels [B, *space] that logits [B, *smaller, K] are of."""
+    """The middle of labels [B, *space] that logits [B, *smaller, K] belong to."""
     margins = [have - want for have, want in zip(labels.shape, logits.shape, strict=False)]
     if min(margins) < 0 or any(margin % 2 for margin in margins):
         raise ValueError(
@@ -141,11 +141,11 @@ def _expand(mask: Array, labels: Array) -> Array:
 
 
 def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
-    """The part of the input that evaluation and training share: scale and normalise.
+    """Builds the preparation that evaluation and training share: scaling and normalisation.
 
     Args:
-        mean: for each channel, on the scale of 0..1.
-        std: for each channel, on the scale of 0..1.
+        mean: mean of each channel, on the scale of 0..1.
+        std: standard deviation of each channel, on the scale of 0..1.
 
     Returns:
         batch -> batch, whose `image` is float32 [B, *space, C]. uint8 is first divided by 255.
@@ -162,11 +162,11 @@ def make_augment(
     *,
     paired: PairedAugmentation,
 ) -> Callable[[Array, Batch], Batch]:
-    """The random part of the training input, on the device.
+    """Builds the random augmentation of training batches, on the device.
 
     Args:
-        prepare: what follows: `make_prepare(...)`.
-        paired: moves picture and labels together, see `cnn_jax.augment.with_mask.parse`.
+        prepare: applied after the augmentation: `make_prepare(...)`.
+        paired: transforms image and labels together, see `cnn_jax.augment.with_mask.parse`.
 
     Returns:
         (keys [B], batch) -> batch.

@@ -1,9 +1,9 @@
-"""What must be the same in every process is compared before it matters, and named where it is not.
+"""Compares what must be the same in every process before it matters, and names what differs.
 
-Processes that do not do the same do not stop by themselves: with another learning rate each trains
-its own copy of the network, and with another batch size each waits for the other for ever. So every
-process says what it is about to do, by way of the coordination service, before it takes part in
-anything that needs all of them; process 0 compares, and all end with the same line.
+Processes that disagree do not stop by themselves: with different learning rates each trains its
+own copy of the network, and with different batch sizes each waits for the other for ever. So every
+process describes what it is about to do, through the coordination service, before any collective
+operation; process 0 compares, and all end with the same line.
 """
 
 import contextlib
@@ -18,21 +18,21 @@ from absl import logging
 
 from cnn_jax.train import hosts
 
-NAMED = 4  # differences, and processes with the same value, that a line names
-LONGEST = 80  # characters of a value
-NOTICE = 30.0  # seconds of waiting until it is said for whom
-HEARD = 10_000  # milliseconds for all to hear that they do not agree
+NAMED = 4  # differences, and processes with the same value, that a message names at most
+LONGEST = 80  # characters of a value in a message
+NOTICE = 30.0  # seconds of waiting until it is logged for whom
+HEARD = 10_000  # milliseconds for all processes to hear that they disagree
 ABSENT = "missing"
 
-_stages = iter(range(2**62))  # of `settle`, the same number in every process
+_stages = iter(range(2**62))  # numbers of the calls of `settle`, the same in every process
 
 
 class DisagreementError(ValueError):
-    """The processes are not about to do the same; the message names what differs, and where."""
+    """The processes disagree; the message names what differs, and in which of them."""
 
 
 class Difference(NamedTuple):
-    """What differs between processes: the values as text, and the processes that have each."""
+    """A difference between processes: the values as text, and the processes that have each."""
 
     name: str
     values: tuple[tuple[str, tuple[int, ...]], ...]
@@ -41,11 +41,11 @@ class Difference(NamedTuple):
 def differences(
     descriptions: Sequence[Mapping[str, Any]], *, shared: Collection[str] = ()
 ) -> list[Difference]:
-    """Where the descriptions of several processes differ, in the order of their names in them.
+    """The differences between the descriptions of several processes, in the order of their names.
 
     Args:
-        descriptions: JSON, one for each process; mappings and lists are compared item by item.
-        shared: names under which only what all of the descriptions have is compared.
+        descriptions: JSON, one per process; mappings and lists are compared item by item.
+        shared: names under which only items that all descriptions have are compared.
     """
     flat = [
         {path: text for name, value in description.items() for path, text in _flatten(name, value)}
@@ -78,7 +78,7 @@ def line(found: Sequence[Difference], machines: Sequence[str]) -> str:
 
     Args:
         found: see `differences`.
-        machines: the name of the machine of each process.
+        machines: the machine name of each process.
     """
 
     def where(indices: Sequence[int]) -> str:
@@ -103,12 +103,12 @@ def check(what: str, description: Mapping[str, Any], *, shared: Collection[str] 
     """Compares a description with those of the other processes. Every process calls it.
 
     Args:
-        what: it is about, for messages: 'the settings'.
-        description: JSON, by the names that a line is to call it.
+        what: what is compared, for messages: 'the settings'.
+        description: JSON by name; messages use the names.
         shared: see `differences`.
 
     Raises:
-        DisagreementError: in every process, with the same line, where they differ.
+        DisagreementError: in every process, with the same line, if they differ.
     """
 
     def judge(descriptions: list[Any], machines: list[str]) -> str:
@@ -124,19 +124,19 @@ def check(what: str, description: Mapping[str, Any], *, shared: Collection[str] 
 
 
 def settle(what: str, value: Any, judge: Callable[[list[Any], list[str]], str]) -> None:
-    """Lets process 0 see the value of every process, and all hear what it makes of them.
+    """Shows process 0 the values of all processes, and tells all of them its verdict.
 
-    Whoever has not come after a while is named in every process; whoever failed is, with its error,
-    by `hosts`. In a single process nothing happens.
+    After a while every process logs which others are missing; `hosts` names a failed process and
+    its error. In a single process nothing happens.
 
     Args:
-        what: the values are about, for messages.
+        what: what the values are about, for messages.
         value: JSON.
-        judge: (the values, the names of the machines) -> what is wrong with them; '' if nothing is.
-            Only process 0 calls it.
+        judge: (the values, the machine names) -> what is wrong with them; '' for nothing. Only
+            process 0 calls it.
 
     Raises:
-        DisagreementError: in every process, with what `judge` said.
+        DisagreementError: in every process, with what `judge` returned.
     """
     if not hosts.several():
         return
@@ -153,18 +153,18 @@ def settle(what: str, value: Any, judge: Callable[[list[Any], list[str]], str]) 
     verdict = json.loads(_wait(f"{stage}/verdict", stage, what))
     if not verdict:
         return
-    hosts.stop_watching()  # each says it by itself, and not that another one has gone
+    hosts.stop_watching()  # so that each reports the disagreement, and not the loss of another
     with contextlib.suppress(Exception):
         client.wait_at_barrier(f"{stage}/heard", HEARD)
     raise DisagreementError(verdict)
 
 
 def _wait(key: str, stage: str, what: str) -> str:
-    """The value of a key, once it is there; says now and then who is being waited for."""
+    """The value of a key, once it is there; logs now and then who is being waited for."""
     client, began = hosts.client(), time.monotonic()
     while True:
         try:
-            # in pieces: Python hears of signals only between them
+            # in short waits: Python handles signals only between them
             return client.blocking_key_value_get(key, 1_000)
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):

@@ -1,7 +1,7 @@
-"""Checkpoints: Orbax's files, with a checksum of ours inside.
+"""Checkpoints: Orbax's files with our checksums inside.
 
-With several processes all write their part. Process 0 reads and sends what it read to the others,
-so that all begin from the same numbers, or all hear the same complaint.
+With several processes each writes its part. Process 0 reads and broadcasts to the others, so that
+all start from the same numbers, or all raise the same error.
 """
 
 import contextlib
@@ -28,35 +28,35 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says which, why and what to do."""
+    """A checkpoint cannot be used; the message says which, why and what to do."""
 
 
 class OtherNetworkError(CheckpointError):
-    """A checkpoint that is sound, but of another network or optimiser."""
+    """A checkpoint is intact, but belongs to another network or optimiser."""
 
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """No: the loop asks that, with numbers of its own that must not be mixed with others."""
+        """False: the loop itself asks, and its counter must not be mixed with Orbax's."""
         return False
 
     def metrics(self, step: int) -> dict[str, Any] | None:
-        """None too where they cannot be read: the directory must open all the same."""
+        """None also if they cannot be read: the directory must open all the same."""
         try:
             return super().metrics(step)
         except Exception as error:
-            log.warning("The figures of the checkpoint of step %d are lost (%s).", step, error)
+            log.warning("The metrics of the checkpoint of step %d are lost (%s).", step, error)
             return None
 
 
-_SCORE = "score"  # what ranks the checkpoints; whoever reads them need not know which figure it is
+_SCORE = "score"  # ranks the checkpoints; a reader need not know which metric it is
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `directory`: the newest ones and the best ones.
+    """The checkpoints of one run, in `directory`: the newest ones and the best one.
 
-    Saving returns as soon as the arrays are copied; the files are written behind. A kill in the
-    middle of a save leaves the checkpoints before it untouched.
+    Saving returns as soon as the arrays are copied; the files are written in the background. A kill
+    in the middle of a save leaves earlier checkpoints untouched.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class Checkpoints:
         best: str = "accuracy",
         shared: bool = True,
     ):
-        """Opens the directory, and makes it if there is none.
+        """Opens the directory, and creates it if it is missing.
 
         Args:
-            directory: where the checkpoints are, one sub-directory for each step.
-            keep: how many of the newest are kept.
-            best: the metric whose highest value marks the best checkpoint, which is kept too. It
-                matters to `save` only.
-            shared: whether all processes see the directory. If not, process 0 writes the whole of
-                every checkpoint, and the others nothing.
+            directory: directory of the checkpoints, with one sub-directory per step.
+            keep: number of the newest checkpoints to keep.
+            best: the metric whose highest value marks the best checkpoint, which is kept too. Only
+                `save` needs it.
+            shared: whether all processes see the directory. If not, process 0 writes whole
+                checkpoints and the others nothing.
         """
         self.directory = Path(directory).absolute()
         self._best = best
@@ -109,7 +109,7 @@ class Checkpoints:
         )
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, ascending; none if this process sees no files."""
+        """The steps that have a checkpoint, ascending; [] if this process sees no files."""
         if self._is_blind():
             return []
         return sorted(self._manager.all_steps())
@@ -124,30 +124,30 @@ class Checkpoints:
     def save(
         self, step: int, state: PyTree, *, meta: dict[str, Any], metrics: dict[str, float] | None
     ) -> None:
-        """Saves the state, which must be a copy that no later step gives away.
+        """Saves the state, which must be a copy whose buffers no later step donates.
 
         Args:
-            step: the number of updates made.
+            step: number of updates made.
             state: any tree of arrays, whole in every process.
-            meta: what is needed to understand the state: JSON.
-            metrics: the figures of an evaluation at this step, if there was one.
+            meta: what is needed to interpret the state: JSON.
+            metrics: the metrics of an evaluation at this step, if there was one.
 
         Raises:
             KeyError: `best` is not among the metrics.
-            CheckpointError: it cannot be written, or the one before could not.
+            CheckpointError: this checkpoint or the previous one cannot be written.
         """
         if self._is_blind():
             return
         if self._first_only:
-            # numpy, for Orbax takes no array of one of several processes
+            # numpy, since Orbax rejects an array that belongs to one of several processes
             state = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), state)
         meta = {**meta, "crc32": checksums(state), "arrays": describe(state)}
         meta["own_crc32"] = _text_checksum(meta)
         score = -np.inf if metrics is None else metrics[self._best]
-        if np.isnan(score):  # a figure that this set does not have
+        if np.isnan(score):  # a metric that is undefined for this set
             score = -np.inf
         with self._writing(step):
-            # saved before its evaluation was finished; or later ones, too damaged to go on from
+            # saved before its evaluation was finished; or later ones, too damaged to resume from
             for old in [old for old in self._manager.all_steps() if old >= step]:
                 self._manager.delete(old)
             self._manager.save(
@@ -165,16 +165,16 @@ class Checkpoints:
         step: int | None = None,
         accept: Callable[[dict[str, Any]], None] = lambda meta: None,
     ) -> tuple[PyTree, dict[str, Any]]:
-        """The state and its meta at `step`, or at the newest step that is sound.
+        """The state and its meta at `step`, or at the newest step that is intact.
 
         Args:
             like: a tree of the same structure and shapes; arrays or ShapeDtypeStructs.
-            step: which checkpoint; None tries them from the newest backwards.
-            accept: given the meta before the arrays are read, raises what should be raised if
-                this is not the checkpoint to go on from.
+            step: step of the checkpoint; None tries them from the newest backwards.
+            accept: called with the meta before the arrays are read; raises an error if this is not
+                a checkpoint to resume from.
 
         Raises:
-            CheckpointError: there is none, or none that is whole and fits `like`.
+            CheckpointError: there is none, or none that is intact and fits `like`.
         """
         read: list[PyTree] = []
 
@@ -189,7 +189,7 @@ class Checkpoints:
     def _restore_newest(self, like, step, accept) -> tuple[PyTree, dict[str, Any]]:
         candidates = [step] if step is not None else self.steps()[::-1]
         if not candidates:
-            raise CheckpointError(f"There is no checkpoint in {self.directory}.")
+            raise CheckpointError(f"{self.directory} holds no checkpoint.")
         troubles = []
         for candidate in candidates:
             try:
@@ -203,7 +203,7 @@ class Checkpoints:
         raise CheckpointError(" ".join(troubles))
 
     def restore_as_saved(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The state as nested dicts, without knowing its structure, and its meta.
+        """The state as nested dicts, and its meta, without knowing the structure.
 
         Raises:
             CheckpointError: it is damaged.
@@ -228,15 +228,15 @@ class Checkpoints:
                 f"{self._where(step)} cannot be read ({_short(error)})."
             ) from error
         meta = restored["meta"]
-        # checkpoints of before November 2026 have none
+        # checkpoints from before November 2026 have no checksum
         if "own_crc32" in meta and meta["own_crc32"] != _text_checksum(meta):
             raise CheckpointError(
-                f"{self._where(step)} is damaged: its description is not as saved."
+                f"{self._where(step)} is damaged: the checksum of its meta does not match."
             )
         return meta
 
     def wait(self) -> None:
-        """Returns when everything saved so far is on disk.
+        """Waits until everything saved so far is on disk.
 
         Raises:
             CheckpointError: it cannot be written.
@@ -247,7 +247,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and lets go of the directory."""
+        """Waits until all is on disk, and closes the directory."""
         if self._is_blind():
             return
         with self._writing(None):
@@ -256,19 +256,19 @@ class Checkpoints:
             self._alone.close()
 
     def _is_blind(self) -> bool:
-        """Whether this process has nothing to do with the files."""
+        """Whether this process neither reads nor writes the files."""
         return self._first_only and not hosts.is_first()
 
     @contextlib.contextmanager
     def _writing(self, step: int | None) -> Iterator[None]:
-        """Says in one line what cannot be written; Orbax raises whatever it meets."""
+        """Turns errors of writing into a CheckpointError; Orbax raises many kinds."""
         try:
             yield
         except Exception as error:
             if hosts.several() and hosts.is_remote(error):
-                raise  # it is another process that is gone, not the disk
+                raise  # another process is lost; the disk is fine
             kept = [str(old) for old in self.steps() if old != step]
-            what = "A checkpoint" if step is None else f"The checkpoint of step {step}, or before,"
+            what = "A checkpoint" if step is None else f"The checkpoint of step {step} or before it"
             raise CheckpointError(
                 f"{what} cannot be written to {self.directory} ({_reason(error)}). "
                 f"Make room or choose another --workdir. Checkpoints kept: "
@@ -276,7 +276,7 @@ class Checkpoints:
             ) from error
 
     def _reader(self) -> ocp.CheckpointManager:
-        """What reads: in process 0 alone where there are several."""
+        """The manager that reads; with several processes only process 0 uses it."""
         if not hosts.several() or self._first_only:
             return self._manager
         if self._alone is not None:
@@ -315,7 +315,7 @@ class Checkpoints:
         for path, saved in meta["crc32"].items():
             if found.get(path) != saved:
                 raise CheckpointError(
-                    f"{self._where(step)} is damaged: the checksum of {path} does not fit."
+                    f"{self._where(step)} is damaged: the checksum of {path} does not match."
                 )
 
     def _where(self, step: int) -> str:
@@ -323,14 +323,14 @@ class Checkpoints:
 
 
 def _of_first(name: str) -> ocp.options.MultiprocessingOptions:
-    """For a manager that only process 0 has."""
+    """Options for a manager that only process 0 has."""
     return ocp.options.MultiprocessingOptions(
         primary_host=0, active_processes={0}, barrier_sync_key_prefix=name
     )
 
 
 def _broadcast(tree: PyTree | None, like: PyTree) -> PyTree:
-    """The arrays of process 0, bit for bit, in every process; `tree` is None in the others."""
+    """Sends the arrays of process 0, bit for bit, to all others, where `tree` is None."""
     if not hosts.several():
         return tree
     leaves, structure = jax.tree.flatten(like)
@@ -354,13 +354,13 @@ def _score(metrics: Mapping[str, Any]) -> float:
 
 
 def _text_checksum(meta: Mapping[str, Any]) -> str:
-    """CRC-32 of the meta itself, whatever the order of its keys."""
+    """CRC-32 of the meta, independent of the order of its keys."""
     rest = {name: value for name, value in meta.items() if name != "own_crc32"}
     return f"{zlib.crc32(json.dumps(rest, sort_keys=True).encode()):08x}"
 
 
 def checksums(tree: PyTree) -> dict[str, str]:
-    """CRC-32 of every array's bytes by its path."""
+    """CRC-32 of the bytes of every array, by its path."""
     return {
         _name(path): f"{zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1)):08x}"
         for path, leaf in jax.tree.leaves_with_path(jax.device_get(tree))
@@ -368,7 +368,7 @@ def checksums(tree: PyTree) -> dict[str, str]:
 
 
 def describe(tree: PyTree) -> dict[str, str]:
-    """The type of every array by its path: {'params/conv1/kernel': 'float32[3, 3, 1, 16]'}."""
+    """Dtype and shape of every array by path: {'params/conv1/kernel': 'float32[3, 3, 1, 16]'}."""
     return {
         _name(path): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree.leaves_with_path(tree)
@@ -395,7 +395,7 @@ def _check_same_arrays(where: str, saved: dict[str, str], wanted: dict[str, str]
 
 
 def _reason(error: BaseException) -> str:
-    """The cause in the words of the operating system, where it is one of the well-known."""
+    """The operating system's reason, if there is one; else the error's text."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)

@@ -1,4 +1,4 @@
-"""The end of a process whose main thread cannot end it. Python's own library alone in here."""
+"""Ends a process whose main thread cannot. Imports only the standard library."""
 
 import contextlib
 import multiprocessing
@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-PATIENCE = 1.0  # seconds for a stream: another thread may be writing to it for ever
+PATIENCE = 1.0  # seconds for a stream, which another thread may block
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 
 def say(line: str) -> None:
-    """A line on standard error, from any thread, after what is printed already."""
+    """Prints a line on standard error from any thread, after the output so far."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             _within_patience(stream.flush)
@@ -22,9 +22,9 @@ def say(line: str) -> None:
 
 
 def end(status: int, line: str = "") -> NoReturn:
-    """Ends this process from any thread, after a line on standard error, whatever others hold."""
+    """Ends this process from any thread, after a line on standard error, in spite of held locks."""
     say(line)
-    for child in multiprocessing.active_children():  # those that read data
+    for child in multiprocessing.active_children():  # the processes that read data
         with contextlib.suppress(Exception):
             child.kill()
     os._exit(status)
@@ -37,7 +37,7 @@ def _write(line: str) -> None:
 
 def _within_patience(do: Callable[[], object]) -> None:
     def quietly() -> None:
-        with contextlib.suppress(Exception):  # nobody may be there to read it
+        with contextlib.suppress(Exception):  # the stream may have no reader
             do()
 
     thread = threading.Thread(target=quietly, daemon=True)

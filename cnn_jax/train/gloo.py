@@ -1,9 +1,9 @@
-"""The address at which gloo, which carries sums between CPUs, is reached by the other hosts.
+"""Chooses an address of gloo, which sums between CPUs, that the other hosts can reach.
 
-Left alone, gloo listens at the address of the machine's own name. In Debian's /etc/hosts that is
-127.0.1.1, so that every other host then talks to itself (tried: "Connection refused" after 30 s).
-Here each process listens where it is reached by the others instead: the operating system says which
-of its addresses is on the way to them.
+By default gloo listens on the address of the machine's own name. In Debian's /etc/hosts that is
+127.0.1.1, so every other host then connects to itself (seen: "Connection refused" after 30 s). Here
+each process listens on an address that the others reach: the operating system says which of its
+addresses is on the route to them.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from absl import logging
 
 from cnn_jax import jax_internals
 
-_FOREVER = 10**9  # milliseconds: who waits for longer than it is allowed is ended by `hosts`
+_FOREVER = 10**9  # milliseconds; `hosts` ends a process that waits too long
 
 
 def on_the_way_to(host: str, port: int) -> str:
-    """This machine's address on the way to another; '' where there is no way. Nothing is sent."""
+    """This machine's address on the route to another; '' without a route. Nothing is sent."""
     with contextlib.suppress(OSError):
         for family, kind, protocol, _, where in socket.getaddrinfo(
             host, port, type=socket.SOCK_DGRAM
@@ -34,13 +34,13 @@ def on_the_way_to(host: str, port: int) -> str:
 
 
 def choose(own: str, others: Sequence[str], port: int) -> str:
-    """The address to listen at: `own`, or, where only this machine reaches that, one for all.
+    """The address to listen on: `own`, or an address that all reach if `own` is a loopback.
 
     Args:
-        own: this machine's address on the way to process 0. It is a loopback in process 0 itself if
-            that knows itself by such a name, and in its neighbours on the same machine.
-        others: the same of the other processes.
-        port: any.
+        own: this machine's address on the route to process 0. It is a loopback in process 0 and its
+            neighbours on the same machine, if process 0 knows itself by such a name.
+        others: the addresses of the other processes on their route to process 0.
+        port: any port.
     """
     far = [address for address in others if address and not _is_loopback(address)]
     if far and (not own or _is_loopback(own)):
@@ -53,7 +53,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def named_loopback() -> str:
-    """The loopback that this machine's own name stands for; '' where it stands for no loopback."""
+    """The loopback address that this machine's own name resolves to; '' if it does not."""
     with contextlib.suppress(OSError):
         address = socket.gethostbyname(socket.gethostname())
         return address if _is_loopback(address) else ""
@@ -61,17 +61,17 @@ def named_loopback() -> str:
 
 
 def listen_where_reached(state: Any) -> None:
-    """Lets the processes tell each other where they are, and gloo listen there.
+    """Exchanges the addresses of the processes and makes gloo listen on them.
 
-    To be called after the processes have met, and before JAX is used for anything else. Where JAX
-    has no way to say it, or something else than gloo is in use, all is left as it was.
+    Call it after the processes have met, and before JAX is used for anything else. If JAX offers no
+    way to set the address, or does not use gloo, nothing is changed.
 
     Args:
-        state: JAX's, of the coordination service.
+        state: JAX's state of the coordination service.
 
     Raises:
-        ValueError: the processes count themselves differently, or JAX has no way to say it and what
-            it would use cannot be reached by the others.
+        ValueError: the processes disagree on their number; or JAX offers no way to set the address
+            and the others cannot reach its default.
     """
     host, _, port = state.coordinator_address.rpartition(":")
     number = int(port)
@@ -104,14 +104,14 @@ def listen_where_reached(state: Any) -> None:
 
 
 def listen_at(address: str, client: Any) -> bool:
-    """Makes gloo listen there. To be called before JAX is used for anything.
+    """Makes gloo listen on an address. Call it before JAX is used for anything.
 
     Args:
-        address: of this machine.
-        client: of the coordination service.
+        address: an address of this machine.
+        client: client of the coordination service.
 
     Returns:
-        False where JAX has no way to say it (seen in 0.10.2 and 0.12.0: it has).
+        False if JAX offers no way to set it (0.10.2 and 0.12.0 do).
     """
     try:
         jax_internals.listen_by_gloo_at(address, client)

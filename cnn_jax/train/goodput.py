@@ -1,17 +1,17 @@
-"""Goodput: the share of a run's time in which it came nearer to its end.
+"""Goodput: the share of a run's time that contributes to its result.
 
-As Google's ML Productivity Goodput has it ("Introducing ML Productivity Goodput", Google Cloud,
-2024; the library ml-goodput-measurement), of which this is the scheduling and the runtime part:
+The definition is that of the scheduling and runtime parts of Google's ML Productivity Goodput
+("Introducing ML Productivity Goodput", Google Cloud, 2024; the library ml-goodput-measurement):
 
     goodput = productive seconds / all seconds since the first start of `experiments.training.run`
 
-Productive is what the steps and the evaluations took that are part of the final result. Not
-productive are: compiling; restoring; saving, as far as the run waits for it; waiting for data while
-the device has nothing to do; steps that a crash undid; an evaluation that is made a second time,
-or was broken off; drawing; and whatever lies between two attempts. A step that `on_nonfinite` skips
-or rolls back counts as productive, and so does waiting for another process.
+The time of steps and evaluations that are part of the final result is productive. Not productive
+are: compilation; restoring; saving, as far as the run waits for it; waiting for data while the
+device is idle; steps that a crash undid; an evaluation that is repeated or was aborted; drawing;
+and the time between attempts. A step that `on_nonfinite` skips or rolls back counts as productive,
+and so does waiting for another process.
 
-The productive seconds are kept in each checkpoint, so that a crash takes back what it undoes.
+Each checkpoint holds the productive seconds, so that a crash also undoes those it lost.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ ATTEMPTS_FILE = "attempts.json"
 
 
 class Attempts(NamedTuple):
-    """How often a run was started.
+    """The starts of a run.
 
     Attributes:
-        began: of the first start, in seconds since 1970.
-        starts: how many, this one included.
-        ended: when the result was there, in seconds since 1970; None before.
+        began: time of the first start, in seconds since 1970.
+        starts: number of starts, including this one.
+        ended: time of the result, in seconds since 1970; None before it.
     """
 
     began: float
@@ -47,15 +47,15 @@ def begin_attempt(
     checkpoint: Mapping[str, Any] | None = None,
     now: Callable[[], float] = time.time,
 ) -> Attempts:
-    """Counts this start of a run whose attempts are noted in `path`, unless it has ended.
+    """Counts this start of a run whose attempts are recorded in `path`, unless it has ended.
 
-    Where nothing is noted, what the checkpoint gone on from remembers is taken.
+    Without a record, the values of the checkpoint that the run resumes from are used.
     """
     before = _read(path)
     if before is None and checkpoint:
         before = Attempts(float(checkpoint["began"]), int(checkpoint["starts"]))
     if before is None or (before.ended is not None and not checkpoint):
-        before = Attempts(now(), 0)  # what has ended and left no checkpoint was another run
+        before = Attempts(now(), 0)  # a run that ended without a checkpoint was another run
     if before.ended is None:
         before = before._replace(starts=before.starts + 1)
         _write(path, before)
@@ -63,7 +63,7 @@ def begin_attempt(
 
 
 def end_run(path: Path, attempts: Attempts, *, now: Callable[[], float] = time.time) -> Attempts:
-    """Notes that the result is there; what is done with a finished run later costs it nothing."""
+    """Records the time of the result; later work on a finished run does not count."""
     if attempts.ended is None:
         attempts = attempts._replace(ended=now())
         _write(path, attempts)
@@ -71,11 +71,11 @@ def end_run(path: Path, attempts: Attempts, *, now: Callable[[], float] = time.t
 
 
 def figures(attempts: Attempts, productive: float) -> dict[str, float | int]:
-    """For result.json, of a run that has ended; `productive` in seconds.
+    """The goodput figures of a finished run for result.json; `productive` is in seconds.
 
     Returns:
-        goodput: a share, 0 to 1; wall_seconds_total: since the first start; and
-        wall_seconds_productive, and restarts: starts after the first.
+        goodput: a share in 0..1; wall_seconds_total: seconds since the first start;
+        wall_seconds_productive; and restarts: starts after the first.
     """
     assert attempts.ended is not None
     total = max(attempts.ended - attempts.began, productive, 1e-9)  # clocks may be set back
@@ -88,7 +88,7 @@ def figures(attempts: Attempts, productive: float) -> dict[str, float | int]:
 
 
 def _read(path: Path) -> Attempts | None:
-    """None where nothing is noted that could be read."""
+    """The recorded attempts; None if there is no readable record."""
     try:
         noted = json.loads(path.read_text())
         ended = noted.get("ended")
@@ -114,9 +114,9 @@ def _write(path: Path, attempts: Attempts) -> None:
 
 
 class Meter:
-    """Counts productive seconds; what is not productive is told to it.
+    """Counts productive seconds; the caller reports what is not productive.
 
-    `now` gives seconds, from any beginning.
+    `now` returns seconds from an arbitrary origin.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic):
@@ -128,12 +128,12 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """The productive seconds of all attempts so far, those a crash undid left out."""
+        """The productive seconds of all attempts so far, without those a crash undid."""
         running = 0.0 if self._since is None or self._depth else self._now() - self._since
         return self._seconds + running
 
     def begin(self, seconds: float = 0.0) -> None:
-        """Time counts from here on; `seconds` did already, up to the checkpoint gone on from."""
+        """Starts counting; `seconds` is the count of the checkpoint that the run resumes from."""
         self._seconds, self._since = seconds, self._now()
 
     def end(self) -> None:
@@ -141,7 +141,7 @@ class Meter:
 
     @contextlib.contextmanager
     def lost(self) -> Iterator[None]:
-        """What happens inside does not count."""
+        """The time within the block does not count."""
         self._seconds, self._since = self.seconds, None if self._since is None else self._now()
         self._depth += 1
         try:
@@ -152,14 +152,14 @@ class Meter:
                 self._since = self._now()
 
     def back_to(self, seconds: float) -> None:
-        """What happened since there were so many productive seconds does not count after all."""
+        """Resets the count to an earlier value: the time since then does not count after all."""
         self._seconds = seconds
         if self._since is not None:
             self._since = self._now()
 
     def waited_since(self, seconds: float, ahead: Mapping[str, Any]) -> None:
-        """The run waited for data since there were so many productive seconds. That counts if the
-        device computes still: `ahead`, the figures of the last step, of which one stands for all.
+        """The run has waited for data since the count was `seconds`. That time counts if the device
+        is still computing `ahead`, the metrics of the last step.
         """
         for figure in ahead.values():
             if isinstance(figure, jax.Array) and not cast(Any, figure).is_ready():
@@ -168,7 +168,7 @@ class Meter:
         self.back_to(seconds)
 
     def compiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """`step`, a function of a state and a batch, whose first call for batches of some shape,
+        """Wraps `step`, a function of a state and a batch: its first call for each shape of batch,
         which compiles, does not count. (A call only starts the computation.)"""
 
         def call(state: Any, batch: Mapping[str, Any]) -> Any:

@@ -1,8 +1,8 @@
-"""Several processes, on one machine or many, that train together by JAX's own distributed runtime.
+"""Several processes, on one machine or many, that train together with JAX's distributed runtime.
 
-Process 0 runs the coordination service. Everyone sends it heartbeats; whoever falls silent is
-reported to the others, which then cannot go on, say who is missing and leave. Nobody waits for
-ever: with gloo on a CPU a lost connection is noticed at once, and elsewhere after `heartbeat`.
+Process 0 runs the coordination service. All processes send it heartbeats; one that falls silent is
+reported to the others, which cannot continue, name it and exit. None waits for ever: with gloo on a
+CPU a lost connection is noticed at once, and elsewhere after `heartbeat`.
 """
 
 import contextlib
@@ -27,35 +27,35 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from cnn_jax import jax_internals
 from cnn_jax.train import ending, gloo, meeting, signals
 
-# The exit status of a process that cannot go on because another went: sysexits.h's EX_TEMPFAIL.
-# Nothing was wrong with it, and the same command may be given again.
+# The exit status of a process that cannot continue because another is lost: sysexits.h's
+# EX_TEMPFAIL. Nothing is wrong with it, and the same command may be repeated.
 PEER_LOST = 75
 
-# Where Slurm, Open MPI and indexed Kubernetes Jobs say which process this is.
+# The variables in which Slurm, Open MPI and indexed Kubernetes Jobs give the index of a process.
 OWN_ID = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
 
 LINGER = 2.0  # seconds
-OWN_WORDS = 0.5  # seconds for an error that several processes meet to be said by each of them
-LONGEST = 10**7  # seconds, some months: XLA counts them in 32 bits, as milliseconds in places
-_FOREVER = 10**9  # milliseconds: who does not come is noticed by its heartbeat
+OWN_WORDS = 0.5  # seconds for each process to report an error that several have
+LONGEST = 10**7  # seconds, some months: XLA counts in 32 bits, in places in milliseconds
+_FOREVER = 10**9  # milliseconds; a missing process is noticed by its heartbeat
 _heartbeat = 0  # seconds; 0 in a single process
-_questions = iter(range(2**62))  # of `from_first`, the same number in every process
-_meetings = iter(range(2**62))  # of `introduce`, likewise
+_questions = iter(range(2**62))  # numbers of the calls of `from_first`, equal in all processes
+_meetings = iter(range(2**62))  # numbers of the calls of `introduce`, likewise
 
 
 class HostsError(ConnectionError):
-    """The processes do not find each other; the message says which setting to look at."""
+    """The processes cannot find each other; the message names the setting to check."""
 
 
 class FirstFailed(RuntimeError):
-    """What process 0 was asked to do went wrong there, and it says so itself."""
+    """An action of process 0 failed there; process 0 reports the error itself."""
 
 
 def detected() -> dict[str, str]:
-    """What the environment says about several processes: {} where it speaks of none.
+    """The launchers of several processes that the environment reveals; {} for none.
 
-    Slurm (srun), Open MPI (mpirun) and indexed Kubernetes Jobs set variables; a Cloud TPU is known
-    by its library.
+    Slurm (srun), Open MPI (mpirun) and indexed Kubernetes Jobs set variables; a Cloud TPU is
+    recognised by its library.
     """
     found = {}
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_NODELIST" in os.environ:
@@ -70,7 +70,7 @@ def detected() -> dict[str, str]:
 
 
 def _may_be_first(process_id: int) -> bool:
-    """Whether this is process 0, as far as it is known before JAX has asked the environment."""
+    """Whether this may be process 0, as far as is known before JAX asks the environment."""
     said = (os.environ.get(name) for name in OWN_ID)
     return process_id == 0 or (process_id < 0 and next(filter(None, said), "0") == "0")
 
@@ -91,25 +91,25 @@ def connect(
     heartbeat: int = 100,
     patience: int = 300,
 ) -> None:
-    """Joins the other processes, before JAX is used for anything else.
+    """Joins the other processes. Call it before JAX is used for anything else.
 
-    Without arguments it joins those that Slurm, Open MPI, an indexed Kubernetes Job or a Cloud TPU
-    started, and does nothing where none of them did. A process count of 1 joins nobody.
+    Without arguments it joins those started by Slurm, Open MPI, an indexed Kubernetes Job or a
+    Cloud TPU, if any. With a process count of 1 it does nothing.
 
     Args:
-        coordinator: HOST:PORT where process 0 listens, and where all others reach it.
-        process_count: how many there are; 0 where the environment says it.
-        process_id: which of them this is, from 0; -1 where the environment says it.
-        bind_address: ADDRESS:PORT where process 0 listens, if it is to do so at one of its
-            addresses only, such as 127.0.0.1 or the one of an inner network; by default at all.
-            Whoever can connect there can take part in the run, and end it.
-        heartbeat: seconds without a sign of life after which a process counts as gone.
+        coordinator: HOST:PORT at which the others reach process 0.
+        process_count: number of processes; 0 if the environment gives it.
+        process_id: index of this process, from 0; -1 if the environment gives it.
+        bind_address: ADDRESS:PORT on which process 0 listens, to restrict it to one of its
+            addresses, such as 127.0.0.1 or that of an internal network; by default all. Anyone who
+            can connect there can join the run, and end it.
+        heartbeat: seconds without a sign of life after which a process counts as lost.
         patience: seconds to wait at the start until all are there.
 
     Raises:
         ValueError: the arguments are incomplete or contradict each other.
-        HostsError: the port is taken, or the environment is not as JAX wants it. Where the others
-            do not come within `patience`, one line says so and the process ends with status 1.
+        HostsError: the port is taken, or the environment is not as JAX expects. If the others do
+            not arrive within `patience`, the process prints one line and ends with status 1.
     """
     bind_address = bind_address or os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "")
     _check(coordinator, process_count, process_id, bind_address, heartbeat, patience)
@@ -119,7 +119,7 @@ def connect(
         client()
     except jax_internals.MovedError as error:
         raise HostsError(
-            f"several processes need a part of JAX that moved: {error}. Run one process, or "
+            f"several processes need a part of JAX that has moved: {error}. Run one process, or "
             "install an earlier JAX."
         ) from error
     where = coordinator or " and ".join(f"{name} ({what})" for name, what in detected().items())
@@ -138,11 +138,11 @@ def connect(
         leave(
             1,
             f"error: the processes did not all meet at {where} within {patience} s. {seen} Were "
-            f"all {process_count or ''} started, with different ids? --connect_timeout says how "
+            f"all {process_count or ''} started, with different ids? --connect_timeout sets how "
             "long to wait.".replace("  ", " "),
         )
 
-    # XLA's client aborts the process when its own time is over, with a stack trace: be earlier.
+    # XLA's client aborts the process with a stack trace after its own timeout: be earlier.
     alarm = threading.Timer(patience, give_up)
     alarm.daemon = True
     alarm.start()
@@ -154,8 +154,8 @@ def connect(
             process_id if process_id >= 0 else None,
             initialization_timeout=patience + 30,
             coordinator_bind_address=bind_address or None,
-            # Where a heartbeat is not answered XLA aborts, half of this after it was sent at the
-            # earliest: in all but the first, whose silence `_watch_first` names before.
+            # Without an answer to a heartbeat XLA aborts, after half of this at the earliest, but
+            # not in process 0; `_watch_first` reports the silence of process 0 before that.
             heartbeat_timeout_seconds=(
                 heartbeat if _may_be_first(process_id) else -(-3 * heartbeat // 2)
             ),
@@ -169,7 +169,7 @@ def connect(
     finally:
         alarm.cancel()
     if jax.process_count() > 1:
-        # where XLA is quicker to abort than we are to leave, its message is enough
+        # if XLA aborts before we exit, its message is enough
         faulthandler.disable()
         for watch in (_watch, _listen, *((_watch_first,) if jax.process_index() else ())):
             threading.Thread(target=watch, daemon=True).start()
@@ -178,13 +178,13 @@ def connect(
 def _check(coordinator, process_count, process_id, bind_address, heartbeat, patience) -> None:
     if not (1 <= heartbeat <= LONGEST and 1 <= patience <= LONGEST):
         raise ValueError(
-            f"--heartbeat={heartbeat} and --connect_timeout={patience} are seconds, from 1 to "
+            f"--heartbeat={heartbeat} and --connect_timeout={patience} must be seconds from 1 to "
             f"{LONGEST:,}."
         )
     if process_count < 0 or process_id < -1:
         raise ValueError(
-            f"--process_count={process_count} --process_id={process_id}: wanted a number of "
-            "processes and, from 0, which of them this is."
+            f"--process_count={process_count} --process_id={process_id}: wanted the number of "
+            "processes, and the index of this one, from 0."
         )
     if process_count == 1 and process_id < 1:
         return
@@ -198,7 +198,7 @@ def _check(coordinator, process_count, process_id, bind_address, heartbeat, pati
         raise ValueError(
             f"{' and '.join(missing)} missing: several processes need --coordinator=HOST:PORT "
             "--process_count=N --process_id=I, all three, unless Slurm, Open MPI, Kubernetes or a "
-            "Cloud TPU says them."
+            "Cloud TPU gives them."
         )
     if coordinator and not _has_port(coordinator):
         raise ValueError(f"--coordinator={coordinator}: wanted HOST:PORT, such as 10.0.0.1:1234.")
@@ -215,23 +215,23 @@ def _check(coordinator, process_count, process_id, bind_address, heartbeat, pati
 
 
 def _has_port(address: str) -> bool:
-    """Whether it is a name or number with a port: HOST:1 to HOST:65535."""
+    """Whether an address is a name or number with a port: HOST:1 to HOST:65535."""
     found = re.fullmatch(r".+:([0-9]{1,5})", address)
     return found is not None and 1 <= int(found[1]) <= 65535
 
 
 def _check_port(bind_address: str, where: str) -> None:
-    """Raises HostsError where somebody listens already: XLA's service (0.10.2) crashes on that."""
+    """Raises HostsError if the port is taken: XLA's service (0.10.2) would crash."""
     host, _, port = bind_address.rpartition(":")
     host = host.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not for what has just ended
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run may just have ended
         try:
             probe.bind(("" if host == "::" else host, int(port)))
         except OSError as error:
             at = f"{where} ({bind_address})" if host else where
             raise HostsError(
-                f"process 0 cannot listen at {at}: the port is taken, or not allowed, or the "
+                f"process 0 cannot listen at {at}: the port is taken or not allowed, or the "
                 f"address is not this machine's ({error.strerror})."
             ) from error
 
@@ -242,7 +242,7 @@ def _explain(error: Exception, where: str) -> str:
         return f"process 0 cannot listen at {where}: the port is taken, or not allowed."
     if "coordinator_address" in text:
         return (
-            f"{where} started this process, but JAX does not see where process 0 is. Give "
+            f"{where} started this process, but JAX cannot find process 0. Give "
             "--coordinator=HOST:PORT too (on Kubernetes, or install the package `kubernetes`)."
         )
     return f"the processes cannot meet at {where}: {text[:300]}"
@@ -254,7 +254,7 @@ def client() -> Any:
 
 
 def _watch() -> None:
-    """Waits at a barrier of its own until the coordination service says why it cannot be passed."""
+    """Waits at a barrier that no process passes until the service reports a lost process."""
     index = jax.process_index()
     try:
         client().wait_at_barrier(f"cnn_jax/watch/{index}", _FOREVER)
@@ -267,7 +267,7 @@ def _watch() -> None:
 
 
 def _watch_first() -> None:
-    """Asks process 0 whether it is there: XLA's own check of that ends in a stack trace."""
+    """Checks that process 0 answers: XLA's own check ends in a stack trace."""
     while not _leaving.is_set():
         alarm = threading.Timer(0.6 * _heartbeat, _say_lost, args=(0,))
         alarm.daemon = True
@@ -279,7 +279,7 @@ def _watch_first() -> None:
 
 
 def _answers() -> bool:
-    """Whether process 0 says anything; a network that is gone is an error too."""
+    """Whether process 0 answers; a lost network counts as no answer."""
     try:
         client().key_value_try_get("cnn_jax/left/0")
     except Exception as error:
@@ -288,7 +288,7 @@ def _answers() -> bool:
 
 
 def _listen() -> None:
-    """Hears the last words of any process, which may have failed before it met the others."""
+    """Receives the last message of any process, which may have failed before it met the others."""
     while not _leaving.is_set():
         with contextlib.suppress(Exception):
             for name, said in client().key_value_dir_get("cnn_jax/left"):
@@ -301,12 +301,12 @@ _leaving = threading.Event()
 
 
 def stop_watching() -> None:
-    """Before an end that all processes know of: from here on none that leaves is missed."""
+    """Stops reporting lost processes, before an end that all of them know of."""
     _leaving.set()
 
 
 def _say_lost(index: int | None, said: str = "") -> None:
-    """Names the process that is gone, with its last words, and leaves."""
+    """Reports the lost process and its last message, and exits."""
     if _leaving.is_set():
         return
     who = "another process" if index is None else f"process {index} of {jax.process_count()}"
@@ -314,12 +314,12 @@ def _say_lost(index: int | None, said: str = "") -> None:
     leave(
         PEER_LOST,
         f"error: {who} {why}. Process {jax.process_index()} cannot go on without it, and stops. "
-        "The same command, for all processes, goes on from the last checkpoint.",
+        "The same command, for all processes, resumes from the last checkpoint.",
     )
 
 
 def _last_words(index: int) -> str:
-    """What a process that left by `leave` said; '' where it could not."""
+    """The last message of a process that exited by `leave`; '' if there is none."""
     try:
         return client().key_value_try_get(f"cnn_jax/left/{index}")
     except Exception:
@@ -327,18 +327,18 @@ def _last_words(index: int) -> str:
 
 
 def is_remote(error: BaseException) -> bool:
-    """Whether a failed communication, or XLA at least, is what the error comes from."""
+    """Whether the error comes from a failed communication, or at least from XLA."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
-    # gloo's come as a ValueError at times
+    # gloo's sometimes come as a ValueError
     return any(
         isinstance(each, jax.errors.JaxRuntimeError) or "Gloo" in str(each) for each in chain
     )
 
 
 def await_verdict() -> None:
-    """After a failed communication: returns only if no process turns out to be gone."""
+    """Waits after a failed communication; returns only if no process turns out to be lost."""
     deadline = time.monotonic() + _heartbeat + 5
     while time.monotonic() < deadline:
         for index in range(jax.process_count()):
@@ -348,14 +348,14 @@ def await_verdict() -> None:
 
 
 def leave(status: int, message: str = "", *, tell: bool | None = None) -> NoReturn:
-    """Says why, tells the other processes, and ends this one at once.
+    """Prints a message, tells the other processes, and ends this one at once.
 
-    An ordinary exit would wait in a hook for processes that are gone.
+    An ordinary exit would wait in a hook for lost processes.
 
     Args:
-        status: of the exit.
+        status: the exit status.
         message: a line for standard error.
-        tell: whether the others are told; by default of an error that is this process's own.
+        tell: whether to tell the others; by default if the error is this process's own.
     """
     _leaving.set()
     ending.say(message)
@@ -366,12 +366,12 @@ def leave(status: int, message: str = "", *, tell: bool | None = None) -> NoRetu
                 message.removeprefix("error: ") or ".",
             )
         if jax_internals.coordination_state().process_id == 0:
-            time.sleep(LINGER)  # the service goes with it: the others must hear it first
+            time.sleep(LINGER)  # the service ends with this process: the others must hear first
     ending.end(status)
 
 
 def finish(status: int) -> NoReturn:
-    """The ordinary end: waits for the others, then ends this process."""
+    """Waits for the others, then ends this process: the ordinary end."""
     _leaving.set()
     with contextlib.suppress(Exception):
         jax.distributed.shutdown()
@@ -384,13 +384,12 @@ def several() -> bool:
 
 
 def introduce(mesh: Mesh) -> None:
-    """Lets the devices of several processes form their groups: all together, and along each axis.
+    """Connects the devices of several processes in advance: all together, and along each axis.
 
-    gloo, which carries sums between CPUs, gives the members of a new group 30 s to come, and waits
-    for as long as it takes once they know each other. A step that one process finds in its cache
-    and another compiles for a minute would end the run, so they meet here, before anything is
-    compiled, and wait for each other first. Every process calls it. Nothing happens in a single
-    process or on other platforms.
+    gloo, which sums between CPUs, gives the members of a new group 30 s to connect; once connected
+    it waits as long as necessary. A step that one process finds in its cache and another compiles
+    for a minute would end the run. So they wait for each other and connect here, before anything is
+    compiled. Every process calls it. Nothing happens in a single process or on other platforms.
     """
     devices = mesh.devices.ravel()
     if devices[0].platform != "cpu" or len({device.process_index for device in devices}) == 1:
@@ -411,7 +410,7 @@ def introduce(mesh: Mesh) -> None:
 
 
 class Places:
-    """Where each process says that it is, by the coordination service: a `watchdog.Others`."""
+    """Shares the places of the processes through the coordination service: a `watchdog.Others`."""
 
     def tell(self, text: str) -> None:
         key = f"cnn_jax/place/{jax.process_index()}"
@@ -428,10 +427,10 @@ def is_first() -> bool:
 
 
 def from_first(make: Callable[[], Any]) -> Any:
-    """What `make` returns in process 0, in every process: JSON. Only process 0 calls it.
+    """Calls `make` in process 0 and returns its result, JSON, in every process.
 
     Raises:
-        FirstFailed: in the others, where it raised an error in process 0.
+        FirstFailed: in the other processes, if `make` raised an error in process 0.
     """
     if not several():
         return make()
@@ -452,10 +451,10 @@ def from_first(make: Callable[[], Any]) -> Any:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """As `loop.stop_signals`, for several processes: whoever is asked, all stop at the same place.
+    """As `loop.stop_signals`, for several processes: a signal to any stops all at the same step.
 
-    JAX's preemption service takes SIGTERM (since `connect`; Python does not see it), and lets all
-    processes know at the same one of their questions, which must be the same in number and order.
+    JAX's preemption service takes SIGTERM (since `connect`; Python does not see it) and answers all
+    processes at the same one of their calls, which must agree in number and order.
     """
     stopped: list[signal.Signals] = []
     asked = iter(range(1, 2**62))

@@ -1,11 +1,11 @@
-"""Where the step runs: the same body compiled by `jax.jit` or by `jax.pmap`.
+"""How the step is spread over devices: the same body compiled by `jax.jit` or by `jax.pmap`.
 
 `jit` shards the global batch over all devices and lets XLA place the communication; a mean over the
-batch is then a mean over the global batch without another word. `pmap` runs one replica of the body
-on each device, which says itself where to communicate. A checkpoint is the same for both.
+batch is then automatically one over the global batch. `pmap` runs one replica of the body on each
+device, and the body says where to communicate. A checkpoint is the same for both.
 
-With several processes the devices are those of all of them. Each process gives its own rows of a
-batch, in the order of the processes, and gets back what all of them have in common.
+With several processes the devices are those of all of them. Each process supplies its own rows of a
+batch, in the order of the processes, and gets replicated results.
 """
 
 from collections import Counter
@@ -27,16 +27,16 @@ class Layout(NamedTuple):
     """How to compile the steps and where to put their arguments.
 
     Attributes:
-        axis_name: to build the steps with; None where the body sees the global batch.
-        device_count: of all processes; every global batch must be divisible by it.
-        local_device_count: of this process; its rows of a batch must be divisible by it.
-        compile_train: train step -> compiled train step; the state it is given is used up.
+        axis_name: axis name to build the steps with; None if the body sees the global batch.
+        device_count: devices of all processes; every global batch must be divisible by it.
+        local_device_count: devices of this process; its rows of a batch must be divisible by it.
+        compile_train: train step -> compiled train step; its input state is donated.
         compile_eval: eval step -> compiled eval step.
         replicate: state on the host or on one device -> state on every device.
         shard: this process's rows of a batch, on the host -> the batch spread over the devices.
         fetch: state on every device -> a copy of it as ordinary arrays, the same for each layout
             and whole in every process.
-        whole: parameters as they lie -> as the network wants them, inside the train step.
+        whole: sharded parameters -> whole parameters, inside the train step.
     """
 
     axis_name: str | None
@@ -51,13 +51,13 @@ class Layout(NamedTuple):
 
 
 def make_layout(name: str, devices: Sequence[jax.Device] | None = None) -> Layout:
-    """The layout called `name`, 'jit' or 'pmap', over `devices` (default: all there are).
+    """The layout called `name`, 'jit' or 'pmap', over `devices` (default: all).
 
-    Whatever their order, the devices of a process come together, so that the rows of a batch keep
-    the place they would have in a single process.
+    Whatever their order, the devices of a process are kept together, so that the rows of a batch
+    keep the positions they would have in a single process.
 
     Raises:
-        ValueError: no layout is called so.
+        ValueError: there is no such layout.
     """
     devices = sorted(
         jax.devices() if devices is None else devices,
@@ -74,8 +74,8 @@ def jit_layout(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Layou
     """One program over a mesh of all devices; arrays are global.
 
     Args:
-        devices: in the order of the rows of a batch.
-        mesh: of these devices, if it has more axes than 'data'; the batch is spread over all.
+        devices: devices in the order of the rows of a batch.
+        mesh: mesh of these devices, if it has more axes than 'data'; the batch is spread over all.
     """
     mesh = mesh or Mesh(np.asarray(devices), ("data",))
     hosts.introduce(mesh)
@@ -93,7 +93,7 @@ def jit_layout(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Layou
     def compile_eval(step):
         return jax.jit(step, in_shardings=(everywhere, by_example), out_shardings=everywhere)
 
-    # through jit, not device_put: it copies, and it works with several processes
+    # jit, not device_put: it copies, and it works with several processes
     place = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=everywhere)
 
     local = _local_count(devices)
@@ -115,7 +115,7 @@ def jit_layout(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Layou
 
 
 def pmap_layout(devices: Sequence[jax.Device]) -> Layout:
-    """One replica of the program for each device; arrays have a leading axis of devices."""
+    """One replica of the program per device; arrays have a leading axis of devices."""
     axis_name = "data"
     count, local = len(devices), _local_count(devices)
     mesh = Mesh(np.asarray(devices), (axis_name,))
@@ -152,7 +152,7 @@ def pmap_layout(devices: Sequence[jax.Device]) -> Layout:
         return _spread(split, by_device)
 
     def fetch(state: PyTree) -> PyTree:
-        """Copies of the replicas, which are equal, as one array that is whole on every device."""
+        """Copies of the equal replicas, as one replicated array."""
 
         def merge(leaf):
             copies = [jnp.copy(shard.data[0]) for shard in leaf.addressable_shards]
@@ -179,7 +179,7 @@ def pad_batch(batch: HostBatch, multiple: int) -> HostBatch:
 
     Args:
         batch: numpy arrays, with a `mask` [B].
-        multiple: usually the number of this process's devices.
+        multiple: usually the number of devices of this process.
     """
     missing = -len(batch["mask"]) % multiple
     if not missing:
@@ -192,22 +192,22 @@ def pad_batch(batch: HostBatch, multiple: int) -> HostBatch:
 
 def _spread(tree: PyTree, sharding: NamedSharding) -> PyTree:
     """This process's rows, in numpy -> global arrays."""
-    if sharding.is_fully_addressable:  # there is one process
+    if sharding.is_fully_addressable:  # a single process
         return jax.device_put(dict(tree) if isinstance(tree, Mapping) else tree, sharding)
     return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree)
 
 
 def _local_count(devices: Sequence[jax.Device]) -> int:
-    """How many of the devices are this process's own: as many as any other's.
+    """The number of devices of this process, which is the same in every process.
 
     Raises:
-        ValueError: some process has more of them than another.
+        ValueError: the numbers differ.
     """
     counts = Counter(device.process_index for device in devices)
     if len(counts) < jax.process_count() or len(set(counts.values())) > 1:
         raise ValueError(
-            f"Every process must have as many devices as the others, and process i of "
-            f"{jax.process_count()} has {[counts[i] for i in range(jax.process_count())]}."
+            f"Every process must have the same number of devices; the {jax.process_count()} "
+            f"processes have {[counts[i] for i in range(jax.process_count())]}."
         )
     return counts[jax.process_index()]
 
@@ -221,6 +221,6 @@ def _check_divisible(batch: HostBatch, count: int) -> None:
     size = len(batch["mask"])
     if size % count:
         raise ValueError(
-            f"A batch of {size} examples cannot be spread evenly over {count} devices. "
+            f"A batch of {size} examples cannot be split evenly over {count} devices. "
             f"Choose a batch size divisible by {count}."
         )

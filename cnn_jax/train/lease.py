@@ -1,11 +1,11 @@
-"""A run's hold on a directory of a store: what a lock is on a disk.
+"""A run's hold on a directory of a store: the equivalent of a lock on a disk.
 
-A hold is an object with a number, lock/000001, that only one process can have made. Whoever has the
-highest number holds the directory; it says so again every few seconds in an object of its own, its
-heartbeat. Who wants the directory makes the next number, once the holder has let go or was silent
-for as long as it said it would never be. A holder that was thought dead and was not (a frozen
+A hold is a numbered object, lock/000001, that only one process can create. The process with the
+highest number holds the directory, and confirms it every few seconds in another object, its
+heartbeat. A process that wants the directory creates the next number once the holder has released
+it or has been silent for longer than it promised. A holder that was only thought dead (a frozen
 machine, a broken network) sees the higher number and stops: the fencing token of Kleppmann, "How to
-do distributed locking" (2016). Times are the store's own, so that no two clocks are compared.
+do distributed locking" (2016). All times are the store's, so that no two clocks are compared.
 """
 
 import json
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "lock"
 _RELEASED = b"released"
-_BEATS = 5  # heartbeats in the time after which silence counts as death
+_BEATS = 5  # heartbeats within the silence that counts as death
 
 
 class HeldError(ValueError):
@@ -33,12 +33,12 @@ class LostError(StoreError):
 
 
 class Holder(NamedTuple):
-    """Who holds, or held.
+    """The present or a former holder.
 
     Attributes:
-        number: of the hold; it only grows.
-        owner: for messages: 'process 12 on host'.
-        token: another one for each hold.
+        number: number of the hold; it only grows.
+        owner: name for messages: 'process 12 on host'.
+        token: token unique to the hold.
         silence: seconds without a heartbeat after which it counts as dead.
     """
 
@@ -65,18 +65,18 @@ class Lease:
         dead: str = "",
         on_lost: Callable[[str], None] | None = None,
     ):
-        """Takes the directory; waits, where its holder may be dead, until that is known.
+        """Takes the directory; if its holder may be dead, waits until that is certain.
 
         Args:
             store: the directory.
-            owner: who this is, for messages.
-            token: another one for each hold.
+            owner: name of this process, for messages.
+            token: token unique to this hold.
             silence: seconds without a heartbeat after which this process counts as dead.
-            dead: the token of a hold whose process is known to have ended; '' for none.
-            on_lost: called with a message, from another thread, when another run took over.
+            dead: token of a hold whose process is known to have ended; '' for none.
+            on_lost: called with a message, from another thread, when another run takes over.
 
         Raises:
-            HeldError: another run holds it, and lives.
+            HeldError: another run holds it, and is alive.
             StoreError: the store cannot be used.
         """
         self._store, self._on_lost = store, on_lost
@@ -87,14 +87,14 @@ class Lease:
                 _await_end(store, last)
             holder = Holder(last.number + 1 if last else 1, owner, token, silence)
             made = store.create(_name(holder.number), json.dumps(holder._asdict()).encode())
-            # read again, for some stores that resemble S3 do not know conditional writes
+            # read again, since some S3-like stores lack conditional writes
             found = newest(store)
             if made and found == holder:
-                break  # else another one was faster, and is the holder to be looked at
+                break  # else another process was faster, and is the holder to check
             if found is None or found.number < holder.number:
                 raise StoreError(
-                    f"{store.url} does not list what was written to it, so that nobody can hold "
-                    "it. Choose a plainer name, or another store."
+                    f"{store.url} does not list what was written to it, so no run can hold it. "
+                    "Choose a plainer name, or another store."
                 )
         self.inherited = bool(dead) and last is not None and last.token == dead
         self._holder, self._count = holder, 0
@@ -109,13 +109,13 @@ class Lease:
         last = newest(self._store)
         if last is None or last.token != self._holder.token:
             raise LostError(
-                f"{self._store.url} was taken over by {last.owner if last else 'somebody'}, "
+                f"{self._store.url} was taken over by {last.owner if last else 'another run'}, "
                 f"because this run was silent for more than {self._holder.silence:g} s. It stops "
-                "here; the other one goes on from the last checkpoint."
+                "here; the other run resumes from the last checkpoint."
             )
 
     def release(self) -> None:
-        """Lets go."""
+        """Releases the directory."""
         if self._stopped.is_set():
             return
         self._stopped.set()
@@ -137,9 +137,9 @@ class Lease:
                 self._stopped.set()
                 if self._on_lost is not None:
                     self._on_lost(str(error))
-            except StoreError as error:  # it may come back before anybody thinks us dead
+            except StoreError as error:  # the store may answer again before this run counts as dead
                 if not self._silent:
-                    log.warning("No heartbeat could be left. %s", error)
+                    log.warning("The heartbeat could not be written. %s", error)
                 self._silent = True
 
 
@@ -148,7 +148,7 @@ def newest(store: Store) -> Holder | None:
     numbers = {_number(name) for name in store.entries(FOLDER)} - {0}
     for number in sorted(numbers, reverse=True):
         content = store.read(_name(number))
-        if content is not None:  # None: a heartbeat whose hold was cleared away
+        if content is not None:  # None: a heartbeat whose hold was removed
             try:
                 return Holder(**{**json.loads(content), "number": number})
             except (ValueError, TypeError):
@@ -157,7 +157,7 @@ def newest(store: Store) -> Holder | None:
 
 
 def _await_end(store: Store, holder: Holder) -> None:
-    """Returns when the holder has let go or counts as dead; raises HeldError once it is alive."""
+    """Waits until the holder has released it or counts as dead; raises HeldError if it is alive."""
     name = _heartbeat(holder.number)
     first = beat = store.read(name)
     told = False
@@ -191,6 +191,6 @@ def _heartbeat(number: int) -> str:
 
 
 def _number(name: str) -> int:
-    """Of a hold or a heartbeat; 0 for other objects."""
+    """The number of a hold or a heartbeat; 0 for other objects."""
     text = name.rpartition("/")[2].partition(".")[0]
     return int(text) if text.isdigit() else 0

@@ -1,4 +1,4 @@
-"""What a run writes down: metrics.jsonl, TensorBoard events, and the console."""
+"""The log of a run: metrics.jsonl, TensorBoard events, and the console."""
 
 import contextlib
 import json
@@ -20,10 +20,10 @@ from cnn_jax.printable import PlainConsole, PlainFormatter, printable
 
 
 class RunLog:
-    """Rows of figures, each written to `metrics.jsonl`, to TensorBoard and to the console.
+    """Rows of metrics, each written to `metrics.jsonl`, to TensorBoard and to the console.
 
-    A row is one JSON object: `step`, `split`, the figures, and fields that begin with `wall_`,
-    which depend on the machine and the moment and are no results.
+    A row is one JSON object: `step`, `split`, the metrics, and fields that begin with `wall_`,
+    which depend on the machine and the moment and are not results.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class RunLog:
 
         Args:
             workdir: an existing directory.
-            first_step: rows of later steps, left by an attempt that was cut short, are dropped:
-                they are about to be made again.
-            evaluated: whether the checkpoint of `first_step` holds its evaluation. If not, that is
-                about to be made again too.
-            console: a rich Console; default: one on the standard output.
+            first_step: the step the run starts at; rows of later steps, left by an interrupted
+                attempt, are dropped, since they will be written again.
+            evaluated: whether the checkpoint of `first_step` holds its evaluation. If not, that row
+                will be written again too.
+            console: a rich Console; default: one on standard output.
         """
         self.console = console or PlainConsole()
         self.path = Path(workdir) / "metrics.jsonl"
@@ -53,9 +53,9 @@ class RunLog:
         replacement.write_text("".join(json.dumps(row) + "\n" for row in kept))
         replacement.replace(self.path)
         self._file = self.path.open("a")
-        # The writer without the thread: on a full disk the thread dies, and its queue then blocks.
+        # the writer without a thread: on a full disk the thread dies, and then its queue blocks
         self._events = EventsWriter(str(Path(workdir) / "events"), f".{first_step}")
-        if kept:  # TensorBoard forgets what an earlier attempt wrote of later steps
+        if kept:  # makes TensorBoard drop what an earlier attempt wrote about later steps
             start = SessionLog(status=SessionLog.SessionStatus.Value("START"))
             self._event(first_step + 1, session_log=start)
         self._progress: rich.progress.Progress | None = None
@@ -63,7 +63,7 @@ class RunLog:
     def row(
         self, step: int, split: str, figures: Mapping[str, float], **wall: float
     ) -> dict[str, float | int | str]:
-        """Writes one row; `wall` are figures that depend on the machine, named without `wall_`."""
+        """Writes one row; `wall` are values that depend on the machine, named without `wall_`."""
         wall = {"seconds": self._wall_before + time.monotonic() - self._start, **wall}
         row: dict[str, float | int | str] = {
             "step": step,
@@ -91,11 +91,11 @@ class RunLog:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def rows(self) -> list[dict]:
-        """All rows written so far, of earlier attempts too."""
+        """All rows written so far, including those of earlier attempts."""
         return read_rows(self.path)
 
     def say(self, message: str) -> None:
-        """A line on the console, above the progress bar."""
+        """Prints a line on the console, above the progress bar."""
         self.console.print(printable(message), soft_wrap=True)
 
     def progress(self, total: int, completed: int) -> rich.progress.Progress | None:
@@ -117,7 +117,7 @@ class RunLog:
         return self._progress
 
     def close(self) -> None:
-        """Writes everything out."""
+        """Flushes and closes the files."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -138,7 +138,7 @@ class RunLog:
 
 
 class NoLog(RunLog):
-    """The log of a process that writes nothing, because another one does."""
+    """The log of a process that writes nothing, because process 0 does."""
 
     def __init__(self):
         pass
@@ -160,7 +160,7 @@ class NoLog(RunLog):
 
 
 def read_rows(path: str | Path) -> list[dict]:
-    """The rows of a metrics.jsonl, without what is none: a line that a kill or a disk cut short."""
+    """The rows of a metrics.jsonl, without invalid lines, which a kill or a full disk cut short."""
     path = Path(path)
     if not path.exists():
         return []

@@ -1,4 +1,4 @@
-"""The loop around the step: evaluation, checkpoints, interruption, and what may go wrong."""
+"""The training loop: steps, evaluation, checkpoints, interruption and errors."""
 
 import contextlib
 import math
@@ -31,23 +31,23 @@ from cnn_jax.train.watchdog import (
 )
 from cnn_jax.typing import Batch, HostBatch, Observed
 
-# How many steps the host may run ahead of the device. The metrics of a step are fetched this many
-# steps later, when they are there already, so that the device never waits for the host.
+# The number of steps that the host may run ahead of the device. The metrics of a step are fetched
+# this many steps later, when they are ready, so that the device never waits for the host.
 RUN_AHEAD = 2
 
 
 class NonFiniteError(ArithmeticError):
-    """The loss or the gradient is no longer a number."""
+    """The loss or the gradient is NaN or infinite."""
 
 
 class Plan(NamedTuple):
-    """When to do what, in steps; 0 means only at the end.
+    """The schedule of a run, in steps; 0 means only at the end.
 
     Attributes:
-        steps: of the whole run.
-        log_every: a row of training figures.
-        evaluate_every: an evaluation, and a checkpoint with it.
-        checkpoint_every: a checkpoint.
+        steps: number of steps of the whole run.
+        log_every: steps between rows of training metrics.
+        evaluate_every: steps between evaluations, each with a checkpoint.
+        checkpoint_every: steps between checkpoints.
     """
 
     steps: int
@@ -56,17 +56,17 @@ class Plan(NamedTuple):
     checkpoint_every: int = 0
 
     def due(self, every: int, step: int) -> bool:
-        """Whether something done `every` so many steps is due after `step` updates."""
+        """Whether something done every `every` steps is due after `step` updates."""
         return step == self.steps or (every > 0 and step > 0 and step % every == 0)
 
 
 class Outcome(NamedTuple):
-    """How `fit` ended.
+    """The result of `fit`.
 
     Attributes:
-        state: under the layout.
-        step: the number of updates made.
-        observed: of the evaluation at this step, or None where it was not due.
+        state: the state, placed by the layout.
+        step: number of updates made.
+        observed: observations of the evaluation at this step, or None if it was not due.
         interrupted: the signal that stopped the run, or None.
     """
 
@@ -84,18 +84,18 @@ def evaluate(
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> Observed | None:
-    """Runs `eval_step` over `batches` and adds up.
+    """Runs `eval_step` over `batches` and adds up the observations.
 
     Args:
-        eval_step: compiled by `layout`.
-        state: placed by `layout`.
-        batches: masked numpy batches, of any size; each is padded to the devices. Every process
-            gives its own rows, and as many batches as the others.
-        layout: where it runs.
-        stop: asked before each batch; once it is true the evaluation is given up.
+        eval_step: evaluation step compiled by `layout`.
+        state: state placed by `layout`.
+        batches: masked numpy batches of any size; each is padded to the number of devices. Every
+            process supplies its own rows, and as many batches as the others.
+        layout: the layout.
+        stop: called before each batch; the evaluation is aborted once it returns True.
 
     Returns:
-        Observed in numpy, the sums as float64; None if it was given up.
+        Observed in numpy, with the sums as float64; None if it was aborted.
     """
     sums: dict[str, np.ndarray] = {}
     rows: dict[str, list[np.ndarray]] = {}
@@ -106,7 +106,7 @@ def evaluate(
         for name, value in host.sums.items():
             sums[name] = sums.get(name, 0.0) + np.asarray(value, np.float64)
         for name, value in host.rows.items():
-            # the padding of each process out again: the rows are then those of the global batch
+            # without the padding of each process, the rows are those of the global batch
             parts = value.reshape(processes, -1, *value.shape[1:])[:, :size]
             rows.setdefault(name, []).append(parts.reshape(-1, *value.shape[1:]))
 
@@ -144,32 +144,32 @@ def fit(
     started: Callable[[], None] = lambda: None,
     watchdog: Watchdog | None = None,
 ) -> Outcome:
-    """Trains until `plan.steps`, or until SIGTERM, SIGHUP or Ctrl-C: they end with a checkpoint.
+    """Trains until `plan.steps`, or until SIGTERM, SIGHUP or Ctrl-C, which end with a checkpoint.
 
     Args:
-        state: placed by `layout`; its step says where to go on. It is used up.
-        plan: when to do what.
-        layout: where it runs.
-        train_step: compiled by `layout`.
+        state: initial state, placed by `layout`; training continues from its step. It is donated.
+        plan: the schedule of the run.
+        layout: the layout.
+        train_step: training step compiled by `layout`.
         batches: step -> an iterator over the batches from that step on.
-        evaluator: (state, stop) -> Observed, or None if `stop()` became true on the way.
-        report: Observed -> named figures.
-        learning_rate: step -> number, for the log.
-        log: where the figures go.
-        checkpoints: where the states go.
-        meta: saved with every state.
-        resumed: the meta of the checkpoint that `state` comes from, or None at the beginning.
-        meter: counts the productive seconds, from those of that checkpoint on.
-        nonfinite_limit: how many steps that are not finite `train_step` may deal with by itself,
-            in the whole run.
-        profile: of some of the steps.
-        speed: examples per second -> other figures of speed, by name.
-        started: called once the first step is compiled and under way.
-        watchdog: is told what the loop is at; it ends a run that stands still.
+        evaluator: (state, stop) -> Observed, or None if `stop()` became true meanwhile.
+        report: Observed -> named metrics.
+        learning_rate: step -> learning rate, for the log.
+        log: log of the metrics.
+        checkpoints: checkpoints of the states.
+        meta: JSON saved with every state.
+        resumed: the meta of the checkpoint that `state` comes from; None for a new run.
+        meter: counts productive seconds, from those of that checkpoint on.
+        nonfinite_limit: number of non-finite steps that `train_step` may skip or roll back in the
+            whole run.
+        profile: profile of some of the steps.
+        speed: examples per second -> other measures of speed, by name.
+        started: called once the first step is compiled and running.
+        watchdog: is told the phase of the loop; it ends a run that hangs.
 
     Raises:
-        NonFiniteError: the loss or the gradient is not finite, or was so too often; the last good
-            checkpoint is kept.
+        NonFiniteError: the loss or the gradient is not finite, or has been so too often; the last
+            good checkpoint is kept.
     """
     resumed, meter = resumed or {}, meter or Meter()
     train_step = meter.compiled(train_step)
@@ -220,7 +220,7 @@ def fit(
             checkpoints.save(
                 step,
                 layout.fetch(state),
-                # a copy: the file is written behind, while the window goes on
+                # a copy: the file is written in the background, while the window changes
                 meta={
                     **meta,
                     "window": dict(window.sums),
@@ -234,7 +234,7 @@ def fit(
     batches_asked = evaluations = 0
 
     def asked() -> bool:
-        """What an evaluation asks before each batch; with the second one, it is compiled."""
+        """Whether to stop. An evaluation asks before each batch; by the second it is compiled."""
         nonlocal batches_asked
         batches_asked += 1
         if batches_asked > 1:
@@ -259,7 +259,7 @@ def fit(
                     at(EVALUATION if evaluations else COMPILING, step)
                     observed = evaluator(state, asked)
                     clock.resume()
-                    if observed is None or evaluated_at == step:  # broken off, or made again
+                    if observed is None or evaluated_at == step:  # aborted, or repeated
                         meter.back_to(before)
                     if observed is not None:
                         evaluations += 1
@@ -269,7 +269,7 @@ def fit(
                         fresh, evaluated_at = evaluated_at != step, step
                         if fresh:
                             log.row(step, "test", figures)
-                        # figures of single classes, 'iou/road', are for the log
+                        # metrics of single classes, 'iou/road', are for the log only
                         table = "  ".join(
                             f"{name} {value:.4f}"
                             for name, value in figures.items()
@@ -309,8 +309,8 @@ def fit(
 
 
 class Window:
-    """Running means of the training figures since the last row; it goes into the checkpoint, so
-    that a resumed run writes the rows it would have written."""
+    """Running means of the training metrics since the last row. They are part of the checkpoint, so
+    that a resumed run writes the same rows."""
 
     def __init__(self, sums: dict[str, Sequence[float]]):
         self.sums = {name: list(pair) for name, pair in sums.items()}
@@ -328,8 +328,8 @@ class Window:
 
 
 class Clock:
-    """Examples per second since the last question, evaluation and the first step (which compiles)
-    left out."""
+    """Examples per second since the last reading, without evaluation and the first step, which
+    compiles."""
 
     def __init__(self):
         self._examples = 0
@@ -359,16 +359,17 @@ class Clock:
         return rate
 
     def remaining(self, step: int, steps: int) -> float:
-        """Seconds until `steps`, without evaluations."""
+        """Estimated seconds until `steps`, without evaluations."""
         each = (time.monotonic() - self._begin) / max(self._steps, 1)
         return each * (steps - step)
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """SIGTERM, SIGHUP and the first Ctrl-C only ask: what is yielded tells which came, or None.
+    """Turns SIGTERM, SIGHUP and the first Ctrl-C into requests: the yielded function returns the
+    signal, or None.
 
-    A second Ctrl-C is a KeyboardInterrupt as ever. Outside the main thread it does nothing.
+    A second Ctrl-C is a KeyboardInterrupt as usual. Outside the main thread this does nothing.
     """
     received: list[signal.Signals] = []
 
@@ -389,7 +390,7 @@ def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
 
 
 def _ahead(source: Iterator[HostBatch], layout: Layout) -> Iterator[Batch]:
-    """The batches on the device, each sent there one step before it is wanted."""
+    """The batches on the device, each transferred one step before it is needed."""
     queue: deque[Batch] = deque()
     for batch in source:
         queue.append(layout.shard(batch))
@@ -406,7 +407,7 @@ def _rate(images: float, other: dict[str, float]) -> str:
 
 def _spoiled(values: dict[str, float], step: int, count: int, limit: int) -> str:
     return (
-        f"step {step}: {_what(values)}; going on from an earlier state "
+        f"step {step}: {_what(values)}; continuing from an earlier state "
         f"({count} of at most {limit} such steps)"
     )
 
@@ -426,7 +427,7 @@ def _check_finite(
     if not spoiled and all(math.isfinite(value) for value in values.values()):
         return
     kept = checkpoints.steps()
-    good = f"The checkpoint of step {kept[-1]} is good" if kept else "No checkpoint was made yet"
+    good = f"The checkpoint of step {kept[-1]} is good" if kept else "There is no checkpoint yet"
     raise NonFiniteError(
         f"{_what(values)} at step {step}, with a learning rate of {learning_rate:g}"
         f"{', once more than --nonfinite_limit allows' if spoiled else ''}. {good}. Lower the "

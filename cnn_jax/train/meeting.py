@@ -1,4 +1,4 @@
-"""What can be seen of processes that did not meet: who is connected, or why one cannot connect."""
+"""Finds out why processes did not meet: who is connected, or why one cannot connect."""
 
 import contextlib
 import ipaddress
@@ -11,25 +11,25 @@ PATIENCE = 3.0  # seconds for a connection
 
 
 def seen_by_first(port: int, count: int) -> str:
-    """Who is connected to this process, which is the first; '' where that is not known.
+    """The processes connected to this one, process 0, as a sentence; '' if not known.
 
     Args:
-        port: where it listens.
-        count: how many processes there are to be; 0 where that is not known.
+        port: port on which it listens.
+        count: expected number of processes; 0 if not known.
     """
     files = [file for name in ("tcp", "tcp6") if (file := Path("/proc/net") / name).exists()]
     if not files:  # not Linux
         return ""
     there = connected(port, "".join(file.read_text() for file in files))
     of = f" of {count}" if count else ""
-    return f"Connected are {len(there)}{of}: {', '.join(there) or 'none'}."
+    return f"{len(there)}{of} connected: {', '.join(there) or 'none'}."
 
 
 def connected(port: int, table: str) -> list[str]:
-    """The other ends of what is connected to a port of this machine.
+    """The remote addresses of connections to a port of this machine.
 
     Args:
-        port: of this machine.
+        port: a port of this machine.
         table: the text of /proc/net/tcp and /proc/net/tcp6.
     """
     found = []
@@ -41,7 +41,7 @@ def connected(port: int, table: str) -> list[str]:
 
 
 def _address(digits: str) -> str:
-    """'0100007F' -> '127.0.0.1': words of 32 bits, each in the machine's order of bytes."""
+    """'0100007F' -> '127.0.0.1': 32-bit words in the machine's byte order."""
     words = [bytes.fromhex(digits[i : i + 8]) for i in range(0, len(digits), 8)]
     if sys.byteorder == "little":
         words = [word[::-1] for word in words]
@@ -50,13 +50,13 @@ def _address(digits: str) -> str:
 
 
 def seen_by_other(host: str, port: int) -> str:
-    """Whether the first process can be reached from here, and if not, why."""
+    """Whether process 0 can be reached from here, and if not, why, as a sentence."""
     try:
         with contextlib.closing(socket.create_connection((host, port), PATIENCE)):
-            return "Process 0 answers: another one is missing."
+            return "Process 0 answers: another process is missing."
     except socket.gaierror as error:
         return f"This machine does not know the name {host} ({error.strerror})."
     except TimeoutError:
-        return "Nothing answers there: is process 0 started, and lets a firewall nobody through?"
+        return "Nothing answers there: was process 0 started, and does a firewall block it?"
     except OSError as error:
-        return f"Process 0 is not reached there ({error.strerror})."
+        return f"Process 0 cannot be reached there ({error.strerror})."

@@ -1,10 +1,10 @@
 """A run directory in a store, and the copy of it that this machine works on.
 
-Orbax writes a checkpoint to the disk, as ever. From there its files go up under a name that nobody
-has used, checkpoints/STEP-TOKEN/..., and when all are there an object checkpoints/STEP.json names
-them with their sizes and checksums. Only what such an object names exists: a kill in the middle
-leaves the checkpoints before it as they were. A machine that has no copy fetches what the store
-has. The store's content counts, never the copy's.
+Orbax writes a checkpoint to the disk as usual. From there its files are uploaded under a unique
+name, checkpoints/STEP-TOKEN/..., and once all are there an object checkpoints/STEP.json lists them
+with their sizes and checksums. Only listed files count: a kill in the middle leaves earlier
+checkpoints unchanged. A machine without a copy fetches what the store has. The store's content
+counts, never the copy's.
 """
 
 import json
@@ -22,7 +22,7 @@ from cnn_jax.stores import Store, StoreError, digest
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-_OWN = re.compile(r".*\.(new|tmp)|lock|\.fetching-.*")  # files that are this machine's business
+_OWN = re.compile(r".*\.(new|tmp)|lock|\.fetching-.*")  # files that stay on this machine
 
 
 class Mirror:
@@ -37,27 +37,27 @@ class Mirror:
         last: str = "",
     ):
         """Args:
-        directory: of this machine; made if it is not there.
-        store: the run.
-        check: raises StoreError where this process may no longer write.
-        last: the file that goes up after all others, because it says that they are there.
+        directory: directory on this machine, created if missing.
+        store: the store's directory of the run.
+        check: raises StoreError if this process may no longer write.
+        last: the file that is uploaded after all others, because it marks them as complete.
         """
         self.directory, self.store = directory, store
         self._check, self._last = check, last
-        self._sent: dict[str, tuple[int, int]] = {}  # name -> (time, size) of what went up
+        self._sent: dict[str, tuple[int, int]] = {}  # name -> (time, size) of uploaded files
         self._manifests: dict[int, dict[str, Any]] = {}
         self._sending = threading.Lock()
 
     def fetch(self, files: Collection[str], *, ahead: bool = False) -> None:
-        """Makes the copy what the store says: these files, and all checkpoints that are whole.
+        """Makes the copy match the store: the given files, and all checkpoints that are complete.
 
-        A checkpoint that is not whole is left out, with a warning.
+        An incomplete checkpoint is left out, with a warning.
 
         Args:
-            files: of those that are not checkpoints.
-            ahead: whether nobody has written to the store but who wrote to this copy, so that it
-                may hold what did not arrive: then only what it lacks is fetched. Otherwise
-                whatever else it holds is removed.
+            files: names of files outside the checkpoints.
+            ahead: whether only this copy's process has written to the store, so that the copy may
+                hold files that were not uploaded: then only missing files are fetched. Otherwise
+                everything else in the copy is removed.
         """
         entries = self.store.entries()
         there = {name: self.directory / name for name in files if name in entries}
@@ -109,14 +109,14 @@ class Mirror:
             partial.rename(final)
 
     def send_steps(self) -> None:
-        """Puts the checkpoints that the copy has and the store has not into it."""
+        """Uploads the checkpoints that only the copy has."""
         names = [path.name for path in (self.directory / CHECKPOINTS).iterdir()]
         for step in sorted(int(name) for name in names if name.isdigit()):
             if step not in self._manifests:
                 self.send_step(step)
 
     def clear_leftovers(self) -> None:
-        """Removes what attempts that were cut short have left in the store. For its holder only."""
+        """Removes what interrupted attempts have left in the store. Only its holder may call it."""
         prefixes = tuple(f"{manifest['prefix']}/" for manifest in self._manifests.values())
         self.store.delete(
             name
@@ -125,11 +125,11 @@ class Mirror:
         )
 
     def send_step(self, step: int) -> None:
-        """Puts the checkpoint of this step into the store, with the logs up to it, and removes
-        from the store what was removed here.
+        """Uploads the checkpoint of this step and the logs up to it, and removes from the store the
+        checkpoints that were removed here.
 
         Raises:
-            StoreError: it cannot; the checkpoints before it are untouched.
+            StoreError: the upload failed; earlier checkpoints are untouched.
         """
         source = self.directory / CHECKPOINTS / str(step)
         paths = {str(p.relative_to(source)): p for p in source.rglob("*") if p.is_file()}
@@ -153,7 +153,7 @@ class Mirror:
         if removed:
             self._check()
         for gone in removed:
-            self.store.delete([f"{CHECKPOINTS}/{gone}.json"])  # first: it must not name what goes
+            self.store.delete([f"{CHECKPOINTS}/{gone}.json"])  # first: it lists the files
             self._delete(self._manifests.pop(gone))
 
     def _delete(self, manifest: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ class Mirror:
         return sorted(self._manifests)
 
     def send_files(self) -> None:
-        """Puts every file that has changed, checkpoints left out, into the store."""
+        """Uploads every file outside the checkpoints that has changed."""
         with self._sending:
             found = {str(p.relative_to(self.directory)): p for p in self.directory.rglob("*")}
             names = [
@@ -178,13 +178,13 @@ class Mirror:
                 signature = _signature(found[name])
                 if self._sent.get(name) != signature:
                     self._check()
-                    # in one piece, for it may be growing
+                    # in one piece, since it may be growing
                     self.store.write(name, found[name].read_bytes())
                     self._sent[name] = signature
 
 
 def fetch_run(url: str, directory: Path, files: Collection[str]) -> None:
-    """Fetches a run to be looked at; the store is only read.
+    """Fetches a run for reading; the store is not changed.
 
     Raises:
         StoreError: it cannot be read.
@@ -198,7 +198,7 @@ def _signature(path: Path) -> tuple[int, int]:
 
 
 def _parse(content: bytes | None) -> dict[str, Any] | None:
-    """What names a checkpoint; None where it does not."""
+    """The manifest of a checkpoint; None if it is not one."""
     try:
         manifest = json.loads(content or b"")
         names = [Path(name) for name in manifest["files"]]
@@ -210,14 +210,14 @@ def _parse(content: bytes | None) -> dict[str, Any] | None:
 
 
 def _differences(directory: Path, files: dict[str, Any]) -> list[str]:
-    """What of a checkpoint is not as it was sent."""
+    """How a checkpoint differs from what was uploaded."""
     if not directory.is_dir():
         return ["there is none"]
     found = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
     wrong = [f"{name} is missing" for name in sorted(files.keys() - found)]
-    wrong += [f"{name} is not of it" for name in sorted(found - files.keys())]
+    wrong += [f"{name} does not belong to it" for name in sorted(found - files.keys())]
     return wrong or [
-        f"the checksum of {name} does not fit"
+        f"the checksum of {name} does not match"
         for name, (size, checksum) in files.items()
         if (directory / name).stat().st_size != size or digest(directory / name) != checksum
     ]

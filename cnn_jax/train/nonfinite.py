@@ -1,20 +1,20 @@
-"""What a training step does when its result is no longer a number: skip it, or go back.
+"""What a training step does when its result is NaN or infinite: skip the step, or roll back.
 
 Both are decided inside the step, from its arrays alone, so that they are the same on every layout
-and any number of hosts, cost no copy to the host, and are repeated bit for bit by a run that was
-interrupted and goes on. The step counter, and every other counter, moves on in either case: the
-next step sees other examples, other random numbers, and the learning rate of its own step.
+and any number of hosts, cost no copy to the host, and are repeated bit for bit by a resumed run.
+The step counter, and every other counter, advances in either case: the next step sees other
+examples, other random numbers, and the learning rate of its own step.
 
-    skip      the step leaves everything else as it was
-    rollback  everything else becomes what it was when it was last kept, up to `every` steps ago
+    skip      everything else stays as it was before the step
+    rollback  everything else returns to the last kept copy, at most `every` steps old
 
-Skipping is for an example or a draw that spoils one step. Rolling back is for parameters that went
-astray some steps before the first infinity; that the run then goes on with examples it has not seen
-is what Chowdhery et al. 2022 did about loss spikes (PaLM, arXiv:2204.02311, section 5.1: from a
-checkpoint about 100 steps back, leaving out 200 to 500 batches). Here the checkpoint is a copy on
-the device, because which files a run has depends on when it was interrupted; it costs the memory of
-the state once more. Neither cures a learning rate that is too high: for that there is a limit on
-how often they may be used, see `cnn_jax.train.loop.fit`.
+Skipping is for an example or a draw that spoils one step. Rolling back is for parameters that
+diverged some steps before the first infinity; to continue with unseen examples is what Chowdhery et
+al. 2022 did about loss spikes (PaLM, arXiv:2204.02311, section 5.1: from a checkpoint about 100
+steps back, leaving out 200 to 500 batches). Here the checkpoint is a copy on the device, because
+which files a run has depends on when it was interrupted; it doubles the memory of the state.
+Neither cures a learning rate that is too high, so their number is limited, see
+`cnn_jax.train.loop.fit`.
 """
 
 from collections.abc import Callable
@@ -31,11 +31,11 @@ POLICIES = ("stop", "skip", "rollback")
 
 @flax.struct.dataclass
 class Guard:
-    """What has to be remembered about steps that were not finite; part of the training state.
+    """The record of non-finite steps; part of the training state.
 
     Attributes:
-        count: int32 scalar, how many there were.
-        kept: what to go back to, or None where steps are only skipped.
+        count: int32 scalar, number of such steps so far.
+        kept: the copy to roll back to, or None if steps are only skipped.
     """
 
     count: Array
@@ -50,8 +50,8 @@ def make_rule(policy: str, *, every: int = 100) -> Rule | None:
     """The rule called `policy`, one of POLICIES; None for 'stop', which leaves it to the host.
 
     Args:
-        policy: what to do.
-        every: for 'rollback': steps between the copies.
+        policy: name of the policy.
+        every: steps between the copies, for 'rollback'.
 
     Raises:
         ValueError: an unknown policy, or `every` below 1.
@@ -79,7 +79,7 @@ def make_guard(policy: str, content: PyTree) -> Guard | None:
 def skip(
     before: PyTree, after: PyTree, guard: Guard, step: Array, finite: Array
 ) -> tuple[PyTree, Guard]:
-    """`after` where it is finite, else `before`; counters as they are in `after`."""
+    """`after` if it is finite, else `before`; counters are those of `after`."""
     chosen = _choose(finite, after, before)
     return chosen, Guard(count=guard.count + ~finite)
 
@@ -87,7 +87,7 @@ def skip(
 def rollback(
     before: PyTree, after: PyTree, guard: Guard, step: Array, finite: Array, *, every: int
 ) -> tuple[PyTree, Guard]:
-    """`after` where it is finite, else what was kept; every `every` steps the result is kept."""
+    """`after` if it is finite, else the kept copy; every `every` steps the result is kept."""
     chosen = _choose(finite, after, guard.kept)
     due = (step % every == 0) & finite
     kept = jax.tree.map(partial(jnp.where, due), chosen, guard.kept)

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by name: Optax's own, put together as papers use them."""
+"""Optimisers and learning-rate schedules by name: Optax's, combined as papers use them."""
 
 import difflib
 import math
@@ -23,10 +23,10 @@ def decayed(params: PyTree) -> PyTree:
 
 
 def kernel_matrices(params: PyTree) -> PyTree:
-    """How Muon sees the parameters: a kernel [*window, in, out] is a matrix in x out.
+    """How Muon sees the parameters: each kernel [*window, in, out] as one matrix.
 
-    Flattened as in the reference implementation for convolutions (Jordan 2024): one matrix with the
-    window and the input channels on one side. Biases and norms (None) are left to Adam.
+    A kernel is flattened as in the reference implementation for convolutions (Jordan 2024), with
+    the window and the input channels on one side. Biases and norms (None) are left to Adam.
     """
 
     def matrix(leaf):
@@ -48,7 +48,7 @@ def _sgd(learning_rate, *, momentum, weight_decay, nesterov):
 
 
 def _adam(learning_rate, *, momentum, weight_decay, nesterov):
-    # Coupled decay, the L2 penalty of the original Adam; for the decoupled one there is adamw.
+    # Coupled decay, the L2 penalty of the original Adam; adamw has the decoupled one.
     return optax.chain(
         optax.add_decayed_weights(weight_decay, decayed),
         optax.adam(learning_rate, b1=momentum, nesterov=nesterov),
@@ -120,13 +120,13 @@ def make_optimizer(
         name: one of OPTIMIZERS.
         learning_rate: a number, or a function of the step.
         momentum: decay of the first moment, in [0, 1).
-        weight_decay: spares biases and norm parameters. Coupled (L2) for sgd, adam and lars,
-            decoupled for the others.
-        nesterov: whether the momentum looks ahead.
-        clip_norm: the gradient is scaled down to this global norm; 0 leaves it alone.
+        weight_decay: weight decay, except on biases and norm parameters. Coupled (L2) for sgd, adam
+            and lars, decoupled for the others.
+        nesterov: whether to use Nesterov momentum.
+        clip_norm: global norm to which the gradient is scaled down; 0 for no clipping.
 
     Raises:
-        ValueError: an unknown name, or a number out of its range.
+        ValueError: an unknown name, or a number out of range.
     """
     if name not in OPTIMIZERS:
         raise ValueError(unknown("optimizer", name, OPTIMIZERS))
@@ -134,7 +134,7 @@ def make_optimizer(
         raise ValueError(f"momentum is {momentum}; it must be in [0, 1).")
     if weight_decay < 0 or clip_norm < 0:
         raise ValueError(
-            f"weight_decay is {weight_decay} and clip_norm {clip_norm}; neither may be negative."
+            f"weight_decay is {weight_decay} and clip_norm {clip_norm}; both must be 0 or more."
         )
     if nesterov and name in WITHOUT_NESTEROV:
         raise ValueError(f"{name} has no Nesterov form; switch nesterov off.")
@@ -149,12 +149,12 @@ def make_optimizer(
 def scale_by_path(
     tx: optax.GradientTransformation, factor: Callable[[str], float]
 ) -> optax.GradientTransformation:
-    """`tx` with its updates scaled leaf by leaf: a lower learning rate for some, 0 to freeze them.
+    """Scales the updates of `tx` leaf by leaf: a lower learning rate for some, 0 to freeze them.
 
     Args:
         tx: the optimiser.
-        factor: the path of a parameter, 'layer1_0/conv1/kernel', -> what its update is multiplied
-            by. For a decoupled weight decay this scales the decay as well.
+        factor: path of a parameter, 'layer1_0/conv1/kernel' -> factor on its update. This also
+            scales a decoupled weight decay.
     """
 
     def scale(updates: PyTree, params: PyTree | None) -> PyTree:
@@ -186,22 +186,22 @@ def make_schedule(
             `final` at the last step; 'one_cycle' (Smith 2018, arXiv:1708.07120) rises along a
             cosine from peak / 25 during the warm-up (30% of the steps unless given) and falls along
             one to `final`.
-        peak: the highest learning rate.
-        steps: of the whole run.
-        warmup_steps: the first step has 1 / warmup_steps of the peak, so that none is wasted.
-        final: at the end; in the unit of `peak`.
-        boundaries: for 'step': steps, counted from the beginning of the run.
-        factor: for 'step'.
+        peak: peak learning rate.
+        steps: number of steps of the whole run.
+        warmup_steps: number of warm-up steps; the first has 1 / warmup_steps of the peak, not 0.
+        final: learning rate at the end; in the unit of `peak`.
+        boundaries: steps at which 'step' drops, counted from the beginning of the run.
+        factor: factor of 'step' at each boundary.
 
     Raises:
-        ValueError: an unknown name, or numbers that do not fit together.
+        ValueError: an unknown name, or inconsistent numbers.
     """
     if name not in SCHEDULES:
         raise ValueError(unknown("schedule", name, SCHEDULES))
     if steps < 1 or not 0 <= warmup_steps <= steps:
         raise ValueError(
-            f"{warmup_steps} warm-up steps of {steps} steps; wanted at least one step and "
-            "a warm-up between 0 and all of them."
+            f"{warmup_steps} warm-up steps of {steps} steps; wanted at least one step, and "
+            "a warm-up of 0 to all of them."
         )
     if not (peak > 0 and math.isfinite(peak)):
         raise ValueError(f"The learning rate is {peak}; it must be above 0.")
@@ -230,7 +230,7 @@ def make_schedule(
 
 
 def unknown(kind: str, name: str, known) -> str:
-    """The message for a name that does not exist: the nearest ones, or all."""
+    """The message for an unknown name, with the nearest names, or all."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(known)}."
     return f"There is no {kind} {name!r}; {hint}"

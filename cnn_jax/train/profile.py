@@ -1,4 +1,4 @@
-"""A profile of some training steps, by JAX's own profiler, for TensorBoard or Perfetto to show."""
+"""A profile of some training steps by JAX's profiler, for TensorBoard or Perfetto."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from cnn_jax.typing import PyTree
 class Profile:
     """Traces the steps `start` to `stop` - 1, counted in updates made before them.
 
-    Used as a context around the training loop, which names each step to it; the trace ends with
-    the loop if not before. It is written under `directory`/plugins/profile, where TensorBoard's
-    profile plug-in (`pip install xprof`) looks for it, and as a `*.trace.json.gz` for
-    https://ui.perfetto.dev beside it.
+    It is a context manager around the training loop, which reports each step to it; the trace ends
+    with the loop at the latest. It is written to `directory`/plugins/profile, where TensorBoard's
+    profile plug-in (`pip install xprof`) finds it, together with a `*.trace.json.gz` for
+    https://ui.perfetto.dev.
     """
 
     def __init__(self, directory: str | Path, start: int, stop: int):
@@ -26,10 +26,10 @@ class Profile:
 
     @contextlib.contextmanager
     def step(self, number: int, state: PyTree) -> Iterator[None]:
-        """Around the dispatch of one step; `state` is its input, which is waited for at the ends.
+        """Surrounds the dispatch of one step with input `state`, which is awaited at both ends.
 
-        What runs on the device lags behind the host: without waiting, the first steps of the trace
-        would be those before it, and the last would be cut off.
+        The device lags behind the host: without waiting, the trace would begin with earlier steps,
+        and the last ones would be cut off.
         """
         if self._tracing and number >= self.stop:
             jax.block_until_ready(state)
@@ -73,5 +73,5 @@ def parse_range(text: str, steps: int) -> tuple[int, int] | None:
     if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
         raise ValueError(f"--profile={text}: wanted START:STOP, steps such as 10:20.")
     if int(start) >= steps:
-        raise ValueError(f"--profile={text}: the run has {steps} steps only, from 0 on.")
+        raise ValueError(f"--profile={text}: the run has only {steps} steps, from 0 on.")
     return int(start), int(stop)

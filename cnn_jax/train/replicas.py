@@ -1,10 +1,10 @@
 """Many training runs of a small network from one compiled step: seeds, learning rates, or both.
 
 A single run says little: the next seed gives another number. And it leaves an accelerator idle.
-Here R runs share one program, each with its own parameters, order of data and random numbers, and
-each as if it were alone: either side by side, vectorised, or one after the other. Side by side pays
+Here R runs share one program, each with its own parameters, order of the data and random numbers,
+as if it were alone: either side by side, vectorised, or one after the other. Side by side is faster
 on an accelerator. A CPU is busy with one run, and its convolutions are slower with R sets of
-weights, so there networks with convolutions run one after the other unless told otherwise.
+weights, so there networks with convolutions run one after the other by default.
 """
 
 import functools
@@ -27,12 +27,12 @@ Optimizer = Callable[[Array], optax.GradientTransformation]
 
 
 class Trained(NamedTuple):
-    """What R runs ended with.
+    """The results of R runs.
 
     Attributes:
-        variables: of the model, every leaf with a leading axis of R runs.
-        losses: float32 [R, steps], of each training batch before its update.
-        grad_norms: float32 [R, steps].
+        variables: variables of the model, every leaf with a leading axis of R runs.
+        losses: float32 [R, steps], the loss of each training batch before its update.
+        grad_norms: float32 [R, steps], the global norm of each gradient.
     """
 
     variables: PyTree
@@ -60,16 +60,16 @@ def train_replicas(
 
     Args:
         model: called as `model(image, train=True)`.
-        task: what to minimise.
+        task: the task, with its loss.
         optimizer: learning rate -> optimiser.
         data: the whole training set: `image` [N, ...] and `label` [N], as the model takes them.
-        seeds: of parameters, data order, augmentation and dropout.
-        steps: updates of each run.
-        batch_size: examples of each run in a step.
-        learning_rates: what `optimizer` is called with.
+        seeds: seeds for the parameters, the order of the data, augmentation and dropout.
+        steps: number of updates of each run.
+        batch_size: examples per step and run.
+        learning_rates: arguments of `optimizer`.
         augment: see `make_train_step`.
-        side_by_side: all runs in one vectorised step, or one after the other in the same program;
-            by default as `pays_side_by_side` says.
+        side_by_side: whether all runs are in one vectorised step, or one after the other in the
+            same program; by default as `pays_side_by_side` says.
 
     Raises:
         ValueError: there are fewer examples than batch_size, or nothing to train.
@@ -78,7 +78,7 @@ def train_replicas(
     if batch_size > examples:
         raise ValueError(f"batch_size is {batch_size}, and there are {examples} examples.")
     if not seeds or not learning_rates or steps < 1:
-        raise ValueError("Nothing to train: give a seed, a learning rate and a step at least.")
+        raise ValueError("Nothing to train: give at least one seed, learning rate and step.")
     image = jnp.asarray(data["image"][:1])
     everything = {name: jnp.asarray(leaf) for name, leaf in data.items()}
     if side_by_side is None:
@@ -96,7 +96,7 @@ def train_replicas(
         return state, (metrics["loss"], metrics["grad_norm"])
 
     runs = [(seed, rate) for rate in learning_rates for seed in seeds]
-    lanes = [runs] if side_by_side else [[run] for run in runs]  # what goes through a step at once
+    lanes = [runs] if side_by_side else [[run] for run in runs]  # the runs that share a step
     if side_by_side:
         begin, step = jax.vmap(begin), jax.vmap(step, in_axes=(0, 0, 0, 0, None))
     begin, step = jax.jit(begin), jax.jit(step, donate_argnums=0)
@@ -123,14 +123,14 @@ def train_replicas(
 def make_replica_step(
     model: nn.Module, task: Task, optimizer: Optimizer, **options: Any
 ) -> Callable[[TrainState, Array, Array, Batch], tuple[TrainState, dict[str, Array]]]:
-    """The training step with the seed and the learning rate as arguments: one program for all runs.
+    """Builds the training step with seed and learning rate as arguments: one program for all runs.
 
-    Vectorised over its first four arguments it is the step of many runs.
+    Vectorised over its four arguments it is the step of many runs.
 
     Args:
         model, task: see `make_train_step`.
         optimizer: learning rate -> optimiser.
-        **options: further ones of `make_train_step`: augment, accumulate, ema_decay, frozen.
+        **options: further options of `make_train_step`: augment, accumulate, ema_decay, frozen.
 
     Returns:
         (state, seed, learning rate, batch) -> (state, metrics).
@@ -147,7 +147,7 @@ def pays_side_by_side(model: nn.Module, image: Array | jax.ShapeDtypeStruct) -> 
     """Whether many runs are faster in one vectorised step than one after the other.
 
     On an accelerator they are. A CPU is busy with one run of a network with convolutions, which
-    with R sets of weights become R groups; without convolutions the larger products pay.
+    become R groups with R sets of weights; without convolutions the larger products are faster.
 
     Args:
         model: called as `model(image, train=False)`.
@@ -162,13 +162,13 @@ def pays_side_by_side(model: nn.Module, image: Array | jax.ShapeDtypeStruct) -> 
 def predict_replicas(
     model: nn.Module, variables: PyTree, images: np.ndarray, *, batch_size: int = 500
 ) -> np.ndarray:
-    """Logits of every run for the same images, in evaluation: float32 [R, N, K].
+    """Logits of every run for the same images, in evaluation mode: float32 [R, N, K].
 
     Args:
         model: called as `model(image, train=False)`.
-        variables: with a leading axis of R runs.
+        variables: variables with a leading axis of R runs.
         images: [N, ...], as the model takes them.
-        batch_size: images at a time.
+        batch_size: images per batch.
     """
     apply = jax.jit(functools.partial(model.apply, train=False))
     parts = np.split(images, range(batch_size, len(images), batch_size))
@@ -180,12 +180,12 @@ def predict_replicas(
 
 
 def accuracies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The share of right answers of every run, [R], from logits [R, N, K] and labels [N]."""
+    """The accuracy of every run, [R], from logits [R, N, K] and labels [N]."""
     return (logits.argmax(-1) == labels).mean(-1)
 
 
 def _order(seed: int, examples: int, batch_size: int) -> Iterator[np.ndarray]:
-    """Batches of indices without end; every epoch is a permutation, its ragged end left out."""
+    """Endless batches of indices; every epoch is a permutation, its incomplete batch left out."""
     for epoch in range(2**31):
         rng = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64)))
         order = rng.permutation(examples)

@@ -1,12 +1,12 @@
-"""Large parameters in parts: fully sharded data parallelism on a mesh of 'data' and 'model'.
+"""Shards large parameters: fully sharded data parallelism on a mesh of 'data' and 'model'.
 
-Replicated, each device holds all parameters, what the optimiser remembers of them, and their
-average. Here a large array is cut along 'model', and each device keeps its part between steps. In
-a step the kernels are put together where they are used, and every device works on its own examples
-as before: the batch is spread over both axes, so that 'model' costs communication but no
-arithmetic is done twice (Rajbhandari et al. 2020, ZeRO stage 3, arXiv:1910.02054; Xu et al. 2020,
-arXiv:2004.13336, for the update alone). Cutting the channels of activations as well would change
-the sums of every convolution, and pays only where one layer fills a device.
+With replication each device holds all parameters, their optimiser state and their moving average.
+Here a large array is sharded along 'model', and each device keeps its shard between steps. In a
+step the kernels are gathered where they are used, and every device works on its own examples as
+before: the batch is spread over both axes, so that 'model' costs communication but no arithmetic is
+done twice (Rajbhandari et al. 2020, ZeRO stage 3, arXiv:1910.02054; Xu et al. 2020,
+arXiv:2004.13336, for the update alone). Sharding the channels of activations as well would change
+the sums of every convolution, and is worthwhile only if one layer fills a device.
 """
 
 import math
@@ -20,7 +20,7 @@ from cnn_jax.train.layout import Layout, jit_layout
 from cnn_jax.typing import Array, PyTree
 
 AXES = ("data", "model")
-# Arrays of fewer numbers stay whole: 64 KiB in float32, below which a transfer is all latency.
+# Smaller arrays stay whole: 64 KiB in float32, below which latency dominates a transfer.
 LEAST = 2**14
 
 
@@ -28,7 +28,7 @@ def parse_mesh(text: str, devices: int) -> dict[str, int]:
     """'data:4,model:2' -> {'data': 4, 'model': 2}.
 
     Raises:
-        ValueError: other axes or sizes, or not as many devices as there are.
+        ValueError: other axes or sizes, or another number of devices.
     """
     wanted = f"--mesh={text}: wanted sizes of data and model, such as data:4,model:2."
     sizes = dict.fromkeys(AXES, 1)
@@ -49,12 +49,12 @@ def parse_mesh(text: str, devices: int) -> dict[str, int]:
 def mesh_layout(
     devices: Sequence[jax.Device], sizes: dict[str, int], *, least: int = LEAST
 ) -> Layout:
-    """The jit layout on a mesh of these sizes, with large arrays of the state cut along 'model'.
+    """The jit layout on a mesh of these sizes, with large arrays of the state sharded on 'model'.
 
     Args:
-        devices: data * model of them; neighbours share 'model', so that it is the nearer ones of
-            several hosts that exchange the parts.
-        sizes: of AXES.
+        devices: data * model devices; neighbours share 'model', so that devices of the same host
+            exchange the shards.
+        sizes: sizes of AXES.
         least: smaller arrays stay whole, see `spec_of`.
     """
     mesh = Mesh(np.asarray(devices).reshape([sizes[name] for name in AXES]), AXES)
@@ -81,7 +81,7 @@ def mesh_layout(
         return jax.jit(lambda state, batch: step(whole(state), batch), out_shardings=everywhere)
 
     def place(leaf) -> Array:
-        """An array of the host, each device's part alone."""
+        """Places an array of the host, each device's shard alone."""
         leaf = np.asarray(leaf)
         return jax.make_array_from_callback(
             leaf.shape, placed(leaf), lambda part: np.array(leaf[part])
@@ -96,11 +96,11 @@ def mesh_layout(
 
 
 def spec_of(shape: Sequence[int], parts: int, least: int = LEAST) -> PartitionSpec:
-    """How an array is cut: along its longest axis that `parts` divides, the last of several.
+    """How an array is sharded: along its longest axis that `parts` divides, the last of several.
 
-    That is the output channels of most kernels. Arrays of less than `least` numbers, and those
-    that have no such axis, stay whole. The rule knows only shapes, so that momenta and averages lie
-    where their parameters lie.
+    For most kernels that is the output channels. Arrays of fewer than `least` numbers, and those
+    without such an axis, stay whole. The rule uses only shapes, so that momenta and averages are
+    sharded like their parameters.
     """
     if parts == 1 or math.prod(shape) < least:
         return PartitionSpec()

@@ -1,15 +1,15 @@
-"""Which signals ask a run to stop. Python's own library alone in here."""
+"""Which signals ask a run to stop. Imports only the standard library."""
 
 import signal
 
-_NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows knows no SIGHUP
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has no SIGHUP
 
 
 def that_stop() -> list[signal.Signals]:
-    """SIGTERM; Ctrl-C and the end of the terminal, unless the process was told to ignore them.
+    """SIGTERM, and SIGINT and SIGHUP unless the process was started with these ignored.
 
-    `nohup` starts a process with SIGHUP ignored, and a shell's script its jobs in the background
-    with SIGINT ignored. That is a wish.
+    `nohup` starts a process with SIGHUP ignored, and a shell script its background jobs with SIGINT
+    ignored. That is respected.
     """
     known = [signal.Signals[name] for name in _NAMES if name in signal.Signals.__members__]
     return [

@@ -20,12 +20,12 @@ class TrainState:
     """Everything that a checkpoint must hold for the run to go on as if never stopped.
 
     Attributes:
-        step: int32 scalar, how many updates have been made.
+        step: int32 scalar, number of updates made.
         params: the trainable parameters, float32.
         model_state: the other collections of the model; batch-norm statistics, float32.
-        opt_state: what the optimiser remembers.
+        opt_state: the optimiser state.
         ema_params: exponential moving average of `params`, or None.
-        guard: against steps that are not finite, or None.
+        guard: the record of non-finite steps, or None.
     """
 
     step: Array
@@ -36,26 +36,26 @@ class TrainState:
     guard: Guard | None = None
 
     def content(self) -> tuple[PyTree, ...]:
-        """All that a step changes, without its number and the guard."""
+        """All that a step changes, except its number and the guard."""
         return self.params, self.model_state, self.opt_state, self.ema_params
 
 
 def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
     """Initial parameters and statistics, without running or compiling the network.
 
-    The initialisation is traced, stripped of what no parameter depends on, which is the network,
-    and what is left runs operation by operation. Each initialiser then compiles once for each
-    shape of parameter, which for a ResNet-50 is an order of magnitude quicker than compiling all
-    as one program. (`lazy_init` of Flax does the same, and besides computes whatever it knows:
-    what batch norm makes of its first statistics, for instance.)
+    The initialisation is traced, stripped of everything that no parameter depends on, which is the
+    network itself, and the rest runs operation by operation. Each initialiser then compiles once
+    per shape of parameter, which for a ResNet-50 is ten times faster than compiling one program.
+    (Flax's `lazy_init` does the same, but also computes what it can, such as the output of batch
+    norm from its initial statistics.)
 
     Args:
         model: called as `model(image, train=...)`.
         image: shape and dtype of one batch, [B, *space, C].
-        seed: the same seed gives the same values on every layout.
+        seed: seed of the initialisation; it gives the same values on every layout.
 
     Raises:
-        ValueError: a variable depends on the numbers in the picture, which is only a shape here.
+        ValueError: a variable depends on the pixels of the image, which is only a shape here.
     """
     traced, shapes = jax.make_jaxpr(
         lambda key, x: model.init(key, x, train=False), return_shape=True
@@ -74,7 +74,7 @@ def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) 
 
 
 def _init_whole(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
-    """`init_variables` by one program: of a picture that leaves its mark on what reads it."""
+    """`init_variables` in one program, with an image of NaNs that marks what depends on it."""
     mark = jnp.nan if jnp.issubdtype(image.dtype, jnp.inexact) else 0
     unknown = jnp.full(image.shape, mark, image.dtype)
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(seed), unknown)
@@ -86,7 +86,7 @@ def _init_whole(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> 
 
 def _depends_on_picture(model: nn.Module) -> ValueError:
     return ValueError(
-        f"{type(model).__name__}.init computes a variable from the picture's values; only its "
+        f"{type(model).__name__}.init computes a variable from the image's values; only its "
         "shape is known before training. Initialise it from the key, or with constants."
     )
 
@@ -105,8 +105,8 @@ def create_state(
         model: the network.
         tx: the optimiser.
         image: shape and dtype of one batch, [B, *space, C], as the model sees it.
-        seed: of the initial parameters.
-        ema: whether to keep an average of the parameters.
+        seed: seed of the initial parameters.
+        ema: whether to keep a moving average of the parameters.
     """
     return state_from(init_variables(model, image, seed=seed), tx, ema=ema)
 
@@ -118,7 +118,7 @@ def state_from(
     ema: bool,
     on_nonfinite: str = "stop",
 ) -> TrainState:
-    """The state before the first step, from given variables (pretrained ones, for instance).
+    """The state before the first step, from given variables, such as pretrained ones.
 
     `on_nonfinite` is the policy that the train step is built with, see `cnn_jax.train.nonfinite`.
     """
@@ -128,13 +128,13 @@ def state_from(
         params=params,
         model_state=model_state,
         opt_state=jax.jit(tx.init)(params),
-        # a copy: the train step gives its buffers away, and no buffer can be given away twice
+        # a copy: the train step donates its buffers, and no buffer can be donated twice
         ema_params=jax.tree.map(jnp.copy, params) if ema else None,
     )
     return dataclasses.replace(state, guard=make_guard(on_nonfinite, state.content()))
 
 
 def inference_variables(state: TrainState) -> PyTree:
-    """What evaluation and prediction use: the averaged parameters where they are kept."""
+    """The variables for evaluation and prediction: the averaged parameters, if there are any."""
     params = state.params if state.ema_params is None else state.ema_params
     return {"params": params, **state.model_state}

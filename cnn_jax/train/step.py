@@ -1,9 +1,9 @@
-"""One step of training and one of evaluation: the same body under every layout.
+"""The training step and the evaluation step: the same body under every layout.
 
 Both builders return plain functions of (state, batch). `jax.jit` over a sharded batch needs nothing
-else, for there the batch is one global array. Under `jax.pmap` each replica sees its own part, and
-`axis_name` tells the body where to add the parts up. Everything that is added is a sum, never a
-mean: the division by the global weight is what makes the numbers the same on any number of devices.
+else, since the batch is one global array. Under `jax.pmap` each replica sees its own part, and
+`axis_name` tells the body where to add the parts up. Only sums are added, never means: dividing by
+the global weight makes the numbers the same on any number of devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from cnn_jax.typing import Array, Batch, Observed, PyTree, Task
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 EvalStep = Callable[[TrainState, Batch], Observed]
 
-TOGETHER = 2**16  # numbers in an array that is summed over the replicas together with others
+TOGETHER = 2**16  # largest size of an array that is summed over replicas together with others
 
 
 def make_train_step(
@@ -42,35 +42,35 @@ def make_train_step(
     """Builds the training step.
 
     Args:
-        model: called as `model(image, train=True)` with an rng stream 'dropout', and with what
-            else `task.learns_from` says.
-        task: what to minimise.
+        model: called as `model(image, train=True)` with an rng stream 'dropout', and with the
+            arguments of `task.learns_from`.
+        task: the task, with its loss.
         tx: the optimiser. It sees the gradient of the global batch, and does its own clipping.
-        seed: the randomness of a step depends on (seed, step, position of the example in the
-            global batch); dropout also on the replica.
-        axis_name: the name of the pmapped axis; None under jit.
-        augment: (keys [B], batch) -> batch, on the device; keys are one for each example.
-        accumulate: how many microbatches the batch is cut into, one after the other, to save
-            memory. Microbatch j holds the examples i with i % accumulate == j, so that every
-            device keeps the examples it has. Batch-norm statistics are those of a microbatch.
-        ema_decay: of the moving average of the parameters, warmed up as min(decay,
-            (1 + step) / (10 + step)); used where the state keeps one.
-        frozen: path of a parameter -> whether it is left as it is; no gradient is computed for it.
-            The network then runs as in evaluation, with stored statistics and no dropout, so that
-            the frozen layers give the features that they were trained to give. The optimiser must
-            leave the frozen parameters alone too, see `optim.scale_by_path`.
-        on_nonfinite: what becomes of a step in which the loss, the gradient or anything in the new
-            state is not finite, see `cnn_jax.train.nonfinite`; the state must have been made with
-            the same policy. None: nothing is done about it here.
-        whole: the layout's, see `cnn_jax.train.layout.Layout`.
+        seed: seed of the run. The randomness of a step depends on (seed, step, position of the
+            example in the global batch); dropout also on the replica.
+        axis_name: name of the pmapped axis; None under jit.
+        augment: (keys [B], batch) -> batch, on the device; one key per example.
+        accumulate: gradient accumulation: number of microbatches of a batch, to save memory.
+            Microbatch j holds the examples i with i % accumulate == j, so that every device keeps
+            its examples. Batch-norm statistics are those of a microbatch.
+        ema_decay: decay of the moving average of the parameters, warmed up as min(decay,
+            (1 + step) / (10 + step)); used if the state keeps one.
+        frozen: path of a parameter -> whether it is frozen; no gradient is computed for it. The
+            network then runs in evaluation mode, with stored statistics and without dropout, so
+            that the frozen layers give the features they were trained to give. The optimiser must
+            not change the frozen parameters either, see `optim.scale_by_path`.
+        on_nonfinite: rule for a step in which the loss, the gradient or anything in the new state
+            is not finite, see `cnn_jax.train.nonfinite`; the state must have been made with the
+            same policy. None: no rule.
+        whole: `whole` of the layout, see `cnn_jax.train.layout.Layout`.
 
     Returns:
         (state, batch) -> (state, metrics): scalars `loss`, `grad_norm` (before clipping), the
-        task's own losses where there are several, and with `on_nonfinite` the count `nonfinite` of
-        such steps so far and whether this is one, `spoiled`.
+        task's own losses if there are several, and with `on_nonfinite` the count `nonfinite` of
+        such steps so far, and `spoiled`, whether this is one.
 
     Raises:
-        ValueError: accumulate < 1, or, at the first call, a batch that cannot be cut so.
+        ValueError: accumulate < 1, or, at the first call, a batch that it does not divide.
     """
     if accumulate < 1:
         raise ValueError(f"accumulate is {accumulate}; it must be at least 1.")
@@ -84,7 +84,7 @@ def make_train_step(
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
 
         def forward(model_state: PyTree, micro: Batch, keys: Array, dropout_key: Array):
-            """Totals as a function of the parameters; the pullback; weights; new statistics."""
+            """Totals as a function of the parameters, the pullback, weights, and new statistics."""
             micro = augment(keys, micro)
 
             def totals(params: PyTree):
@@ -157,12 +157,12 @@ def make_eval_step(
 
     Args:
         model: called as `model(image, train=False)`.
-        task: what to observe.
-        axis_name: the name of the pmapped axis; None under jit.
+        task: the task, with its observations.
+        axis_name: name of the pmapped axis; None under jit.
         prepare: batch -> batch, on the device: normalisation.
         views: test-time augmentation: images -> images, such as their mirror images. The outputs
-            are the mean over the images as they are and each view of them: of the logits, as in
-            Jordan 2024, arXiv:2404.00498 (Krizhevsky 2012, section 4.1, averages probabilities).
+            are the mean logits over the images and all their views, as in Jordan 2024,
+            arXiv:2404.00498 (Krizhevsky 2012, section 4.1, averages probabilities).
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Observed:
@@ -184,7 +184,7 @@ def make_eval_step(
 
 
 def _with_axis(model: nn.Module, axis_name: str | None) -> nn.Module:
-    """The same model, with its batch statistics taken over the pmapped axis as well."""
+    """The same model, with batch statistics over the pmapped axis as well."""
     if axis_name is None:
         return model
     if "axis_name" not in model.__dataclass_fields__:
@@ -197,7 +197,7 @@ def _with_axis(model: nn.Module, axis_name: str | None) -> nn.Module:
 
 
 def _example_keys(key: Array, batch: Batch, axis_name: str | None) -> Array:
-    """A key for each example by its position in the global batch, whatever device holds it."""
+    """A key per example by its position in the global batch, whichever device holds it."""
     size = batch["mask"].shape[0]
     position = jnp.arange(size)
     if axis_name is not None:
@@ -206,16 +206,16 @@ def _example_keys(key: Array, batch: Batch, axis_name: str | None) -> Array:
 
 
 def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_name):
-    """Sums over `count` microbatches: exact, since a gradient is linear in its cotangents.
+    """Sums over `count` microbatches; this is exact, since a gradient is linear in its cotangents.
 
-    With one loss the gradient of its total is summed and divided by the weight at the end. With
-    several, each has a weight of its own that is known only at the end: then each gets a gradient
-    of its own, in one vectorised pullback.
+    With one loss, the gradient of its total is summed and divided by the weight at the end. With
+    several, each has its own weight, known only at the end, so each gets its own gradient, in one
+    vectorised pullback.
     """
     size = batch["mask"].shape[0]
     if size % count:
         raise ValueError(
-            f"A batch of {size} examples (on each device, under pmap) cannot be cut into "
+            f"A batch of {size} examples (on each device, under pmap) cannot be split into "
             f"{count} equal microbatches. Choose a batch size that accumulate divides."
         )
 
@@ -263,15 +263,15 @@ def _stop_gradient(params: PyTree, frozen: Callable[[str], bool]) -> PyTree:
 
 
 def _inverse(weight: Array) -> Array:
-    """1 / weight, and 0 for a batch with nothing in it."""
+    """1 / weight, or 0 for an empty batch."""
     return jnp.where(weight > 0, 1 / jnp.maximum(weight, jnp.finfo(weight.dtype).tiny), 0)
 
 
 def _global_sum(tree: PyTree, axis_name: str | None) -> PyTree:
-    """The sum over the replicas. Small arrays travel as one.
+    """The sum over the replicas. Small arrays are sent as one.
 
-    Between processes each array is a message of its own, which costs up to milliseconds, and most
-    of a network's are biases, scales and offsets. Large ones would only be copied for nothing.
+    Between processes each array is a separate message, which costs up to milliseconds, and most of
+    a network's arrays are biases, scales and offsets. Joining large ones would only cost copies.
     """
     if axis_name is None:
         return tree

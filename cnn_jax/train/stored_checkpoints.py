@@ -1,4 +1,4 @@
-"""Checkpoints that go on from the disk into a store."""
+"""Checkpoints that are uploaded from the disk to a store."""
 
 import logging
 import threading
@@ -16,21 +16,21 @@ POLL = 0.02  # seconds
 
 
 class NotStoredError(CheckpointError):
-    """A checkpoint that is on this machine's disk, and could not be put into the store."""
+    """A checkpoint is on this machine's disk, but could not be uploaded."""
 
 
 class StoredCheckpoints(Checkpoints):
-    """As `Checkpoints`; each is sent to the store as soon as it is on the disk.
+    """As `Checkpoints`; each is uploaded to the store as soon as it is on the disk.
 
-    One is on its way at a time: `save` waits for the one before, as it does for the disk. Where the
-    store does not take one, this is said, and the run goes on: the next will hold more. The last
-    one has to arrive: `wait` tries again, and raises an error.
+    One is uploaded at a time: `save` waits for the one before, as it does for the disk. If an
+    upload fails, this is logged, and the run continues: the next checkpoint supersedes it. The last
+    one must arrive: `wait` tries again, and then raises an error.
     """
 
     def __init__(self, directory: Path, mirror: Mirror | None, *, keep: int = 2, best: str):
         """Args:
-        directory: of this machine; the copy's own.
-        mirror: None in processes that do not write.
+        directory: directory of the checkpoints in this machine's copy.
+        mirror: mirror of the run; None in processes that do not write.
         keep, best: see `Checkpoints`.
         """
         super().__init__(directory, keep=keep, best=best, shared=False)
@@ -59,11 +59,11 @@ class StoredCheckpoints(Checkpoints):
             if self._failed is not None:
                 kept = self._mirror.steps()
                 raise NotStoredError(
-                    f"The checkpoint of step {step} is on this disk, in {self.directory}, and "
-                    f"cannot be put into the store. {self._failed[1]} Checkpoints kept there: "
+                    f"The checkpoint of step {step} is on this disk, in {self.directory}, but "
+                    f"cannot be uploaded to the store. {self._failed[1]} Checkpoints kept there: "
                     f"{', '.join(map(str, kept)) or 'none'}."
                 )
-        if self._mirror is not None:  # Orbax removes old ones when a new one is there
+        if self._mirror is not None:  # Orbax removes old ones once a new one is there
             try:
                 self._mirror.drop_removed()
             except StoreError as error:
@@ -76,7 +76,7 @@ class StoredCheckpoints(Checkpoints):
             super().close()
 
     def _settle(self) -> None:
-        """Returns when the disk has what was saved, and the store too, or has refused it."""
+        """Waits until the last save is on the disk, and in the store unless the upload failed."""
         try:
             super().wait()
         finally:
@@ -86,17 +86,17 @@ class StoredCheckpoints(Checkpoints):
                 self._sender = None
 
     def _send(self, step: int, mirror: Mirror) -> None:
-        # Orbax renames a checkpoint to its name when all of it is there
+        # Orbax gives a checkpoint its final name once it is complete
         while not (there := (self.directory / str(step)).is_dir()) and not self._written.is_set():
             self._written.wait(POLL)
         if not (there or (self.directory / str(step)).is_dir()):
-            return  # it could not be written, which whoever waits for it is told
+            return  # it could not be written; waiting for it raises that error
         try:
             mirror.send_step(step)
             self._failed = None
         except StoreError as error:
             log.warning("The checkpoint of step %d is not in the store yet. %s", step, error)
             self._failed = step, error
-        except OSError as error:  # of the disk that it is read from
+        except OSError as error:  # an error of the disk that it is read from
             log.warning("The checkpoint of step %d is not in the store yet: %s", step, error)
             self._failed = step, StoreError(f"{type(error).__name__}: {error}.")

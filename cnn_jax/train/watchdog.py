@@ -1,10 +1,10 @@
 """Ends a run that has stopped making steps, and says where each of its processes was.
 
-A data source that hangs, a collective that one process never reaches, a disk that does not answer:
-heartbeats go on, and without a watchdog the run would stand still until somebody looks. What it
-does is cut into phases; each new one is a sign of life, and the run ends where one takes too long.
-With several processes each tells the others now and then where it is, so that one which waits for
-a peer that compiles, or reads, does not give up before that peer does.
+If a data source hangs, a process never reaches a collective, or a disk does not answer, heartbeats
+continue, and without a watchdog the run would hang until somebody looks. Its work is divided into
+phases; each new phase is a sign of life, and the run ends if one takes too long. With several
+processes each regularly tells the others its phase, so that a process does not give up before the
+peer that it waits for, which may be compiling or reading.
 """
 
 import faulthandler
@@ -22,22 +22,22 @@ COMPILING, STEP, READING = "compiling", "computing", "reading data"
 EVALUATION, REPORT = "evaluation", "figures of the evaluation"
 CHECKPOINT, LOG = "checkpoint", "writing the log"
 
-LEAST = 300.0  # seconds that a step may take whatever the others took
-FACTOR = 10.0  # times the slowest so far
-# Seconds for what happens seldom and depends on the size of the network, the set and the disk.
+LEAST = 300.0  # seconds that a step may always take
+FACTOR = 10.0  # times the slowest step so far
+# Seconds for rare phases, which depend on the size of the network, the data set and the disk.
 LONG = 3600.0
-TICK = 1.0  # seconds between two looks
-NEWS = 5.0  # seconds between two words to the other processes, at most
+TICK = 1.0  # seconds between two checks
+NEWS = 5.0  # seconds between two messages to the other processes, at most
 
 
 class Place(NamedTuple):
-    """Where a process is.
+    """The place of a process in the run.
 
     Attributes:
-        phase: one of the above.
-        step: the one that is being made, from 1; an evaluation or a checkpoint is after it.
-        seconds: since the phase began.
-        limit: seconds that it may take.
+        phase: one of the phases above.
+        step: number of the current step, from 1, or of the last one before another phase.
+        seconds: seconds since the phase began.
+        limit: seconds that the phase may take.
     """
 
     phase: str
@@ -47,22 +47,22 @@ class Place(NamedTuple):
 
 
 class Others(Protocol):
-    """How the processes of a run hear of each other."""
+    """How the processes of a run exchange their places."""
 
     def tell(self, text: str) -> None:
-        """Leaves a word for all, in the place of the last one."""
+        """Publishes a message to all, which replaces the last one."""
         ...
 
     def told(self) -> Mapping[int, str]:
-        """The last word of each process."""
+        """The last message of each process."""
         ...
 
 
 class Watchdog:
-    """Watches from a thread of its own while it is entered.
+    """A context manager that watches the run from a separate thread.
 
-    Time is counted in looks of that thread: while the whole process is stopped, by Ctrl-Z or a
-    laptop's lid, nothing counts.
+    Time is counted in checks of that thread: while the whole process is suspended, by Ctrl-Z or a
+    closed laptop lid, no time counts.
     """
 
     def __init__(
@@ -79,35 +79,35 @@ class Watchdog:
         """Prepares to watch.
 
         Args:
-            timeout: seconds; 0: ten times the slowest step so far, at least 300.
-            directory: where the stacks of a run that is ended go, as stuck-<index>.txt.
-            index, count: of this process, and how many there are.
-            others: the other processes; None in a single one.
+            timeout: seconds that a step may take; 0: ten times the slowest so far, at least 300.
+            directory: directory for the stacks of a run that is ended, as stuck-<index>.txt.
+            index, count: index of this process, and number of processes.
+            others: the other processes; None for a single process.
             end: ends the run with a message; by default with status 75 (EX_TEMPFAIL): nothing is
-                known to be wrong with the command, and the same one may be given again.
-            tick: seconds between two looks.
+                known to be wrong with the command, and it may be repeated.
+            tick: seconds between two checks.
 
         Raises:
             ValueError: a negative timeout.
         """
         if timeout < 0:
-            raise ValueError(f"--step_timeout={timeout:g}; it is in seconds, 0 for automatic.")
+            raise ValueError(f"--step_timeout is {timeout:g}; it must be 0 or more seconds.")
         self._timeout, self._tick = timeout, tick
         self._index, self._count, self._others = index, count, others
         self._directory, self._end = directory, end or self._leave
         self._mark = self._seen = (COMPILING, 0)
         self._seconds = self._slowest = 0.0
-        self._told, self._words = NEWS, 0  # the first word at the first look
-        self._heard: dict[int, tuple[str, float]] = {}  # the last word, and how long ago it came
+        self._told, self._words = NEWS, 0  # the first message is sent at the first check
+        self._heard: dict[int, tuple[str, float]] = {}  # the last message, and its age
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def at(self, phase: str, step: int) -> None:
-        """A sign of life: from here on the run is in this phase. Costs as much as an assignment."""
+        """Reports that the run enters this phase. It costs no more than an assignment."""
         self._mark = (phase, step)
 
     def limit(self, phase: str) -> float:
-        """Seconds that a phase may take, by what is known so far."""
+        """Seconds that a phase may take, as far as known."""
         if phase in (STEP, READING, EVALUATION):
             return self._timeout or max(LEAST, FACTOR * self._slowest)
         if phase == COMPILING and self._timeout:
@@ -115,15 +115,15 @@ class Watchdog:
         return max(LONG, FACTOR * self._timeout)
 
     def place(self) -> Place:
-        """Where this process is, by the last look."""
+        """The place of this process at the last check."""
         phase, step = self._seen
         return Place(phase, step, self._seconds, self.limit(phase))
 
     def look(self, elapsed: float) -> str:
-        """What the thread does at each tick, `elapsed` seconds after the last one.
+        """Checks the run, `elapsed` seconds after the last check.
 
         Returns:
-            The message to end the run with; '' while there is hope.
+            The message to end the run with; '' to continue.
         """
         mark = self._mark
         if mark is not self._seen:
@@ -140,10 +140,10 @@ class Watchdog:
         return f"no step within {here.limit:.0f} s: {described(places, self._count)}"
 
     def _listen(self, here: Place, elapsed: float) -> dict[int, Place]:
-        """Tells the others where this process is; where it has been long, hears where they are.
+        """Tells the others the place of this process; after a while in one phase, reads theirs.
 
-        A word that does not change any more is as old as it is: whoever stands behind it may hang
-        in a library that lets no other thread run.
+        The age of a message that no longer changes counts: its sender may hang in a library that
+        lets no other thread run.
         """
         assert self._others is not None
         self._told += elapsed
@@ -162,7 +162,7 @@ class Watchdog:
         places = {}
         for index, (word, age) in self._heard.items():
             if index != self._index:
-                # one that has not said a word is still on its way here
+                # a process that has sent no message yet is still starting
                 told = Place("", 0, 0.0, self.limit(COMPILING))
                 if word:
                     told = Place(*json.loads(word)[1:])
@@ -175,7 +175,7 @@ class Watchdog:
             now = time.monotonic()
             try:
                 message = self.look(min(now - last, 2 * self._tick))
-            except Exception:  # the service of the processes is gone: others say so
+            except Exception:  # the coordination service is gone, which others report
                 message = ""
             last = now
             if message:
@@ -186,13 +186,13 @@ class Watchdog:
         where = self._stacks()
         hosts.leave(
             hosts.PEER_LOST,
-            f"error: {message}. {where}The same command goes on from the last checkpoint; "
-            "--step_timeout says how long to wait.",
+            f"error: {message}. {where}The same command resumes from the last checkpoint; "
+            "--step_timeout sets how long to wait.",
             tell=True,
         )
 
     def _stacks(self) -> str:
-        """Writes down what each thread of this process was doing, and says where."""
+        """Writes the stack of each thread of this process to a file, and says where."""
         if self._directory is None:
             return ""
         path = self._directory / f"stuck-{self._index}.txt"
@@ -201,7 +201,7 @@ class Watchdog:
                 faulthandler.dump_traceback(file, all_threads=True)
         except (OSError, ValueError):
             return ""
-        return f"What its threads were doing is in {path}. "
+        return f"The stacks of its threads are in {path}. "
 
     def __enter__(self) -> "Watchdog":
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)

@@ -1,6 +1,6 @@
-"""Weights in PyTorch's names and formats: read, checked against a model, and written.
+"""Weights with PyTorch's names and in its formats: reading, checking against a model, writing.
 
-`cnn_jax.models.load_pretrained` and `save_pretrained` put these together for a registered model.
+`cnn_jax.models.load_pretrained` and `save_pretrained` combine these for a registered model.
 """
 
 from cnn_jax.weights import imagenet, layouts

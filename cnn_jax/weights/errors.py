@@ -1,5 +1,5 @@
-"""The one exception of this package."""
+"""The exception of this package."""
 
 
 class WeightsError(ValueError):
-    """A weights file cannot be read, or does not fit the model: the message says what and why."""
+    """A weights file cannot be read, or does not fit the model; the message says which and why."""

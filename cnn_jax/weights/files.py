@@ -1,4 +1,4 @@
-"""Weights files, `.safetensors` and PyTorch's `.pth`, told apart by what is in them."""
+"""Weights files, `.safetensors` and PyTorch's `.pth`, distinguished by their content."""
 
 import collections
 import json
@@ -35,16 +35,16 @@ _SAFETENSORS_DTYPES = {
     "C64": np.complex64,
 }
 
-# Where training scripts put the state dict in a checkpoint, in the order they are tried.
+# Names under which training scripts put the state dict in a checkpoint, in the order tried.
 _NESTED = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "module")
 
-# What wrappers put before every name: torch.compile, DataParallel, and modules of training scripts
-# that keep the network as an attribute.
+# Prefixes that wrappers add to every name: torch.compile, DataParallel, and modules of training
+# scripts that keep the network as an attribute.
 _PREFIXES = ("_orig_mod.", "module.", "model.", "net.", "network.", "backbone.")
 
 
 class StateDict(NamedTuple):
-    """What a weights file holds.
+    """The content of a weights file.
 
     Attributes:
         tensors: arrays by PyTorch's names.
@@ -58,19 +58,19 @@ class StateDict(NamedTuple):
 def read(path: str | os.PathLike[str]) -> StateDict:
     """Reads a state dict from a safetensors or a PyTorch file.
 
-    In a PyTorch checkpoint the state dict may lie under a name such as 'state_dict' or 'model'
-    (`_NESTED`), beside anything else: what is no tensor is not made. A prefix that all names have
+    In a PyTorch checkpoint the state dict may be under a name such as 'state_dict' or 'model'
+    (`_NESTED`), beside anything else: only tensors are created. A prefix that all names have
     ('module.' of DataParallel, '_orig_mod.' of torch.compile, 'model.' of Lightning; see
-    `_PREFIXES`) is left out.
+    `_PREFIXES`) is removed.
 
     Raises:
-        WeightsError: truncated or damaged, no state dict inside, or not such a file at all; the
-            message says what it is instead.
-        FileNotFoundError: no such file.
+        WeightsError: the file is truncated or damaged, holds no state dict, or is not a weights
+            file; the message says what it is instead.
+        FileNotFoundError: there is no such file.
     """
     path = Path(path)
     start = opening.first_bytes(path, 9)
-    if start[8:] == b"{":  # a zip archive has how it is compressed there: 0
+    if start[8:] == b"{":  # a zip archive has its compression method there: 0
         return _read_safetensors(path)
     if path.suffix == ".safetensors":
         raise WeightsError(f"{path}: not a safetensors file (no header)")
@@ -86,7 +86,7 @@ def write(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
 ) -> None:
-    """Writes a safetensors file, at once or not at all."""
+    """Writes a safetensors file, whole or not at all."""
     path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -118,13 +118,13 @@ def _read_safetensors(path: Path) -> StateDict:
         except ValueError as error:
             raise WeightsError(
                 f"{path}: {shown(name)} has a shape of {len(entry['shape'])} axes that numpy "
-                f"does not take ({str(error)[:100]})"
+                f"rejects ({str(error)[:100]})"
             ) from error
     return StateDict(_unwrapped(tensors), metadata)
 
 
 def _check_names(path: Path, content: bytes) -> None:
-    """Raises where the header has a name twice: the library takes the last, without a word."""
+    """Raises WeightsError if the header has a name twice: the library silently takes the last."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = dict(pairs)
@@ -140,7 +140,7 @@ def _tensors_only(path: Path, tree: Any) -> dict[str, np.ndarray]:
     if isinstance(tree, Opaque):
         raise WeightsError(
             f"{path}: not a state dict but a whole object, of {shown(tree)}, which has not been "
-            "run. Save the state dict of the network alone: torch.save(model.state_dict(), path)"
+            "run. Save only the state dict of the network: torch.save(model.state_dict(), path)"
         )
     if not isinstance(tree, Mapping):
         raise WeightsError(f"{path}: holds a {type(tree).__name__}, not a state dict")
@@ -152,7 +152,7 @@ def _tensors_only(path: Path, tree: Any) -> dict[str, np.ndarray]:
         ]
         raise WeightsError(
             f"{path}: not a state dict: {', '.join(named) or 'it'} holds no tensor. A state "
-            f"dict may lie under {', '.join(_NESTED)}"
+            f"dict may be under {', '.join(_NESTED)}"
         )
     if not all(isinstance(name, str) for name in tree):
         raise WeightsError(f"{path}: not a state dict: its tensors have numbers for names")
@@ -160,7 +160,7 @@ def _tensors_only(path: Path, tree: Any) -> dict[str, np.ndarray]:
 
 
 def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without the prefixes that all names have."""
+    """The tensors without the prefixes that all names have."""
     while tensors:
         prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None)
         if prefix is None:

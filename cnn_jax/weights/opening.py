@@ -1,4 +1,4 @@
-"""The beginning of a weights file: whether it is a file at all, and what else it may be."""
+"""The first bytes of a weights file: whether it is a file at all, and what else it may be."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 
-# How files begin that are often found in the place of weights, and what to do about them.
+# The first bytes of files that are often found in place of weights, and what to do about them.
 _OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the weights: 'git lfs pull' fetches them",
     b"<!doctype": "a web page, not the weights: was the download behind a login?",
@@ -24,8 +24,8 @@ _OTHERS = {
     b"\x1f\x8b": "compressed by gzip: unpack it",
     b"\xfd7zxz": "compressed by xz: unpack it",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it",
-    b"\x89hdf": "an HDF5 file, of Keras perhaps: PyTorch's and safetensors are read",
-    b"\x93numpy": "a numpy array: PyTorch's and safetensors are read",
+    b"\x89hdf": "an HDF5 file, perhaps of Keras: give a PyTorch or safetensors file",
+    b"\x93numpy": "a numpy array: give a PyTorch or safetensors file",
 }
 
 
@@ -33,13 +33,13 @@ def first_bytes(path: Path, count: int) -> bytes:
     """The first `count` bytes of a weights file, or fewer. Does not wait for a pipe.
 
     Raises:
-        WeightsError: not a regular file; empty; or plainly something else, which is named.
-        FileNotFoundError: no such file.
+        WeightsError: it is not a regular file, is empty, or is of another kind, which is named.
+        FileNotFoundError: there is no such file.
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
-        raise WeightsError(f"{path}: {kind}; a weights file is wanted")
+        kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
+        raise WeightsError(f"{path}: {kind}; wanted a weights file")
     with open(path, "rb") as file:
         start = file.read(max(count, 64))
     if not start:

@@ -2,11 +2,11 @@
 
 A pickle is a program for a small stack machine, and some of its instructions reach outside: GLOBAL
 imports any name, REDUCE and NEWOBJ call it, BUILD sets its attributes. Here a global stays a name
-(`Global`), and each call is answered by a plain record (`pickle_records`). Nothing that the file
-names is ever imported, looked up or called: nothing to exploit.
+(`Global`), and a call gives a plain record (`pickle_records`). Nothing that the file names is ever
+imported, looked up or called, so there is nothing to exploit.
 
-Nor can a small file take long: each instruction takes time in proportion to what it reads, and what
-copies is counted against the size of the file (`_Work`). Nothing of the file is ever shown in full.
+Nor can a small file take long: each instruction takes time in proportion to what it reads, and
+copies are limited by the size of the file (`_Work`). No content is ever shown in full.
 
 The instructions are decoded by the standard library's `pickletools.genops`. The reference for what
 a checkpoint may contain is PyTorch's own `torch.load(weights_only=True)`.
@@ -43,8 +43,8 @@ def load(file: BinaryIO | mmap.mmap, references: list[PersistentId] | None = Non
     """Reads one pickle, from the file's position to its STOP instruction.
 
     Args:
-        file: at the pickle's beginning.
-        references: is given all outside references, those too that only opaque objects have.
+        file: file positioned at the beginning of the pickle.
+        references: list to which all outside references are appended, even those of opaque objects.
 
     Returns:
         dicts, lists, tuples, numbers and strings; tensors as `TensorRecord`, names as `Global`,
@@ -52,20 +52,20 @@ def load(file: BinaryIO | mmap.mmap, references: list[PersistentId] | None = Non
         defaultdict and a Counter come as a dict.
 
     Raises:
-        WeightsError: the pickle is damaged, asks for more work than a file of its size may, or
-            wants a command to be run.
+        WeightsError: the pickle is damaged, asks for more work than its size allows, or tries to
+            run a command.
     """
     try:
         return _run(file, references)
     except WeightsError:
         raise
-    except Exception as error:  # the instructions do not fit together: whatever they broke
+    except Exception as error:  # inconsistent instructions can raise anything
         reason = f"{type(error).__name__}: {error}"
         raise WeightsError(f"damaged pickle ({reason[:200]})") from error
 
 
 class _Work:
-    """How much has been copied, against what the instructions read so far may copy."""
+    """Counts copies, and limits them by the instructions read so far."""
 
     def __init__(self) -> None:
         self.instructions = 0
@@ -79,7 +79,7 @@ class _Work:
             )
 
     def copy(self, arguments: tuple) -> None:
-        """A call copies its arguments, which others may share."""
+        """Counts the arguments of a call, which it copies although others may share them."""
         self.copied += len(arguments)
         for one in arguments:
             if isinstance(one, (dict, list)):
@@ -158,7 +158,7 @@ def _run(file: Any, references: list[PersistentId] | None) -> Any:  # anything w
             _, arguments, function = stack.pop(), _expect(stack.pop(), tuple), stack.pop()
             work.copy(arguments)
             stack.append(call(function, arguments))
-        elif name == "BUILD":  # attributes, of a state dict (its `_metadata`) too: not kept
+        elif name == "BUILD":  # attributes, such as a state dict's `_metadata`: dropped
             stack.pop()
             if not isinstance(stack[-1], (Opaque, TensorRecord)):
                 _expect(stack[-1], dict)

@@ -1,8 +1,8 @@
-"""What a pickled checkpoint is read as: plain data, and records for everything else.
+"""The result of reading a pickled checkpoint: plain data, and records for everything else.
 
-Of what PyTorch pickles only tensors are rebuilt, as `TensorRecord`. Training scripts put objects of
-their own beside them: an argparse.Namespace, a path, a scalar of numpy, Lightning's settings. Such
-an object is an `Opaque` record: its class has not been imported, and nothing has been called.
+Of PyTorch's objects only tensors are rebuilt, as `TensorRecord`. Training scripts store other
+objects beside them: an argparse.Namespace, a path, a numpy scalar, Lightning's settings. Such an
+object becomes an `Opaque` record: its class is not imported, and nothing is called.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _SHOWN = 60  # characters of a string in a message
 
 
 class Global(NamedTuple):
-    """A name from the file, 'module.name', never resolved."""
+    """A name from the file, 'module.name', which is never resolved."""
 
     name: str
 
@@ -27,10 +27,10 @@ class PersistentId(NamedTuple):
 
 
 class Opaque:
-    """An object that the file would have made by a class or a function; it has not been made.
+    """An object that the file would create with a class or a function; it is not created.
 
     Attributes:
-        name: of the class or function, 'argparse.Namespace'.
+        name: name of the class or function, 'argparse.Namespace'.
     """
 
     __slots__ = ("name",)
@@ -46,11 +46,11 @@ class TensorRecord(NamedTuple):
     """A tensor as PyTorch pickles it: a strided view of a storage, in elements.
 
     Attributes:
-        storage: the PersistentId's fields ('storage', type, key, location, number of elements).
-        offset: the first element's position in the storage.
-        shape: the size of each axis.
-        strides: the step of each axis, in elements.
-        dtype: a torch dtype, where it is not the storage's own.
+        storage: fields of the PersistentId ('storage', type, key, location, number of elements).
+        offset: position of the first element in the storage.
+        shape: size of each axis.
+        strides: step of each axis, in elements.
+        dtype: a torch dtype, if it is not the storage's own.
     """
 
     storage: tuple
@@ -61,7 +61,7 @@ class TensorRecord(NamedTuple):
 
 
 def shown(value: Any) -> str:
-    """A value of the file for a message: short, however large or often shared its parts are."""
+    """A value of the file for a message: short, however large or often shared its parts."""
     if value is None or isinstance(value, (bool, float)):
         return repr(value)
     if isinstance(value, int):
@@ -74,13 +74,13 @@ def shown(value: Any) -> str:
 
 
 def call(function: Any, arguments: tuple) -> Any:
-    """What stands for the result of a call: a tensor, plain data, or an `Opaque` record.
+    """The record of the result of a call: a tensor, plain data, or an `Opaque` record.
 
     Raises:
-        WeightsError: no name is called, or one that would reach the machine (`_REFUSED`); or a
-            tensor that is none.
+        WeightsError: something other than a name is called, or a name that would reach the machine
+            (`_REFUSED`); or a tensor is malformed.
     """
-    if isinstance(function, Opaque):  # what an opaque function made is as opaque
+    if isinstance(function, Opaque):  # the result of an opaque function is opaque
         return Opaque(function.name)
     if isinstance(function, PersistentId):  # a class that is pickled with its source
         named = [field for field in function.fields[1:2] if isinstance(field, Global)]
@@ -94,13 +94,13 @@ def call(function: Any, arguments: tuple) -> Any:
         raise WeightsError(
             f"the file asks to call {function.name[:_SHOWN]}, which is not allowed in a weights "
             "file. It has not been run. If you trust the file, load it where it came from and "
-            "save its state dict alone: torch.save(model.state_dict(), path)"
+            "save only its state dict: torch.save(model.state_dict(), path)"
         )
     return Opaque(function.name)
 
 
-# Nothing is ever called, so that this is no wall: but a file that wants a command run is no
-# checkpoint, and whoever loads it should hear of it.
+# Nothing is ever called, so this list is not a defence: but a file that tries to run a command is
+# not a checkpoint, and its user should know.
 _REFUSED = frozenset(
     ["__builtin__", "_pickle", "builtins", "codeop", "commands", "ctypes", "functools", "imp",
      "importlib", "marshal", "multiprocessing", "nt", "operator", "os", "pdb", "pickle", "pip",
@@ -164,7 +164,7 @@ def _default_dict(factory=None, items=()):
 
 
 def checked_key(key: Any) -> Any:
-    """A key of a dict, if its hash is cheap: a tuple of tuples may take for ever.
+    """A key of a dict, if its hash is cheap: that of nested tuples may take for ever.
 
     Raises:
         WeightsError: it is not.
@@ -181,7 +181,7 @@ def checked_key(key: Any) -> Any:
 
 def _is_cheap(key: Any) -> bool:
     if isinstance(key, int):
-        return abs(key) < 2**64  # the hash of a longer one is computed anew each time
+        return abs(key) < 2**64  # the hash of a larger one is recomputed each time
     if isinstance(key, (str, bytes)):
         return len(key) <= 10_000
     return key is None or isinstance(key, (float, Global, Opaque))
@@ -193,7 +193,7 @@ def _size(items=()):
     return tuple(items)
 
 
-# What is rebuilt of a file's calls.
+# The calls of a file that are rebuilt.
 _CALLS: dict[str, Callable] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _typed_tensor,

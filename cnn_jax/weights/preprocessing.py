@@ -1,7 +1,7 @@
-"""From a picture to what a network was trained on: part of its weights, not of its architecture.
+"""The preprocessing of images for a network: part of its weights, not of its architecture.
 
-The same network with other weights may want another size, or numbers from -1 to 1. Wrong
-preprocessing raises no error, it only costs accuracy; so it is stored with the weights.
+The same network with other weights may need another size, or values from -1 to 1. Wrong
+preprocessing raises no error and only costs accuracy, so it is stored with the weights.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from cnn_jax.weights.errors import WeightsError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_MOST_PIXELS = 10_000  # a side: a file may say what it likes
+_MOST_PIXELS = 10_000  # per side; a file may claim anything
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -32,12 +32,12 @@ class Preprocessing:
     """Resize, crop the centre, scale to [0, 1], subtract the mean, divide by the deviation.
 
     Attributes:
-        resize: pixels of the shorter side; or (height, width), whatever the proportions were.
-        crop: (height, width) cut from the centre, padded with black where the picture is smaller.
+        resize: pixels of the shorter side; or (height, width), whatever the aspect ratio.
+        crop: (height, width) of the centre crop, padded with black if the image is smaller.
         interpolation: 'nearest', 'bilinear', 'bicubic' or 'lanczos'.
-        antialias: average over the pixels that become one (Pillow's way). False samples four of
-            them, bilinearly, as the video networks of torchvision were trained.
-        mean, std: of each channel, of values in [0, 1].
+        antialias: whether to average over all pixels that become one, as Pillow does. False samples
+            four of them, bilinearly, as for the video networks of torchvision.
+        mean, std: mean and standard deviation of each channel, for values in [0, 1].
         source: where these settings were published.
     """
 
@@ -61,15 +61,15 @@ class Preprocessing:
             else (*self.resize, *self.crop)
         )
         if not all(isinstance(size, int) and 1 <= size <= _MOST_PIXELS for size in sizes):
-            raise ValueError(f"sizes of {sizes[:4]}: wanted 1 to {_MOST_PIXELS} pixels a side.")
+            raise ValueError(f"sizes of {sizes[:4]}: wanted 1 to {_MOST_PIXELS} pixels per side.")
         if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
             raise ValueError(f"mean {self.mean} and std {self.std} do not belong together.")
 
     def __call__(self, image: Image.Image | np.ndarray) -> np.ndarray:
-        """A picture as the network takes it.
+        """Preprocesses an image for the network.
 
         Args:
-            image: Pillow's, or uint8 [H, W, 3]; uint8 [T, H, W, 3] is a clip of frames.
+            image: Pillow's image, or uint8 [H, W, 3]; uint8 [T, H, W, 3] is a clip of frames.
 
         Returns:
             float32 [*crop, 3], or [T, *crop, 3].
@@ -80,14 +80,14 @@ class Preprocessing:
                 return np.stack([self(frame) for frame in pixels])
             if pixels.dtype != np.uint8 or pixels.ndim != 3:
                 raise ValueError(
-                    f"a picture is uint8 [H, W, 3], or a clip [T, H, W, 3]; got {pixels.dtype} "
+                    f"an image is uint8 [H, W, 3], or a clip [T, H, W, 3]; got {pixels.dtype} "
                     f"{list(pixels.shape)}."
                 )
             image = Image.fromarray(pixels)
         return self.normalise(self._cropped(self._resized(image.convert("RGB"))))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 [..., C] -> float32 [..., C]: the last two steps alone."""
+        """uint8 [..., C] -> float32 [..., C]: scaling and normalisation alone."""
         scaled = pixels.astype(np.float32) / 255
         return (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
@@ -115,12 +115,12 @@ class Preprocessing:
         return pixels
 
     def to_json(self) -> str:
-        """For the text header of a safetensors file; `from_json` reads it back."""
+        """JSON for the text header of a safetensors file; `from_json` reads it back."""
         return json.dumps(dataclasses.asdict(self))
 
 
 def _sampled(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear between the four pixels around each new pixel's centre; [H, W, C] uint8."""
+    """Resizes [H, W, C] uint8 bilinearly, from the four pixels around each new pixel's centre."""
     values = pixels.astype(np.float32)
     for axis, size in enumerate((height, width)):
         old = values.shape[axis]
@@ -134,10 +134,10 @@ def _sampled(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def from_json(text: str) -> Preprocessing:
-    """Reads what `Preprocessing.to_json` wrote.
+    """Reads the JSON of `Preprocessing.to_json`.
 
     Raises:
-        WeightsError: it is something else.
+        WeightsError: the text is something else.
     """
     try:
         stored: dict[str, Any] = json.loads(text)
@@ -153,10 +153,10 @@ def from_json(text: str) -> Preprocessing:
 
 
 def from_timm(config: Mapping[str, Any], source: str) -> Preprocessing:
-    """Reads the `pretrained_cfg` of timm, which its repositories on the Hub keep in config.json.
+    """Reads timm's `pretrained_cfg`, which its repositories on the Hub keep in config.json.
 
     Raises:
-        WeightsError: it crops in a way that this package does not know, or is something else.
+        WeightsError: its crop mode is not supported, or it is something else.
     """
     try:
         return _from_timm(config.get("pretrained_cfg", config), source)
@@ -164,7 +164,7 @@ def from_timm(config: Mapping[str, Any], source: str) -> Preprocessing:
         if isinstance(error, WeightsError):
             raise
         reason = f"{type(error).__name__}: {str(error)[:200]}"
-        raise WeightsError(f"{source}: its config.json is not one of timm ({reason})") from error
+        raise WeightsError(f"{source}: its config.json is not one of timm's ({reason})") from error
 
 
 def _from_timm(config: Mapping[str, Any], source: str) -> Preprocessing:

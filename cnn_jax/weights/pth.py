@@ -7,11 +7,10 @@ Two containers hold the same pickle of tensors (`pickle_machine`):
 - the file of PyTorch < 1.6: five pickles (magic number, version, system, the object, the storages'
   keys), then each storage as an 8-byte count of elements and its little-endian bytes.
 
-Refused with a sentence: the tar files of 2016, TorchScript archives. Quantised and sparse tensors,
-and whatever is no tensor, come as `Opaque` records.
+The tar files of 2016 and TorchScript archives are refused with a message. Quantised and sparse
+tensors, and everything that is not a tensor, become `Opaque` records.
 
-No claim of a file is believed beyond the file's own size, so that a small one cannot take much
-memory.
+Sizes that a file claims are limited by its own size, so that a small one cannot take much memory.
 """
 
 import io
@@ -32,7 +31,7 @@ from cnn_jax.weights.pickle_records import Global, PersistentId, TensorRecord, s
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch/serialization.py, 2.14
 _PROTOCOL_VERSION = 1001
-_MAX_DEPTH = 200  # of containers in each other
+_MAX_DEPTH = 200  # of nested containers
 
 _STORAGE_TYPES = {
     "FloatStorage": np.float32,
@@ -48,7 +47,7 @@ _STORAGE_TYPES = {
     "ComplexFloatStorage": np.complex64,
     "ComplexDoubleStorage": np.complex128,
 }
-_DTYPES = {  # without a storage type of their own: the tensor names its dtype
+_DTYPES = {  # dtypes without a storage type; the tensor names its dtype
     "uint16": np.uint16,
     "uint32": np.uint32,
     "uint64": np.uint64,
@@ -58,7 +57,7 @@ _DTYPES = {  # without a storage type of their own: the tensor names its dtype
     "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
 }
 
-# What a damaged archive makes of zipfile and the pickle machine: a size beyond the end is EOFError,
+# Errors of zipfile and the pickle machine on a damaged archive: a size beyond the end is EOFError,
 # a bit that says 'encrypted' RuntimeError, a later version of zip NotImplementedError.
 DAMAGED = (
     OSError,
@@ -75,7 +74,7 @@ ReadStorage = Callable[[str, int], bytes]
 
 
 def read(path: str | os.PathLike[str]) -> Any:
-    """Reads what `torch.save` wrote.
+    """Reads a file written by `torch.save`.
 
     Returns:
         The saved object: nested dicts and lists, with numpy arrays (read-only views where tensors
@@ -83,7 +82,7 @@ def read(path: str | os.PathLike[str]) -> Any:
         `pickle_records.Opaque` in place of all other objects.
 
     Raises:
-        WeightsError: not such a file, truncated or damaged, or it wants a command to be run.
+        WeightsError: it is not such a file, is truncated or damaged, or tries to run a command.
     """
     path = Path(path)
     try:
@@ -111,7 +110,7 @@ def _read_zip(path: Path) -> Any:
     with archive:
         names = archive.namelist()
         entries = {name.split("/", 1)[-1]: name for name in names}
-        if len(entries) < len(names):  # which one counts would be a guess
+        if len(entries) < len(names):  # ambiguous
             raise WeightsError("two entries of the zip archive have one name")
         if "constants.pkl" in entries:
             raise WeightsError("a TorchScript program, not a state dict: save model.state_dict()")
@@ -128,7 +127,7 @@ def _read_zip(path: Path) -> Any:
             if entry.compress_type != zipfile.ZIP_STORED:  # torch.save never compresses
                 raise WeightsError(f"the entry {shown(name)} is compressed")
             left -= entry.file_size
-            if left < 0:  # a size that is not true, or the same bytes for several entries
+            if left < 0:  # a false size, or the same bytes for several entries
                 raise WeightsError(f"the entries up to {shown(name)} are larger than the file")
             return archive.read(entry)  # checks the CRC-32
 
@@ -165,7 +164,7 @@ def _read_sequential(path: Path) -> Any:
         tree = pickle_machine.load(data, references)
         keys = pickle_machine.load(data)
 
-        # Each storage's size is known only with its element type, and that by who refers to it.
+        # a storage's size needs its element type, which only the references to it know
         widths: dict[str, int] = {}
         for fields in (reference.fields for reference in references):
             if fields[:1] != ("module",):  # a class that is pickled with its source
@@ -194,7 +193,7 @@ def _read_sequential(path: Path) -> Any:
 
 
 def _map(tree: Any, on_tensor: Callable[[TensorRecord], Any]) -> Any:
-    """A copy of the tree with every TensorRecord replaced; what is shared is visited once."""
+    """A copy of the tree with every TensorRecord replaced; shared nodes are visited once."""
     done: dict[int, Any] = {}
     open_nodes: set[int] = set()
 
@@ -204,7 +203,7 @@ def _map(tree: Any, on_tensor: Callable[[TensorRecord], Any]) -> Any:
         if id(node) in open_nodes:
             raise WeightsError("an object contains itself")
         if len(open_nodes) > _MAX_DEPTH:
-            raise WeightsError(f"more than {_MAX_DEPTH} containers in each other")
+            raise WeightsError(f"more than {_MAX_DEPTH} nested containers")
         if id(node) not in done:
             open_nodes.add(id(node))
             if isinstance(node, TensorRecord):
@@ -228,9 +227,9 @@ def _key(key: Any) -> str:
 
 
 def _storage(fields: tuple) -> tuple[str, int, int]:
-    """A reference to a storage: its key, its number of elements, and the first that is meant."""
+    """A reference to a storage: its key, its number of elements, and the first one referred to."""
     if len(fields) < 5:
-        raise WeightsError(f"a storage is described by {len(fields)} fields, wanted 5")
+        raise WeightsError(f"a storage is described by {len(fields)} fields; wanted 5")
     _, _, key, _, count, *view = fields
     start: Any = 0
     if view and view[0]:  # (key, offset, size): a view of another storage, before PyTorch 0.4
@@ -277,7 +276,7 @@ def _fill(tree: Any, read_storage: ReadStorage, *, big_endian: bool) -> Any:
 
 
 def _strided(flat: np.ndarray, start: int, shape: tuple, strides: tuple) -> np.ndarray:
-    """A view of `flat`, after checking that it stays inside."""
+    """A strided view of `flat`, after checking that it stays inside."""
     if 0 in shape:
         return np.empty(shape, flat.dtype)
     last = start + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))

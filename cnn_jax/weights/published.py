@@ -6,14 +6,14 @@ from cnn_jax.weights.preprocessing import Preprocessing
 
 
 def published(publisher: str, model: str, file_stem: str = "") -> Preprocessing | None:
-    """The preprocessing of a publisher's weights for a model; None where no table has it.
+    """The preprocessing of a publisher's weights for a model; None if it is not known.
 
     Args:
         publisher: 'torchvision', or 'efficientnet_lite_pytorch'.
         model: torchvision's name.
-        file_stem: of the published file, without its suffix: torchvision gave several networks a
-            second set of weights (IMAGENET1K_V2) with its own preprocessing. The second is taken
-            where the name says nothing.
+        file_stem: name of the published file without its suffix: torchvision has a second set of
+            weights (IMAGENET1K_V2), with its own preprocessing, for several networks. The second is
+            assumed if the name says nothing.
     """
     if publisher == "efficientnet_lite_pytorch":
         return _EFFICIENTNET_LITE.get(model)
@@ -43,7 +43,7 @@ def _names(text: str) -> list[str]:
 
 _HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
-# torchvision 0.29, the `transforms` of each DEFAULT weights.
+# torchvision 0.29, the `transforms` of the DEFAULT weights.
 _TORCHVISION = (
     (
         _image(224),
@@ -99,7 +99,7 @@ _VIDEO = {
     "s3d": Preprocessing((256, 256), (224, 224), antialias=False, **_KINETICS),
 }
 
-# The files of IMAGENET1K_V1 where DEFAULT is V2 and wants another size.
+# The files of IMAGENET1K_V1 for which DEFAULT is V2 and needs another size.
 _FIRST_FILES = frozenset(
     _names(
         "mobilenet_v2-b0353104 mobilenet_v3_large-8738ca79 regnet_x_16gf-2007eb11 "

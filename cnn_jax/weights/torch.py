@@ -1,4 +1,4 @@
-"""Between PyTorch's tensors, by name, and Flax variables: a table of pairs, read either way.
+"""Converts between PyTorch's tensors, by name, and Flax variables, with a table of pairs.
 
 A family's file lists how a publisher (torchvision, timm, ...) names its modules:
 
@@ -8,8 +8,8 @@ A family's file lists how a publisher (torchvision, timm, ...) names its modules
         ("fc", "head"),
     )
 
-`{i}` stands for a number, and is the same number on both sides. The first pair that matches counts.
-A module's tensors follow from what it is, so no rule names them:
+`{i}` stands for a number, the same on both sides. The first pair that matches counts. A module's
+tensors follow from its type, so no rule names them:
 
     PyTorch                         Flax
     weight  [O, I, *k]  convolution params      kernel [*k, I, O]  (I counts one group's inputs)
@@ -19,8 +19,8 @@ A module's tensors follow from what it is, so no rule names them:
     running_mean, running_var [C]   batch_stats mean, var [C]
     num_batches_tracked             -
 
-A rule may also name one parameter in full ("features.{i}.{j}.layer_scale"). Where the two sides lay
-out a tensor differently, the pair has a third entry, a `Layout`.
+A rule may also name one parameter in full ("features.{i}.{j}.layer_scale"). If the two sides order
+the axes of a tensor differently, the pair has a third entry, a `Layout`.
 """
 
 import functools
@@ -49,7 +49,7 @@ _LEAVES = {  # PyTorch's tensor -> where it may be in Flax
 }
 _IGNORED = (
     "num_batches_tracked",  # a counter that only PyTorch's momentum=None reads
-    "total_ops",  # counters that a profiler, thop, leaves behind
+    "total_ops",  # counters left by the profiler thop
     "total_params",
 )
 
@@ -57,7 +57,7 @@ _LISTED = 12  # names in an error message, of each kind
 
 
 class _Place(NamedTuple):
-    """Where a leaf of the variables is stored in a state dict."""
+    """The place of a leaf of the variables in a state dict."""
 
     name: str
     layout: Layout
@@ -75,20 +75,20 @@ def import_torch(
 
     Args:
         state_dict: arrays by PyTorch's names.
-        template: what `model.init` returns, or its shapes; the result has its structure and dtypes.
+        template: result of `model.init`, or its shapes; sets the structure and dtypes.
         rules: the publisher's names, see the head of this file.
         init: Flax leaves ('params/head/kernel') that keep the template's values, whatever the
-            file says: the head, when the classes are others.
-        drop: Flax leaves that the file may hold although the model lacks them: the head, when
-            the model is a backbone.
+            file has: the head, for other classes.
+        drop: Flax leaves that the file may hold although the model lacks them: the head, if the
+            model is a backbone.
 
     Returns:
         {'params': ..., 'batch_stats': ...} of numpy arrays.
 
     Raises:
-        WeightsError: one report of all names that no rule matches, all that the file lacks, has too
-            many, or has in another shape; and of tensors that hold whole numbers, truth values,
-            NaN or infinity in the place of weights.
+        WeightsError: names match no rule, are missing from or unknown to the model, or have another
+            shape; or tensors hold integers, booleans, NaN or infinity instead of weights. One
+            message reports all.
     """
     leaves = _flatten(template)
     places = _places(leaves, rules)
@@ -107,7 +107,7 @@ def import_torch(
         wanted.add(place.name)
         if path in init:
             if isinstance(leaf, jax.ShapeDtypeStruct):
-                raise WeightsError(f"{path} is to keep its value, but the template is only shapes")
+                raise WeightsError(f"{path} must keep its value, but the template has only shapes")
             values[path] = np.asarray(leaf)
         elif place.name not in state_dict:
             report("missing from the file", f"{place.name} (for {path} {_size(leaf.shape)})")
@@ -135,11 +135,11 @@ def import_torch(
 
 
 def _not_numbers(array: np.ndarray, dtype: Any) -> str:
-    """What is wrong with the values of a weight, of the right shape; '' for nothing."""
+    """What is wrong with the values of a weight of the right shape; '' for nothing."""
     if not jnp.issubdtype(dtype, jnp.floating):
         return ""
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        return f"of {array.dtype}, quantised perhaps, where floating-point numbers are wanted"
+        return f"of {array.dtype}, perhaps quantised, instead of floating-point numbers"
     return "" if np.isfinite(array).all() else "with values that are NaN or infinite"
 
 
@@ -149,7 +149,7 @@ def export_torch(variables: Variables, rules: Rules) -> dict[str, np.ndarray]:
     PyTorch's `load_state_dict(strict=True)` takes the result: it fills in `num_batches_tracked`.
 
     Raises:
-        WeightsError: some leaves are named by no rule; all are listed.
+        WeightsError: no rule names some leaves; the message lists them.
     """
     leaves = _flatten(variables)
     places = _places(leaves, rules)
@@ -162,7 +162,7 @@ def export_torch(variables: Variables, rules: Rules) -> dict[str, np.ndarray]:
 
 
 def check_rules(model: str, rules: Rules) -> None:
-    """Raises ValueError where a rule is not a pair of templates with the same `{fields}`."""
+    """Raises ValueError if a rule is not a pair of templates with the same `{fields}`."""
     for torch_side, flax_side, *_ in rules:
         fields = [sorted(set(re.findall(r"\{(\w+)\}", side))) for side in (torch_side, flax_side)]
         if fields[0] != fields[1] or set("\\^$*()[]") & set(torch_side + flax_side):
@@ -185,7 +185,7 @@ def torch_shapes(template: Variables, rules: Rules) -> dict[str, tuple[int, ...]
 
 
 def coverage(state_dict: StateDict, template: Variables, rules: Rules) -> float:
-    """The part of the file's names that these rules place in the model: which publisher it is."""
+    """The fraction of the file's names that these rules place: reveals the publisher."""
     wanted = {place.name for place in _places(_flatten(template), rules).values()}
     return len(wanted & set(state_dict)) / max(len(wanted), 1)
 
@@ -196,7 +196,7 @@ def _flatten(variables: Variables) -> dict[str, Any]:
 
 
 def _places(leaves: Mapping[str, Any], rules: Rules) -> dict[str, _Place]:
-    """Where each leaf is stored. Leaves that no rule names are absent.
+    """The place of each leaf. Leaves that no rule names are absent.
 
     Raises:
         WeightsError: two leaves would be stored under one name: the rules are wrong.

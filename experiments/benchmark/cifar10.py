@@ -1,14 +1,14 @@
-"""CIFAR-10 from disk to a test accuracy: our experiment and PyTorch, the whole run of each.
+"""Times whole runs on CIFAR-10 to a test accuracy: our experiment against PyTorch.
 
     python -m experiments.benchmark.cifar10 --data_dir=DIR --workdir=DIR --runs=3
 
-Both train the network of a recipe by that recipe: same layers and initialisation, optimiser,
-learning rates, augmentation, batches in the same order, and evaluations; other random numbers. Ours
-is `python -m experiments.classification` as a user starts it, without a cache of compiled programs,
-checkpoints or figures; PyTorch's is `experiments.benchmark.torch_cifar10`, eager. A run is a
-process, and its seconds are from its start to its end: imports, decoding and compilation are in
-them. The seconds to --threshold end when the first evaluation that reached it is written down. The
-two take turns, and run i of both has the seed --seed + i.
+Both train the network of a recipe with that recipe: same layers, initialisation, optimiser,
+learning rates, augmentation, order of batches and evaluations; other random numbers. Ours is
+`python -m experiments.classification` as a user starts it, without a cache of compiled programs,
+checkpoints or figures; PyTorch's is `experiments.benchmark.torch_cifar10`, eager. Each run is a
+process, timed from start to end, including imports, decoding and compilation. The time to
+--threshold ends when the first evaluation that reaches it is logged. The two take turns, and run i
+of both has the seed --seed + i.
 """
 
 import importlib.util
@@ -30,23 +30,23 @@ from experiments import classification, entry, settings
 from experiments import recipe as recipes
 from experiments.benchmark import timing
 
-# What the benchmark leaves out on our side, since PyTorch's does not do it either.
+# Switched off on our side, since PyTorch's side does not do it either.
 OURS = ("--nofigures", "--checkpoint_every_epochs=0", "--compilation_cache=")
 POLL_SECONDS = 0.1
 
 
 def define_flags() -> None:
-    """Not where they are read from: the tests import this module, and not its flags."""
-    flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
-    flags.DEFINE_string("data_dir", "", "Where CIFAR-10 is, prepared; '' for TFDS's own.")
+    """Defines the flags, separately because tests import this module without its flags."""
+    flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
+    flags.DEFINE_string("data_dir", "", "Directory of the prepared data sets; '' for TFDS's own.")
     flags.DEFINE_string(
-        "recipe", "experiments/recipes/cifar10_airbench.flags", "The flagfile of both."
+        "recipe", "experiments/recipes/cifar10_airbench.flags", "Flagfile of both contenders."
     )
-    flags.DEFINE_multi_string("set", [], "A setting over the recipe's: --set=--epochs=2.")
-    flags.DEFINE_integer("runs", 3, "Of each contender.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of the first run.")
-    flags.DEFINE_float("threshold", 0.9, "Test accuracy whose time is taken.")
-    flags.DEFINE_bool("torch", True, "Run PyTorch too, where it is installed.")
+    flags.DEFINE_multi_string("set", [], "Setting that overrides the recipe's: --set=--epochs=2.")
+    flags.DEFINE_integer("runs", 3, "Number of runs of each contender.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of the first run.")
+    flags.DEFINE_float("threshold", 0.9, "Test accuracy to time.")
+    flags.DEFINE_bool("torch", True, "Run PyTorch too, if it is installed.")
 
 
 def parsed(arguments: Iterable[str]) -> classification.ClassificationRecipe:
@@ -58,10 +58,10 @@ def parsed(arguments: Iterable[str]) -> classification.ClassificationRecipe:
 
 
 def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any]:
-    """The recipe as `torch_cifar10.Settings` has it.
+    """The recipe as fields of `torch_cifar10.Settings`.
 
     Raises:
-        ValueError: the recipe asks for something that PyTorch's side does not do.
+        ValueError: the recipe asks for something that PyTorch's side lacks.
     """
     words = recipe.augment.split(",")
     wanted = {
@@ -85,7 +85,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
         if getattr(recipe, name) != value:
             raise ValueError(
                 f"--{name}={getattr(recipe, name)}: PyTorch's side of this benchmark has {value!r} "
-                "only. Leave it out with --notorch."
+                "only. Leave PyTorch out with --notorch."
             )
     if len(words) != 2 or words[0] != "flip" or not words[1].startswith("crop:"):
         raise ValueError(f"--augment={recipe.augment}: PyTorch's side knows 'flip,crop:PIXELS'.")
@@ -120,7 +120,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
 
 
 def timed(command: list[str], folder: pathlib.Path, threshold: float) -> dict[str, Any]:
-    """Runs a command that writes metrics.jsonl in `folder`: seconds, and what it reached when.
+    """Runs a command that writes metrics.jsonl in `folder`; returns its times and accuracies.
 
     Raises:
         RuntimeError: the command failed.
@@ -135,7 +135,7 @@ def timed(command: list[str], folder: pathlib.Path, threshold: float) -> dict[st
                 if reached is None and any(a >= threshold for a in accuracies(folder)):
                     reached = time.monotonic() - start
         finally:
-            process.kill()  # nothing where it has ended; not left behind by Ctrl-C
+            process.kill()  # no effect if it has ended; Ctrl-C leaves none behind
     seconds = time.monotonic() - start
     if process.returncode:
         end = (folder / "output.txt").read_text()[-2000:]
@@ -152,13 +152,13 @@ def timed(command: list[str], folder: pathlib.Path, threshold: float) -> dict[st
 
 
 def accuracies(folder: pathlib.Path) -> list[float]:
-    """Of the evaluations so far; a line that is half written is no row yet."""
+    """The accuracies of the evaluations so far; a half-written line does not count."""
     rows = log.read_rows(folder / "metrics.jsonl")
     return [row["accuracy"] for row in rows if row["split"] == "test"]
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The runs of one contender, their mean, and their spread: standard deviation, and extremes."""
+    """The runs of one contender, with their mean, standard deviation and extremes."""
     figures: dict[str, Any] = {"n": len(runs)}
     for name in ("accuracy", "seconds", "seconds_to_threshold"):
         values = [run[name] for run in runs if run[name] is not None]
@@ -175,7 +175,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def run_once(contender: str, seed: int, arguments: list[str], threshold: float) -> dict[str, Any]:
-    """One run in a process of its own."""
+    """Makes one run in a separate process."""
     arguments = [*arguments, f"--seed={seed}"]
     with tempfile.TemporaryDirectory() as where:
         folder = pathlib.Path(where)
@@ -194,7 +194,7 @@ def main() -> int:
     contenders = ["ours"]
     if chosen.torch:
         if importlib.util.find_spec("torch"):
-            torch_settings(parsed(arguments))  # before anything runs for minutes
+            torch_settings(parsed(arguments))  # raises an error before anything slow
             contenders.append("torch")
         else:
             print("PyTorch is not installed: pip install -e '.[torch]'", file=sys.stderr)

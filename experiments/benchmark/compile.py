@@ -1,15 +1,15 @@
-"""Seconds until the first step: initialisation, tracing, compiling, against the depth of a ResNet.
+"""Seconds to the first step (initialisation, tracing, compilation) by the depth of a ResNet.
 
     python -m experiments.benchmark.compile --workdir=DIR
     python -m experiments.benchmark.compile --depths=50 --variants=ours,stock
 
-Each row is a process of its own, without a cache of compiled programs; `cached_compile_seconds` is
-a second process that finds what the first has left. The variants are the same network with
+Each row is a separate process without a cache of compiled programs; `cached_compile_seconds` is
+from a second process that finds the first one's cache. The variants are the same network with
 `cnn_jax.cpu`, with JAX's own convolutions, and with the equal blocks of each stage scanned over
-(`nn.scan`) under `cnn_jax.cpu`. `step_ms` is the median of a few steps of what was compiled.
+(`nn.scan`) under `cnn_jax.cpu`. `step_ms` is the median of a few compiled steps.
 
-Before them, from the start of Python to the first row of metrics.jsonl: `--starts` runs of the
-default experiment in a row, of which the first finds no cache of compiled programs.
+Before that, `--starts` consecutive runs of the default experiment are timed from the start of
+Python to the first row of metrics.jsonl; the first run finds no cache of compiled programs.
 """
 
 import json
@@ -29,15 +29,15 @@ from cnn_jax.train import layout
 from experiments import entry
 from experiments.benchmark import program, scanned, timing
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
-DEPTHS = flags.DEFINE_list("depths", ["18", "50", "101", "152"], "Of the ResNets.")
-VARIANTS = flags.DEFINE_list("variants", ["ours", "stock", "scan"], "Which to compile.")
-BATCH = flags.DEFINE_integer("batch_size", 8, "Examples a step.", lower_bound=1)
-SIZE = flags.DEFINE_integer("image_size", 64, "Height and width of the pictures.", lower_bound=32)
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
+DEPTHS = flags.DEFINE_list("depths", ["18", "50", "101", "152"], "Depths of the ResNets.")
+VARIANTS = flags.DEFINE_list("variants", ["ours", "stock", "scan"], "Variants to compile.")
+BATCH = flags.DEFINE_integer("batch_size", 8, "Examples per step.", lower_bound=1)
+SIZE = flags.DEFINE_integer("image_size", 64, "Height and width of the images.", lower_bound=32)
 CACHED = flags.DEFINE_bool("cached", True, "Compile a second time, from the cache.")
 STARTS = flags.DEFINE_integer("starts", 4, "Starts of the default experiment.", lower_bound=0)
 PROBE = flags.DEFINE_string("probe", "", "Internal: measure here, and write to this file.")
-CACHE = flags.DEFINE_string("compilation_cache", "", "Internal: of the probe.")
+CACHE = flags.DEFINE_string("compilation_cache", "", "Internal: cache directory of the probe.")
 
 STEPS = 3
 
@@ -79,7 +79,7 @@ def probe(depth: str, variant: str) -> int:
 
 
 def measure(depth: str, variant: str, folder: str) -> dict[str, Any]:
-    """A row: the figures of a first process, and how long compiling took a second one."""
+    """A row: the figures of a first process, and the compile time of a second one."""
     target = pathlib.Path(folder) / "probe.json"
     cache = pathlib.Path(folder) / f"{depth}-{variant}"
     command = [
@@ -103,7 +103,7 @@ def measure(depth: str, variant: str, folder: str) -> dict[str, Any]:
 
 
 def seconds_to_first_step(folder: pathlib.Path) -> float:
-    """Of `python -m experiments.classification` with the cache in `folder`, as a user waits for it.
+    """Seconds to the first step of `python -m experiments.classification`, as a user waits for it.
 
     Raises:
         RuntimeError: it ended without a step.
@@ -123,7 +123,7 @@ def seconds_to_first_step(folder: pathlib.Path) -> float:
     seconds = time.perf_counter() - began
     if run.wait() or not rows.exists():
         raise RuntimeError(
-            f"The default experiment ended with status {run.returncode}; its first step was wanted."
+            f"The default experiment ended with status {run.returncode} before its first step."
         )
     return round(seconds, 2)
 
@@ -133,7 +133,7 @@ def main() -> int:
         return probe(DEPTHS.value[0], VARIANTS.value[0])
     unknown = set(VARIANTS.value) - {"ours", "stock", "scan"}
     if unknown:
-        raise ValueError(f"--variants={','.join(sorted(unknown))}: wanted ours, stock, scan.")
+        raise ValueError(f"--variants={','.join(sorted(unknown))}: choose from ours, stock, scan.")
     table = []
     with tempfile.TemporaryDirectory() as folder:
         starts = [seconds_to_first_step(pathlib.Path(folder)) for _ in range(STARTS.value)]

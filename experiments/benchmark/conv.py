@@ -3,9 +3,9 @@
     python -m experiments.benchmark.conv --workdir=/tmp/conv [--quick] [--only=3x3]
 
 Each row is a layer of a published network at a batch that trains on a CPU. The three contenders
-take turns; a figure is the median of `--repeats` calls, inputs already on the device, in float32
-and NHWC (PyTorch: channels_last). `share` is the arithmetic of the definition over time, as a
-share of the machine's measured matrix-product peak: Winograd can exceed 1.
+take turns; each time is the median of `--repeats` calls, with inputs already on the device, in
+float32 and NHWC (PyTorch: channels_last). `share` is the direct convolution's FLOP/s as a share of
+the machine's measured matrix-product peak: Winograd can exceed 1.
 """
 
 import json
@@ -23,13 +23,13 @@ import cnn_jax.cpu
 from cnn_jax.cpu import memory
 from experiments.benchmark import timing
 
-WORKDIR = flags.DEFINE_string("workdir", None, "where result.json goes")
-QUICK = flags.DEFINE_bool("quick", False, "a third of the table, batches of 2: a check, no result")
-REPEATS = flags.DEFINE_integer("repeats", 5, "counted calls of each contender")
-SECONDS = flags.DEFINE_float("seconds", 2.0, "a contender sits out rounds after this long")
-ONLY = flags.DEFINE_string("only", "", "rows whose name contains this")
-STOCK = flags.DEFINE_bool("stock", True, "time XLA's own convolutions (much the slowest)")
-TORCH = flags.DEFINE_bool("torch", True, "time PyTorch, where it is installed")
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory for result.json.")
+QUICK = flags.DEFINE_bool("quick", False, "Check only: a third of the table, batches of 2.")
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each contender.")
+SECONDS = flags.DEFINE_float("seconds", 2.0, "Seconds after which a contender sits out.")
+ONLY = flags.DEFINE_string("only", "", "Text that the names of rows must contain.")
+STOCK = flags.DEFINE_bool("stock", True, "Time XLA's own convolutions, by far the slowest.")
+TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch, if it is installed.")
 
 
 class Layer(NamedTuple):
@@ -119,7 +119,7 @@ def arrays(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def jax_calls(layer: Layer, x, w, y) -> dict[str, Callable[[], object]]:
-    """Compiles the three passes under the rules in force now."""
+    """Compiles the three passes under the lowering rules in force."""
     f = convolution(layer)
     passes = {
         "forward": (lambda x, w, y: f(x, w), (x, w, y)),
@@ -178,7 +178,7 @@ def measure(layer: Layer, peak: float) -> list[dict[str, object]]:
             contenders["stock"] = jax_calls(layer, *inputs)
     if TORCH.value and _torch_is_installed():
         contenders["torch"] = torch_calls(layer, x, w, y)
-    memory.keep()  # for all three alike: what we report is the arithmetic
+    memory.keep()  # for all three alike: the benchmark is about arithmetic
     rows = []
     work = 2 * y.size * w.size // layer.features
     for name in contenders["ours"]:
@@ -235,7 +235,7 @@ def main(argv):
     table = [layer for layer in TABLE if ONLY.value in layer.name]
     if QUICK.value:
         table = [layer._replace(batch=2) for layer in table[::3]]
-    memory.keep()  # before there are threads, as where a program begins with `enable()`
+    memory.keep()  # before there are threads, as in a program that begins with `enable()`
     peak = timing.matmul_peak()
     rows = []
     for layer in table:

@@ -1,14 +1,14 @@
-"""Images a second: our input pipeline, PyTorch's with the same work, and what a step consumes.
+"""Images per second of our input pipeline and PyTorch's, and what a training step consumes.
 
     python -m experiments.benchmark.input --workdir=/tmp/input [--quick]
 
-Two jobs. `memory`: shuffled batches of 128 from 10,000 pictures of 32x32. `jpeg`: 512 photographs
-of 500x375 (cut from the two that come with scikit-learn; nothing is downloaded), decoded, a random
-resized crop of each to 224x224, batches of 64. PyTorch does the same with `TensorDataset`, and with
-torchvision's `ImageFolder`, `RandomResizedCrop` and `PILToTensor`, in the main process and in two
-workers. The contenders take turns; each turn opens a fresh iterator, throws the first batches away,
-and times the next ones, so that starting up is not counted. Beside them stands what one training
-step of ResNet-20 on 32x32 consumes.
+There are two jobs. `memory`: shuffled batches of 128 from 10,000 images of 32x32. `jpeg`: 512
+photographs of 500x375 (cropped from the two that come with scikit-learn; nothing is downloaded),
+decoded, a random resized crop of each to 224x224, batches of 64. PyTorch does the same with
+`TensorDataset`, and with torchvision's `ImageFolder`, `RandomResizedCrop` and `PILToTensor`, in the
+main process and in two workers. The contenders take turns; each turn opens a fresh iterator, drops
+the first batches and times the next ones, so start-up is not counted. For comparison, the rate at
+which a training step of ResNet-20 consumes images of 32x32 is measured too.
 """
 
 import itertools
@@ -33,20 +33,20 @@ from cnn_jax.tasks.classification import classification, make_prepare
 from cnn_jax.train import layout, optim, state, step
 from experiments.benchmark import timing
 
-WORKDIR = flags.DEFINE_string("workdir", None, "where result.json goes")
-QUICK = flags.DEFINE_bool("quick", False, "one round of few batches: a check, no result")
-REPEATS = flags.DEFINE_integer("repeats", 7, "counted turns of each contender")
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory for result.json.")
+QUICK = flags.DEFINE_bool("quick", False, "Check only: one round of a few batches.")
+REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each contender.")
 
 PICTURES = 10_000  # of 32x32, the size of CIFAR's test set
 PHOTOGRAPHS = 512
 PHOTOGRAPH_SIZE = (375, 500)  # pixels: about the mean of ImageNet, 400x350
-QUALITY = 90  # of the JPEG
+QUALITY = 90  # quality of the JPEGs
 MEMORY_BATCH, JPEG_BATCH = 128, 64
 CROP = 224
 
 
 class Pixels:
-    """Records that are pictures already: what decoding has left in memory."""
+    """Records of decoded images in memory."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
         self.images, self.labels = images, labels
@@ -62,8 +62,8 @@ class Pixels:
 
 
 def write_photographs(folder: pathlib.Path) -> None:
-    """Random cuts of two photographs, as folder/train/<class>/<number>.jpg."""
-    photographs = load_sample_images().images  # two of uint8 [427, 640, 3]
+    """Writes random crops of two photographs as folder/train/<class>/<number>.jpg."""
+    photographs = load_sample_images().images  # two, uint8 [427, 640, 3]
     rng = np.random.default_rng(0)
     height, width = PHOTOGRAPH_SIZE
     for number in range(PHOTOGRAPHS):
@@ -110,7 +110,7 @@ def ours_from_jpeg(folder: pathlib.Path, workers: int) -> Open:
 
 
 def torch_loader(dataset, batch_size: int, workers: int) -> Open:
-    """An endless DataLoader: epochs one after the other, without a stop in between."""
+    """An endless DataLoader: one epoch after the other without a pause."""
     import torch
 
     def indices():
@@ -119,7 +119,7 @@ def torch_loader(dataset, batch_size: int, workers: int) -> Open:
 
     def opened() -> Iterator:
         sampler = torch.utils.data.BatchSampler(indices(), batch_size, drop_last=True)
-        # A fork of a process that has JAX's threads in it can deadlock.
+        # Forking a process that has JAX's threads can deadlock.
         context = "forkserver" if workers else None
         return iter(
             torch.utils.data.DataLoader(
@@ -150,7 +150,7 @@ def torch_from_jpeg(folder: pathlib.Path, workers: int) -> Open:
 def rates(
     contenders: dict[str, Open], *, batch_size: int, skip: int, count: int, repeats: int
 ) -> dict[str, dict[str, float]]:
-    """Images a second of each, over `count` batches after the first `skip`: median and extremes."""
+    """Median and extremes of the images per second of each, over `count` batches after `skip`."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, opened in contenders.items():
@@ -174,7 +174,7 @@ def rates(
 
 
 def step_rate(images: np.ndarray, labels: np.ndarray, repeats: int) -> float:
-    """Images a second of a training step of ResNet-20, the batch already on the device."""
+    """Images per second of a training step of ResNet-20, with the batch already on the device."""
     model = models.create("resnet20", num_classes=10)
     mean, std = statistics("cifar10", 3)
     prepare = make_prepare(mean, std)

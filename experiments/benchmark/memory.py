@@ -1,14 +1,13 @@
-"""Peak memory of a training step by XLA's own account: batch size, accumulation, remat, bfloat16.
+"""Peak memory of a training step as XLA reports it: batch size, accumulation, remat, bfloat16.
 
     python -m experiments.benchmark.memory --workdir=DIR
     python -m experiments.benchmark.memory --batch_sizes=32,64 --nocpu_convolutions
 
 Nothing is run: the figures are those of `compiled.memory_analysis()`, for one device. `arguments`
-is the state and the batch; `temporary` what the step needs beside them, activations for the most
-part; `peak` is both and what is returned, less what is given away for it. The rows with a mesh are
-for one of eight virtual devices, which hold the state whole (8:1) or in parts; `predicted` is what
-the arguments should be by the sizes of the arrays: large ones of the state divided by MODEL, the
-batch by eight.
+is the state and the batch; `temporary` is what the step needs besides, mostly activations; `peak`
+is both plus the outputs, less the donated buffers. Rows with a mesh are for one of eight virtual
+devices, which hold the state whole (8:1) or in shards; `predicted` is the expected size of the
+arguments: large arrays of the state divided by MODEL, the batch by eight.
 """
 
 import os
@@ -24,17 +23,17 @@ from cnn_jax.typing import PyTree
 from experiments import entry
 from experiments.benchmark import program, timing
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
 MODEL = flags.DEFINE_string("model", "resnet18", "The network.")
-OPTIONS = flags.DEFINE_bool("small_stem", True, "Its stem for small pictures (ResNets).")
-SIZE = flags.DEFINE_integer("image_size", 32, "Height and width of the pictures.", lower_bound=8)
-BATCHES = flags.DEFINE_list("batch_sizes", ["16", "32", "64"], "Examples a step.")
+OPTIONS = flags.DEFINE_bool("small_stem", True, "Use the stem for small images (ResNets).")
+SIZE = flags.DEFINE_integer("image_size", 32, "Height and width of the images.", lower_bound=8)
+BATCHES = flags.DEFINE_list("batch_sizes", ["16", "32", "64"], "Batch sizes.")
 CONVOLUTIONS = flags.DEFINE_bool("cpu_convolutions", True, "Use cnn_jax.cpu.")
-MESHES = flags.DEFINE_list("meshes", ["8:1", "4:2", "2:4"], "DATA:MODEL over eight devices.")
+MESHES = flags.DEFINE_list("meshes", ["8:1", "4:2", "2:4"], "Meshes DATA:MODEL of eight devices.")
 
 
 class Row(NamedTuple):
-    """What is compiled."""
+    """The options of a step to compile."""
 
     batch_size: int
     accumulate: int = 1
@@ -44,7 +43,7 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """The batch sizes as they are; what saves memory at the largest; the meshes there too."""
+    """Every batch size; at the largest also the options that save memory, and the meshes."""
     sizes = [int(size) for size in BATCHES.value]
     largest = max(sizes)
     return [
@@ -59,7 +58,7 @@ def rows() -> list[Row]:
 
 
 def measure(row: Row) -> dict[str, Any]:
-    """Compiles the step and reads what XLA says about it."""
+    """Compiles the step and reads XLA's memory analysis."""
     options: dict[str, Any] = {"stem": "small"} if OPTIONS.value else {}
     dtype = jnp.bfloat16 if row.dtype == "bfloat16" else None
     model = models.create(
@@ -77,7 +76,7 @@ def measure(row: Row) -> dict[str, Any]:
     compiled = where.compile_train(made.step).lower(now, where.shard(made.batch)).compile()
     seen = compiled.memory_analysis()
     arguments, temporary = seen.argument_size_in_bytes, seen.temp_size_in_bytes
-    # not `peak_memory_in_bytes`, which leaves the temporary buffers out on a CPU
+    # not `peak_memory_in_bytes`, which omits the temporary buffers on a CPU
     peak = arguments + temporary + seen.output_size_in_bytes - seen.alias_size_in_bytes
     predicted = {}
     if row.mesh:
@@ -93,7 +92,7 @@ def measure(row: Row) -> dict[str, Any]:
 
 
 def _share(state: PyTree, parts: int) -> float:
-    """Bytes of a state on one device, where arrays that are cut have `parts` equal parts."""
+    """Bytes of a state on one device, with sharded arrays in `parts` equal parts."""
 
     def share(leaf: jax.Array) -> float:
         return leaf.nbytes / (parts if any(sharding.spec_of(leaf.shape, parts)) else 1)
@@ -102,14 +101,14 @@ def _share(state: PyTree, parts: int) -> float:
 
 
 def main() -> int:
-    # nothing runs: LLVM need not optimise what XLA has laid out
+    # nothing is run, so LLVM need not optimise
     os.environ["XLA_FLAGS"] = (
         f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
     )
     entry.set_up_jax(
         cpu_devices=8 if any(MESHES.value) else 1,
         cpu_convolutions=CONVOLUTIONS.value,
-        compilation_cache="",  # a program that is read back knows less about its memory
+        compilation_cache="",  # a cached program reports less about its memory
     )
     table = []
     for row in rows():

@@ -1,11 +1,11 @@
-"""One line more, `cnn_jax.cpu.enable()`, in programs of other people's libraries.
+"""The effect of one line, `cnn_jax.cpu.enable()`, in programs written with other libraries.
 
     python -m experiments.benchmark.one_line --workdir=DIR
 
-The same small residual network, 32x32 pictures in batches of 32, written as one would in Flax, in
-Equinox (channels first, one example under vmap) and in Keras on JAX. Each makes a step of gradient
-descent with and without the line; the two take turns. Equinox and Keras are timed where they are
-installed: pip install -e '.[benchmark]'
+The same small residual network, with 32x32 images in batches of 32, is written idiomatically in
+Flax, in Equinox (channels first, one example under vmap) and in Keras on JAX. Each makes a step of
+gradient descent with and without the line; the two take turns. Equinox and Keras are timed if they
+are installed: pip install -e '.[benchmark]'
 """
 
 import json
@@ -24,8 +24,8 @@ import cnn_jax.cpu
 from experiments import entry
 from experiments.benchmark import timing
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
-REPEATS = flags.DEFINE_integer("repeats", 5, "Counted steps of each.", lower_bound=1)
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed steps of each.", lower_bound=1)
 
 BATCH, SIZE, WIDTH, BLOCKS, CLASSES = 32, 32, 64, 3, 10
 

@@ -1,4 +1,4 @@
-"""A training program to measure: a classification network, its first state and a batch."""
+"""A training program to measure: a classification network, its initial state and a batch."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ CLASSES = 10
 
 
 class Program(NamedTuple):
-    """What a layout compiles, and what it is called with.
+    """What a layout compiles, and its arguments.
 
     Attributes:
         create: () -> the state before the first step; under `jax.eval_shape` its shapes.
         step: (state, batch) -> (state, metrics).
-        batch: uint8 pictures, labels and mask, on the host.
+        batch: uint8 images, labels and mask, on the host.
     """
 
     create: Any
@@ -40,8 +40,8 @@ def classifier(
     """Normalisation, forward and backward pass and SGD with momentum, without augmentation.
 
     Args:
-        model: with CLASSES logits.
-        image_shape: [*space, C] of a picture.
+        model: a network with CLASSES logits.
+        image_shape: shape [*space, C] of an image.
         batch_size: examples of a global batch.
         axis_name, accumulate, whole: see `make_train_step`.
     """

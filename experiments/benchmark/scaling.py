@@ -1,14 +1,13 @@
-"""What spreading a step costs: 1, 2, 4, 8 virtual devices of a CPU, and 1, 2, 4 processes.
+"""The cost of spreading a step over 1, 2, 4, 8 virtual CPU devices, and over 1, 2, 4 processes.
 
     python -m experiments.benchmark.scaling --workdir=DIR
     python -m experiments.benchmark.scaling --layouts=pmap --devices=1,2 --process_counts=
 
-The global batch is the same everywhere, and so is the work; the machine does not grow with the
-number of devices. Ideal on it is therefore the time of one device, which has all cores already, and
-`efficiency` is that time divided by the measured one. Where processes are compared, the reference
-is one process with as many devices. Memory is the peak of resident memory, of all processes
-together. Each row is measured in processes of its own, `--rounds` times in turn, and is the median
-of the medians.
+The global batch is always the same, and so is the work; the machine does not grow with the number
+of devices. The ideal is therefore the time of one device, which already has all cores, and
+`efficiency` is that time divided by the measured one. For several processes the reference is one
+process with as many devices. Memory is the peak resident memory of all processes together. Each row
+is measured in separate processes, `--rounds` times in turn, and is the median of the medians.
 """
 
 import json
@@ -29,21 +28,23 @@ from cnn_jax.train import hosts, layout
 from experiments import entry, launch
 from experiments.benchmark import program, timing
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
-MODEL = flags.DEFINE_string("model", "resnet8", "The network, on pictures of 32x32.")
-BATCH = flags.DEFINE_integer("batch_size", 256, "Examples a step, over all devices.")
-STEPS = flags.DEFINE_integer("steps", 10, "Counted steps of a measurement.", lower_bound=1)
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
+MODEL = flags.DEFINE_string("model", "resnet8", "Name of the network, for images of 32x32.")
+BATCH = flags.DEFINE_integer("batch_size", 256, "Global batch: examples per step.")
+STEPS = flags.DEFINE_integer("steps", 10, "Timed steps of a measurement.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 2, "Measurements of each row.", lower_bound=1)
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of virtual devices.")
-PROCESS_COUNTS = flags.DEFINE_list("process_counts", ["2", "4"], "Of one device each.")
-LAYOUTS = flags.DEFINE_list("layouts", list(layout.LAYOUTS), "Of all rows.")
+PROCESS_COUNTS = flags.DEFINE_list("process_counts", ["2", "4"], "Numbers of one-device processes.")
+LAYOUTS = flags.DEFINE_list("layouts", list(layout.LAYOUTS), "Layouts to measure.")
 PROBE = flags.DEFINE_string("probe", "", "Internal: measure here, and write to this file.")
-CACHE = flags.DEFINE_string("compilation_cache", "", "Compiled programs; '': of this run alone.")
-LAYOUT = flags.DEFINE_string("layout", "jit", "Internal: of the probe.")
-CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 1, "Internal: of the probe.")
-COORDINATOR = flags.DEFINE_string("coordinator", "", "Internal: of the probe.")
-PROCESS_COUNT = flags.DEFINE_integer("process_count", 1, "Internal: of the probe.")
-PROCESS_ID = flags.DEFINE_integer("process_id", 0, "Internal: of the probe.")
+CACHE = flags.DEFINE_string(
+    "compilation_cache", "", "Directory for compiled programs; '': one of this run alone."
+)
+LAYOUT = flags.DEFINE_string("layout", "jit", "Internal: layout of the probe.")
+CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 1, "Internal: devices of the probe.")
+COORDINATOR = flags.DEFINE_string("coordinator", "", "Internal: coordinator of the probe.")
+PROCESS_COUNT = flags.DEFINE_integer("process_count", 1, "Internal: processes of the probe.")
+PROCESS_ID = flags.DEFINE_integer("process_id", 0, "Internal: index of the probe's process.")
 
 
 class Row(NamedTuple):
@@ -51,11 +52,11 @@ class Row(NamedTuple):
 
     layout: str
     processes: int
-    devices: int  # of all processes
+    devices: int  # of all processes together
 
 
 def probe() -> int:
-    """Times the step in this process, or in this part of several, and writes what it saw."""
+    """Times the step in this process, which may be one of several, and writes the result."""
     entry.set_up_jax(
         cpu_devices=CPU_DEVICES.value,
         cpu_convolutions=True,
@@ -87,7 +88,7 @@ def probe() -> int:
 
 
 def measure(row: Row, folder: str) -> dict[str, Any]:
-    """One measurement: seconds a step, and the peak memory of all processes together."""
+    """Measures the seconds per step and the peak memory of all processes together."""
     target = pathlib.Path(folder) / "probe"
     command = [
         "experiments.benchmark.scaling",
@@ -124,7 +125,9 @@ def main() -> int:
     rows += [Row(name, count, count) for name in LAYOUTS.value for count in counts]
     for row in rows:
         if BATCH.value % row.devices:
-            raise ValueError(f"--batch_size={BATCH.value} cannot be cut into {row.devices} parts.")
+            raise ValueError(
+                f"--batch_size={BATCH.value} does not divide over {row.devices} devices."
+            )
     seen: dict[Row, list[dict[str, Any]]] = {row: [] for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(ROUNDS.value):

@@ -1,4 +1,4 @@
-"""A ResNet whose equal blocks are one block, scanned over: only to compare how it compiles."""
+"""A ResNet whose equal blocks are one block, scanned over: only to compare compile times."""
 
 from collections.abc import Sequence
 from functools import partial

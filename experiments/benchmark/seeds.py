@@ -1,10 +1,10 @@
-"""Eight seeds by one command against eight runs in a row, compilation included.
+"""Eight seeds with one command against eight runs in a row, including compilation.
 
     python -m experiments.benchmark.seeds --workdir=DIR
 
 Each network is trained for a few hundred steps: by `experiments.seeds`, vectorised and taking
-turns, and by `experiments.training` once for each seed, in one process and without a cache of
-compiled programs. A seed has the same numbers either way; the largest difference is reported.
+turns, and by `experiments.training` once per seed, in one process and without a cache of compiled
+programs. A seed gives the same numbers either way; the largest difference is reported.
 """
 
 import io
@@ -20,10 +20,10 @@ from experiments import classification, entry, seeds, training
 from experiments import recipe as recipes
 from experiments.benchmark import timing
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
-RUNS = flags.DEFINE_integer("runs", 8, "How many seeds.", lower_bound=2)
-STEPS = flags.DEFINE_integer("steps", 300, "Of each run.", lower_bound=1)
-NETWORKS = flags.DEFINE_list("networks", [], "Which of the table; empty for all.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
+RUNS = flags.DEFINE_integer("runs", 8, "Number of seeds.", lower_bound=2)
+STEPS = flags.DEFINE_integer("steps", 300, "Steps of each run.", lower_bound=1)
+NETWORKS = flags.DEFINE_list("networks", [], "Names of the networks to run; empty for all.")
 
 # From small to large: data set, network and its options. Learning rates at which nothing diverges.
 SETTINGS = {
@@ -52,7 +52,7 @@ def parsed(*arguments: str) -> classification.ClassificationRecipe:
 
 
 def in_a_row(arguments: list[str], runs: int) -> list[dict]:
-    """The results of ordinary runs, one for each seed."""
+    """The results of ordinary runs, one per seed."""
     results = []
     for seed in range(runs):
         with tempfile.TemporaryDirectory() as where:
@@ -63,7 +63,7 @@ def in_a_row(arguments: list[str], runs: int) -> list[dict]:
 
 
 def by_one_command(arguments: list[str], *, side_by_side: bool) -> list[dict]:
-    """The results of the same runs by `experiments.seeds`."""
+    """The results of the same runs with `experiments.seeds`."""
     with tempfile.TemporaryDirectory() as where:
         recipe = parsed(*arguments, f"--seeds={RUNS.value}", f"--workdir={where}")
         experiment = classification.make_experiment(recipe)
@@ -79,7 +79,7 @@ def measure(name: str) -> dict:
         "taking turns": lambda: by_one_command(arguments, side_by_side=False),
         "side by side": lambda: by_one_command(arguments, side_by_side=True),
     }
-    in_a_row([*arguments, "--steps=1"], 1)  # what happens once in a process is not counted
+    in_a_row([*arguments, "--steps=1"], 1)  # warms up what happens once per process
     for way, run in ways.items():
         began = time.perf_counter()
         found[way] = run()
@@ -99,7 +99,7 @@ def measure(name: str) -> dict:
 def main() -> int:
     unknown = set(NETWORKS.value) - set(SETTINGS)
     if unknown:
-        raise ValueError(f"--networks={','.join(unknown)}: there are {', '.join(SETTINGS)}.")
+        raise ValueError(f"--networks={','.join(unknown)}: choose from {', '.join(SETTINGS)}.")
     entry.set_up_jax(cpu_devices=0, cpu_convolutions=True, compilation_cache="")
     rows = []
     entry.CONSOLE = rich.console.Console(file=io.StringIO())  # only the rows are shown

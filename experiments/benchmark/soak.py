@@ -1,11 +1,11 @@
-"""Whether a long run grows: resident memory and open descriptors over many steps.
+"""Checks a long run for leaks: resident memory and open file descriptors over many steps.
 
     python -m experiments.benchmark.soak --steps=20000 --workdir=DIR
 
-Runs `experiments.classification` in a process of its own, on the built-in digits, with a checkpoint
-every --checkpoint_every steps, and looks at it from outside: its resident memory and the number of
-its descriptors, once a second. The slope of the memory is a least-squares line over the steps after
-the first --warm_up of them.
+Runs `experiments.classification` in a separate process, on the built-in digits, with a checkpoint
+every --checkpoint_every steps, and records its resident memory and the number of its descriptors
+once a second. The slope of the memory is that of a least-squares line over the steps after
+--warm_up.
 """
 
 import json
@@ -22,17 +22,17 @@ from cnn_jax.train import log
 from experiments import entry
 from experiments.benchmark import timing
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
-STEPS = flags.DEFINE_integer("steps", 20_000, "Of the run.", lower_bound=100)
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
+STEPS = flags.DEFINE_integer("steps", 20_000, "Steps of the run.", lower_bound=100)
 MODEL = flags.DEFINE_string("model", "resnet8", "The network.")
-BATCH = flags.DEFINE_integer("batch_size", 32, "Examples a step.", lower_bound=1)
+BATCH = flags.DEFINE_integer("batch_size", 32, "Examples per step.", lower_bound=1)
 EVERY = flags.DEFINE_integer("checkpoint_every", 200, "Steps between checkpoints.", lower_bound=1)
-WARM_UP = flags.DEFINE_integer("warm_up", 1000, "Steps that the slope leaves out.", lower_bound=0)
-SECONDS = flags.DEFINE_float("seconds", 0.0, "Stop (by SIGTERM) after so long; 0: at the end.")
+WARM_UP = flags.DEFINE_integer("warm_up", 1000, "First steps that the slope omits.", lower_bound=0)
+SECONDS = flags.DEFINE_float("seconds", 0.0, "Seconds to a SIGTERM; 0: run to the end.")
 
 
 def resident(process: int) -> int:
-    """Bytes of a process that are in memory."""
+    """Resident memory of a process in bytes."""
     for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -50,14 +50,14 @@ def newest_step(run: pathlib.Path) -> int:
 
 
 def watch(process: subprocess.Popen, run: pathlib.Path) -> list[tuple[int, int, int]]:
-    """(step, bytes, descriptors), once a second until the end, or until --seconds are over."""
+    """(step, bytes, descriptors), once a second until the run ends or --seconds have passed."""
     seen: list[tuple[int, int, int]] = []
     began = time.monotonic()
     while process.poll() is None:
         time.sleep(1)
         try:
             memory, opened = resident(process.pid), descriptors(process.pid)
-            if memory:  # 0 where it has just ended
+            if memory:  # 0 if it has just ended
                 seen.append((newest_step(run), memory, opened))
         except OSError:
             break
@@ -73,7 +73,7 @@ def summary(seen: list[tuple[int, int, int]], warm_up: int) -> dict[str, float]:
     Raises:
         RuntimeError: there are fewer than ten observations after it.
     """
-    end = max((row[0] for row in seen), default=0)  # there the process lets go of everything
+    end = max((row[0] for row in seen), default=0)  # the process frees everything there
     steps, memory, opened = np.array(
         [row for row in seen if max(warm_up, 1) <= row[0] < end], np.float64
     ).reshape(-1, 3).T  # fmt: skip

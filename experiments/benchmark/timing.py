@@ -1,4 +1,4 @@
-"""Timing for the benchmarks: alternated repeats, medians, ratios, and what they ran on."""
+"""Timing for the benchmarks: alternating repeats, medians, ratios, and the machine."""
 
 import json
 import math
@@ -13,14 +13,14 @@ from importlib import metadata
 
 import jax
 
-# Threads of the last contender's pool that still spin, waiting for more work, take a core from the
-# next. An OpenMP runtime does so for up to 200 ms (KMP_BLOCKTIME's default), which made DeepLabV3's
-# evaluation, 75 ms alone, 271 ms after a turn of PyTorch's.
+# Threads of the last contender's pool may still spin, waiting for work, and take a core from the
+# next contender. OpenMP's do so for up to 200 ms (KMP_BLOCKTIME's default), which made DeepLabV3's
+# evaluation take 271 ms after a turn of PyTorch's instead of 75 ms.
 PAUSE = 0.3  # seconds
-LONG = 3.0  # seconds; what takes longer needs no call before it to be at its own speed
-# Threads that have slept may be woken on one core, while the other idles, and stay there for some
+LONG = 3.0  # seconds; calls that take longer need no warm-up
+# Threads that have slept may all wake on one core, while the other idles, and stay there for some
 # calls: DenseNet's 1x1 took 5.6 ms in turns of two calls, and 2.8 in turns of forty; whole steps of
-# ResNet-50, each in a process of its own, 0.5 s or, in the first second, 1.0 s.
+# ResNet-50, each in a separate process, took 0.5 s or, in the first second, 1.0 s.
 SETTLE = 0.1  # seconds of calls that are not counted
 
 
@@ -32,17 +32,17 @@ def alternate(
     pause: float = PAUSE,
     settle: float = SETTLE,
 ) -> dict[str, list[float]]:
-    """Seconds of every call, the functions taking turns so that all see the same disturbances.
+    """Seconds of every call; the functions take turns so that all see the same disturbances.
 
-    A turn is one call or more that are not counted, and one that is: steps of a training run follow
-    steps of their own, and find memory, caches and threads as those left them.
+    A turn is one or more warm-up calls and one timed call: steps of a training run follow steps of
+    their own, and find memory, caches and threads as those left them.
 
     Args:
         functions: name -> a call that returns when its work is done.
-        repeats: counted rounds.
-        seconds: a function whose calls have taken this long together sits out further rounds.
+        repeats: timed rounds.
+        seconds: total time of a function's calls after which it sits out further rounds.
         pause: seconds of sleep before each turn, see PAUSE.
-        settle: seconds of each turn's calls that are not counted, see SETTLE.
+        settle: seconds of warm-up calls in each turn, see SETTLE.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
@@ -71,7 +71,7 @@ def geometric_mean(values) -> float:
 
 
 def matmul_peak(size: int = 2048, repeats: int = 5) -> float:
-    """FLOP/s of jax's float32 product of two [size, size] matrices: the yardstick here."""
+    """FLOP/s of JAX's float32 product of two [size, size] matrices: the yardstick."""
     a = jax.random.normal(jax.random.key(0), (size, size))
     product = jax.jit(lambda a: a @ a)
     times = alternate({"product": lambda: product(a).block_until_ready()}, repeats=repeats)
@@ -79,12 +79,12 @@ def matmul_peak(size: int = 2048, repeats: int = 5) -> float:
 
 
 def peak_memory() -> int:
-    """The most resident memory of this process so far, in bytes."""
+    """Peak resident memory of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def machine() -> dict[str, object]:
-    """What a figure depends on: processor, cores, versions."""
+    """What timings depend on: processor, cores, versions."""
     versions = {}
     for package in ("jax", "jaxlib", "flax", "torch", "numpy"):
         try:
@@ -100,7 +100,7 @@ def machine() -> dict[str, object]:
 
 
 def write_result(workdir: str | None, result: Mapping[str, object]) -> None:
-    """Writes `result` to result.json in `workdir`, which is made if it is new; '' for nowhere."""
+    """Writes `result` to result.json in `workdir`, which is created if missing; '': not at all."""
     if not workdir:
         return
     folder = pathlib.Path(workdir).expanduser()

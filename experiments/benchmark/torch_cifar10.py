@@ -3,9 +3,8 @@
     python -m experiments.benchmark.torch_cifar10 SETTINGS WORKDIR
 
 SETTINGS is a JSON file with the fields of `Settings`; metrics.jsonl goes to WORKDIR. It is a
-program of its own, without JAX, so that it pays for nothing it does not use. The pictures and their
-order are those of `cnn_jax.data`; the rest is as one would write it in PyTorch: eager, on all
-cores, with channels_last.
+separate program without JAX, so that it does not pay for JAX's imports. The images and their order
+are those of `cnn_jax.data`; the rest is idiomatic PyTorch: eager, on all cores, with channels_last.
 """
 
 import json
@@ -23,7 +22,7 @@ from cnn_jax import data
 
 
 class Settings(NamedTuple):
-    """What the two sides have in common: the names and units are those of our recipe."""
+    """The settings of both sides, with the names and units of our recipe."""
 
     widths: tuple[int, ...]
     norm_momentum: float
@@ -44,12 +43,12 @@ class Settings(NamedTuple):
     bias_factor: float
     label_smoothing: float
     shift: int  # pixels
-    pictures: int  # that the whitening learns from
+    pictures: int  # images from which the whitening is computed
     test_time_flip: bool
 
 
 class Group(nn.Module):
-    """Two 3x3 convolutions, the first with a 2x2 max pool; norm without scale, GELU."""
+    """Two 3x3 convolutions, the first with a 2x2 max pool; batch norm without scale, GELU."""
 
     def __init__(self, before: int, width: int, norm_momentum: float):
         super().__init__()
@@ -62,7 +61,7 @@ class Group(nn.Module):
 
 
 class Airbench(nn.Module):
-    """As `cnn_jax.models.airbench`, for pictures of 32x32."""
+    """The network of `cnn_jax.models.airbench`, for images of 32x32."""
 
     def __init__(self, num_classes: int, widths=(64, 256, 256), norm_momentum: float = 0.6):
         super().__init__()
@@ -102,7 +101,7 @@ def whitening(images: torch.Tensor) -> torch.Tensor:
 
 
 def learning_rate_factors(settings: Settings) -> list[float]:
-    """For every step: a linear rise that ends at 1, then a linear fall to 0."""
+    """Factors of the learning rate for every step: a linear rise to 1, then a linear fall to 0."""
     warmup, steps = settings.warmup_steps, settings.steps
     rest = max(1, steps - warmup)
     return [
@@ -112,7 +111,7 @@ def learning_rate_factors(settings: Settings) -> list[float]:
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; biases have a learning rate of their own, and no decay."""
+    """SGD with Nesterov momentum; biases have a separate learning rate and no weight decay."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     biases = [p for name, p in trained.items() if name.split(".")[-1] == "bias"]
     kernels = [p for name, p in trained.items() if name.split(".")[-1] != "bias"]
@@ -128,7 +127,7 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
 
 
 def augment(images: torch.Tensor, shift: int, random: torch.Generator) -> torch.Tensor:
-    """Flips half of the pictures [B, H, W, 3] and moves each by up to `shift` pixels, mirrored."""
+    """Flips half of the images [B, H, W, 3] and shifts each by up to `shift` pixels, mirrored."""
     count, height, width, _ = images.shape
     moves = torch.randint(-shift, shift + 1, (2, count, 1), generator=random)
     rows = _mirrored(torch.arange(height) + moves[0], height)  # [B, H]
@@ -168,7 +167,7 @@ def evaluate(model: nn.Module, batches: data.EvalBatches, settings: Settings) ->
 
 
 def train(settings: Settings) -> Iterator[dict]:
-    """Trains; gives a row for every evaluation."""
+    """Trains; yields a row for every evaluation."""
     torch.manual_seed(settings.seed)
     random = torch.Generator().manual_seed(settings.seed)
     source, test_source = (

@@ -1,5 +1,6 @@
-"""PyTorch's side of the benchmarks: the same networks, from torchvision or, where it lacks them,
-written here. Needs torch.
+"""PyTorch's side of the benchmarks: the same networks, from torchvision or written here.
+
+Needs torch.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 
 class WideResNet(nn.Module):
-    """WRN-16-4, as `cnn_jax.models.wide_resnet`."""
+    """WRN-16-4, as in `cnn_jax.models.wide_resnet`."""
 
     def __init__(self, num_classes: int, blocks: int = 2, widen: int = 4):
         super().__init__()
@@ -54,7 +55,7 @@ class WideBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """`unet_same` of `cnn_jax.models.segmentation`, of any width."""
+    """`unet_same` of `cnn_jax.models.segmentation`, with any width."""
 
     def __init__(self, num_classes: int, channels: int = 3, width: int = 32, depth: int = 4):
         super().__init__()
@@ -114,7 +115,7 @@ class ResNet1d(nn.Module):
 
 
 class BasicBlock1d(nn.Module):
-    """Two convolutions of three and a shortcut."""
+    """Two convolutions with kernels of 3, and a shortcut."""
 
     def __init__(self, before: int, width: int, stride: int):
         super().__init__()
@@ -144,7 +145,7 @@ def cifar_resnet18(num_classes: int) -> nn.Module:
 
 
 class Scores(nn.Module):
-    """A segmentation network of torchvision, which returns a dict, by its main scores alone."""
+    """The main scores of one of torchvision's segmentation networks, which return a dict."""
 
     def __init__(self, name: str, num_classes: int):
         super().__init__()
@@ -156,7 +157,7 @@ class Scores(nn.Module):
 
 
 def build(name: str, num_classes: int) -> nn.Module:
-    """The PyTorch network of a row of the train-step table."""
+    """The PyTorch network for a row of the train-step table."""
     own: dict[str, Callable[[int], nn.Module]] = {
         "resnet18": cifar_resnet18,
         "wrn_16_4": WideResNet,
@@ -172,7 +173,7 @@ def build(name: str, num_classes: int) -> nn.Module:
 class Steps:
     """Training and evaluation steps of a network on a fixed batch, at PyTorch's best.
 
-    channels_last, all cores, oneDNN; optionally torch.compile.
+    They use channels_last, all cores and oneDNN; optionally torch.compile.
     """
 
     def __init__(self, name: str, x: np.ndarray, y: np.ndarray, num_classes: int, *, compile: bool):

@@ -3,13 +3,13 @@
     python -m experiments.benchmark.train_step --workdir=DIR
     python -m experiments.benchmark.train_step --only=resnet50,unet --nostock --compile
 
-A step is the forward and the backward pass and SGD with momentum, on one batch that lies ready, in
-float32; PyTorch has channels_last and all cores, and with --compile torch.compile beside eager.
-Each contender is a process of its own, idle while it is another's turn: on one heap each found its
-memory in the state that the others left it in. Each figure is the median of --repeats steps; ratios
-are between medians of the same rounds. Compile seconds are those of JAX, without a cache; memory is
-the peak of the process. A contender sits out further rounds after --seconds, for some of stock
-JAX's gradients take minutes.
+A step is the forward pass, the backward pass and SGD with momentum, on one batch in memory, in
+float32. PyTorch uses channels_last and all cores; --compile adds torch.compile to eager. Each
+contender is a separate process, idle during the others' turns, since on a shared heap each would
+depend on the others' allocations. Each time is the median of --repeats steps; ratios are between
+medians of the same rounds. Compile seconds are JAX's, without a cache; memory is the peak of the
+process. A contender sits out further rounds after --seconds, because some of stock JAX's gradients
+take minutes.
 """
 
 import contextlib
@@ -33,21 +33,21 @@ from cnn_jax import models
 from experiments import entry
 from experiments.benchmark import timing
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Where result.json goes; '' for nowhere.")
-ONLY = flags.DEFINE_list("only", [], "Names of rows, with commas between; none for all.")
-REPEATS = flags.DEFINE_integer("repeats", 5, "Counted steps of each contender.", lower_bound=1)
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
+ONLY = flags.DEFINE_list("only", [], "Names of the rows to measure; empty for all.")
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed steps of each contender.", lower_bound=1)
 STOCK = flags.DEFINE_bool("stock", True, "Time JAX's own convolutions too.")
-SECONDS = flags.DEFINE_float("seconds", 30.0, "A contender sits out rounds after this long.")
-TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch too, where it is installed.")
-COMPILE = flags.DEFINE_bool("compile", False, "Time torch.compile beside eager PyTorch.")
-SERVE = flags.DEFINE_string("serve", "", "Internal: be this contender, for the process on stdin.")
+SECONDS = flags.DEFINE_float("seconds", 30.0, "Seconds after which a contender sits out.")
+TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch too, if it is installed.")
+COMPILE = flags.DEFINE_bool("compile", False, "Time torch.compile besides eager PyTorch.")
+SERVE = flags.DEFINE_string("serve", "", "Internal: the contender that this process is.")
 
 
-SETTLE = 1.0  # seconds of a turn that are not counted, see timing.SETTLE
+SETTLE = 1.0  # seconds of warm-up in each turn, see timing.SETTLE
 
 
 class Network(NamedTuple):
-    """A row: our name and fields, the batch, the input."""
+    """A row: our name and fields of the network, the batch and the input."""
 
     name: str
     model: str
@@ -91,7 +91,7 @@ def arrays(network: Network) -> tuple[np.ndarray, np.ndarray]:
 
 
 class JaxSteps:
-    """Compiled under the lowerings in force; holds its own state."""
+    """Training and evaluation steps, compiled under the lowering rules in force."""
 
     def __init__(self, network: Network, x: np.ndarray, y: np.ndarray):
         model = models.create(network.model, num_classes=network.num_classes, **network.fields)
@@ -145,7 +145,7 @@ class JaxSteps:
 
 
 def contenders() -> list[str]:
-    """The names of those that take part."""
+    """The names of the contenders."""
     chosen = ["ours"]
     if STOCK.value:
         chosen.append("stock")
@@ -158,7 +158,7 @@ def contenders() -> list[str]:
 
 
 def build(contender: str, network: Network) -> Any:
-    """The steps of a contender, in this process."""
+    """Builds the steps of a contender in this process."""
     x, y = arrays(network)
     if contender in ("ours", "stock"):
         if contender == "ours":
@@ -171,7 +171,7 @@ def build(contender: str, network: Network) -> Any:
 
 
 def serve(contender: str) -> int:
-    """Makes the steps that stdin asks for, one a line, and answers each with a line of JSON."""
+    """Makes the steps that stdin asks for, one per line, and answers each with a line of JSON."""
     (network,) = (row for row in TABLE if row.name in ONLY.value)
     steps = build(contender, network)
     compiled = getattr(steps, "train_compile_seconds", None)
@@ -183,7 +183,7 @@ def serve(contender: str) -> int:
 
 
 class Contender:
-    """A process of its own: threads, heap and caches are those that a user's program would have."""
+    """A contender in a separate process, with its own threads, heap and caches."""
 
     def __init__(self, name: str, network: Network):
         self.name = name
@@ -226,7 +226,7 @@ def measure(network: Network, names: list[str]) -> dict[str, Any]:
             open_ones.callback(made[name].close)
         counts = {name: each.facts["parameters"] for name, each in made.items()}
         if len(set(counts.values())) > 1:
-            raise RuntimeError(f"{network.name}: the contenders are not the same network: {counts}")
+            raise RuntimeError(f"{network.name}: the contenders' parameters differ: {counts}")
         row: dict[str, Any] = {
             "network": network.name,
             "batch": network.batch,
@@ -277,7 +277,7 @@ def main() -> int:
     unknown = set(ONLY.value) - {row.name for row in TABLE}
     if unknown:
         known = ", ".join(row.name for row in TABLE)
-        raise ValueError(f"--only={','.join(sorted(unknown))}: the rows are {known}.")
+        raise ValueError(f"--only={','.join(sorted(unknown))}: choose from {known}.")
     if SERVE.value:
         return serve(SERVE.value)
     names = contenders()

@@ -1,1 +1,1 @@
-"""What a convolution is for: one short experiment for each idea. See `__main__`."""
+"""What a convolution is for: one short experiment per idea. See `__main__`."""

@@ -1,4 +1,4 @@
-"""What a convolution is for, in eight measured steps.
+"""What a convolution is for: eight measured lessons.
 
 python -m experiments.concepts                     # lists them
 python -m experiments.concepts.weight_sharing      # one of them
@@ -25,7 +25,7 @@ from experiments.concepts import (
 )
 from experiments.concepts.lesson import LANGUAGES
 
-ALL = flags.DEFINE_bool("all", False, "Run all and write the page.")
+ALL = flags.DEFINE_bool("all", False, "Run all lessons and write the page.")
 
 # In the order in which a beginner reads them.
 CONCEPTS = [
@@ -50,7 +50,7 @@ def main() -> int:
         return 0
     runs = command.measure(CONCEPTS)
     where = Path(command.WORKDIR.value).expanduser()
-    for each in LANGUAGES:  # from the same measurements
+    for each in LANGUAGES:  # one page each, from the same measurements
         page.write(runs, where / f"lesson_{each}.html", each)
     entry.CONSOLE.print(f"The page is {where / f'lesson_{language}.html'}", soft_wrap=True)
     return 0

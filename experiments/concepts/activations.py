@@ -1,4 +1,4 @@
-"""Activation functions: what is learnt with each, and how many units die.
+"""Activation functions: the accuracy that each allows, and how many units die.
 
 python -m experiments.concepts.activations
 """
@@ -37,11 +37,11 @@ ACTIVATIONS: dict[str, Callable] = {
     "hard_swish": nn.hard_swish,
 }
 RATES = (3e-3, 1e-1)  # a good one for Adam, and one that is far too high
-PROBE = 1000  # examples that a unit may answer to
+PROBE = 1000  # examples on which a unit must have a slope to count as alive
 
 
 class Network(nn.Module):
-    """MNIST-1D's three convolutions with another activation; or what comes out of them."""
+    """MNIST-1D's three convolutions with another activation; or the outputs of the convolutions."""
 
     act: str
     features: bool = False
@@ -98,9 +98,9 @@ def measure(effort: Effort) -> Findings:
 
 
 def _dead(name: str, variables, images: np.ndarray) -> np.ndarray:
-    """The share of units [runs] without a slope for any example at any place.
+    """The share of units [runs] whose slope is 0 for every example at every position.
 
-    A unit whose slope is 0 everywhere gets no gradient and never comes back.
+    Such a unit gets no gradient and never recovers.
     """
     model = Network(name, features=True)
     slope = jax.vmap(jax.grad(lambda x: ACTIVATIONS[name](x).sum()))
@@ -123,7 +123,7 @@ def _expectations(right, dead) -> list[Expectation]:
     return [
         Expectation(
             Text(
-                "Without an activation three layers are one linear layer",
+                "Without an activation, three layers are one linear layer",
                 "没有激活函数，三层等于一个线性层",
             ),
             "< 40 % (linear: 32)",
@@ -138,7 +138,7 @@ def _expectations(right, dead) -> list[Expectation]:
         ),
         Expectation(
             Text(
-                "Too high a learning rate kills ReLUs: no example turns them on again",
+                "Too high a learning rate kills ReLUs: no example activates them again",
                 "学习率过高会杀死 ReLU：再没有样本能激活它们",
             ),
             f"> {percent(dead['relu', good])}",
@@ -174,14 +174,14 @@ CONCEPT = Concept(
     name="activations",
     title=Text("Activation functions", "激活函数"),
     question=Text(
-        "Between the layers stands a function of single numbers. Does it matter which, and what is "
-        "a dead unit?",
+        "Between the layers, each number passes through a function, the activation. Does it matter "
+        "which one, and what is a dead unit?",
         "层与层之间有一个逐数作用的函数。选哪一个重要吗？什么是死亡单元？",
     ),
     answer=Text(
-        "It matters that there is one, and that its slope does not go to zero on both sides. Among "
-        "the modern ones the differences are small. A ReLU that is off for every example has no "
-        "gradient and stays off; a large step can push many there at once.",
+        "It matters that there is one, and that its slope does not go to zero on both sides. The "
+        "modern ones differ little. A ReLU that is off for every example has no gradient and stays "
+        "off; one large step can switch off many at once.",
         "重要的是要有，而且两侧的斜率不能都趋于零。现代的几种之间差别不大。"
         "对所有样本都关闭的 ReLU 没有梯度，从此一直关闭；一次过大的更新会让许多单元同时如此。",
     ),

@@ -1,4 +1,4 @@
-"""Batch norm: which learning rates it allows, what small batches cost, and what syncing is.
+"""Batch norm: the learning rates it allows, the cost of small batches, and synchronisation.
 
 python -m experiments.concepts.batch_norm
 """
@@ -26,8 +26,8 @@ from experiments.concepts.lesson import (
 )
 
 NORMS = ("none", "batch", "group", "layer")
-RATES = (0.01, 0.1, 1.0, 10.0)  # of plain SGD
-GOOD = 1.9  # a training loss below this has learnt something; guessing has log(10) = 2.30
+RATES = (0.01, 0.1, 1.0, 10.0)  # learning rates of plain SGD
+GOOD = 1.9  # a training loss below this has learnt something; guessing gives log(10) = 2.30
 BATCHES = (2, 8, 32, 128)
 
 
@@ -81,7 +81,7 @@ def _final_losses(norm: str, data, steps: int, effort: Effort) -> np.ndarray:
         batch_size=64,
         learning_rates=RATES,
     )
-    # what is no number any more has not learnt either
+    # a loss that is not finite has not learnt either
     losses = np.nan_to_num(trained.losses[:, -20:].mean(-1), nan=10.0, posinf=10.0)
     return np.minimum(losses, 10.0).reshape(len(RATES), len(effort.seeds))
 
@@ -118,7 +118,7 @@ def _discrepancy(size: int, data, effort: Effort) -> np.ndarray:
 
 
 def _distance(data, *, synced: bool) -> float:
-    """How far 8 devices with 4 examples each are from one device with all 32."""
+    """The difference between 8 devices with 4 examples each and one device with all 32."""
     image = jnp.asarray(data["image"][:32])
     whole, part = Network("batch"), Network("batch", axis_name="devices" if synced else None)
     variables = whole.init(jax.random.key(0), image, train=False)
@@ -137,7 +137,7 @@ def _expectations(losses, gaps, local, synced) -> list[Expectation]:
     return [
         Expectation(
             Text(
-                "Batch norm learns at higher rates than no normalisation",
+                "Batch norm learns at higher rates than no normalisation does",
                 "有批归一化时可用更高的学习率",
             ),
             f"> {highest['none']:g}",
@@ -152,7 +152,7 @@ def _expectations(losses, gaps, local, synced) -> list[Expectation]:
         ),
         Expectation(
             Text(
-                "Trained with small batches it is another function in evaluation",
+                "Trained with small batches, the network is another function in evaluation",
                 "用小批量训练时，评估时变成另一个函数",
             ),
             f"batch {BATCHES[0]} > batch {BATCHES[-1]}",
@@ -162,7 +162,7 @@ def _expectations(losses, gaps, local, synced) -> list[Expectation]:
         ),
         Expectation(
             Text(
-                "Synced over 8 devices it is what one device computes",
+                "Synced over 8 devices, it computes what one device computes",
                 "在 8 个设备间同步后，与单设备结果相同",
             ),
             "< 0.0001",
@@ -170,7 +170,7 @@ def _expectations(losses, gaps, local, synced) -> list[Expectation]:
             synced < 1e-4,
         ),
         Expectation(
-            Text("and not synced it is not", "不同步则不同"),
+            Text("and not synced, it does not", "不同步则不同"),
             "> 0.01",
             f"{local:.2f}",
             local > 0.01,
@@ -195,16 +195,16 @@ CONCEPT = Concept(
     name="batch_norm",
     title=Text("Batch normalisation", "批归一化"),
     question=Text(
-        "Batch norm brings every channel to mean 0 and deviation 1 over the batch. What does it "
-        "buy, and what does it cost that an example depends on those beside it?",
+        "Batch norm gives every channel mean 0 and standard deviation 1 over the batch. What is "
+        "gained, and what does it cost that an example depends on the others in its batch?",
         "批归一化让每个通道在一个批次内均值为 0、标准差为 1。它带来什么？"
         "样本依赖于同批样本又有什么代价？",
     ),
     answer=Text(
-        "Whatever the size of the weights, the next layer sees a signal of size one, so that much "
+        "Whatever the size of the weights, the next layer sees a signal of size one, so much "
         "larger steps do no harm. The price: the mean of a few examples is mostly noise, and in "
-        "evaluation, where an example may come alone, averages kept from training take its place. "
-        "Group and layer norm look at one example only and do not have this problem. On several "
+        "evaluation, where an example may come alone, averages kept from training replace it. "
+        "Group and layer norm use one example only and do not have this problem. On several "
         "devices the batch is in pieces: synced, the statistics are those of the whole batch.",
         "无论权重多大，下一层看到的信号大小都是一，所以步长大得多也无妨。代价是：少数样本的统计量"
         "大半是噪声，而评估时样本可能单独出现，只能换成训练时累积的平均。组归一化和层归一化"

@@ -1,4 +1,4 @@
-"""The command line of the concepts: of one, of the list, and of all on one page."""
+"""The command line of the concepts: for one, for the list, and for all on one page."""
 
 import sys
 from pathlib import Path
@@ -9,13 +9,13 @@ from experiments import entry
 from experiments.concepts import page
 from experiments.concepts.lesson import LANGUAGES, Concept, Effort
 
-QUICK = flags.DEFINE_bool("quick", False, "Fewer steps and seeds: minutes in the place of hours.")
-LANGUAGE = flags.DEFINE_enum("language", "en", list(LANGUAGES), "Of the text: English or Chinese.")
-WORKDIR = flags.DEFINE_string("workdir", "runs/concepts", "Where figures, tables and page go.")
+QUICK = flags.DEFINE_bool("quick", False, "Use fewer steps and seeds: minutes instead of hours.")
+LANGUAGE = flags.DEFINE_enum("language", "en", list(LANGUAGES), "Language: English or Chinese.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/concepts", "Directory for figures, tables and page.")
 
 
 def measure(concepts: list[Concept]) -> list[page.Run]:
-    """Runs the concepts one after the other, printing each when it is done."""
+    """Runs the concepts one after the other and prints the tables of each."""
     entry.set_up_jax(
         cpu_devices=0, cpu_convolutions=True, compilation_cache="~/.cache/cnn_jax/compiled"
     )
@@ -29,7 +29,7 @@ def measure(concepts: list[Concept]) -> list[page.Run]:
 
 
 def launch(concept: Concept) -> None:
-    """Makes a concept's module a command."""
+    """Runs a concept's module as a command."""
 
     def main() -> None:
         measure([concept])

@@ -1,4 +1,4 @@
-"""What the layers learn: filters, maps, the patches that excite them, and where the net looks.
+"""What the layers learn: filters, maps, the patches that excite them, and Grad-CAM.
 
 python -m experiments.concepts.features
 """
@@ -27,11 +27,11 @@ from experiments.concepts.lesson import (
 )
 
 SIDE, KERNEL, SHOWN = 16, 5, 8
-EXAMPLES = 200  # that Grad-CAM is measured on
+EXAMPLES = 200  # examples on which Grad-CAM is measured
 
 
 class Network(nn.Module):
-    """Three convolutions, the mean over all places, a dense layer: digits anywhere on 16x16."""
+    """Three convolutions, a global mean and a dense layer, for digits anywhere on 16x16."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -77,19 +77,19 @@ def measure(effort: Effort) -> Findings:
             ["accuracy, digits anywhere on 16x16", percent(right)],
             ["Grad-CAM inside the digit's square", percent(looked)],
             ["the same, random weights", percent(begun)],
-            ["share of the picture that the square is", f"{100 * area:.1f} %"],
+            ["the square's share of the image", f"{100 * area:.1f} %"],
             ["correlation of the two maps", mean_and_interval(same, digits=2)],
         ],
         expectations=[
             Expectation(
-                Text("The network looks at the digit", "网络看的是数字所在之处"),
+                Text("The network looks at the digit,", "网络看的是数字所在之处"),
                 f"> {200 * area:.0f} % (twice the area)",
                 percent(looked),
                 bool(looked.mean() > 2 * area),
             ),
             Expectation(
                 Text(
-                    "and has learnt to: Grad-CAM of random weights looks there less",
+                    "and has learnt to: with random weights Grad-CAM lies there less",
                     "而且是学来的：随机权重的 Grad-CAM 较少落在那里",
                 ),
                 f"> {percent(begun)}",
@@ -112,7 +112,7 @@ def measure(effort: Effort) -> Findings:
 
 
 def _inside(maps: np.ndarray, place: np.ndarray) -> float:
-    """The share of the maps [B, 8, 8] that lies in the squares of 8x8 pixels at `place` [B, 2]."""
+    """The share of the maps [B, 8, 8] within the squares of 8x8 pixels at `place` [B, 2]."""
     fine = maps.repeat(SIDE // maps.shape[1], 1).repeat(SIDE // maps.shape[2], 2)  # [B, 16, 16]
     along = np.arange(SIDE)
     within = (along >= place[..., None]) & (along < place[..., None] + 8)  # [B, 2, 16]
@@ -122,7 +122,7 @@ def _inside(maps: np.ndarray, place: np.ndarray) -> float:
 
 
 def _draw(figure, model, variables, images, maps) -> None:
-    """A row each: filters, their maps of one picture, the patches that excite them, Grad-CAM."""
+    """Draws four rows: filters, their maps of an image, patches that excite them, Grad-CAM."""
     kernel = np.asarray(variables["params"]["conv1"]["kernel"])[:, :, 0]  # [5, 5, SHOWN]
     _, kept = model.apply(
         variables, images, train=False, capture_intermediates=lambda m, _: m.name == "conv1",
@@ -154,13 +154,13 @@ CONCEPT = Concept(
     title=Text("What the layers learn", "各层学到了什么"),
     question=Text(
         "Nobody told the network what to look for. What have its filters become, what excites "
-        "them, and where in the picture does it see what it says?",
+        "them, and which part of the image decides the prediction?",
         "没有人告诉网络要找什么。它的滤波器变成了什么样，什么会激活它们，它的判断来自图像的哪里？",
     ),
     answer=Text(
-        "The first layer answers to strokes and edges of different directions, each wherever it "
-        "occurs. The last one, weighed by its gradients, points at the digit. A map of that kind "
-        "deserves trust only if it changes when the weights are random: that is checked too.",
+        "The first layer responds to strokes and edges of different directions, wherever they "
+        "occur. The last one, weighted by its gradients, points at the digit. Such a map deserves "
+        "trust only if it changes when the weights are random: that is checked too.",
         "第一层对不同方向的笔画和边缘有反应，无论出现在哪里。最后一层按梯度加权后指向数字所在之处。"
         "只有当权重随机化后这种图会改变，它才值得相信：这一点也检查了。",
     ),

@@ -1,4 +1,4 @@
-"""Fully connected against convolutional: accuracy, size, cost, and what is learnt by heart.
+"""Fully connected against convolutional: accuracy, size, cost, and what is memorised.
 
 python -m experiments.concepts.fully_connected
 """
@@ -59,7 +59,7 @@ NETWORKS = {
 class Outcome(NamedTuple):
     train: np.ndarray  # [seeds], accuracy
     test: np.ndarray
-    seconds: float  # of all seeds, compilation included
+    seconds: float  # for all seeds, including compilation
 
 
 def measure(effort: Effort) -> Findings:
@@ -135,7 +135,7 @@ def _expectations(data, out, totals) -> list[Expectation]:
     return [
         Expectation(
             Text(
-                f"{data}: the convolutional network is the better one on unseen examples",
+                f"{data}: the convolutional network is better on unseen examples",
                 f"{data}：卷积网络在没见过的样本上更好",
             ),
             "> 0",
@@ -143,7 +143,7 @@ def _expectations(data, out, totals) -> list[Expectation]:
             above(conv.test, dense.test),
         ),
         Expectation(
-            Text(f"{data}: with fewer parameters", f"{data}：而且参数更少"),
+            Text(f"{data}: it has fewer parameters", f"{data}：而且参数更少"),
             f"< {parameters[0]:,}",
             f"{parameters[1]:,}",
             parameters[1] < parameters[0],
@@ -156,10 +156,10 @@ def _expectations(data, out, totals) -> list[Expectation]:
         ),
         Expectation(
             Text(
-                f"{data}: fewer examples, more overfitting, for both",
+                f"{data}: with fewer examples both overfit more",
                 f"{data}：样本越少，两者的过拟合越重",
             ),
-            " > ".join(str(size) for size in ("gap of few", "gap of many")),
+            " > ".join(str(size) for size in ("gap with few", "gap with many")),
             ", ".join(
                 f"{100 * (a.train - a.test).mean():.1f} > {100 * gap.mean():.1f}"
                 for a, gap in zip(few, gaps, strict=True)
@@ -193,14 +193,14 @@ CONCEPT = Concept(
     question=Text(
         "A fully connected layer has a weight for every pair of an input and an output. Can it not "
         "learn whatever a convolution does? It can; but with many weights and few examples it "
-        "learns the examples by heart. The gap between training and test accuracy shows it.",
+        "memorises the examples. The gap between training and test accuracy shows it.",
         "全连接层为每一对输入和输出都设一个权重，卷积能做的它难道学不会吗？能学会；"
         "但权重多、样本少时，它会把样本死记硬背下来。训练与测试准确率之差说明了这一点。",
     ),
     answer=Text(
-        "Most of what a fully connected layer could compute a convolution cannot. So it needs no "
+        "A convolution cannot compute most of what a fully connected layer can. So it needs no "
         "examples to rule that out, and learns more from the same data. It has few weights, but "
-        "uses each of them in every place: the arithmetic for each weight is more, not less.",
+        "uses each of them at every position: the arithmetic per weight is more, not less.",
         "全连接层能算的东西，大多是卷积算不出来的。因此卷积不需要用样本去排除它们，"
         "从同样的数据里能学到更多。它的权重少，但每个权重在每个位置都要用到，"
         "所以每个权重对应的计算更多，而不是更少。",

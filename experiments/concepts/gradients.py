@@ -1,4 +1,4 @@
-"""Vanishing and exploding gradients: what initial values, ReLU, batch norm and shortcuts are for.
+"""Vanishing and exploding gradients: why initialisation, ReLU, batch norm and shortcuts matter.
 
 python -m experiments.concepts.gradients
 """
@@ -27,17 +27,17 @@ from experiments.concepts.lesson import (
 )
 
 WIDTH, DEPTH = 16, 24
-# A factor of two in the variance is one of 2^(DEPTH / 2) in the gradient, here in decades. Within
-# half of that, a gradient is nearer to having kept its size than to having lost or gained a factor.
+# A factor of two in the variance is a factor of 2^(DEPTH / 2) in the gradient, here in decades. A
+# gradient within half of that has rather kept its size than shrunk or grown by such a factor.
 HALF_FACTOR = round(DEPTH / 2 * np.log10(2) / 2, 1)
-SHALLOW, DEEP = 6, 30  # trained, as in He 2016's figure 1: 20 and 56 there
+SHALLOW, DEEP = 6, 30  # layers of the trained networks; He 2016's figure 1 has 20 and 56
 
 
 class Chain(nn.Module):
     """`depth` convolutions of one width; with residual, a shortcut around every two.
 
     Attributes:
-        variance: of the weights, times their fan-in.
+        variance: variance of the weights times their fan-in.
     """
 
     depth: int
@@ -85,7 +85,7 @@ def measure(effort: Effort) -> Findings:
             for name, options in CHAINS.items()
         )
     }  # [seeds, DEPTH]
-    # Not first against last: with ReLU the gradients of all layers shrink or grow alike.
+    # not the first layer against the last: with ReLU all gradients shrink or grow alike
     sizes = {name: np.log10(norm[:, 0]) for name, norm in norms.items()}
     losses = {
         (residual, depth): _train(Chain(depth, norm=True, residual=residual), data, effort)
@@ -109,7 +109,7 @@ def measure(effort: Effort) -> Findings:
 
 
 def _gradient_by_layer(model: nn.Module, data) -> Callable[[int], np.ndarray]:
-    """seed -> the norms of the gradients of the kernels of a new network, first to last."""
+    """seed -> the gradient norms of the kernels of a new network, from first to last."""
     image, label = data["image"][:64], data["label"][:64]
 
     @jax.jit
@@ -185,13 +185,13 @@ def _expectations(sizes, losses) -> list[Expectation]:
         ),
         check(
             RESIDUAL,
-            Text("With batch norm and shortcuts it stays too", "有批归一化和捷径时也保持"),
+            Text("With batch norm and shortcuts it is also kept", "有批归一化和捷径时也保持"),
             -HALF_FACTOR,
             HALF_FACTOR,
         ),
         Expectation(
             Text(
-                "A plain network trains worse when it is deeper (He 2016, figure 1)",
+                "A deeper plain network trains worse (He 2016, figure 1)",
                 "普通网络加深后训练得更差（He 2016，图 1）",
             ),
             f"> {plain[0]:.3f}",
@@ -199,7 +199,7 @@ def _expectations(sizes, losses) -> list[Expectation]:
             plain[1] > plain[0],
         ),
         Expectation(
-            Text("At that depth the residual one trains better", "同样深度下残差网络训练得更好"),
+            Text("At that depth a residual network trains better", "同样深度下残差网络训练得更好"),
             f"< {plain[1]:.3f}",
             f"{residual[1]:.3f}",
             residual[1] < plain[1],
@@ -226,14 +226,14 @@ CONCEPT = Concept(
     name="gradients",
     title=Text("Vanishing and exploding gradients", "梯度消失与梯度爆炸"),
     question=Text(
-        "The gradient of an early layer is a product of one factor for each layer after it. If the "
-        "factors are below one it vanishes, above one it explodes. What keeps them near one?",
+        "The gradient of an early layer is a product with one factor per later layer. If the "
+        "factors are below one it vanishes; above one it explodes. What keeps them near one?",
         "靠前的层的梯度是其后每一层的因子之积。因子小于一就消失，大于一就爆炸。什么能让它们接近一？",
     ),
     answer=Text(
-        "A sigmoid's slope is a quarter at most, so that a few dozen layers are out of reach. The "
-        "right variance of the first weights, batch norm, and a sum in place of a product, the "
-        "residual connection, each keep signals and gradients at a good size.",
+        "A sigmoid's slope is at most a quarter, so a few dozen layers are out of reach. The right "
+        "variance of the initial weights, batch norm, and the residual connection, a sum in place "
+        "of a product, each keep signals and gradients at a good size.",
         "Sigmoid 的斜率最多四分之一，几十层就无法训练。合适的初始方差、批归一化，"
         "以及用和代替积的残差连接，都能让信号和梯度保持合适的大小。",
     ),

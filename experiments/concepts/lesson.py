@@ -15,7 +15,7 @@ LANGUAGES = ("en", "zh")
 
 
 class Text(NamedTuple):
-    """The same in English and in Chinese."""
+    """A text in English and in Chinese."""
 
     en: str
     zh: str
@@ -26,10 +26,10 @@ class Text(NamedTuple):
 
 class Expectation(NamedTuple):
     """Attributes:
-    claim: what should be so, and why one would think it.
+    claim: what should be true, and why.
     expected: the condition that is checked, in numbers.
-    measured: what came out, in numbers.
-    holds: whether it did.
+    measured: the measured value.
+    holds: whether the condition holds.
     """
 
     claim: Text
@@ -39,14 +39,14 @@ class Expectation(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What a concept measured.
+    """The measurements of a concept.
 
     Attributes:
-        headings: of the table.
-        rows: of the table, already written out.
-        expectations: checked against the measurement.
+        headings: headings of the table.
+        rows: rows of the table, as text.
+        expectations: expectations checked against the measurement.
         draw: draws the figure.
-        size: of the figure, in inches.
+        size: size of the figure in inches.
     """
 
     headings: Sequence[Text]
@@ -57,7 +57,7 @@ class Findings(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """How much to spend: `--quick` is for looking, the whole for quoting."""
+    """How much to compute: `--quick` is for a look, the full effort for quoting."""
 
     quick: bool
 
@@ -71,9 +71,9 @@ class Effort(NamedTuple):
 
 class Concept(NamedTuple):
     """Attributes:
-    name: of the command, `python -m experiments.concepts.<name>`.
-    title, question, answer: the lesson: what it is about; what one sees, without its numbers.
-    measure: effort -> what was found.
+    name: name of the command, `python -m experiments.concepts.<name>`.
+    title, question, answer: the text of the lesson, without its numbers.
+    measure: effort -> findings.
     """
 
     name: str
@@ -92,7 +92,7 @@ def mean_and_interval(
 
 
 def percent(values: Sequence[float] | np.ndarray) -> str:
-    """Shares as '94.1 ± 0.3 %'."""
+    """Shares in percent: '94.1 ± 0.3 %'."""
     return mean_and_interval(values, scale=100) + " %"
 
 
@@ -114,12 +114,12 @@ def _everything(name: str, split: str) -> HostBatch:
 
 
 def subset(data: HostBatch, examples: int) -> HostBatch:
-    """The first `examples`; the sets are shuffled already."""
+    """The first `examples` of a set, which is already shuffled."""
     return {name: leaf[:examples] for name, leaf in data.items()}
 
 
 def on_canvas(data: HostBatch, side: int, *, seed: int | None = None) -> HostBatch:
-    """Digits [N, 8, 8, 1] on empty pictures [N, side, side, 1], in the middle or where `seed` says.
+    """Digits [N, 8, 8, 1] on black images [N, side, side, 1], centred or placed by `seed`.
 
     Adds 'place' [N, 2], the first row and column of each digit.
     """
@@ -135,7 +135,7 @@ def on_canvas(data: HostBatch, side: int, *, seed: int | None = None) -> HostBat
 
 
 def above(a: np.ndarray, b: np.ndarray, *, by: float = 0.0) -> bool:
-    """Whether the mean of `a` is above that of `b` by more than `by` and both intervals allow."""
+    """Whether the mean of `a` is above that of `b` by more than `by` and their joint interval."""
     return bool(a.mean() - b.mean() > by + np.hypot(half_width(a), half_width(b)))
 
 

@@ -1,4 +1,4 @@
-"""Concepts run, printed, saved, and put on one page that needs nothing beside itself."""
+"""Runs, prints and saves concepts, and puts them on one self-contained page."""
 
 import base64
 import html
@@ -25,10 +25,10 @@ HEADINGS = {
 TITLE = Text("What a convolution is for", "卷积有什么用")
 INTRODUCTION = Text(
     "Why do convolutional networks work? Each part below asks one question, states what one would "
-    "expect, and measures it with several random beginnings (mean ± 95 % interval). An expectation "
-    "that did not hold is marked, not hidden: it is a finding too. Two small data sets are used: "
-    "digits, pictures of handwritten digits with 8x8 pixels, and mnist1d, digits drawn as curves "
-    "of 40 numbers and hidden in noise. Guessing is right one time in ten.",
+    "expect, and measures it with several seeds (mean ± 95 % interval). An expectation that did "
+    "not hold is marked, not hidden: it is a finding too. Two small data sets are used: digits, "
+    "images of handwritten digits with 8x8 pixels, and mnist1d, digits drawn as curves of 40 "
+    "numbers and hidden in noise. Guessing is right one time in ten.",
     "卷积网络为什么有效？下面每一部分提出一个问题，先说明预期，再用多个随机种子测量"
     "（均值 ± 95% 置信区间）。不成立的预期会被标出而不是隐藏：那也是一种发现。"
     "用到两个小数据集：digits 是 8x8 像素的手写数字图片；mnist1d 把数字画成 40 个数的曲线，"
@@ -104,7 +104,7 @@ def show(done: Run, language: str) -> None:
 
 
 def write(runs: list[Run], path: Path, language: str) -> None:
-    """Writes the lesson: HTML with its pictures inside, no script and no outside address."""
+    """Writes the lesson as HTML with embedded images, without scripts or external addresses."""
     facts = json.dumps(workdir.environment(), ensure_ascii=False)
     body = "\n".join(_section(number, done, language) for number, done in enumerate(runs, 1))
     failed = sum(not each.holds for done in runs for each in done.findings.expectations)
@@ -116,7 +116,7 @@ def write(runs: list[Run], path: Path, language: str) -> None:
     title = TITLE.in_(language)
     path.write_text(
         f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
-        '<link rel="icon" href="data:,">'  # no browser then asks for a favicon
+        '<link rel="icon" href="data:,">'  # so that browsers ask for no favicon
         f'<meta name="viewport" content="width=device-width"><title>{title}</title>'
         f"<style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
         f"<p>{INTRODUCTION.in_(language)}</p>\n<p><b>{score.in_(language)}</b></p>\n{body}\n"

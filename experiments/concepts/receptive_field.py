@@ -1,4 +1,4 @@
-"""The receptive field: what a unit can see, what it does see, and what a task needs.
+"""The receptive field: what a unit can see, what it uses, and what a task needs.
 
 python -m experiments.concepts.receptive_field
 """
@@ -30,12 +30,12 @@ from experiments.concepts.lesson import (
 
 DEPTHS = (2, 4, 8, 16, 32)
 CHANNELS, LENGTH = 16, 97
-SPAN = 10  # the task: at the last step, tell the sign of the one so many steps before
-BLOCKS = (1, 2, 3, 4)  # of a TCN with kernels of 2: they see 3, 7, 15, 31 steps
+SPAN = 10  # the task: at the last step, predict the sign of the value SPAN steps before
+BLOCKS = (1, 2, 3, 4)  # numbers of blocks of a TCN with kernels of 2: they see 3, 7, 15, 31 steps
 
 
 class Stack(nn.Module):
-    """Convolutions of 3 in one dimension with ReLU, at random weights."""
+    """One-dimensional convolutions with kernels of 3 and ReLU, with random weights."""
 
     depth: int
 
@@ -128,7 +128,7 @@ def _expectations(theory, sides, slopes, right, sees) -> list[Expectation]:
         ),
         Expectation(
             Text(
-                "What is really used grows with the square root of the depth (Luo 2016)",
+                "The part that is used grows with the square root of the depth (Luo 2016),",
                 "真正用到的范围随深度的平方根增长（Luo 2016）",
             ),
             "exponent 0.5 ± 0.15",
@@ -136,14 +136,14 @@ def _expectations(theory, sides, slopes, right, sees) -> list[Expectation]:
             abs(slopes.mean() - 0.5) <= 0.15,
         ),
         Expectation(
-            Text("so that in a deep net it is a small part", "所以在深层网络里只占一小部分"),
+            Text("so in a deep network it is small", "所以在深层网络里只占一小部分"),
             f"< {theory[deep] / 2:.1f}",
             mean_and_interval(sides[deep]),
             sides[deep].max() < theory[deep] / 2,
         ),
         Expectation(
             Text(
-                "A network that does not see the step that matters can only guess",
+                "A network that does not see the step that matters can only guess,",
                 "看不到关键时刻的网络只能猜",
             ),
             "50 ± 4 %",
@@ -184,11 +184,10 @@ CONCEPT = Concept(
         "每一层都让单元看得更远一点。它能看多远，真正用到多少，任务需要更多时又会怎样？",
     ),
     answer=Text(
-        "That a unit is connected to an input does not mean that it makes much use of it. Many "
-        "paths through the layers lead to the middle of the field and only one to its edge, so "
-        "that the influence has the shape of a bell. But what lies outside the field cannot be "
-        "learnt by any training. Strides, and dilation (gaps between the inputs of a kernel), "
-        "widen the field faster than depth does.",
+        "A unit that is connected to an input need not make much use of it. Many paths through the "
+        "layers lead to the middle of the field and only one to its edge, so the influence has the "
+        "shape of a bell. But no training can learn what lies outside the field. Strides, and "
+        "dilation (gaps between the inputs of a kernel), widen the field faster than depth does.",
         "连通不等于充分利用：通往感受野中心的路径很多，通往边缘的只有一条，所以影响呈钟形。"
         "而在它之外的东西，怎样训练也学不到。步长和空洞卷积（卷积核的输入之间留有间隔）"
         "比加深更快地扩大感受野。",

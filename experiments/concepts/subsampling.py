@@ -1,4 +1,4 @@
-"""Subsampling: none, strided, max, mean, blurred; and what a shift of the picture then does.
+"""Subsampling (none, strided, max, mean, blurred), and the effect of shifting the image.
 
 python -m experiments.concepts.subsampling
 """
@@ -31,9 +31,9 @@ BATCH, RATE = 64, 3e-3
 
 
 class Network(nn.Module):
-    """Three 3x3 convolutions, two of them followed by a subsampling to half; mean; dense.
+    """Three 3x3 convolutions, two of them followed by subsampling by 2; a mean; a dense layer.
 
-    Pictures are closed to a ring at the borders: a shift moves everything and loses nothing.
+    Images wrap around at the borders, so a shift moves everything and loses nothing.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
 
 def subsample(x, kind: str):
-    """[B, H, W, C] -> [B, H / 2, W / 2, C], for the kinds that are done after the convolution."""
+    """[B, H, W, C] -> [B, H / 2, W / 2, C], for the kinds that follow the convolution."""
     if kind == "max":
         return nn.max_pool(x, (2, 2), (2, 2))
     if kind == "mean":
@@ -113,8 +113,8 @@ def _expectations(right, same, cost) -> list[Expectation]:
     return [
         Expectation(
             Text(
-                "Without subsampling the answer does not change with a shift: convolution is "
-                "equivariant, and the mean over all places is invariant",
+                "Without subsampling, a shift does not change the answer: convolution is "
+                "equivariant, and the mean over all positions is invariant",
                 "不做下采样时平移不改变答案：卷积是等变的，全局平均是不变的",
             ),
             "100 %",
@@ -132,7 +132,7 @@ def _expectations(right, same, cost) -> list[Expectation]:
         ),
         Expectation(
             Text(
-                "A shift by 1 does, where every second value is dropped",
+                "A shift by 1 changes it if every second value is dropped",
                 "每两个值丢弃一个时，平移 1 会改变答案",
             ),
             "< 100 %",
@@ -140,7 +140,7 @@ def _expectations(right, same, cost) -> list[Expectation]:
             same["strided", 1].max() < 1,
         ),
         Expectation(
-            Text("Blurring before dropping helps", "丢弃之前先模糊会有帮助"),
+            Text("Blurring before dropping values helps", "丢弃之前先模糊会有帮助"),
             f"> {percent(same['strided', 1])}",
             percent(same["blurred", 1]),
             above(same["blurred", 1], same["strided", 1]),
@@ -172,17 +172,17 @@ def _draw(figure, right, same) -> None:
 
 CONCEPT = Concept(
     name="subsampling",
-    title=Text("Subsampling, and a shift of the picture", "下采样与图像平移"),
+    title=Text("Subsampling, and shifting the image", "下采样与图像平移"),
     question=Text(
-        "Pooling and strides make the maps smaller: the next layer sees further, for less work. It "
-        "is often said that they also make a network insensitive to shifts. Do they?",
+        "Pooling and strides make the maps smaller: the next layer sees further, with less work. "
+        "It is often said that they also make a network insensitive to shifts. Do they?",
         "池化和步长让特征图变小：下一层看得更远，计算更少。人们常说它们还让网络对平移不敏感。是这样吗？",
     ),
     answer=Text(
-        "Convolution itself follows a shift exactly: move the picture, and the maps move with it "
-        "(equivariance). Keeping every second value is what breaks it: "
-        "a shift by one pixel keeps the other half. Blurring first, or taking the largest of each "
-        "window, repairs part of it; what subsampling buys is cost and the wider view.",
+        "Convolution itself follows a shift exactly: move the image, and the maps move with it "
+        "(equivariance). Keeping every second value breaks this: "
+        "after a shift by one pixel, the other half is kept. Blurring first, or taking the largest "
+        "of each window, repairs part of it; subsampling saves work and widens the view.",
         "卷积本身会精确地跟随平移：图像移动，特征图随之移动（等变性）。破坏这一点的是隔一个取一个：平移一个像素，留下的就是另一半。"
         "先模糊，或在窗口内取最大值，可以弥补一部分；下采样真正换来的是更少的计算和更大的视野。",
     ),

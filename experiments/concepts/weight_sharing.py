@@ -1,4 +1,4 @@
-"""Local connectivity and weight sharing, taken apart, with the places in order and shuffled.
+"""Local connectivity and weight sharing, separately, with positions in order and shuffled.
 
 python -m experiments.concepts.weight_sharing
 """
@@ -24,21 +24,21 @@ from experiments.concepts.lesson import (
     percent,
 )
 
-# Greydanus 2020, arXiv:2011.14439, table 1: percent right, in order and shuffled.
+# Greydanus 2020, arXiv:2011.14439, table 1: accuracy in percent, in order and shuffled.
 PUBLISHED = {
     "linear": (32, 32),
     "fully connected": (68, 68),
     "convolutional": (94, 56),
     "recurrent": (91, 57),
 }
-# The table has one run of each; its authors' own notebook prints 92.3 for the convolution, 64.6 for
+# The table has one run of each; its authors' notebook prints 92.3 for the convolution and 64.6 for
 # the fully connected network (github.com/greydanus/mnist1d, notebooks/quickstart.ipynb).
-TOLERANCE = 3  # points: other initial values and other orders of the examples
+TOLERANCE = 3  # points, for other initial values and orders of the examples
 BATCH, RATE = 100, 1e-2  # the authors' train.py
 
 
 class Local(nn.Module):
-    """MNIST-1D's CNN with weights of its own at every place: local, but nothing is shared."""
+    """MNIST-1D's CNN with separate weights at every position: local, but nothing is shared."""
 
     channels: int = 25
 
@@ -135,13 +135,13 @@ def _taken_apart(right) -> list[Expectation]:
             *local,
         ),
         Expectation(
-            Text("Sharing the weights over all places adds to it", "在所有位置共享权重进一步提高"),
+            Text("Sharing weights over all positions adds to it", "在所有位置共享权重进一步提高"),
             "> 0",
             *sharing,
         ),
         Expectation(
             Text(
-                "Without neighbours that belong together the convolution is the worse network",
+                "Without neighbours that belong together, the convolution is worse",
                 "邻近关系被打乱后，卷积反而更差",
             ),
             "> 0",
@@ -167,16 +167,16 @@ CONCEPT = Concept(
     title=Text("Local connectivity, and weight sharing", "局部连接与权重共享"),
     question=Text(
         "A convolution differs from a fully connected layer in two ways: a unit sees only a few "
-        "neighbours, and all places use the same weights. Which of the two helps? And if the 40 "
-        "places are permuted, the same way in every example, a fully connected network cannot "
+        "neighbours, and all positions use the same weights. Which of the two helps? And if the 40 "
+        "positions are permuted, the same way in every example, a fully connected network cannot "
         "tell the difference: can a convolution?",
         "卷积层与全连接层有两点不同：每个单元只看几个邻近位置，而且所有位置使用同一组权重。"
         "哪一点更有用？如果把 40 个位置以同样的方式打乱，全连接网络察觉不到区别，卷积网络呢？",
     ),
     answer=Text(
-        "The convolution is right about the data: neighbours belong together, and what is seen in "
-        "one place can be seen in another. Take the first away by shuffling, and the same network "
-        "loses what made it better.",
+        "A convolution assumes two things that are true of the data: neighbours belong together, "
+        "and what occurs at one position can occur at another. Shuffling removes the first, and "
+        "the same network loses what made it better.",
         "卷积对数据的假设是对的：邻近的点彼此相关，一处出现的形状也会出现在别处。"
         "打乱顺序之后这些假设不再成立，同一个网络便失去了优势。",
     ),

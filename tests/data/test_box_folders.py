@@ -81,7 +81,7 @@ def test_broken_coco_boxes_are_counted_and_left_out(tmp_path):
         "cut": 1,
         "without area": 1,
         "inverted": 1,
-        "outside the picture": 1,
+        "outside the image": 1,
         "not finite": 1,
         "of an unknown class": 1,
     }

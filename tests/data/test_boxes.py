@@ -39,8 +39,8 @@ BROKEN = [
     ((0, 0, np.inf, 5, 0, 0), "not finite"),
     ((9, 2, 3, 8, 0, 0), "inverted"),
     ((5, 5, 5, 9, 0, 0), "without area"),
-    ((70, 5, 80, 9, 0, 0), "outside the picture"),
-    ((-20, 5, -10, 9, 0, 0), "outside the picture"),
+    ((70, 5, 80, 9, 0, 0), "outside the image"),
+    ((-20, 5, -10, 9, 0, 0), "outside the image"),
     ((1, 1, 9, 9, 3, 0), "of an unknown class"),
     ((1, 1, 9, 9, -1, 0), "of an unknown class"),
 ]

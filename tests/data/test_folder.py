@@ -81,10 +81,10 @@ def test_what_is_wrong_is_said(tmp_path):
         load_source(f"folder:{tmp_path / 'nowhere'}", "train")
     with pytest.raises(DataError, match="write folder:PATH"):
         load_source("folder:", "train")
-    with pytest.raises(DataError, match=r"one sub-folder of images a class.* found none"):
+    with pytest.raises(DataError, match=r"one sub-folder of images per class.* found none"):
         load_source(f"folder:{tmp_path}", "train")
     flat(tmp_path, ("cat",))
-    with pytest.raises(DataError, match="at least two of them; found cat"):
+    with pytest.raises(DataError, match="at least two classes; found cat"):
         load_source(f"folder:{tmp_path}", "train")
     (tmp_path / "empty" / "a").mkdir(parents=True)
     (tmp_path / "empty" / "b").mkdir()

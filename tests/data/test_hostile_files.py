@@ -145,7 +145,7 @@ def test_postscript_starts_no_program(monkeypatch):
     monkeypatch.setattr("subprocess.Popen", start)
     monkeypatch.setattr("subprocess.check_call", start)
     monkeypatch.setattr("os.system", start)
-    with pytest.raises(ValueError, match="no image of a kind that is read"):
+    with pytest.raises(ValueError, match="not an image of a supported format"):
         decode_image(postscript())
 
 
@@ -161,7 +161,7 @@ def test_postscript_starts_no_program(monkeypatch):
     ids=["psd", "xbm", "fits", "empty", "text"],
 )
 def test_formats_that_no_data_set_has(data):
-    with pytest.raises(ValueError, match="no image of a kind that is read"):
+    with pytest.raises(ValueError, match="not an image of a supported format"):
         decode_image(data)
 
 
@@ -210,7 +210,7 @@ def make_folder(root, special):
         (os.mkfifo, "it is a pipe"),
         (lambda path: path.symlink_to("/dev/zero"), "it is a device"),
         (lambda path: path.write_bytes(CLAIMS["png"]), "pixels"),
-        (lambda path: path.write_bytes(postscript()), "no image"),
+        (lambda path: path.write_bytes(postscript()), "not an image"),
     ],
     ids=["pipe", "device", "huge", "postscript"],
 )

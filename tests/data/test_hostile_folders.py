@@ -110,12 +110,12 @@ def masks(root, count=2):
 def test_two_masks_of_one_picture(tmp_path):
     dataset = masks(tmp_path)
     Image.new("L", (8, 8), 1).save(tmp_path / "masks" / "0.bmp")
-    with pytest.raises(DataError, match=r"0\.bmp and .*0\.png are masks of one picture"):
+    with pytest.raises(DataError, match=r"0\.bmp and .*0\.png are masks of one image"):
         load_mask_source(dataset, "all")
 
 
 def test_masks_without_a_picture(tmp_path):
-    with pytest.raises(DataError, match=r"images holds no pictures"):
+    with pytest.raises(DataError, match=r"images holds no images"):
         load_mask_source(masks(tmp_path, count=0), "all")
 
 
@@ -124,7 +124,7 @@ def test_a_list_of_classes_that_cannot_be(tmp_path, lines):
     """Of 256 classes the last would be the value of what is ignored."""
     dataset = masks(tmp_path)
     (tmp_path / "classes.txt").write_text(lines)
-    with pytest.raises(DataError, match=r"classes\.txt must have one class a line, each once"):
+    with pytest.raises(DataError, match=r"classes\.txt must have one class per line, each once"):
         load_mask_source(dataset, "all")
 
 
@@ -143,7 +143,7 @@ def encoded(image, form="TIFF"):
 @pytest.mark.parametrize(
     ("image", "what"),
     [
-        (Image.fromarray(np.full((8, 8), 1.5, np.float32)), "between whole numbers"),
+        (Image.fromarray(np.full((8, 8), 1.5, np.float32)), "fractional values"),
         (Image.fromarray(np.full((8, 8), np.nan, np.float32)), "value nan"),
         (Image.new("CMYK", (8, 8), (1, 1, 1, 9)), "in CMYK"),
         (Image.new("LAB", (8, 8)), "in LAB"),

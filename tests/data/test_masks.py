@@ -121,7 +121,7 @@ def spoiled(camvid, what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("size", r"0002\.png\) is corrupt: its mask has 9x12 pixels and its picture 12x9"),
+        ("size", r"0002\.png\) is corrupt: its mask has 9x12 pixels and its image 12x9"),
         (
             "index",
             r"0002\.png\) is corrupt: 108 pixels of its mask have a value such as 7, .* 3 cl",
@@ -188,7 +188,7 @@ def test_digit_scenes_by_name(tmp_path, monkeypatch):
     batch = data.eval_batches(source, batch_size=5, load=masks.pair_loader(source, None))[0]
     assert batch["label"].shape == (5, 64, 64)
     assert 0 < batch["label"].max() <= 10
-    with pytest.raises(data.DataError, match=r"no feature 'depth', it has .*: say which"):
+    with pytest.raises(data.DataError, match=r"no feature 'depth'; it has .*: say which"):
         masks.load_mask_source(
             "digit_scenes", "train", data_dir=str(tmp_path), mask_feature="depth"
         )

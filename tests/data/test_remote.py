@@ -86,7 +86,7 @@ def test_what_is_not_there_is_one_line(url, monkeypatch):
         load_source("tiny", "train", data_dir="ftp://x")
     store = stores.Store(url)
     store.delete(name for name in store.entries() if "test.array_record" in name)
-    with pytest.raises(DataError, match=r"is not whole, .*test.* is missing"):
+    with pytest.raises(DataError, match=r"is incomplete, .*test.* is missing"):
         load_source("tiny", "test", data_dir=url)
 
 

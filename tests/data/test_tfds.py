@@ -115,7 +115,7 @@ def test_a_copy_that_is_not_whole_says_so(prepared, tmp_path):
     shutil.copytree(prepared / "tiny", tmp_path / "tiny")
     (file,) = (tmp_path / "tiny").rglob("*train.array_record*")
     file.unlink()
-    with pytest.raises(DataError, match=r"is not whole, .*train.array_record.* is missing"):
+    with pytest.raises(DataError, match=r"is incomplete, .*train.array_record.* is missing"):
         load("tiny", "train", tmp_path)
     assert len(load("tiny", "test", tmp_path)) == 3
 
@@ -153,7 +153,7 @@ def test_a_set_without_labels_is_refused(tmp_path):
 
             yield 0, {"image": io.BytesIO(encode(np.zeros((2, 2, 3), np.uint8))), "score": 1}
 
-    with pytest.raises(DataError, match=r"wanted a feature 'label' of type ClassLabel, it has"):
+    with pytest.raises(DataError, match=r"wanted a feature 'label' of type ClassLabel; it has"):
         load("unlabelled", "train", tmp_path)
 
 

@@ -350,7 +350,7 @@ def test_lists_are_printed_anywhere(tmp_path, stranger, command):
 def test_a_current_directory_that_cannot_be_written(tmp_path, stranger):
     (tmp_path / "here").mkdir(mode=0o555)
     done = start(*CLASSIFY, "--dataset=digits", before=stranger, cwd=tmp_path / "here")
-    one_line(done, "run directory cannot be made", "--workdir=DIRECTORY")
+    one_line(done, "run directory cannot be created", "--workdir=DIRECTORY")
 
 
 def can_mount() -> bool:

@@ -46,7 +46,7 @@ def message(workdir, **changes):
         ({"devices": 99}, ["99", "8 devices"]),
         ({"interrupted_status": 300}, ["interrupted_status", "300", "0 to 255"]),
         ({"mixup": -1.0}, ["mixup", "-1"]),
-        ({"dataset": "mnist1d", "test_time_flip": True}, ["test_time_flip", "mnist1d", "mirrored"]),
+        ({"dataset": "mnist1d", "test_time_flip": True}, ["test_time_flip", "mnist1d", "mirror"]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

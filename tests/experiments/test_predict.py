@@ -64,21 +64,21 @@ def test_a_run_that_learnt_from_sequences_is_refused(parsed):
 
 
 def test_errors(trained, parsed, tmp_path):
-    with pytest.raises(ValueError, match="Name the pictures"):
+    with pytest.raises(ValueError, match="No image is given"):
         predict.main([])
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         predict.main([str(tmp_path / "none.png")])
-    (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(ValueError, match=r"text\.png is not a picture"):
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(ValueError, match=r"text\.png cannot be read as an image"):
         predict.main([str(tmp_path / "text.png")])
     Image.new("1", (20_000, 9_000)).save(tmp_path / "huge.png")
-    with pytest.raises(ValueError, match=r"huge\.png is not .*180,000,000 pixels"):
+    with pytest.raises(ValueError, match=r"huge\.png cannot be read .*180,000,000 pixels"):
         predict.main([str(tmp_path / "huge.png")])
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ValueError, match=r"pipe\.png.*it is a pipe"):
         predict.main([str(tmp_path / "pipe.png")])
     Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
-    with pytest.raises(ValueError, match="Say which network"):
+    with pytest.raises(ValueError, match="No network is given"):
         predict.main([str(tmp_path / "black.png")])
     parsed.run = str(tmp_path)
     with pytest.raises(ValueError, match="is no run directory"):

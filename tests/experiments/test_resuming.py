@@ -188,7 +188,7 @@ def test_a_set_that_shrank_is_told_and_the_whole_one_goes_on(unfinished, made, t
     for file in gone:
         file.unlink()
     pattern = (
-        r"run are not what they were: train had 16 examples and has 13 now, 3 fewer; "
+        r"run have changed: train had 16 examples and has 13 now, 3 fewer; "
         r"test had 4 examples and has 3 now, 1 fewer\..*--accept_changed_data"
     )
     with pytest.raises(ValueError, match=pattern):
@@ -206,7 +206,7 @@ def test_changed_data_may_be_accepted(unfinished, capsys):
     with pytest.raises(ValueError, match="train had 16 examples and has 19 now, 3 more"):
         run(where, data)
     assert run(where, data, accept_changed_data=True) == 0
-    assert "Going on with changed data: train had 16 examples" in capsys.readouterr().out
+    assert "Resuming with changed data: train had 16 examples" in capsys.readouterr().out
     assert "accept" not in (where / "recipe.flags").read_text()
     assert run(where, data) == 0  # the newest checkpoint is one of the new data
 
@@ -257,7 +257,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_with_a_word(unfinished, made, 
     where, data = unfinished
     forget(where, data)
     assert run(where, data) == 0
-    assert "did not note what its data were" in capsys.readouterr().out
+    assert "did not record its data" in capsys.readouterr().out
     assert final(where) == final(made / "run")
 
 

@@ -101,7 +101,7 @@ def test_one_seed_is_an_ordinary_run(tmp_path):
     [
         (["--seeds=0"], "--seeds is 0; it must be at least 1"),
         (["--learning_rates=0.1,-1"], "they must be positive"),
-        (["--seeds=2", "--layout=pmap"], "start a run for each seed"),
+        (["--seeds=2", "--layout=pmap"], "start one run per seed"),
     ],
 )
 def test_what_cannot_be_done(tmp_path, arguments, message):

@@ -179,10 +179,10 @@ def test_a_run_says_what_is_true_in_each_of_its_phases(tmp_path, monkeypatch):
     run(2)
     assert said == [
         f"before the first step: nothing was saved in {where}",
-        f"at once: what was saved before in {where} is as it was",
-        f"after the last step that was made: its checkpoint is in {where}",
-        f"while the figures were drawn: result.json is in {where}",
-        f"before the next step: the checkpoint of step 2 is as it was. To go on: the same command "
+        f"at once: what was saved before in {where} is unchanged",
+        f"after the last step: its checkpoint is in {where}",
+        f"while drawing figures: result.json is in {where}",
+        f"before the next step: the checkpoint of step 2 is unchanged. To resume: the same command "
         f"with --workdir={where}",
         *said[2:4],
     ]
@@ -253,7 +253,7 @@ def test_before_the_first_step_is_made_and_while_figures_are_drawn(tmp_path):
     status, text = ended(process, signal.SIGHUP)
     assert status == 9
     assert text.splitlines()[-1] == (
-        f"SIGHUP: stopped while the figures were drawn: result.json is in {where}"
+        f"SIGHUP: stopped while drawing figures: result.json is in {where}"
     )
     assert "Traceback" not in text
 
@@ -267,7 +267,7 @@ def test_a_second_ctrl_c_in_the_middle_says_what_is_true(tmp_path):
     status, text = ended(process, signal.SIGINT, signal.SIGINT)
     assert status == 130
     (line,) = (line for line in text.splitlines() if "stopped" in line)
-    assert re.match(r"SIGINT: stopped at once[:;] what was saved before .*is as it was", line)
+    assert re.match(r"SIGINT: stopped at once[:;] what was saved before .*is unchanged", line)
 
 
 @pytest.mark.slow

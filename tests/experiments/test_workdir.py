@@ -33,7 +33,7 @@ def test_second_run_is_refused_until_the_first_is_done(tmp_path):
 def test_a_file_is_no_directory(tmp_path, below):
     (tmp_path / "file").touch()
     recipe = classification.ClassificationRecipe(workdir=str(tmp_path / "file" / below))
-    wanted = rf"^--workdir={recipe.workdir} is a file, or lies below one; wanted a directory"
+    wanted = rf"^--workdir={recipe.workdir} is a file, or is below one; wanted a directory"
     with contextlib.ExitStack() as held, pytest.raises(ValueError, match=wanted):
         open_(recipe, held)
 

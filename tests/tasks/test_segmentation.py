@@ -212,7 +212,7 @@ def test_scores_of_the_middle_meet_the_labels_of_the_middle():
 def test_errors():
     with pytest.raises(ValueError, match="no loss 'mse'; choose one of cross_entropy, dice"):
         segmentation.segmentation(NAMES, loss="mse")
-    with pytest.raises(ValueError, match="2 class weights were given for 5 classes"):
+    with pytest.raises(ValueError, match="2 class weights for 5 classes"):
         segmentation.segmentation(NAMES, class_weights=[1, 2])
     with pytest.raises(ValueError, match=r"labels \(2, 3\)"):
         losses.dice(jnp.zeros((2, 3, 3, K)), np.zeros((2, 3)), mask=np.ones(2))

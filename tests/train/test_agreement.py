@@ -296,7 +296,7 @@ def unknown(monkeypatch):
 def test_why_the_first_is_not_reached(monkeypatch):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        assert "not reached there (Connection refused)" in meeting.seen_by_other(
+        assert "cannot be reached there (Connection refused)" in meeting.seen_by_other(
             *probe.getsockname()
         )
         probe.listen()

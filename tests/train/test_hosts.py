@@ -60,7 +60,7 @@ def alone(monkeypatch):
         (("here:0", 2, 0), "wanted HOST:PORT"),
         (("here:65536", 2, 0), "wanted HOST:PORT"),
         (("here:1234", 2, 2), "numbered from 0 to 1"),
-        (("here:1234", -2, 0), "wanted a number of processes"),
+        (("here:1234", -2, 0), "wanted the number of processes"),
         (("", 1, 3), "--coordinator missing"),
     ],
 )
@@ -73,7 +73,7 @@ def test_incomplete_or_contradictory(alone, arguments, complaint):
     "changes", [{"heartbeat": 0}, {"heartbeat": 2**31}, {"patience": 0}, {"patience": 10**12}]
 )
 def test_seconds_that_nobody_can_count(alone, changes):
-    with pytest.raises(ValueError, match="are seconds, from 1 to 10,000,000"):
+    with pytest.raises(ValueError, match="must be seconds from 1 to 10,000,000"):
         hosts.connect("here:1234", 2, 0, **changes)
 
 
@@ -119,7 +119,7 @@ def test_gpus_are_shared_out():
     assert launch.share_gpus([], 2) == [None, None]
     assert launch.share_gpus(["0", "1", "2", "3"], 2) == ["0,1", "2,3"]
     assert launch.share_gpus(["GPU-a", "GPU-b"], 2) == ["GPU-a", "GPU-b"]
-    with pytest.raises(ValueError, match="cannot be shared out evenly"):
+    with pytest.raises(ValueError, match="cannot be divided evenly"):
         launch.share_gpus(["0", "1", "2"], 2)
 
 

@@ -138,7 +138,7 @@ def test_clipping_bounds_the_global_norm():
     [
         ("adamv", {}, "did you mean adam or adamw"),
         ("sgd", {"momentum": 1.0}, "must be in"),
-        ("sgd", {"weight_decay": -1.0}, "neither may be negative"),
+        ("sgd", {"weight_decay": -1.0}, "must be 0 or more"),
         ("lion", {"nesterov": True}, "no Nesterov form"),
         ("sgd", {"nesterov": True, "momentum": 0.0}, "needs a momentum"),
     ],

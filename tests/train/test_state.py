@@ -50,5 +50,5 @@ class Centred(nn.Module):
 
 
 def test_a_variable_that_needs_the_picture_is_refused():
-    with pytest.raises(ValueError, match=r"Centred.*picture's values"):
+    with pytest.raises(ValueError, match=r"Centred.*image's values"):
         state.init_variables(Centred(), jax.ShapeDtypeStruct((1, 4, 4, 1), np.float32), seed=0)

@@ -89,7 +89,7 @@ def test_each_batch_of_an_evaluation_is_a_sign_of_life():
 
 
 def test_a_negative_time_is_refused():
-    with pytest.raises(ValueError, match="--step_timeout=-1"):
+    with pytest.raises(ValueError, match="--step_timeout is -1"):
         Watchdog(-1)
 
 
@@ -256,8 +256,8 @@ def test_a_run_whose_data_hang_ends_with_a_line(tmp_path):
     assert ended.returncode == hosts.PEER_LOST == 75, ended.stderr
     (line,) = [line for line in ended.stderr.splitlines() if line.strip()]
     assert re.match(
-        r"error: no step within 6 s: the run was reading data for step \d+ for \d s\. What its "
-        r"threads were doing is in .*stuck-0\.txt\. The same command goes on from the last",
+        r"error: no step within 6 s: the run was reading data for step \d+ for \d s\. The stacks "
+        r"of its threads are in .*stuck-0\.txt\. The same command resumes from the last",
         line,
     )
     assert "making" in (tmp_path / "run" / "stuck-0.txt").read_text()
