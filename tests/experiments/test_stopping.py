@@ -87,15 +87,7 @@ def test_while_nobody_reads_what_it_prints():
 
 
 def test_nohup_is_respected():
-<<<<<<< HEAD
     process = ready(SLEEP, before=NOHUP)
-=======
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited; JAX warns of preexec_fn
-    try:
-        process = ready(SLEEP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
->>>>>>> work-j
     assert ended(process, signal.SIGHUP, signal.SIGTERM)[1].startswith("SIGTERM: stopped before")
 
 
