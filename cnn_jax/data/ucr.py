@@ -75,7 +75,9 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], list[str]]:
     Raises:
         DataError: it is no file of a classification set, or values are missing.
     """
-    series, labels, header = [], [], {}
+    series: list[np.ndarray] = []
+    labels: list[str] = []
+    header: dict[str, str] = {}
     in_data = False
     for number, line in enumerate(reading.read_text(path).splitlines(), 1):
         line = line.strip()
