@@ -120,6 +120,12 @@ def test_figures_take_any_name(tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 5
 
 
+def test_a_figure_keeps_room_for_itself():
+    """A name of 3,000 letters left none, and Matplotlib warned of it."""
+    assert in_figure("x" * 80) == "x" * 80
+    assert in_figure("x" * 3000 + "\nis $y$") == "x" * 79 + "\u2026\nis \\$y\\$"
+
+
 @pytest.mark.parametrize("name", AS_THEY_ARE)
 def test_a_figure_shows_the_name_itself(name):
     """Matplotlib's own rule: an escaped dollar begins no formula, and is shown alone."""
