@@ -13,7 +13,7 @@ from typing import Any
 import rich.console
 import rich.text
 
-LONGEST = 80  # characters of a line in a figure
+LONGEST = 40  # characters of a line in a figure
 WIDTH = 80  # columns, where the terminal says that it has none
 _JOINERS = "\u200c\u200d"  # of Persian and Indic scripts, and of emoji
 
