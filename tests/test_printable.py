@@ -98,7 +98,18 @@ def test_log_lines_and_what_a_run_says(tmp_path):
     assert "\x1b" not in file.getvalue()
 
 
-NAMES = ["W" * 3000, "US$1_CA$2", "$\\frac{", "[red]x[/red]", "猫", "\x1b[2J", "$$", "_x_", "a\nb", "\udcf1"]
+NAMES = [
+    "W" * 3000,
+    "US$1_CA$2",
+    "$\\frac{",
+    "[red]x[/red]",
+    "猫",
+    "\x1b[2J",
+    "$$",
+    "_x_",
+    "a\nb",
+    "\udcf1",
+]
 
 
 def test_figures_take_any_name(tmp_path):
