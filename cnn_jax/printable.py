@@ -13,6 +13,7 @@ from typing import Any
 import rich.console
 import rich.text
 
+LONGEST = 40  # characters of a line in a figure
 WIDTH = 80  # columns, where the terminal says that it has none
 _JOINERS = "\u200c\u200d"  # of Persian and Indic scripts, and of emoji
 
@@ -43,8 +44,11 @@ def _escaped(char: str) -> str:
 
 
 def in_figure(text: object) -> str:
-    """The same for a text of Matplotlib, for which '$' would begin a formula."""
-    return printable(text, lines=True).replace("$", r"\$")
+    """The same for a text of Matplotlib, for which '$' would begin a formula; lines that would
+    leave no room for the figure are cut."""
+    lines = printable(text, lines=True).split("\n")
+    cut = [line if len(line) <= LONGEST else line[: LONGEST - 1] + "\u2026" for line in lines]
+    return "\n".join(cut).replace("$", r"\$")
 
 
 class PlainConsole(rich.console.Console):

@@ -98,7 +98,18 @@ def test_log_lines_and_what_a_run_says(tmp_path):
     assert "\x1b" not in file.getvalue()
 
 
-NAMES = ["US$1_CA$2", "$\\frac{", "[red]x[/red]", "猫", "\x1b[2J", "$$", "_x_", "a\nb", "\udcf1"]
+NAMES = [
+    "W" * 3000,
+    "US$1_CA$2",
+    "$\\frac{",
+    "[red]x[/red]",
+    "猫",
+    "\x1b[2J",
+    "$$",
+    "_x_",
+    "a\nb",
+    "\udcf1",
+]
 
 
 def test_figures_take_any_name(tmp_path):
@@ -118,6 +129,12 @@ def test_figures_take_any_name(tmp_path):
     detection_figures.predictions([batch], found, rows, NAMES, tmp_path / "d.png")
     detection_figures.precision_recall(found, rows, NAMES, tmp_path / "r.png")
     assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+def test_a_figure_keeps_room_for_itself():
+    """A name of 3,000 letters left none, and Matplotlib warned of it."""
+    assert in_figure("x" * 40) == "x" * 40
+    assert in_figure("x" * 3000 + "\nis $y$") == "x" * 39 + "\u2026\nis \\$y\\$"
 
 
 @pytest.mark.parametrize("name", AS_THEY_ARE)

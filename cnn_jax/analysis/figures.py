@@ -53,13 +53,15 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: str |
     """
     counts = np.asarray(counts, np.int64)
     classes = len(counts)
-    side = min(14.0, 3 + 0.45 * classes)
+    names = [in_figure(name) for name in class_names] if classes <= 30 else []  # else not legible
+    # a letter is a ninth of an inch high, and as wide at most; most names have room in the 3 inches
+    letters = max((len(line) for name in names for line in name.split("\n")), default=0)
+    side = min(14.0, 3 + 0.45 * classes) + max(0, letters - 12) / 9
     figure = Figure(figsize=(side, side), layout="constrained")
     axis = figure.subplots()
     axis.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
     axis.set(xlabel="predicted", ylabel="true")
-    if classes <= 30:  # more would not be legible
-        names = [in_figure(name) for name in class_names]
+    if names:
         axis.set_xticks(range(classes), names, rotation=90)
         axis.set_yticks(range(classes), names)
         for row, column in zip(*np.nonzero(counts), strict=True):

@@ -18,6 +18,8 @@ from cnn_jax.weights.errors import WeightsError
 from cnn_jax.weights.preprocessing import Preprocessing
 from cnn_jax.weights.torch import Rules, coverage
 
+_PREFIXES = 8  # that are left out of names, at most
+
 
 class Pretrained(NamedTuple):
     """Weights, and what they want of a picture.
@@ -125,7 +127,10 @@ def _publisher(
     if not rules:
         raise WeightsError(f"no publisher's names are known for {name}")
     named = [tensors]
-    while tensors and len({key.partition(".")[0] for key in tensors}) == 1:
+    while len(named) <= _PREFIXES:
+        parts = {key.partition(".")[0] if "." in key else None for key in tensors}
+        if len(parts) != 1 or None in parts:  # without its only part a name would be nothing
+            break
         tensors = {key.partition(".")[2]: value for key, value in tensors.items()}
         named.append(tensors)
     candidates = [(names, publisher) for names in named for publisher in rules]

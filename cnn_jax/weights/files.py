@@ -41,6 +41,7 @@ _NESTED = ("state_dict", "model_state_dict", "model", "model_state", "net", "net
 # Prefixes that wrappers add to every name: torch.compile, DataParallel, and modules of training
 # scripts that keep the network as an attribute.
 _PREFIXES = ("_orig_mod.", "module.", "model.", "net.", "network.", "backbone.")
+_MOST_WRAPPED = 8  # modules in each other; a name may be nothing but prefixes, a million of them
 
 
 class StateDict(NamedTuple):
@@ -103,7 +104,7 @@ def _read_safetensors(path: Path) -> StateDict:
     except safetensors.SafetensorError as error:
         raise WeightsError(
             f"{path}: the safetensors file is truncated, or its header does not agree with its "
-            f"size ({error})"
+            f"size ({str(error)[:300]})"
         ) from error
     _check_names(path, content)
     tensors = {}
@@ -161,9 +162,9 @@ def _tensors_only(path: Path, tree: Any) -> dict[str, np.ndarray]:
 
 def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors without the prefixes that all names have."""
-    while tensors:
+    for _ in range(_MOST_WRAPPED):
         prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None)
-        if prefix is None:
+        if prefix is None or not tensors:
             break
         tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
     return tensors

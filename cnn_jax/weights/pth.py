@@ -98,15 +98,17 @@ def read(path: str | os.PathLike[str]) -> Any:
     except FileNotFoundError:
         raise
     except DAMAGED as error:
-        reason = str(error) or type(error).__name__
-        raise WeightsError(f"{path}: not a readable PyTorch file ({reason})") from error
+        reason = str(error) or type(error).__name__  # zipfile's may have 64 kB of the file in it
+        raise WeightsError(f"{path}: not a readable PyTorch file ({reason[:200]})") from error
 
 
 def _read_zip(path: Path) -> Any:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise WeightsError(f"the zip archive is truncated or damaged ({error})") from error
+        raise WeightsError(
+            f"the zip archive is truncated or damaged ({str(error)[:200]})"
+        ) from error
     with archive:
         names = archive.namelist()
         entries = {name.split("/", 1)[-1]: name for name in names}

@@ -54,6 +54,7 @@ _IGNORED = (
 )
 
 _LISTED = 12  # names in an error message, of each kind
+_LONGEST = 300  # characters of each
 
 
 class _Place(NamedTuple):
@@ -269,7 +270,7 @@ def _message(problems: Mapping[str, Sequence[str]], found: int, total: int) -> s
     lines = [f"the weights do not fit the model ({found} of its {total} tensors are in the file):"]
     for kind, names in problems.items():
         lines.append(f"  {len(names)} {kind}:")
-        lines.extend(f"    {name}" for name in names[:_LISTED])
+        lines.extend(f"    {name[:_LONGEST]}" for name in names[:_LISTED])
         if len(names) > _LISTED:
             lines.append(f"    ... and {len(names) - _LISTED} more")
     return "\n".join(lines)

@@ -44,6 +44,17 @@ def test_a_run_ends_with_its_result_and_figures(done):
     assert "[/b]$" in said
 
 
+def test_a_list_of_classes_of_another_length(done, root, tmp_path, monkeypatch):
+    """Fewer names were an IndexError, and more were names of nothing."""
+    flags.FLAGS.mark_as_parsed()
+    for count in (len(CLASSES) - 1, len(CLASSES) + 1):
+        (tmp_path / "classes.txt").write_text("".join(f"name {i}\n" for i in range(count)))
+        monkeypatch.setattr(flags.FLAGS["run"], "value", done[0])
+        monkeypatch.setattr(flags.FLAGS["classes"], "value", str(tmp_path / "classes.txt"))
+        with pytest.raises(ValueError, match=f"has {count} names.* {len(CLASSES)} classes"):
+            predict.main([str(root / "猫" / "0.png")])
+
+
 def test_a_prediction_names_files_and_classes_as_they_are(done, root, tmp_path, capsys):
     picture = tmp_path / "a\n[red]:smile:\x1b[2J$x$.png"
     os.link(root / "猫" / "0.png", picture)

@@ -162,6 +162,29 @@ def test_a_protocol_version_that_is_a_shared_tree(tmp_path):
         files.read(path)
 
 
+def test_a_zip_whose_entry_has_a_name_without_end(tmp_path):
+    """zipfile shows it whole."""
+    path = zipped(tmp_path / "a.pth", pickle.dumps({}, 2), [("data/0", bytes(60_000))])
+    whole = bytearray(path.read_bytes())
+    at = whole.index(b"PK\x03\x04", 4)
+    whole[at + 26 : at + 28] = struct.pack("<H", 50_000)
+    at = whole.index(b"PK\x03\x04")
+    whole[at + 26 : at + 28] = struct.pack("<H", 50_000)
+    path.write_bytes(bytes(whole))
+    with within(), pytest.raises(WeightsError, match=r"a\.pth: ") as caught:
+        files.read(path)
+    assert len(str(caught.value)) < LONGEST
+
+
+def test_a_safetensors_entry_with_a_name_without_end(tmp_path):
+    path = tmp_path / "a.safetensors"
+    entry = b'{"%s":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}' % (b"x" * 100_000)
+    path.write_bytes(safetensors(entry, bytes(8)))
+    with within(), pytest.raises(WeightsError, match=r"a\.safetensors: ") as caught:
+        files.read(path)
+    assert len(str(caught.value)) < LONGEST
+
+
 def test_a_state_dict_whose_names_are_hostile(tmp_path):
     """A key that is no string stands in a message."""
     for key in (b"N", b"K\x07", b"X\x02\x00\x01\x00" + b"x" * 65538):
@@ -293,13 +316,46 @@ def test_a_safetensors_header_with_a_name_twice(tmp_path):
         files.read(path)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["w", "features.0.weight", "a." * 4_999 + "w", "module." * 1_400 + "w", "." * 9_999, ""],
+    ids=["short", "known", "parts", "prefixes", "dots", "empty"],
+)
+def test_a_file_of_one_tensor(tmp_path, name):
+    """The part that all names have in common was left out for ever, until nothing was left, and
+    then again."""
+    import jax
+
+    from cnn_jax.models import create, load_pretrained
+
+    key = b"X" + struct.pack("<I", len(name)) + name.encode()
+    program = PROTOCOL + b"}(" + key + tensor(STORAGE + b"K\x02tQ") + b"u."
+    path = zipped(tmp_path / "a.pth", program, [("data/0", bytes(8))])
+    model = create("squeezenet1_1", num_classes=10)
+    template = jax.eval_shape(
+        lambda x: model.init(jax.random.key(0), x, train=False), np.zeros((1, 64, 64, 3), "f4")
+    )
+    with within(), pytest.raises(WeightsError, match="do not fit the model") as caught:
+        load_pretrained(str(path), "squeezenet1_1", model, template=template)
+    assert len(str(caught.value)) < 5000
+
+
+def test_a_safetensors_name_of_a_million_prefixes(tmp_path):
+    path = tmp_path / "a.safetensors"
+    name = b"module." * 1_000_000 + b"w"
+    entry = b'{"%s":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' % name
+    path.write_bytes(safetensors(entry, bytes(4)))
+    with within(), contextlib.suppress(WeightsError):
+        files.read(path)
+
+
 def test_a_tensor_that_repeats_one_number_without_end(tmp_path):
     """A stride of 0 is a view of any size: it must not be looked at element by element."""
     import jax
 
     from cnn_jax.models import create, load_pretrained
 
-    huge = b"\x8a\x06" + struct.pack("<Q", 2**40)[:6]
+    huge = b"\x8a\x04" + struct.pack("<I", 2**24)  # 2**48 elements: numpy takes that for a view
     entry = b"X\x11\x00\x00\x00features.0.weight" + tensor(
         STORAGE + b"K\x02tQ", shape=huge + huge + b"\x86", strides=b"K\x00K\x00\x86"
     )
