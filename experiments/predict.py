@@ -98,7 +98,7 @@ def published() -> Predictor:
         raise ValueError("No network is given: give --model and --pretrained, or --run.")
     known = models.describe(MODEL.value)
     if known.task != "classification":
-        raise ValueError(f"{MODEL.value} is for {known.task}: give a trained run, --run=DIRECTORY.")
+        raise ValueError(f"{MODEL.value} is for {known.task}: give a run of it, --run=DIRECTORY.")
     names = _lines(CLASSES.value) if CLASSES.value else imagenet_classes()
     model = models.create(MODEL.value, num_classes=len(names))
     loaded = models.load_pretrained(PRETRAINED.value, MODEL.value, model)
