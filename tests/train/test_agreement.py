@@ -388,6 +388,10 @@ def test_who_fails_before_the_comparison_is_named(index, how):
     status = [each.returncode for each in both]
     assert time.monotonic() - began < 30
     assert status[index] == {"failed": 1, "killed": -signal.SIGKILL}[how]
+    if (how, index, status[1]) == ("killed", 0, -signal.SIGABRT):
+        # on a busy machine XLA, whose service is gone with process 0, is quicker than we are
+        assert "coordination service" in said[1]
+        return
     assert status[1 - index] == 75, said
     what = {"failed": "ended: there is no data.", "killed": "is gone, or was silent for 6 s"}[how]
     assert f"process {index} of 2 {what}" in said[1 - index]
