@@ -66,6 +66,7 @@ class Checkpoints:
         keep: int = 2,
         best: str = "accuracy",
         shared: bool = True,
+        read_only: bool = False,
     ):
         """Opens the directory, and creates it if it is missing.
 
@@ -76,12 +77,14 @@ class Checkpoints:
                 `save` needs it.
             shared: whether all processes see the directory. If not, process 0 writes whole
                 checkpoints and the others nothing.
+            read_only: write nothing, nor create the directory, which must be there: for looking
+                into a run that may be going on.
         """
         self.directory = Path(directory).absolute()
         self._best = best
         self._alone: _Manager | None = None
         self._first_only = hosts.several() and not shared
-        more: dict[str, Any] = {"create": True}
+        more: dict[str, Any] = {"create": not read_only, "read_only": read_only}
         if self._first_only:
             if not hosts.is_first():
                 return
@@ -271,7 +274,7 @@ class Checkpoints:
             what = "A checkpoint" if step is None else f"The checkpoint of step {step} or before it"
             raise CheckpointError(
                 f"{what} cannot be written to {self.directory} ({_reason(error)}). "
-                f"Make room or choose another --workdir. Checkpoints kept: "
+                f"Make room or choose another `workdir`. Checkpoints kept: "
                 f"{', '.join(kept) or 'none'}."
             ) from error
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from absl import flags
 
-from cnn_jax.train import checkpoint, loop
-from experiments import classification, entry, training
+from cnn_jax import run
+from cnn_jax.train import checkpoint, layout, loop
+from experiments import command, entry
 from experiments import recipe as recipes
 
 MOMENTS = ("step", "save", "evaluation")
@@ -70,13 +71,13 @@ def arm(fault: Fault) -> None:
     elif fault.moment == "evaluation":
         loop.evaluate = noticing(loop.evaluate)
     else:
-        make = training.layout.make_layout
+        make = layout.make_layout
 
         def make_layout(*arguments):
             where = make(*arguments)
             return where._replace(compile_train=lambda step: noticing(where.compile_train(step)))
 
-        training.layout.make_layout = make_layout
+        layout.make_layout = make_layout
 
 
 def strike(fault: Fault) -> None:
@@ -96,9 +97,9 @@ def main() -> int:
         fault = Fault(**json.loads(text))
         if max(flags.FLAGS.process_id, 0) == fault.process and not Path(fault.fired).exists():
             arm(fault)
-    return classification.main()
+    return command.train(run.Recipe)
 
 
 if __name__ == "__main__":
-    recipes.define_flags(classification.ClassificationRecipe)
+    recipes.define_flags(run.Recipe)
     entry.launch(main)

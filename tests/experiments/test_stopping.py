@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from cnn_jax.run import classification
 from cnn_jax.train import hosts
-from experiments import classification, console, entry, stopping, training
+from experiments import console, entry, stopping
+from tests.run import as_command
 
 BEGIN = """
 import ctypes, os, signal, sys, time
@@ -164,7 +166,7 @@ def test_a_run_says_what_is_true_in_each_of_its_phases(tmp_path, monkeypatch):
             compilation_cache="",
         )  # fmt: skip
         experiment = classification.make_experiment(chosen)
-        assert training.run(chosen, experiment._replace(draw=None)) == 0
+        assert as_command.run(chosen, experiment._replace(draw=None)) == 0
 
     run(2)
     (where / "result.json").unlink()
@@ -190,15 +192,15 @@ def test_a_keyboard_interrupt_is_a_line(capsys, monkeypatch):
 PROGRAM = """
 import time
 from cnn_jax.data import pipeline
-from experiments import classification, entry, training
-from experiments import recipe as recipes
+from cnn_jax import run
+from cnn_jax.run import training
+from experiments import command
 
 def for_ever(*_):
     time.sleep(1000)
 
 {}
-recipes.define_flags(classification.ClassificationRecipe)
-entry.launch(classification.main)
+command.launch(run.Recipe)
 """
 DATA = """
 make = pipeline.TrainBatches._make

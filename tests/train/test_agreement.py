@@ -16,9 +16,10 @@ from unittest import mock
 import jax
 import pytest
 
+from cnn_jax.run import agreement as parts
+from cnn_jax.run import classification, detection, initial_variables, segmentation, workdir
 from cnn_jax.train import agreement, gloo, hosts, meeting, state
-from experiments import agreement as parts
-from experiments import classification, detection, launch, segmentation, training, workdir
+from experiments import launch
 from tests.train.test_hosts import ROOT, environment
 
 RECIPES = (
@@ -64,9 +65,13 @@ def test_what_only_one_has_of_what_counts_where_it_is_shared():
 
 
 def test_the_line_names_the_field_the_values_and_the_processes():
-    found = agreement.differences([{"--seed": 0}, {"--seed": 1}, {"--seed": 0}])
+    found = agreement.differences([{"size": 0}, {"size": 1}, {"size": 0}])
     assert agreement.line(found, ["a", "b", "c"]) == (
-        "--seed is 0 in processes 0 (a), 2 (c) and 1 in process 1 (b)"
+        "size is 0 in processes 0 (a), 2 (c) and 1 in process 1 (b)"
+    )
+    found = agreement.differences([{"seed=": 0}, {"seed=": 1}])
+    assert (
+        agreement.line(found, ["a", "b"]) == "seed=0 in process 0 (a) and seed=1 in process 1 (b)"
     )
 
 
@@ -168,7 +173,7 @@ def test_a_changed_line_of_code_is_another_program(tmp_path, monkeypatch):
 def made(tmp_path_factory):
     recipe = classification.ClassificationRecipe(model="mlp", compilation_cache="")
     experiment = classification.make_experiment(recipe)
-    return experiment, training.initial_variables(experiment, seed=0)
+    return experiment, initial_variables(experiment, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +189,16 @@ def made(tmp_path_factory):
 def test_data_network_and_given_weights_are_compared(made, change, name, values):
     experiment, variables = made
     experiment = other = experiment._replace(variables=variables)
-    facts = copy.deepcopy(experiment.facts)
+    facts = experiment.facts
     match change:
         case {"best": best}:
             other = experiment._replace(best=best)
         case {"data": count}:
-            facts["data"]["train"]["examples"] = count
+            data = copy.deepcopy(facts.data)
+            data["train"]["examples"] = count
+            facts = dataclasses.replace(facts, data=data)
         case {"names": first}:
-            facts["class_names"][0] = first
+            facts = dataclasses.replace(facts, class_names=(first, *facts.class_names[1:]))
         case {"weights": shift}:
             moved = jax.tree.map(lambda leaf: leaf + shift, variables)
             other = experiment._replace(variables=moved)
