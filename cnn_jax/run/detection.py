@@ -142,7 +142,9 @@ def held_out(
     """How images that were not trained on are evaluated."""
     most = max(_survey(source).most, 1)  # the ground truth keeps every object
     return HeldOut(
-        task=tasks.detection(facts.class_names, model, size=facts.image_shape[:2]),
+        task=tasks.detection(
+            facts.class_names, model, size=(facts.image_shape[0], facts.image_shape[1])
+        ),
         batches=partial(
             data.eval_batches,
             source,

@@ -44,10 +44,9 @@ def evaluate(
     known = {field.name for field in dataclasses.fields(run.recipe)}
     if unknown := set(settings) - known:
         raise ValueError(f"{', '.join(sorted(unknown))}: no setting of {run.facts.task}.")
-    chosen = {"dataset": dataset, "test_split": split}
-    recipe = dataclasses.replace(
-        run.recipe, **{name: value for name, value in chosen.items() if value}, **settings
-    )
+    chosen: dict[str, Any] = {"dataset": dataset, "test_split": split}
+    settings |= {name: value for name, value in chosen.items() if value}
+    recipe = dataclasses.replace(run.recipe, **settings)
     with configured(recipe):
         source = task.open_split(recipe, recipe.test_split)
         _check_classes(source, run.facts.class_names, recipe)

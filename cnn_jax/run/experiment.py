@@ -13,7 +13,6 @@ from cnn_jax import data
 from cnn_jax.data import TrainBatches, fingerprint
 from cnn_jax.models import Pretrained
 from cnn_jax.run.facts import Facts
-from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.train import state
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
 
@@ -97,7 +96,7 @@ class Splits(NamedTuple):
         return self.train.image_shape[-1]
 
 
-def open_splits(recipe: TrainingRecipe, open_split: Callable[[str], Any]) -> Splits:
+def open_splits(recipe: Any, open_split: Callable[[str], Any]) -> Splits:
     """The data of `train_split` and `test_split`, each opened by `open_split`.
 
     Raises:
@@ -130,7 +129,7 @@ def rows_of_process() -> dict[str, Any]:
 
 
 def assemble(
-    recipe: TrainingRecipe,
+    recipe: Any,
     name: str,
     splits: Splits,
     *,

@@ -69,7 +69,11 @@ class Predictor:
     def normalised(self, image: Image.Image) -> np.ndarray:
         """An image with the network's channels, normalised as in training: float32 [H, W, C]."""
         pixels = np.asarray(image, np.float32).reshape(image.height, image.width, -1) / 255
-        return (pixels - np.float32(self.facts.mean)) / np.float32(self.facts.std)
+        return self._normalise(pixels)
+
+    def _normalise(self, values: np.ndarray) -> np.ndarray:
+        mean, std = (np.asarray(each, np.float32) for each in (self.facts.mean, self.facts.std))
+        return (values - mean) / std
 
     @functools.cached_property
     def apply(self) -> Callable[[Any], Any]:
@@ -164,7 +168,7 @@ class ClassPredictor(Predictor):
             array = array.astype(np.float32) / 255
         elif not np.issubdtype(array.dtype, np.floating):
             raise ValueError(f"An array is of {array.dtype}; wanted uint8 or floats.")
-        return (array.astype(np.float32) - np.float32(self.facts.mean)) / np.float32(self.facts.std)
+        return self._normalise(array.astype(np.float32))
 
     @functools.cached_property
     def _probabilities(self) -> Callable[[Any], Any]:
@@ -212,7 +216,9 @@ class PixelPredictor(Predictor):
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap={overlap}: it must be in [0, 1).")
         *space, channels = self.facts.image_shape
-        size = tuple(space) if tile is None else (tile, tile) if isinstance(tile, int) else tile
+        if tile is None:
+            tile = space[0], space[1]
+        size = (tile, tile) if isinstance(tile, int) else tile
         out = jax.eval_shape(self.apply, jnp.zeros((1, *size, channels))).shape[1:3]
         shared = (int(overlap * out[0]), int(overlap * out[1]))
         x = self.normalised(self._with_channels(inputs.image_of(image)))

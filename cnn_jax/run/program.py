@@ -1,7 +1,8 @@
 """What surrounds a run: a command, a notebook, another program."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import ModuleType
 
 import rich.console
@@ -42,14 +43,13 @@ class Program:
         """Notes what a signal from here on interrupts: 'while drawing figures: ...', the end of a
         sentence that begins with 'stopped'."""
 
-    @contextlib.contextmanager
-    def until_started(self, then: str) -> Iterator[Callable[[], None]]:
+    def until_started(self, then: str) -> AbstractContextManager[Callable[[], None]]:
         """Within the block the training loop starts; it calls what is yielded once it is running.
 
         Args:
             then: what a second signal interrupts from then on; see `interrupts`.
         """
-        yield lambda: None
+        return contextlib.nullcontext(lambda: None)
 
     def without_output(self, note: str) -> None:
         """Notes what to say on standard error once standard output is gone."""

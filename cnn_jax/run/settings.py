@@ -134,13 +134,14 @@ def from_flagfile(recipe: type[R], settings: Mapping[str, str]) -> R:
 
 
 def _parsed(field: dataclasses.Field, text: str) -> Any:
-    default = field.default
+    default: Any = field.default
     try:
         if isinstance(default, bool):
             return {"true": True, "false": False}[text]
         if isinstance(default, tuple):
             return tuple(float(item) for item in text.split(",") if item)
-        return text if isinstance(default, str) else type(default)(text)
+        kind: Any = type(default)
+        return kind(text)
     except (ValueError, KeyError):
         kind = type(default).__name__
         raise ValueError(f"{field.name}={text!r} of the run's recipe is no {kind}.") from None

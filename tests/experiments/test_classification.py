@@ -148,7 +148,7 @@ def test_times_beyond_all_counting_are_named(flag, message):
 
 
 def test_digits_recipe_is_the_default():
-    file = Path(classification.__file__).parent / "recipes" / "digits.flags"
+    file = Path(recipes.__file__).parent / "recipes" / "digits.flags"
     assert parsed(f"--flagfile={file}") == classification.ClassificationRecipe()
 
 
