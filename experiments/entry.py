@@ -18,7 +18,7 @@ from cnn_jax.printable import PlainConsole, printable
 from cnn_jax.stores import is_store
 from cnn_jax.train import ending, hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
-from cnn_jax.train.loop import NonFiniteError
+from cnn_jax.train.nonfinite import NonFiniteError
 from experiments import console, environment, gpu_options, stopping, xla_flags
 
 # Errors that a user's input can cause: shown as one line, with exit status 1. Anything else is a

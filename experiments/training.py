@@ -17,14 +17,18 @@ from cnn_jax.analysis import utilisation
 from cnn_jax.data import TrainBatches
 from cnn_jax.printable import printable
 from cnn_jax.train import (
+    callback,
     checkpoint,
+    evaluation,
     goodput,
     hosts,
+    interruption,
     layout,
     log,
     loop,
     nonfinite,
     profile,
+    reporting,
     sharding,
     state,
     step,
@@ -188,40 +192,49 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
                 run_log.say(note)
         in_the_middle = f"at once: what was saved before in {opened.place} is unchanged"
         started = held.enter_context(stopping.until_started(in_the_middle))
-        outcome = loop.fit(
-            where.replicate(host_state),
-            plan=plan,
-            layout=where,
-            train_step=train_step,
-            batches=experiment.train.iterate,
-            evaluator=lambda now, stop: loop.evaluate(
-                meter.compiled(eval_step), now, experiment.test(), where, stop=stop
-            ),
-            report=experiment.task.report,
-            learning_rate=schedule,
-            log=run_log,
-            checkpoints=checkpoints,
-            meta={
-                "facts": experiment.facts,
-                "settings": recipes.parse_flagfile(recipes.to_flagfile(recipe)),
-                "wall_attempts": attempts._asdict(),
-            },
-            resumed=resumed,
-            nonfinite_limit=recipe.nonfinite_limit,
-            profile=_profile(traced, workdir),
-            speed=utilisation.speed(
-                experiment.model, experiment.image, devices, frozen=recipe.freeze
-            ),
-            started=started,
-            watchdog=watchdog.Watchdog(
-                recipe.step_timeout,
-                directory=workdir,
-                index=jax.process_index(),
-                count=jax.process_count(),
-                others=hosts.Places() if hosts.several() else None,
-            ),
-            meter=meter,
+        dog = watchdog.Watchdog(
+            recipe.step_timeout,
+            directory=workdir,
+            index=jax.process_index(),
+            count=jax.process_count(),
+            others=hosts.Places() if hosts.several() else None,
         )
+        speed = utilisation.speed(experiment.model, experiment.image, devices, frozen=recipe.freeze)
+        with interruption.stop_signals() as stopped:
+            outcome = loop.fit(
+                where.replicate(host_state),
+                train_step=meter.compiled(train_step),
+                batches=experiment.train,
+                steps=plan.steps,
+                layout=where,
+                evaluation=evaluation.Evaluation(
+                    lambda now, stop: evaluation.evaluate(
+                        meter.compiled(eval_step), now, experiment.test(), where, stop=stop
+                    ),
+                    experiment.task.report,
+                    plan.evaluate_every,
+                ),
+                saving=loop.Saving(
+                    checkpoints,
+                    plan.checkpoint_every,
+                    {
+                        "facts": experiment.facts,
+                        "settings": recipes.parse_flagfile(recipes.to_flagfile(recipe)),
+                        "wall_attempts": attempts._asdict(),
+                    },
+                ),
+                callbacks=[
+                    *_profile(traced, workdir),
+                    dog,
+                    meter,
+                    callback.Started(started),
+                    reporting.Reporting(run_log, every=plan.log_every, speed=speed),
+                ],
+                resumed=resumed,
+                learning_rate=schedule,
+                nonfinite_limit=recipe.nonfinite_limit,
+                stopped=stopped,
+            )
         stopping.now(f"after the last step: its checkpoint is in {opened.place}")
         if outcome.interrupted is not None:
             run_log.say(
@@ -268,11 +281,11 @@ def _close(checkpoints: checkpoint.Checkpoints, error: type[BaseException] | Non
         checkpoints.close()
 
 
-def _profile(steps: tuple[int, int] | None, workdir: Path) -> profile.Profile | None:
+def _profile(steps: tuple[int, int] | None, workdir: Path) -> list[profile.Profile]:
     """The profile, which process 0 alone records: all processes do the same work."""
     if steps is None or not hosts.is_first():
-        return None
-    return profile.Profile(workdir / "profile", *steps)
+        return []
+    return [profile.Profile(workdir / "profile", *steps)]
 
 
 def _devices(count: int) -> list[jax.Device]:

@@ -71,8 +71,8 @@ def test_the_kernel_is_in_the_run_and_stays(expected, tmp_path, layout, monkeypa
     # the same from a checkpoint, whatever the data would say now
     stopped = training.loop.fit
 
-    def half(state, *, plan, **arguments):
-        return stopped(state, plan=plan._replace(steps=2), **arguments)
+    def half(state, *, steps, **arguments):
+        return stopped(state, steps=2, **arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr(training.loop, "fit", half)
