@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from cnn_jax.train import ending, signals
 
 # The programs that train; in others Ctrl-C is a KeyboardInterrupt, so that they can clean up.
-TRAINING = ("classification", "segmentation", "detection", "drill_run", "launch")
+TRAINING = ("classification", "segmentation", "detection", "drill.run", "launch")
 FLAG = "--interrupted_status"
 
 _situation = "before the first step: nothing new was saved"
@@ -52,7 +52,7 @@ def _command() -> tuple[str, list[str]]:
     where = next((i for i, word in enumerate(words) if word.startswith("experiments.")), None)
     if where is None:
         return "", []
-    return words[where].rpartition(".")[2], words[where + 1 :]
+    return words[where].removeprefix("experiments."), words[where + 1 :]
 
 
 def _noticed(number: int, frame: object) -> None:
