@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cnn_jax.data import DataError, eval_batches, load_source, statistics, train_batches
-from cnn_jax.data.preprocessing import STATISTICS
+from cnn_jax.data.pixel_statistics import STATISTICS
 from tests.data.pictures import encode
 
 

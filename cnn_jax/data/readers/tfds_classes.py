@@ -1,8 +1,8 @@
 """Classification sets of TFDS: images, or sequences of numbers, and a label."""
 
-from cnn_jax.data import tfds_sequences
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.tfds import open_builder, open_records
+from cnn_jax.data.readers import tfds_sequences
+from cnn_jax.data.readers.tfds import open_builder, open_records
 from cnn_jax.data.types import Source
 
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cnn_jax.data import digit_scenes
-from cnn_jax.data.digits import SPLIT_SEED, TEST_SHARE, stratified
-from cnn_jax.data.tfds import open_builder, open_records
+from cnn_jax.data.readers import digit_scenes
+from cnn_jax.data.readers.digits import SPLIT_SEED, TEST_SHARE, stratified
+from cnn_jax.data.readers.tfds import open_builder, open_records
 
 
 def digits():

@@ -12,9 +12,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 from cnn_jax.data import DataError, eval_batches, load_source
-from cnn_jax.data.digits import stratified
+from cnn_jax.data.readers.digits import stratified
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

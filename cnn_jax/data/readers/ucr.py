@@ -16,7 +16,7 @@ import numpy as np
 from cnn_jax.data import reading, remote
 from cnn_jax.data import split as splits
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.sequences import Sequences, load_sequence, standardised
+from cnn_jax.data.readers.sequences import Sequences, load_sequence, standardised
 from cnn_jax.data.types import Source
 from cnn_jax.stores import is_store
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import DataError, eval_batches, load_source, statistics, train_batches
-from cnn_jax.data.mnist1d import make
+from cnn_jax.data.readers.mnist1d import make
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

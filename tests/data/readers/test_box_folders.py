@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data import DataError, boxes
-from cnn_jax.data.boxes import load_box_source, survey
-from cnn_jax.data.voc_folder import VOC_CLASSES
+from cnn_jax.data.loaders.boxes import load_box_source, survey
+from cnn_jax.data.readers.voc import VOC_CLASSES
 
 
 def save(file, size):

@@ -179,7 +179,7 @@ def test_median_frequency_weights():
 
 
 def test_digit_scenes_by_name(tmp_path, monkeypatch):
-    from cnn_jax.data import digit_scenes
+    from cnn_jax.data.readers import digit_scenes
 
     monkeypatch.setattr(digit_scenes, "SCENES", {"train": 5, "test": 3})
     source = masks.load_mask_source("digit_scenes", "train", data_dir=str(tmp_path))

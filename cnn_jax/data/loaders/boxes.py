@@ -17,7 +17,7 @@ import numpy as np
 from cnn_jax.data.crop import resample
 from cnn_jax.data.decode import decode_image, read_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.openers import open_source
+from cnn_jax.data.opening import open_source
 from cnn_jax.data.pipeline import MEMORY_LIMIT
 from cnn_jax.data.types import Record, Source
 
@@ -38,7 +38,7 @@ def load_box_source(
     Args:
         dataset: 'digit_scenes' (built in), another TFDS name whose features are `image`,
             `objects/bbox` and `objects/label`, 'coco:PATH' or 'voc:PATH', see
-            `cnn_jax.data.coco_folder` and `cnn_jax.data.voc_folder`.
+            `cnn_jax.data.readers.coco` and `cnn_jax.data.readers.voc`.
         split: a TFDS split expression; for folders see their modules.
         data_dir: see `cnn_jax.data.load_source`.
         skip_corrupt: see `cnn_jax.data.Source`.
@@ -80,7 +80,7 @@ class TFDSBoxRecords:
 
 def tfds_box_source(dataset: str, split: str, *, data_dir: str | None) -> Source:
     """Opens a TFDS set; see `load_box_source`."""
-    from cnn_jax.data.tfds import open_builder, open_records
+    from cnn_jax.data.readers.tfds import open_builder, open_records
 
     builder = open_builder(dataset, data_dir=data_dir)
     features = builder.info.features

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw
 
-from cnn_jax.data.digits import SPLIT_SEED, TEST_SHARE, stratified
+from cnn_jax.data.readers.digits import SPLIT_SEED, TEST_SHARE, stratified
 
 DIGIT_NAMES = tuple("0123456789")
 CLASS_NAMES = ("background", *DIGIT_NAMES)  # classes of the mask: the digit d is class d + 1

@@ -20,7 +20,10 @@ from cnn_jax.data.errors import DataError
 from cnn_jax.stores import is_store
 
 # name -> module that registers the builder with TFDS
-BUILT_IN = {"digits": "cnn_jax.data.digits", "digit_scenes": "cnn_jax.data.digit_scenes"}
+BUILT_IN = {
+    "digits": "cnn_jax.data.readers.digits",
+    "digit_scenes": "cnn_jax.data.readers.digit_scenes",
+}
 # The configuration and version of a bare name: never an older one that happens to be on disk.
 DEFAULTS = {"digit_scenes": ("64", "2.1.0")}
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from cnn_jax.data import coco_format, fingerprint, reading, remote
+from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.readers import coco_format
 from cnn_jax.data.types import Record, Source
 
 PREFIX = "instances_"  # prefix of the files with boxes; COCO also has captions and keypoints
@@ -30,7 +31,7 @@ class BoxRecords:
     Attributes:
         root: folder of the set.
         files: files of the images.
-        annotations: 'boxes', 'labels' and 'crowd' of each image, see `cnn_jax.data.boxes`.
+        annotations: 'boxes', 'labels' and 'crowd' of each image, see `cnn_jax.data.loaders.boxes`.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ def coco_source(path: str, split: str, **_: object) -> Source:
 
     Images without an object are part of the set. Labels number the categories in the order of their
     ids, which have gaps in COCO itself. An annotation of an unknown category gets the label -1,
-    which `cnn_jax.data.boxes.tidy` leaves out and counts.
+    which `cnn_jax.data.loaders.boxes.tidy` leaves out and counts.
 
     Raises:
         DataError: there is no such folder or split; a file is not JSON, or lacks something; an

@@ -14,20 +14,20 @@ from cnn_jax.data.errors import DataError
 # what follows the colon, or the whole name.
 OPENERS: dict[str, dict[str, str]] = {
     "class": {
-        "mnist1d": "cnn_jax.data.mnist1d:mnist1d_source",
-        "mnist1d_shuffled": "cnn_jax.data.mnist1d:mnist1d_source",
-        "folder:": "cnn_jax.data.folder:folder_source",
-        "ucr:": "cnn_jax.data.ucr:ucr_source",
-        "": "cnn_jax.data.tfds_classes:tfds_source",
+        "mnist1d": "cnn_jax.data.readers.mnist1d:mnist1d_source",
+        "mnist1d_shuffled": "cnn_jax.data.readers.mnist1d:mnist1d_source",
+        "folder:": "cnn_jax.data.readers.folder:folder_source",
+        "ucr:": "cnn_jax.data.readers.ucr:ucr_source",
+        "": "cnn_jax.data.readers.tfds_classes:tfds_source",
     },
     "mask": {
-        "masks:": "cnn_jax.data.mask_folder:mask_folder_source",
-        "": "cnn_jax.data.masks:tfds_mask_source",
+        "masks:": "cnn_jax.data.readers.mask_folder:mask_folder_source",
+        "": "cnn_jax.data.loaders.mask:tfds_mask_source",
     },
     "boxes": {
-        "coco:": "cnn_jax.data.coco_folder:coco_source",
-        "voc:": "cnn_jax.data.voc_folder:voc_source",
-        "": "cnn_jax.data.boxes:tfds_box_source",
+        "coco:": "cnn_jax.data.readers.coco:coco_source",
+        "voc:": "cnn_jax.data.readers.voc:voc_source",
+        "": "cnn_jax.data.loaders.boxes:tfds_box_source",
     },
 }
 

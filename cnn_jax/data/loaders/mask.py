@@ -15,7 +15,7 @@ import numpy as np
 from cnn_jax.data.crop import resample
 from cnn_jax.data.decode import decode_image, open_image, read_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.openers import open_source
+from cnn_jax.data.opening import open_source
 from cnn_jax.data.pipeline import MEMORY_LIMIT
 from cnn_jax.data.types import Record, Source
 
@@ -98,7 +98,7 @@ def load_mask_source(
 
     Args:
         dataset: 'digit_scenes' (built in), another TFDS name, or 'masks:PATH', see
-            `cnn_jax.data.mask_folder`.
+            `cnn_jax.data.readers.mask_folder`.
         split: a TFDS split expression; for folders see their module.
         data_dir: see `cnn_jax.data.load_source`.
         image_feature, mask_feature: features of a TFDS set that is not in TABLE.
@@ -134,7 +134,7 @@ def tfds_mask_source(
     ignored: Sequence[int] | None,
 ) -> MaskSource:
     """Opens a TFDS set; see `load_mask_source`."""
-    from cnn_jax.data.tfds import open_builder, open_records
+    from cnn_jax.data.readers.tfds import open_builder, open_records
 
     builder = open_builder(dataset, data_dir=data_dir)
     features = builder.info.features

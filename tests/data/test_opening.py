@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from cnn_jax.data import DataError, load_source, openers
-from cnn_jax.data.boxes import load_box_source
-from cnn_jax.data.masks import load_mask_source
+from cnn_jax.data import DataError, load_source
+from cnn_jax.data import opening as openers
+from cnn_jax.data.loaders.boxes import load_box_source
+from cnn_jax.data.loaders.mask import load_mask_source
 
 EVERY = [(holds, key) for holds, table in openers.OPENERS.items() for key in table]
 
@@ -21,7 +22,7 @@ def test_every_opener_is_there(holds, key):
 def test_opening_one_kind_imports_no_other():
     code = (
         "import sys; from cnn_jax.data import load_source; load_source('mnist1d', 'train');"
-        "print([m for m in ('tensorflow_datasets', 'jax', 'cnn_jax.data.folder') "
+        "print([m for m in ('tensorflow_datasets', 'jax', 'cnn_jax.data.readers.folder') "
         "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from cnn_jax.data import fingerprint, remote
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.prepared import BUILT_IN, find_or_prepare, quiet_tfds
+from cnn_jax.data.readers.prepared import BUILT_IN, find_or_prepare, quiet_tfds
 from cnn_jax.data.split import no_such_split, parse
 from cnn_jax.data.types import Record
 

@@ -19,11 +19,11 @@ import numpy as np
 
 from cnn_jax.data import reading, remote
 from cnn_jax.data import split as split_lib
-from cnn_jax.data.coco_folder import BoxRecords
-from cnn_jax.data.coco_format import LONGEST_SIDE
 from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
+from cnn_jax.data.readers.coco import BoxRecords
+from cnn_jax.data.readers.coco_format import LONGEST_SIDE
+from cnn_jax.data.readers.folder import SUFFIXES, TEST_SHARE
 from cnn_jax.data.types import Source
 
 CLASS_LIST = "classes.txt"

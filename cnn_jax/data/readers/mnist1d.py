@@ -14,7 +14,7 @@ import functools
 import numpy as np
 
 from cnn_jax.data import split as splits
-from cnn_jax.data.sequences import Sequences, load_sequence
+from cnn_jax.data.readers.sequences import Sequences, load_sequence
 from cnn_jax.data.types import Source
 
 SEED = 42  # this and the next constants: appendix A of the paper, and version 0.0.2 of the package

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.sequences import load_sequence
-from cnn_jax.data.tfds import open_records
+from cnn_jax.data.readers.sequences import load_sequence
+from cnn_jax.data.readers.tfds import open_records
 from cnn_jax.data.types import Record, Source
 
 

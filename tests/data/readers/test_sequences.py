@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cnn_jax.data import DataError, eval_batches, load_source
-from cnn_jax.data.ucr import read_ts
+from cnn_jax.data.readers.ucr import read_ts
 
 TRAIN = """# a comment
 @problemName Small

@@ -12,8 +12,8 @@ from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import open_image, read_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.folder import SUFFIXES, TEST_SHARE
-from cnn_jax.data.masks import IGNORE, MaskSource, decode_mask
+from cnn_jax.data.loaders.mask import IGNORE, MaskSource, decode_mask
+from cnn_jax.data.readers.folder import SUFFIXES, TEST_SHARE
 from cnn_jax.data.types import Record
 
 CLASS_LIST = "classes.txt"  # in PATH, one name per line, in the order of the masks' values
