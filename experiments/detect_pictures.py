@@ -14,7 +14,7 @@ from PIL import Image
 
 from cnn_jax import boxes as box_ops
 from cnn_jax.analysis import detection_figures, figure_files
-from cnn_jax.data.boxes import LoadBoxes
+from cnn_jax.data.loaders.boxes import LoadBoxes
 from cnn_jax.typing import Detections
 
 Detect = Callable[[np.ndarray], Detections]  # images uint8 [1, *frame, C] -> [1, M] detections

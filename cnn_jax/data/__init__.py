@@ -5,10 +5,12 @@ batches = train_batches(source, batch_size=128, seed=0)
 for batch in batches.iterate(start=0): ...  # {'image', 'label', 'mask'}
 """
 
-from cnn_jax.data import boxes, fingerprint, masks
+from cnn_jax.data import fingerprint
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.loaders import boxes
+from cnn_jax.data.loaders import mask as masks
 from cnn_jax.data.pipeline import EvalBatches, TrainBatches, eval_batches, train_batches
-from cnn_jax.data.preprocessing import Statistics, statistics
+from cnn_jax.data.pixel_statistics import Statistics, statistics
 from cnn_jax.data.source import load_source
 from cnn_jax.data.types import Source
 

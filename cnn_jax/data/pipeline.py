@@ -15,7 +15,7 @@ from absl import logging
 from cnn_jax.data import order
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Examples, Gathered, InMemory, Load, Streamed, available_cpus
-from cnn_jax.data.image import image_loader
+from cnn_jax.data.loaders.image import image_loader
 from cnn_jax.data.types import Source
 
 Batch = dict[str, np.ndarray]

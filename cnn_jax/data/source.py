@@ -3,7 +3,7 @@
 import dataclasses
 
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.openers import open_source
+from cnn_jax.data.opening import open_source
 from cnn_jax.data.types import Source
 
 

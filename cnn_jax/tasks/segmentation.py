@@ -37,7 +37,7 @@ def segmentation(
         class_names: K names.
         loss: training loss, one of LOSSES.
         class_weights: K weights of the cross-entropy in training, see
-            `cnn_jax.data.masks.median_frequency_weights`; None for ones.
+            `cnn_jax.data.loaders.mask.median_frequency_weights`; None for ones.
 
     Raises:
         ValueError: an unknown loss, or not K weights.

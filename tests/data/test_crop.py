@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_jax.data import crop
-from cnn_jax.data import image as image_module
-from cnn_jax.data.image import LoadImage
+from cnn_jax.data.loaders import image as image_module
+from cnn_jax.data.loaders.image import LoadImage
 from tests.data.pictures import encode
 
 sides = st.integers(1, 400)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import fingerprint, load_source
-from cnn_jax.data.boxes import load_box_source
-from cnn_jax.data.masks import load_mask_source
+from cnn_jax.data.loaders.boxes import load_box_source
+from cnn_jax.data.loaders.mask import load_mask_source
 from tests.data.pictures import encode, make_source
 
 

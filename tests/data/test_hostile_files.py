@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data import DataError, load_source, reading
-from cnn_jax.data.boxes import load_box_source, tidy
 from cnn_jax.data.decode import MAX_PIXELS, decode_image, image_size, open_image
 from cnn_jax.data.examples import InMemory
-from cnn_jax.data.image import image_loader
-from cnn_jax.data.masks import load_mask_source, pair_loader
+from cnn_jax.data.loaders.boxes import load_box_source, tidy
+from cnn_jax.data.loaders.image import image_loader
+from cnn_jax.data.loaders.mask import load_mask_source, pair_loader
 from tests.data.pictures import encode
 
 pytestmark = pytest.mark.timeout(30, method="thread")

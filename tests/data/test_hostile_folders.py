@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data import DataError, load_source, reading
-from cnn_jax.data.boxes import load_box_source
-from cnn_jax.data.masks import decode_mask, load_mask_source
-from cnn_jax.data.ucr import ucr_source
+from cnn_jax.data.loaders.boxes import load_box_source
+from cnn_jax.data.loaders.mask import decode_mask, load_mask_source
+from cnn_jax.data.readers.ucr import ucr_source
 
 pytestmark = pytest.mark.timeout(30, method="thread")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.data import DataError, eval_batches, train_batches
-from cnn_jax.data.image import image_loader
+from cnn_jax.data.loaders.image import image_loader
 from tests.data.pictures import make_source
 
 RANDOM = {"image_size": 3, "crop": "random_resized"}  # streamed: decoded for every batch anew

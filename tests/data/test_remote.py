@@ -6,9 +6,9 @@ import pytest
 
 from cnn_jax import stores
 from cnn_jax.data import DataError, eval_batches, load_source, remote
-from cnn_jax.data.boxes import load_box_source
-from cnn_jax.data.masks import load_mask_source
-from tests.data.test_tfds import Tiny, prepared  # noqa: F401  a fixture, and what registers it
+from cnn_jax.data.loaders.boxes import load_box_source
+from cnn_jax.data.loaders.mask import load_mask_source
+from tests.data.readers.test_tfds import Tiny, prepared  # noqa: F401  a fixture, and what registers it
 
 
 @pytest.fixture

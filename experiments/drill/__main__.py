@@ -1,0 +1,158 @@
+"""Tests whether runs survive faults at random moments, round after round.
+
+    python -m experiments.drill --rounds=50 --workdir=runs/drill
+
+Each round is a small run with one fault: a signal to one of its processes during a step, a save, an
+evaluation or the start; a step that never ends; damage to the files of its newest checkpoint or the
+loss of its recipe.flags; data that have partly disappeared; a disk that is full or read-only; the
+end of the pipe that it prints into. The same command is repeated until the run is finished; a run
+that cannot continue must say why in one line, and continue once that is repaired. Its final state
+and metrics must then equal those of an undisturbed run bit for bit, and no attempt may take longer
+than --timeout.
+
+A full disk is a small tmpfs if this process may mount one (as root on Linux); otherwise it is a
+limit on the size of files, RLIMIT_FSIZE, and there is no read-only disk. `result.json` says which.
+"""
+
+import dataclasses
+import itertools
+import json
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import entry, workdir
+from experiments.drill import attempt as runs
+from experiments.drill import faults
+from experiments.drill.run import Fault
+
+ROUNDS = flags.DEFINE_integer("rounds", 50, "Number of rounds, one fault each.", lower_bound=1)
+WORKDIR = flags.DEFINE_string("workdir", "runs/drill", "Directory for the runs and result.json.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed for the details of the faults.")
+FAULTS = flags.DEFINE_list("faults", [], "Names of the faults; empty for all.")
+FIRST = flags.DEFINE_integer(
+    "first", 0, "Number of the first round, to run a drill in parts.", lower_bound=0
+)
+MINUTES = flags.DEFINE_float("minutes", 0.0, "Minutes after which no round begins; 0: no limit.")
+
+
+def interrupted_run(where: Path, more: Sequence[str] = ()) -> Path:
+    """A run that SIGTERM stopped before its second evaluation."""
+    fault = Fault("SIGTERM", "step", runs.STEPS // 2, 0.0, 0, str(where.with_suffix(".fired")))
+    runs.attempt(where, 1, fault, more=more)
+    if (where / workdir.RESULT_FILE).exists():
+        raise RuntimeError(f"SIGTERM did not stop the run in {where}.")
+    return where
+
+
+def main() -> int:
+    began = time.monotonic()
+    root = Path(WORKDIR.value).expanduser().absolute()
+    if root.exists():
+        raise ValueError(f"--workdir={root} exists; name a new directory.")
+    root.mkdir(parents=True)
+    data = root / "data"
+    interrupted, on_folder = root / "interrupted", root / "interrupted-folder"
+    mounts = faults.can_mount(root / "disk")
+    plays: dict[str, tuple[str, faults.Play]] = {  # name -> the reference run, and the fault
+        "SIGKILL": ("2", faults.by_signal("SIGKILL", 2)),
+        "truncation": ("1", faults.damage("truncation", interrupted)),
+        "SIGTERM": ("2", faults.by_signal("SIGTERM", 2)),
+        "recipe lost": ("1", faults.lost_recipe(interrupted)),
+        "frozen": ("2", faults.frozen(2)),
+        "SIGHUP to the only one": ("1", faults.by_signal("SIGHUP", 1)),
+        "bit flip": ("1", faults.damage("bit flip", interrupted)),
+        "SIGSTOP": ("2", faults.by_signal("SIGSTOP", 2)),
+        "shrunken set": ("folder", faults.shrunken_set(on_folder, data)),
+        "SIGTERM at the start": ("1", faults.at_the_start(1)),
+        "full disk": ("1", faults.full_disk if mounts else faults.limited_files),
+        "SIGHUP": ("2", faults.by_signal("SIGHUP", 2)),
+        "closed pipe": ("1", faults.closed_pipe),
+        "SIGKILL of the only one": ("1", faults.by_signal("SIGKILL", 1)),
+        "SIGTERM to two at the start": ("2", faults.at_the_start(2)),
+        "SIGTERM to the only one": ("1", faults.by_signal("SIGTERM", 1)),
+        "the only one frozen": ("1", faults.frozen(1)),
+    }
+    if mounts:
+        plays["read-only disk"] = ("1", faults.read_only(interrupted))
+    if unknown := set(FAULTS.value) - plays.keys():
+        raise ValueError(f"--faults={','.join(unknown)}: choose from {', '.join(plays)}.")
+    order = itertools.islice(itertools.cycle(FAULTS.value or plays), FIRST.value, None)
+    chosen = dict(zip(range(FIRST.value, FIRST.value + ROUNDS.value), order, strict=False))
+    faults.make_folder(data)
+    kinds = {"1": (1, []), "2": (2, []), "folder": (1, faults.folder_flags(data))}
+    references = {}
+    for name in {plays[fault][0] for fault in chosen.values()}:
+        processes, more = kinds[name]
+        where = root / f"undisturbed-{name}"
+        status, output = runs.attempt(where, processes, more=more)
+        if status:
+            raise RuntimeError(f"The undisturbed run ended with {status}: {output[-2000:]}")
+        references[name] = runs.outcome(where)
+    if "1" in references:
+        interrupted_run(interrupted)
+    if "folder" in references:
+        interrupted_run(on_folder, faults.folder_flags(data))
+    rounds: list[runs.Round] = []
+    for number, name in chosen.items():
+        if MINUTES.value and time.monotonic() - began > 60 * MINUTES.value:
+            break
+        chance = random.Random(f"{SEED.value}/{number}")
+        reference, play = plays[name]
+        made = runs.Round(name)
+        where = root / f"{number:03}"
+        try:
+            play(where, chance, made)
+            made.identical = runs.outcome(where) == references[reference]
+        except runs.Hang as error:
+            made.hung, made.said = True, str(error)
+        except (RuntimeError, OSError) as error:
+            made.said = f"{type(error).__name__}: {error}"
+        rounds.append(made)
+        verdict = "identical" if made.identical else "HUNG" if made.hung else "DIFFERENT"
+        entry.CONSOLE.print(
+            f"{number + 1:3}  {name}: {verdict}, {made.attempts} attempts; {made.detail}"
+            + ("" if made.identical else f"; {made.said}"),
+            markup=False,
+            soft_wrap=True,
+        )
+        if made.identical:
+            shutil.rmtree(where)
+    result = summary(rounds, mounts, time.monotonic() - began)
+    workdir.write_result(root, result)
+    entry.CONSOLE.print_json(json.dumps({k: v for k, v in result.items() if k != "log"}))
+    return 0 if result["identical"] == result["rounds"] else 1
+
+
+def summary(rounds: list[runs.Round], mounts: bool, seconds: float) -> dict[str, Any]:
+    """The counts, and the outcome of each round."""
+
+    def counts(some: list[runs.Round]) -> dict[str, int]:
+        return {
+            "rounds": len(some),
+            "struck": sum(made.struck for made in some),
+            "identical": sum(made.identical for made in some),
+            "hung": sum(made.hung for made in some),
+        }
+
+    names = dict.fromkeys(made.fault for made in rounds)
+    return {
+        **counts(rounds),
+        "by_fault": {
+            name: counts([made for made in rounds if made.fault == name]) for name in names
+        },
+        "disk": "tmpfs" if mounts else "RLIMIT_FSIZE",
+        "timeout_seconds": runs.TIMEOUT.value,
+        "heartbeat_seconds": runs.HEARTBEAT,
+        "seconds": round(seconds, 1),
+        "log": [dataclasses.asdict(made) for made in rounds],
+    }
+
+
+if __name__ == "__main__":
+    entry.launch(main)
