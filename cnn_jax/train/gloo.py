@@ -8,15 +8,17 @@ addresses is on the route to them.
 
 import contextlib
 import json
+import logging
 import platform
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from absl import logging
 
 from cnn_jax import jax_internals
+
+log = logging.getLogger(__name__)
 
 _FOREVER = 10**9  # milliseconds; `hosts` ends a process that waits too long
 
@@ -116,6 +118,6 @@ def listen_at(address: str, client: Any) -> bool:
     try:
         jax_internals.listen_by_gloo_at(address, client)
     except jax_internals.MovedError as error:
-        logging.warning("gloo's address cannot be chosen: %s.", error)
+        log.warning("gloo's address cannot be chosen: %s.", error)
         return False
     return True
