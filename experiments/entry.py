@@ -105,7 +105,7 @@ def _check_places() -> None:
 def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
     if isinstance(error, KeyboardInterrupt):
-        stopping.told()
+        stopping.answer()
         print(STOPPED, file=sys.stderr)
         return 128 + signal.SIGINT
     error = environment.explained(error)
@@ -124,6 +124,7 @@ def _leave(error: BaseException) -> None:
     if isinstance(error, hosts.FirstFailed):
         hosts.leave(1, line)
     if isinstance(error, KeyboardInterrupt):
+        stopping.answer()
         hosts.leave(128 + signal.SIGINT, STOPPED)
     if TRACEBACK.value or not isinstance(error, EXPECTED):
         traceback.print_exception(error)

@@ -5,7 +5,7 @@
 Both train the network of a recipe with that recipe: same layers, initialisation, optimiser,
 learning rates, augmentation, order of batches and evaluations; other random numbers. Ours is
 `python -m experiments.classification` as a user starts it, without a cache of compiled programs,
-checkpoints or figures; PyTorch's is `experiments.benchmark.torch_cifar10`, eager. Each run is a
+checkpoints or figures; PyTorch's is `experiments.benchmark.pytorch.cifar10`, eager. Each run is a
 process, timed from start to end, including imports, decoding and compilation. The time to
 --threshold ends when the first evaluation that reaches it is logged. The two take turns, and run i
 of both has the seed --seed + i.
@@ -58,7 +58,7 @@ def parsed(arguments: Iterable[str]) -> classification.ClassificationRecipe:
 
 
 def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any]:
-    """The recipe as fields of `torch_cifar10.Settings`.
+    """The recipe as fields of `pytorch.cifar10.Settings`.
 
     Raises:
         ValueError: the recipe asks for something that PyTorch's side lacks.
@@ -184,7 +184,7 @@ def run_once(contender: str, seed: int, arguments: list[str], threshold: float) 
         else:
             file = folder / "settings.json"
             file.write_text(json.dumps(torch_settings(parsed(arguments))))
-            program = ["experiments.benchmark.torch_cifar10", str(file), where]
+            program = ["experiments.benchmark.pytorch.cifar10", str(file), where]
         return timed([sys.executable, "-m", *program], folder, threshold)
 
 

@@ -164,10 +164,10 @@ def build(contender: str, network: Network) -> Any:
         if contender == "ours":
             cnn_jax.cpu.enable()
         return JaxSteps(network, x, y)
-    from experiments.benchmark import torch_twins
+    from experiments.benchmark.pytorch.train_step import Steps
 
     compiled = contender == "torch_compile"
-    return torch_twins.Steps(network.name, x, y, network.num_classes, compile=compiled)
+    return Steps(network.name, x, y, network.num_classes, compile=compiled)
 
 
 def serve(contender: str) -> int:

@@ -26,10 +26,10 @@ from typing import Any
 
 from absl import flags
 
-from experiments import drill_attempt as runs
-from experiments import drill_faults as faults
 from experiments import entry, workdir
-from experiments.drill_run import Fault
+from experiments.drill import attempt as runs
+from experiments.drill import faults
+from experiments.drill.run import Fault
 
 ROUNDS = flags.DEFINE_integer("rounds", 50, "Number of rounds, one fault each.", lower_bound=1)
 WORKDIR = flags.DEFINE_string("workdir", "runs/drill", "Directory for the runs and result.json.")

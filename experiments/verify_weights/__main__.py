@@ -30,7 +30,8 @@ from absl import flags
 
 from cnn_jax.models import create, describe, list_models
 from cnn_jax.weights.torch import export_torch, import_torch
-from experiments import entry, torch_networks, workdir
+from experiments import entry, workdir
+from experiments.verify_weights import torch_networks
 
 SOURCE = flags.DEFINE_enum(
     "source", "torchvision", ["torchvision", "timm"], "Publisher of the networks and their names."

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from experiments import drill_attempt
+from experiments.drill import attempt as attempts
 
 
 @pytest.mark.slow
@@ -29,9 +29,9 @@ def ending(status, output):
 
 
 def test_one_clear_line_is_wanted(monkeypatch, tmp_path):
-    made = drill_attempt.Round("fault")
-    monkeypatch.setattr(drill_attempt, "attempt", ending(1, "error: recipe.flags is empty\n"))
-    drill_attempt.expect_one_line(tmp_path, made, naming="recipe.flags")
+    made = attempts.Round("fault")
+    monkeypatch.setattr(attempts, "attempt", ending(1, "error: recipe.flags is empty\n"))
+    attempts.expect_one_line(tmp_path, made, naming="recipe.flags")
     assert (made.struck, made.attempts, made.said) == (True, 1, "error: recipe.flags is empty")
     for status, output in (
         (1, "Traceback\n"),
@@ -40,6 +40,6 @@ def test_one_clear_line_is_wanted(monkeypatch, tmp_path):
         (2, "error: recipe.flags is empty\n"),
         (1, "error: something else\n"),
     ):
-        monkeypatch.setattr(drill_attempt, "attempt", ending(status, output))
+        monkeypatch.setattr(attempts, "attempt", ending(status, output))
         with pytest.raises(RuntimeError):
-            drill_attempt.expect_one_line(tmp_path, made, naming="recipe.flags")
+            attempts.expect_one_line(tmp_path, made, naming="recipe.flags")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cnn_jax.train import hosts
 from experiments import workdir
-from experiments.drill_attempt import (
+from experiments.drill.attempt import (
     CHECKPOINT_EVERY,
     STEPS,
     Round,
@@ -21,7 +21,7 @@ from experiments.drill_attempt import (
     expect_one_line,
     finish,
 )
-from experiments.drill_run import MOMENTS, Fault
+from experiments.drill.run import MOMENTS, Fault
 
 STEP_TIMEOUT = 12  # seconds, if a step is frozen
 STARTING = 8.0  # seconds from the start of a run to its first step, about

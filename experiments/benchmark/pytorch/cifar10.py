@@ -1,6 +1,6 @@
 """PyTorch's side of `experiments.benchmark.cifar10`: same network, recipe and data. Needs torch.
 
-    python -m experiments.benchmark.torch_cifar10 SETTINGS WORKDIR
+    python -m experiments.benchmark.pytorch.cifar10 SETTINGS WORKDIR
 
 SETTINGS is a JSON file with the fields of `Settings`; metrics.jsonl goes to WORKDIR. It is a
 separate program without JAX, so that it does not pay for JAX's imports. The images and their order

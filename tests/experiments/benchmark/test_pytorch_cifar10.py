@@ -14,7 +14,7 @@ from experiments import settings
 from experiments.benchmark import cifar10
 
 torch = pytest.importorskip("torch")
-torch_cifar10 = pytest.importorskip("experiments.benchmark.torch_cifar10")
+torch_cifar10 = pytest.importorskip("experiments.benchmark.pytorch.cifar10")
 
 WIDTHS = (8, 12, 16)
 RECIPE = "experiments/recipes/cifar10_airbench.flags"

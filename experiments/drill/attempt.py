@@ -14,7 +14,7 @@ from absl import flags
 
 from cnn_jax.train import log
 from experiments import workdir
-from experiments.drill_run import Fault
+from experiments.drill.run import Fault
 
 TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds after which an attempt counts as hung.")
 
@@ -67,7 +67,7 @@ def attempt(
     Raises:
         Hang: it took longer than --timeout.
     """
-    target = ["experiments.drill_run", *SETTINGS, f"--workdir={where}", f"--heartbeat={HEARTBEAT}"]
+    target = ["experiments.drill.run", *SETTINGS, f"--workdir={where}", f"--heartbeat={HEARTBEAT}"]
     target += more
     command = [sys.executable, "-m", *target, f"--cpu_devices={2 // processes}"]
     if processes > 1:
