@@ -92,12 +92,14 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     classes = train_source.num_classes
     model = settings.create_model(recipe.model, recipe, num_classes=classes)
     size = recipe.image_size or None
+    cropped = size and recipe.crop != "whole"
+    load = data.image_loader(train_source, size, recipe.crop if cropped else None)
+    load_centre = data.image_loader(test_source, size, "center" if cropped else None)
     train = data.train_batches(
         train_source,
+        load,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        image_size=size,
-        crop=recipe.crop if size and recipe.crop != "whole" else None,
         workers=recipe.workers,
         **settings.shared_rows(),
     )
@@ -138,9 +140,8 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     def test(**rows: Any):
         return data.eval_batches(
             test_source,
+            load_centre,
             batch_size=recipe.eval_batch_size or recipe.batch_size,
-            image_size=size,
-            crop="center" if size and recipe.crop != "whole" else None,
             workers=recipe.workers,
             **rows,
         )
@@ -150,9 +151,8 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     if pretrained is None and (from_data := models.describe(recipe.model).from_data):
         few = data.eval_batches(
             train_source,
+            data.image_loader(train_source, size, "center" if cropped else None),
             batch_size=min(FIRST_PICTURES, len(train_source)),
-            image_size=size,
-            crop="center" if size and recipe.crop != "whole" else None,
         )[0]
         learnt = from_data(np.asarray(prepare(few)["image"])[few["mask"] > 0])
 
