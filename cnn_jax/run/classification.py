@@ -19,6 +19,7 @@ from cnn_jax import data, models
 from cnn_jax.analysis import figures
 from cnn_jax.augment import spec
 from cnn_jax.data import fingerprint
+from cnn_jax.losses import LOSSES
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Array, Observed, PyTree
 from experiments import entry, seeds, settings, training
@@ -67,6 +68,10 @@ class ClassificationRecipe(settings.TrainingRecipe):
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for no mixup.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for no CutMix.")
+    loss: str = setting(
+        "cross_entropy",
+        f"Training losses with their weights: 'cross_entropy:1,focal:0.5'; {', '.join(LOSSES)}.",
+    )
     label_smoothing: float = setting(0.1, "Label smoothing, in [0, 1).")
     test_time_flip: bool = setting(
         False, "Evaluate the mean of the logits for an image and for its mirror image."
@@ -170,7 +175,9 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     return training.Experiment(
         name=f"{recipe.model}-{recipe.dataset}",
         model=model,
-        task=tasks.classification(classes, label_smoothing=recipe.label_smoothing),
+        task=tasks.classification(
+            classes, label_smoothing=recipe.label_smoothing, loss=recipe.loss
+        ),
         image=image,
         train=train,
         test=lambda: shared,

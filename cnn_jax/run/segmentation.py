@@ -17,6 +17,7 @@ from cnn_jax import data, models
 from cnn_jax.analysis import figures, segmentation_figures
 from cnn_jax.augment import with_mask
 from cnn_jax.data import fingerprint
+from cnn_jax.losses import LOSSES
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.train import optim
 from cnn_jax.typing import Observed, PyTree
@@ -51,9 +52,14 @@ class SegmentationRecipe(settings.TrainingRecipe):
         + ", ".join((*with_mask.VOCABULARY, *with_mask.PICTURE_ONLY))
         + "; '' for none.",
     )
-    loss: str = setting("cross_entropy+dice", "Training loss.", choices=tasks.LOSSES)
+    loss: str = setting(
+        "cross_entropy+dice",
+        f"Training losses with their weights: 'cross_entropy:1,dice:0.5'; {', '.join(LOSSES)}.",
+    )
     class_weights: str = setting(
-        "none", "Weights of the classes in the cross-entropy.", choices=CLASS_WEIGHTS
+        "none",
+        "Weights of the classes in the loss; Dice and Jaccard have none.",
+        choices=CLASS_WEIGHTS,
     )
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
     batch_size: int = setting(8, "Global batch: examples per step, over all devices.")
