@@ -1,9 +1,12 @@
-"""Channel means and standard deviations of datasets, for normalising images on the device.
+"""Statistics of pixels: mean and deviation of the channels of a data set, frequencies of classes.
 
-They are used as `(image / 255 - mean) / std`, for pixels in 0..255.
+Images are normalised on the device, `(image / 255 - mean) / std` for pixels in 0..255.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Statistics(NamedTuple):
@@ -49,3 +52,31 @@ def statistics(dataset: str, channels: int) -> Statistics:
     if channels == 3:
         return STATISTICS["imagenet2012"]
     return Statistics(_UNKNOWN.mean * channels, _UNKNOWN.std * channels)
+
+
+def median_frequency_weights(batches: Iterable[Mapping[str, np.ndarray]], classes: int):
+    """Class weights that compensate for the rarity of classes.
+
+    They are median(f) / f_c, where f_c is the number of pixels of class c over the number of all
+    pixels in the images that contain it (Eigen and Fergus 2015, arXiv:1411.4734, section 6.3.2).
+    Ignored pixels do not count, and a class that never occurs gets 0.
+
+    Args:
+        batches: batches with 'label' [B, H, W] and 'mask' [B], each image once.
+        classes: K.
+
+    Returns:
+        float64 [K].
+    """
+    own, around = np.zeros(classes), np.zeros(classes)
+    for batch in batches:
+        for label, real in zip(batch["label"], batch["mask"], strict=True):
+            if real:
+                counts = np.bincount(label.ravel(), minlength=classes)[:classes]
+                own += counts
+                around += np.where(counts > 0, counts.sum(), 0)
+    frequency = np.divide(own, around, out=np.zeros(classes), where=around > 0)
+    if not frequency.any():
+        return np.ones(classes)
+    median = np.median(frequency[frequency > 0])
+    return np.divide(median, frequency, out=np.zeros(classes), where=frequency > 0)

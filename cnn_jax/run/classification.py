@@ -19,6 +19,7 @@ from cnn_jax import data, models
 from cnn_jax.analysis import figures
 from cnn_jax.augment import spec
 from cnn_jax.data import fingerprint
+from cnn_jax.losses import LOSSES
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Array, Observed, PyTree
 from experiments import entry, seeds, settings, training
@@ -67,6 +68,10 @@ class ClassificationRecipe(settings.TrainingRecipe):
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for no mixup.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for no CutMix.")
+    loss: str = setting(
+        "cross_entropy",
+        f"Training losses with their weights: 'cross_entropy:1,focal:0.5'; {', '.join(LOSSES)}.",
+    )
     label_smoothing: float = setting(0.1, "Label smoothing, in [0, 1).")
     test_time_flip: bool = setting(
         False, "Evaluate the mean of the logits for an image and for its mirror image."
@@ -92,12 +97,14 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     classes = train_source.num_classes
     model = settings.create_model(recipe.model, recipe, num_classes=classes)
     size = recipe.image_size or None
+    cropped = size and recipe.crop != "whole"
+    load = data.image_loader(train_source, size, recipe.crop if cropped else None)
+    load_centre = data.image_loader(test_source, size, "center" if cropped else None)
     train = data.train_batches(
         train_source,
+        load,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        image_size=size,
-        crop=recipe.crop if size and recipe.crop != "whole" else None,
         workers=recipe.workers,
         **settings.shared_rows(),
     )
@@ -138,9 +145,8 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     def test(**rows: Any):
         return data.eval_batches(
             test_source,
+            load_centre,
             batch_size=recipe.eval_batch_size or recipe.batch_size,
-            image_size=size,
-            crop="center" if size and recipe.crop != "whole" else None,
             workers=recipe.workers,
             **rows,
         )
@@ -150,9 +156,8 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     if pretrained is None and (from_data := models.describe(recipe.model).from_data):
         few = data.eval_batches(
             train_source,
+            data.image_loader(train_source, size, "center" if cropped else None),
             batch_size=min(FIRST_PICTURES, len(train_source)),
-            image_size=size,
-            crop="center" if size and recipe.crop != "whole" else None,
         )[0]
         learnt = from_data(np.asarray(prepare(few)["image"])[few["mask"] > 0])
 
@@ -170,7 +175,9 @@ def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
     return training.Experiment(
         name=f"{recipe.model}-{recipe.dataset}",
         model=model,
-        task=tasks.classification(classes, label_smoothing=recipe.label_smoothing),
+        task=tasks.classification(
+            classes, label_smoothing=recipe.label_smoothing, loss=recipe.loss
+        ),
         image=image,
         train=train,
         test=lambda: shared,

@@ -20,7 +20,7 @@ from absl import logging
 from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
 from cnn_jax.augment import with_boxes
-from cnn_jax.data import boxes, fingerprint
+from cnn_jax.data import fingerprint
 from cnn_jax.tasks import detection as tasks
 from cnn_jax.train import optim, state
 from cnn_jax.typing import Observed, PyTree
@@ -46,7 +46,7 @@ class DetectionRecipe(settings.TrainingRecipe):
     fit: str = setting(
         "letterbox",
         "How images are fitted to --image_size: in proportion, or stretched.",
-        choices=boxes.FITS,
+        choices=data.FITS,
     )
     jitter: tuple[float, ...] = setting(
         (), "Smallest and largest factor of scale jittering, on the host: '0.5,2'."
@@ -84,10 +84,11 @@ class DetectionRecipe(settings.TrainingRecipe):
 def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
     """The parts of a run that the recipe describes."""
     opened = {
-        split: boxes.load_box_source(
+        split: data.open_source(
             recipe.dataset,
             split,
-            data_dir=recipe.data_dir or None,
+            holds="boxes",
+            data_dir=recipe.data_dir,
             skip_corrupt=recipe.skip_corrupt,
         )
         for split in (recipe.train_split, recipe.test_split)
@@ -102,19 +103,18 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         )
     held = {split: _survey(source) for split, source in opened.items()}
     channels = train_source.image_shape[2]
-    size = parse_size(recipe.image_size)
+    size = data.parse_size(recipe.image_size)
     model = settings.create_model(recipe.model, recipe, num_classes=len(class_names))
     mean, std = data.statistics(train_source.name, channels)
     pretrained = _pretrained(recipe, model, channels)
     if pretrained is not None and pretrained.preprocessing is not None:
         mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
 
-    def reading(source, capacity, jitter=None) -> dict:
-        load = boxes.box_loader(
+    def reading(source, capacity, jitter=()) -> dict:
+        load = data.box_loader(
             source, size, capacity=capacity, fit=recipe.fit, mean=mean, jitter=jitter
         )
-        in_memory = boxes.fits_in_memory(source, load)
-        return {"load": load, "in_memory": in_memory, "workers": recipe.workers}
+        return {"load": load, "workers": recipe.workers}
 
     most = max(held[recipe.train_split].most, 1)
     capacity = recipe.max_boxes or most
@@ -128,7 +128,7 @@ def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
         train_source,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        **reading(train_source, capacity, _jitter(recipe.jitter)),
+        **reading(train_source, capacity, recipe.jitter),
         **settings.shared_rows(),
     )
     prepare = tasks.make_prepare(mean, std)
@@ -229,39 +229,14 @@ def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
     return frozenset(path for path in paths if not path.startswith("backbone"))
 
 
-def _survey(source: data.Source) -> boxes.Survey:
+def _survey(source: data.Source) -> data.Survey:
     """Counts the boxes of a split before the first step, and logs why some are left out."""
-    held = boxes.survey(source)
+    held = data.survey_boxes(source)
     say = logging.warning if held.left_out else logging.info
     say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
         raise ValueError(f"{source.name}, split {source.split}, holds no usable box.")
     return held
-
-
-def _jitter(bounds: tuple[float, ...]) -> tuple[float, float] | None:
-    if not bounds:
-        return None
-    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-        raise ValueError(
-            f"--jitter={','.join(map(str, bounds))}: wanted the smallest and the largest factor, "
-            "such as 0.5,2."
-        )
-    return bounds[0], bounds[1]
-
-
-def parse_size(text: str) -> tuple[int, int] | None:
-    """'256' -> (256, 256); '360x480' -> (360, 480), height first; '' -> None.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if not text:
-        return None
-    sides = text.split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise ValueError(f"--image_size={text}: wanted '256', or HEIGHTxWIDTH such as '360x480'.")
-    return int(sides[0]), int(sides[-1])
 
 
 def main() -> int:

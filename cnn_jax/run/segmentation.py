@@ -16,7 +16,8 @@ import numpy as np
 from cnn_jax import data, models
 from cnn_jax.analysis import figures, segmentation_figures
 from cnn_jax.augment import with_mask
-from cnn_jax.data import fingerprint, masks
+from cnn_jax.data import fingerprint
+from cnn_jax.losses import LOSSES
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.train import optim
 from cnn_jax.typing import Observed, PyTree
@@ -51,9 +52,14 @@ class SegmentationRecipe(settings.TrainingRecipe):
         + ", ".join((*with_mask.VOCABULARY, *with_mask.PICTURE_ONLY))
         + "; '' for none.",
     )
-    loss: str = setting("cross_entropy+dice", "Training loss.", choices=tasks.LOSSES)
+    loss: str = setting(
+        "cross_entropy+dice",
+        f"Training losses with their weights: 'cross_entropy:1,dice:0.5'; {', '.join(LOSSES)}.",
+    )
     class_weights: str = setting(
-        "none", "Weights of the classes in the cross-entropy.", choices=CLASS_WEIGHTS
+        "none",
+        "Weights of the classes in the loss; Dice and Jaccard have none.",
+        choices=CLASS_WEIGHTS,
     )
     # The digit_scenes recipe, where it differs from the settings that all experiments share.
     batch_size: int = setting(8, "Global batch: examples per step, over all devices.")
@@ -73,14 +79,15 @@ class SegmentationRecipe(settings.TrainingRecipe):
 def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
     """The parts of a run that the recipe describes."""
     sources = {
-        split: masks.load_mask_source(
+        split: data.open_source(
             recipe.dataset,
             split,
-            data_dir=recipe.data_dir or None,
+            holds="mask",
+            data_dir=recipe.data_dir,
             image_feature=recipe.image_feature,
             mask_feature=recipe.mask_feature,
             class_names=[name.strip() for name in recipe.classes.split(",") if name.strip()],
-            ignored=[int(value) for value in recipe.ignore],
+            ignored=[int(value) for value in recipe.ignore if value != 255],  # that is always
             skip_corrupt=recipe.skip_corrupt,
         )
         for split in (recipe.train_split, recipe.test_split)
@@ -113,7 +120,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
 
     weights = None
     if recipe.class_weights == "median_frequency":
-        weights = masks.median_frequency_weights(evaluation(train_source), len(class_names))
+        weights = data.median_frequency_weights(evaluation(train_source), len(class_names))
 
     def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
         figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
@@ -166,25 +173,10 @@ def _head(recipe: SegmentationRecipe, model) -> frozenset[str]:
     return frozenset(path.removeprefix("params/") for path in paths)
 
 
-def _reading(source: masks.MaskSource, recipe: SegmentationRecipe) -> dict:
+def _reading(source: data.Source, recipe: SegmentationRecipe) -> dict:
     """The arguments of the pipeline that reads this source."""
-    load = masks.pair_loader(source, parse_size(recipe.image_size))
-    in_memory = masks.fits_in_memory(source, load)
-    return {"load": load, "in_memory": in_memory, "workers": recipe.workers}
-
-
-def parse_size(text: str) -> tuple[int, int] | None:
-    """'256' -> (256, 256); '360x480' -> (360, 480), height first; '' -> None.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if not text:
-        return None
-    sides = text.split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise ValueError(f"--image_size={text}: wanted '256', or HEIGHTxWIDTH such as '360x480'.")
-    return int(sides[0]), int(sides[-1])
+    load = data.mask_loader(source, data.parse_size(recipe.image_size))
+    return {"load": load, "workers": recipe.workers}
 
 
 def main() -> int:

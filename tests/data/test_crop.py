@@ -128,3 +128,14 @@ def test_against_torchvision():
     np.testing.assert_allclose(
         ours[1:-1, 1:-1].astype(int), theirs.numpy().transpose(1, 2, 0)[1:-1, 1:-1], atol=2
     )
+
+
+def test_sizes():
+    sizes = {"360": (360, 360), "360x480": (360, 480), "": None}
+    assert {text: crop.parse_size(text) for text in sizes} == sizes
+
+
+@pytest.mark.parametrize("text", ["0", "3x4x5", "axb", "-3", "3.5"])
+def test_sizes_that_are_none(text):
+    with pytest.raises(ValueError, match=f"image_size={text}: wanted '256', or HEIGHTxWIDTH"):
+        crop.parse_size(text)

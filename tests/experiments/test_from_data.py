@@ -41,7 +41,7 @@ def run(where, **changes):
 def expected():
     """By numpy, from the digits of the training split."""
     source = data.load_source("digits", "train")
-    batch = data.eval_batches(source, batch_size=len(source), image_size=16)[0]
+    batch = data.eval_batches(source, data.image_loader(source, 16), batch_size=len(source))[0]
     mean, std = data.statistics("digits", 1)
     return whitening((batch["image"] / np.float32(255) - np.float32(mean)) / np.float32(std))
 

@@ -1,4 +1,4 @@
-"""A folder in the layout of COCO (`--dataset=coco:PATH`).
+"""A folder in the layout of COCO (`coco:PATH`).
 
     PATH/annotations/instances_train2017.json     {'images': [{'id', 'file_name', 'width',
     PATH/train2017/000000000009.jpg                'height'}], 'annotations': [{'image_id',
@@ -9,18 +9,20 @@ The splits have the names of the files: 'train2017', or 'train' if only one begi
 2014, arXiv:1405.0312; the format is described at https://cocodataset.org/#format-data.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers import coco_format
 from cnn_jax.data.types import Record, Source
+
+_log = logging.getLogger(__name__)
 
 PREFIX = "instances_"  # prefix of the files with boxes; COCO also has captions and keypoints
 
@@ -31,7 +33,7 @@ class BoxRecords:
     Attributes:
         root: folder of the set.
         files: files of the images.
-        annotations: 'boxes', 'labels' and 'crowd' of each image, see `cnn_jax.data.loaders.boxes`.
+        annotations: 'boxes', 'labels' and 'crowd' of each image, see `cnn_jax.data.types.Record`.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class BoxRecords:
             yield from (fingerprint.array(one[name]) for name in ("boxes", "labels", "crowd"))
 
 
-def coco_source(path: str, split: str, **_: object) -> Source:
+def open_coco(path: str, split: str) -> Source:
     """Opens a folder in COCO's layout.
 
     Images without an object are part of the set. Labels number the categories in the order of their
@@ -78,17 +80,17 @@ def coco_source(path: str, split: str, **_: object) -> Source:
     read: dict[str, list[tuple[Path, dict]]] = {}
     class_names: tuple[str, ...] | None = None
     for name, full in wanted.items():
-        names, read[name] = _read(files[full], root, full, dataset)
-        if class_names not in (None, names):
+        categories, read[name] = _read(files[full], root, full, dataset)
+        if class_names not in (None, categories):
             raise DataError(f"{dataset}: the splits of {split!r} differ in their categories")
-        class_names = names
+        class_names = categories
     assert class_names is not None  # an expression has a term
     chosen = split_lib.select(read, split, dataset=dataset)
-    pictures = [picture for picture, _ in chosen]
+    located, annotations = [file for file, _ in chosen], [held for _, held in chosen]
     return Source(
         name=root.resolve().name,
         split=split,
-        records=BoxRecords(root, pictures, [annotations for _, annotations in chosen]),
+        records=BoxRecords(root, located, annotations),
         class_names=class_names,
         image_shape=(None, None, 3),
     )
@@ -121,18 +123,16 @@ def _read(
     except ValueError as error:
         raise DataError(f"{dataset}: {file} is not in COCO's format: {error}") from error
     images = content.images
-    pictures = {key: image.name for key, image in images.items()}
-    outside = [name for name in pictures.values() if not reading.is_inside(name)]
+    names = {key: image.name for key, image in images.items()}
+    outside = [name for name in names.values() if not reading.is_inside(name)]
     if outside:
         raise DataError(
             f"{dataset}: {file} names {outside[0][:200]!r}, which is not below {root}: file_name "
             "must be a path relative to the folder of the images"
         )
     if content.strays:
-        logging.warning(
-            "%s: left out %d annotations of images it does not list", file, content.strays
-        )
-    located = _locate(pictures, root, split, dataset)
+        _log.warning("%s: left out %d annotations of images it does not list", file, content.strays)
+    located = _locate(names, root, split, dataset)
     return content.class_names, [
         (located[key], _annotations(image.boxes, image.width, image.height))
         for key, image in images.items()
@@ -151,12 +151,12 @@ def _annotations(
     }
 
 
-def _locate(pictures: Mapping[Any, str], root: Path, split: str, dataset: str) -> dict[Any, Path]:
+def _locate(names: Mapping[Any, str], root: Path, split: str, dataset: str) -> dict[Any, Path]:
     """The files of the images, in PATH/<split>, PATH/images/<split>, PATH/images or PATH."""
     folders = [root / split, root / "images" / split, root / "images", root]
     there = {folder: _contents(folder) for folder in folders}
     located, missing = {}, []
-    for key, name in pictures.items():
+    for key, name in names.items():
         holding = [folder for folder in folders if _holds(folder, name, there)]
         if holding:
             located[key] = holding[0] / name

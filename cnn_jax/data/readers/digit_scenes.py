@@ -174,8 +174,8 @@ def draw_scene(
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Soft blotches of colour under strokes, rings and discs: float32 [S, S, 3] in 0..255."""
     blotches = rng.integers(*BACKGROUND, (4, 4, 3), dtype=np.uint8)
-    picture = Image.fromarray(blotches).resize((size, size), Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(blotches).resize((size, size), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(canvas)
     for _ in range(rng.integers(4, 8) * size // 64):
         x, y = rng.uniform(0, size, 2)
         across, down = rng.uniform(-size / 3, size / 3, 2)
@@ -191,7 +191,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
             draw.ellipse(corners, colour)
         else:
             draw.rectangle(corners, outline=colour, width=width)
-    return np.array(picture, np.float32)
+    return np.array(canvas, np.float32)
 
 
 def _place(

@@ -1,17 +1,19 @@
-"""A folder of images: PATH/<class>/..., or PATH/<split>/<class>/... (`--dataset=folder:PATH`)."""
+"""A folder of images: PATH/<class>/..., or PATH/<split>/<class>/... (`folder:PATH`)."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import Record, Source
+
+_log = logging.getLogger(__name__)
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 TEST_SHARE = 0.2  # fraction of every class, if the folder itself has no splits
@@ -39,7 +41,7 @@ class FolderRecords:
         yield fingerprint.array(np.array(self.labels, np.int64))
 
 
-def folder_source(path: str, split: str, **_: object) -> Source:
+def open_folder(path: str, split: str) -> Source:
     """Opens a folder of images.
 
     The splits of PATH/<split>/<class>/... have the names of its sub-folders. PATH/<class>/... has
@@ -48,7 +50,7 @@ def folder_source(path: str, split: str, **_: object) -> Source:
     a slice such as 'train[:10%]' holds all of them.
 
     Raises:
-        DataError: there is no such folder or split, there are fewer than two classes or no images.
+        DataError: there is no such folder or split, or there are fewer than two classes.
     """
     root = remote.here(f"folder:{path}", path)
     dataset = f"folder:{path}"
@@ -72,10 +74,6 @@ def folder_source(path: str, split: str, **_: object) -> Source:
     else:
         splits = _divide(_examples(root, Path(), classes))
     examples = split_lib.select(splits, split, dataset=dataset)
-    if not examples:
-        raise DataError(
-            f"{dataset}, split {split!r}: no images ({', '.join(sorted(SUFFIXES))}) in its folders"
-        )
     return Source(
         name=root.resolve().name,
         split=split,
@@ -107,10 +105,10 @@ def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int
         images = [f for f in files if f.suffix.lower() in SUFFIXES]
         others += len(files) - len(images)
         if not images:
-            logging.warning("class folder %s holds no images", root / part / name)
+            _log.warning("class folder %s holds no images", root / part / name)
         found += [(str(f.relative_to(root)), label) for f in images]
     if others:
-        logging.warning("%s: left out %d files that are not images", root / part, others)
+        _log.warning("%s: left out %d files that are not images", root / part, others)
     return sorted(found, key=lambda example: _digest(example[0]))
 
 
@@ -137,7 +135,7 @@ def _files(folder: Path, root: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
     if again:
-        logging.warning("%s: left out %d links to folders that were already read", folder, again)
+        _log.warning("%s: left out %d links to folders that were already read", folder, again)
     return found
 
 

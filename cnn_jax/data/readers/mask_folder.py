@@ -1,4 +1,4 @@
-"""A folder of images with a folder of masks (`--dataset=masks:PATH`)."""
+"""A folder of images with a folder of masks (`masks:PATH`)."""
 
 import hashlib
 import os
@@ -10,9 +10,9 @@ import numpy as np
 
 from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
-from cnn_jax.data.decode import open_image, read_image
+from cnn_jax.data.decode import decode_mask, open_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.loaders.mask import IGNORE, MaskSource, decode_mask
+from cnn_jax.data.loaders.mask import IGNORE, MaskSource
 from cnn_jax.data.readers.folder import SUFFIXES, TEST_SHARE
 from cnn_jax.data.types import Record
 
@@ -48,8 +48,8 @@ class PairRecords:
         yield from fingerprint.files(self.root, [pair.mask for pair in self.pairs])
 
 
-def mask_folder_source(
-    path: str, split: str, *, class_names: Sequence[str], ignored: Sequence[int], **_: object
+def open_mask_folder(
+    path: str, split: str, *, class_names: Sequence[str] = (), ignored: Sequence[int] = ()
 ) -> MaskSource:
     """Opens a folder of images and masks, which are paired by their names without suffix.
 
@@ -80,7 +80,6 @@ def mask_folder_source(
         records=PairRecords(root, pairs),
         class_names=names,
         image_shape=(*_common_size(pairs), 3),
-        values=tuple((i,) for i in range(len(names))),
         ignored=tuple(ignored),
     )
 
@@ -110,16 +109,16 @@ def _pairs(images: Path, masks: Path, dataset: str) -> list[Pair]:
     for file in sorted(f for f in masks.iterdir() if f.suffix.lower() in SUFFIXES):
         if (other := by_stem.setdefault(file.stem, file)) is not file:
             raise DataError(f"{dataset}: {other} and {file} are masks of one image: keep one")
-    pictures = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
-    if not pictures:
+    found = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
+    if not found:
         raise DataError(f"{dataset}: {images} holds no images ({', '.join(sorted(SUFFIXES))})")
-    without = [f for f in pictures if f.stem not in by_stem]
+    without = [f for f in found if f.stem not in by_stem]
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         raise DataError(
             f"{dataset}: {without[0]}{more} has no mask: wanted {without[0].stem}.png in {masks}"
         )
-    return [Pair(f, by_stem[f.stem]) for f in pictures]
+    return [Pair(f, by_stem[f.stem]) for f in found]
 
 
 def _class_list(root: Path) -> tuple[str, ...]:
@@ -139,10 +138,10 @@ def _counted_classes(
     largest = -1
     for mask in {pair.mask for pairs in splits.values() for pair in pairs}:
         try:
-            values = np.unique(decode_mask(read_image(mask)))
+            values = np.unique(decode_mask(mask))
         except (ValueError, OSError) as error:
             raise DataError(f"{dataset}: {mask} cannot be read as a mask: {error}") from error
-        largest = max([largest, *(int(v) for v in values if v not in ignored)])
+        largest = max([largest, *(int(v) for v in values if v not in (*ignored, IGNORE))])
     if largest < 0:
         raise DataError(f"{dataset}: every pixel of every mask is ignored; there are no classes")
     return tuple(f"class {i}" for i in range(largest + 1))

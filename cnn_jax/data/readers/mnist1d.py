@@ -14,7 +14,9 @@ import functools
 import numpy as np
 
 from cnn_jax.data import split as splits
-from cnn_jax.data.readers.sequences import Sequences, load_sequence
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.loaders.sequence import LoadSequence
+from cnn_jax.data.readers.sequences import Sequences
 from cnn_jax.data.types import Source
 
 SEED = 42  # this and the next constants: appendix A of the paper, and version 0.0.2 of the package
@@ -44,12 +46,23 @@ TEMPLATES = np.array([
 # fmt: on
 
 
-def mnist1d_source(dataset: str, split: str, **_: object) -> Source:
-    """Opens 'mnist1d' or 'mnist1d_shuffled': 4,000 examples in 'train', 1,000 in 'test'.
+def open_mnist1d(path: str, split: str) -> Source:
+    """Opens 'mnist1d': 4,000 examples in 'train', 1,000 in 'test'.
 
     Raises:
-        DataError: there is no such split.
+        DataError: there is no such split, or something follows the name.
     """
+    return _open("mnist1d", path, split)
+
+
+def open_mnist1d_shuffled(path: str, split: str) -> Source:
+    """Opens 'mnist1d_shuffled'; as `open_mnist1d`."""
+    return _open("mnist1d_shuffled", path, split)
+
+
+def _open(dataset: str, path: str, split: str) -> Source:
+    if path:
+        raise DataError(f"{dataset}:{path}: the set is called {dataset}, and nothing follows")
     values, labels = make(shuffled=dataset == "mnist1d_shuffled")
     parts = {"train": range(TRAIN), "test": range(TRAIN, EXAMPLES)}
     chosen = splits.select(parts, split, dataset=dataset)
@@ -59,7 +72,7 @@ def mnist1d_source(dataset: str, split: str, **_: object) -> Source:
         records=Sequences(values[chosen], labels[chosen], identity=dataset),
         class_names=tuple(str(digit) for digit in range(10)),
         image_shape=(LENGTH, 1),
-        load=load_sequence,
+        load=LoadSequence(),
     )
 
 

@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -12,12 +13,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import logging
-
 from cnn_jax import scratch
 from cnn_jax.data import remote
 from cnn_jax.data.errors import DataError
 from cnn_jax.stores import is_store
+
+_log = logging.getLogger(__name__)
 
 # name -> module that registers the builder with TFDS
 BUILT_IN = {
@@ -69,7 +70,7 @@ def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
     with quiet_tfds():
         found = _find(wanted, roots) or _prepare(wanted, roots)
     if not any(found.is_relative_to(root) for root in roots):
-        logging.warning("%s cannot be written: %s is kept in %s", roots[-1], wanted, found)
+        _log.warning("%s cannot be written: %s is kept in %s", roots[-1], wanted, found)
     return found
 
 
@@ -151,7 +152,7 @@ def _prepare_in(root: Path, wanted: Name) -> Path:
     with _lock(root / wanted.name):
         if there := _find(wanted, [root]):  # another process was faster
             return there
-        logging.info("Preparing %s in %s", wanted, root)
+        _log.info("Preparing %s in %s", wanted, root)
         try:
             builder = tfds.builder(str(wanted), data_dir=root, try_gcs=False)
             builder.download_and_prepare(file_format="array_record")
@@ -191,7 +192,7 @@ def _writable(wanted: Name, roots: list[Path]) -> Path:
             root = scratch.directory() / "tensorflow_datasets"
             root.mkdir(exist_ok=True)
             return root
-    raise DataError(f"{wanted} has to be prepared, but {lacking}: pass another data_dir")
+    raise DataError(f"{wanted} has to be prepared, but {lacking}: pass another, data_dir=DIR")
 
 
 def _known_names() -> set[str]:
@@ -213,12 +214,13 @@ def quiet_tfds() -> Iterator[None]:
     """Silences TFDS's progress bars, prints and INFO lines; warnings and errors remain."""
     import tensorflow_datasets as tfds
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(min(verbosity, logging.WARNING))
+    told = logging.getLogger("absl")  # what TFDS logs to
+    level = told.level
+    told.setLevel(max(level, logging.WARNING))
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        logging.set_verbosity(verbosity)
+        told.setLevel(level)
         tfds.enable_progress_bar()

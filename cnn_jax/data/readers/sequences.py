@@ -30,11 +30,6 @@ class Sequences:
         return self._identity, str(self._values.shape), fingerprint.array(self._labels)
 
 
-def load_sequence(record: Record, rng: np.random.Generator | None) -> dict:
-    """The arrays of an example; nothing needs decoding."""
-    return {"image": record["image"], "label": np.int32(record["label"])}
-
-
 def standardised(values: np.ndarray, *, by: np.ndarray) -> np.ndarray:
     """values [..., C] standardised by the mean and deviation of each channel of `by` [N, C]."""
     by = by.reshape(-1, by.shape[-1]).astype(np.float64)

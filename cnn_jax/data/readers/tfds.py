@@ -92,7 +92,7 @@ def _value(feature) -> bytes | int | float:
 
 
 def open_builder(dataset: str, *, data_dir: str | None = None):
-    """The TFDS builder of a prepared dataset; see `tfds_classes.tfds_source` for what it raises."""
+    """The TFDS builder of a prepared set; see `tfds_classes.open_tfds_classes`."""
     import tensorflow_datasets as tfds
 
     directory = find_or_prepare(dataset, data_dir)
@@ -102,8 +102,8 @@ def open_builder(dataset: str, *, data_dir: str | None = None):
     if file_format != "array_record":
         raise DataError(
             f"{dataset} in {directory} is prepared as {file_format}, which only TensorFlow reads: "
-            f"prepare it again, `tfds build {dataset} --file_format=array_record --data_dir=DIR`, "
-            "and pass that data_dir"
+            f"prepare it again, `tfds build {dataset}` with file_format=array_record, and name its "
+            "directory, data_dir=DIR"
         )
     return builder
 

@@ -6,7 +6,7 @@ from cnn_jax.data.readers.tfds import open_builder, open_records
 from cnn_jax.data.types import Source
 
 
-def tfds_source(dataset: str, split: str, *, data_dir: str | None = None) -> Source:
+def open_tfds_classes(dataset: str, split: str, *, data_dir: str | None = None) -> Source:
     """Opens a split of a TFDS classification set, preparing it first if that is possible.
 
     Its examples are images, or sequences of numbers of one length, see `tfds_sequences`.

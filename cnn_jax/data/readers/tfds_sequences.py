@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers.sequences import load_sequence
+from cnn_jax.data.loaders.sequence import LoadSequence
 from cnn_jax.data.readers.tfds import open_records
 from cnn_jax.data.types import Record, Source
 
@@ -49,7 +49,7 @@ def sequence_source(
         records=records.standardised_by(by),
         class_names=tuple(builder.info.features[label].names),
         image_shape=(lengths.pop(), sum(channels for _, channels in sequences.values())),
-        load=load_sequence,
+        load=LoadSequence(),
     )
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from cnn_jax.data import reading, remote
 from cnn_jax.data import split as splits
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers.sequences import Sequences, load_sequence, standardised
+from cnn_jax.data.loaders.sequence import LoadSequence
+from cnn_jax.data.readers.sequences import Sequences, standardised
 from cnn_jax.data.types import Source
 from cnn_jax.stores import is_store
 
@@ -24,7 +25,7 @@ _FREE_VALUES = 2**24  # padding allowed in any set: 64 MB
 _MOST_PADDING = 20  # times the values of the series, beyond that
 
 
-def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
+def open_ucr(name: str, split: str, *, data_dir: str | None = None) -> Source:
     """Opens a set of the archives: splits 'train' and 'test'.
 
     Series that are shorter than the longest of both splits are padded with zeros at the end. All
@@ -65,7 +66,7 @@ def ucr_source(name: str, split: str, *, data_dir: str | None = None) -> Source:
         ),
         class_names=tuple(classes),
         image_shape=values.shape[1:],
-        load=load_sequence,
+        load=LoadSequence(),
     )
 
 
@@ -172,7 +173,7 @@ def _folder(name: str, data_dir: str | None) -> Path:
     raise DataError(
         f"ucr:{name} is in none of {', '.join(map(str, places)) or 'the places known'}: {there}. "
         "Some sets come with `pip install 'cnn-jax[timeseries]'`; others are unpacked from the "
-        "archive to DIR/NAME/NAME_TRAIN.ts and found with --data_dir=DIR"
+        "archive to DIR/NAME/NAME_TRAIN.ts and found with data_dir=DIR"
     )
 
 

@@ -1,4 +1,4 @@
-"""A folder in the layout of Pascal VOC (`--dataset=voc:PATH`).
+"""A folder in the layout of Pascal VOC (`voc:PATH`).
 
     PATH/JPEGImages/000005.jpg
     PATH/Annotations/000005.xml     <annotation> <filename>, <size> <width> <height>, and for each
@@ -35,7 +35,7 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 
-def voc_source(path: str, split: str, **_: object) -> Source:
+def open_voc(path: str, split: str) -> Source:
     """Opens a folder in VOC's layout.
 
     The lists of ImageSets/Main are the splits; without that folder there is 'all', and a fixed
@@ -51,18 +51,18 @@ def voc_source(path: str, split: str, **_: object) -> Source:
     dataset = f"voc:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write voc:PATH")
-    pictures = _pictures(root, dataset)
-    chosen = split_lib.select(_splits(root, pictures, dataset), split, dataset=dataset)
+    files = _image_files(root, dataset)
+    chosen = split_lib.select(_splits(root, files, dataset), split, dataset=dataset)
     annotations = root / "Annotations"
-    names = _class_names(root, annotations, pictures, dataset)
+    names = _class_names(root, annotations, files, dataset)
     label_of = {name: i for i, name in enumerate(names)}
-    read = [_read(annotations / f"{stem}.xml", pictures[stem], dataset) for stem in chosen]
+    read = [_read(annotations / f"{stem}.xml", files[stem], dataset) for stem in chosen]
     return Source(
         name=root.resolve().name,
         split=split,
         records=BoxRecords(
             root,
-            [pictures[stem] for stem in chosen],
+            [files[stem] for stem in chosen],
             [
                 {
                     "boxes": boxes,
@@ -77,7 +77,7 @@ def voc_source(path: str, split: str, **_: object) -> Source:
     )
 
 
-def _pictures(root: Path, dataset: str) -> dict[str, Path]:
+def _image_files(root: Path, dataset: str) -> dict[str, Path]:
     """Name without suffix -> file, of all images."""
     images, annotations = root / "JPEGImages", root / "Annotations"
     for folder in (images, annotations):
@@ -97,10 +97,10 @@ def _pictures(root: Path, dataset: str) -> dict[str, Path]:
     return by_stem
 
 
-def _splits(root: Path, pictures: Mapping[str, Path], dataset: str) -> dict[str, list[str]]:
+def _splits(root: Path, files: Mapping[str, Path], dataset: str) -> dict[str, list[str]]:
     lists = root / "ImageSets" / "Main"
     if not lists.is_dir():
-        stems = sorted(pictures, key=lambda stem: hashlib.blake2b(os.fsencode(stem)).digest())
+        stems = sorted(files, key=lambda stem: hashlib.blake2b(os.fsencode(stem)).digest())
         test = round(TEST_SHARE * len(stems))
         return {"all": stems, "train": stems[test:], "test": stems[:test]}
     splits = {}
@@ -110,7 +110,7 @@ def _splits(root: Path, pictures: Mapping[str, Path], dataset: str) -> dict[str,
             continue  # 'cat_train.txt' says for each image whether it has a cat
         splits[file.stem] = [line[0] for line in lines]
         for stem in splits[file.stem]:
-            if stem not in pictures:
+            if stem not in files:
                 raise DataError(f"{dataset}: {file} lists {stem}, which {root}/JPEGImages lacks")
     if not splits:
         raise DataError(f"{dataset}: {lists} holds no list of images, such as train.txt")
@@ -118,7 +118,7 @@ def _splits(root: Path, pictures: Mapping[str, Path], dataset: str) -> dict[str,
 
 
 def _class_names(
-    root: Path, annotations: Path, pictures: Mapping[str, Path], dataset: str
+    root: Path, annotations: Path, files: Mapping[str, Path], dataset: str
 ) -> tuple[str, ...]:
     """The classes of classes.txt; else VOC's twenty if no others occur; else those that occur.
 
@@ -132,19 +132,19 @@ def _class_names(
         return names
     occurring = {
         name
-        for stem, picture in pictures.items()
-        for name in _read(annotations / f"{stem}.xml", picture, dataset)[1]
+        for stem, image in files.items()
+        for name in _read(annotations / f"{stem}.xml", image, dataset)[1]
     }
     if not occurring:
         raise DataError(f"{dataset}: no object in any of {annotations}; give {CLASS_LIST}")
     return VOC_CLASSES if occurring <= {*VOC_CLASSES} else tuple(sorted(occurring))
 
 
-def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str], np.ndarray]:
+def _read(file: Path, image: Path, dataset: str) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Boxes [n, 4] as fractions of the sides, their class names, and which are difficult."""
     try:
         if not file.exists():
-            raise DataError(f"{dataset}: {picture} has no annotations: wanted {file}")
+            raise DataError(f"{dataset}: {image} has no annotations: wanted {file}")
         tree = ElementTree.fromstring(reading.read_bytes(file))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         if isinstance(error, DataError):
@@ -155,8 +155,8 @@ def _read(file: Path, picture: Path, dataset: str) -> tuple[np.ndarray, list[str
     try:
         width, height = (float(side or 0) for side in sides)
         if not all(1 <= side < LONGEST_SIDE for side in (width, height)):
-            with open_image(picture) as image:  # some tools omit the size, or write 0
-                width, height = image.size
+            with open_image(image) as opened:  # some tools omit the size, or write 0
+                width, height = opened.size
         corners = [
             [float(_text(one, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
             for one in objects

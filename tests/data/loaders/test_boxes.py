@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnn_jax import data
-from cnn_jax.data import DataError, boxes
+from cnn_jax.data import DataError, open_source, survey_boxes
+from cnn_jax.data.loaders import boxes
 from tests.data.pictures import ListRecords, encode
 
 K = 3
@@ -65,12 +66,12 @@ def test_a_box_over_the_border_is_cut_and_one_that_was_rounded_is_not_counted():
 
 def test_survey_counts_everything_once():
     rows = [row for row, _ in BROKEN]
-    held = boxes.survey(
+    held = survey_boxes(
         source_of(
             [record(rows), record([(0, 0, 9, 9, 2, 0)] * 3), record([]), record([rows[2]])] * 100
         )
     )
-    assert (held.pictures, held.boxes, held.most, held.empty) == (400, 300, 3, 300)
+    assert (held.images, held.boxes, held.most, held.empty) == (400, 300, 3, 300)
     assert sum(held.left_out.values()) == 900
     assert held.per_class.tolist() == [0, 0, 300]
     assert "left out: " in str(held)
@@ -143,7 +144,7 @@ def test_batches_have_one_shape_and_padding_that_says_so():
 
 def test_settings_that_cannot_be():
     source = source_of([record([])])
-    with pytest.raises(DataError, match="may differ in size: give an image_size"):
+    with pytest.raises(DataError, match="may differ in size: give one for all"):
         boxes.box_loader(source, None, capacity=1)
     with pytest.raises(DataError, match="choose one of letterbox, stretch"):
         boxes.box_loader(source, (8, 8), capacity=1, fit="crop")
@@ -158,9 +159,9 @@ def test_settings_that_cannot_be():
 
 
 def test_digit_scenes_have_boxes(default_data_dir):
-    source = boxes.load_box_source("digit_scenes", "test[:20]")
-    held = boxes.survey(source)
-    assert held.pictures == 20
+    source = open_source("digit_scenes", "test[:20]", holds="boxes")
+    held = survey_boxes(source)
+    assert held.images == 20
     assert not held.left_out
     with pytest.raises(DataError, match="not a detection set"):
-        boxes.load_box_source("digits", "test")
+        open_source("digits", "test", holds="boxes")

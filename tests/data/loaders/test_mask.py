@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from cnn_jax import data
-from cnn_jax.data import masks
+from cnn_jax.data import open_source
+from cnn_jax.data.loaders import mask as masks
+from cnn_jax.data.readers.tfds_masks import CITYSCAPES
 
 
 def save(path, pixels, **options):
@@ -26,8 +28,8 @@ def camvid(tmp_path):
 
 
 def load(path, split="train", size=None, **options):
-    source = masks.load_mask_source(f"masks:{path}", split, **options)
-    loader = masks.pair_loader(source, size)
+    source = open_source(f"masks:{path}", split, **options, holds="mask")
+    loader = masks.mask_loader(source, size)
     return source, data.eval_batches(source, batch_size=2, load=loader, in_memory=True)
 
 
@@ -83,7 +85,7 @@ def test_masks_as_palette_grey_bits_or_grey_saved_as_colour(tmp_path):
         "sixteen": Image.fromarray(mask.astype(np.uint16)),
     }.items():
         image.save(tmp_path / f"{name}.png")
-        decoded = masks.decode_mask((tmp_path / f"{name}.png").read_bytes())
+        decoded = data.decode_mask((tmp_path / f"{name}.png").read_bytes())
         np.testing.assert_array_equal(decoded, mask, err_msg=name)
         assert decoded.dtype == np.uint8
 
@@ -155,15 +157,15 @@ def test_other_errors(tmp_path, camvid):
     with pytest.raises(data.DataError, match=r"wanted the folders .* found pictures"):
         load(tmp_path / "other")
     save(camvid / "train" / "0000.png", np.zeros((8, 12, 3)))
-    with pytest.raises(data.DataError, match="may differ in size: give an image_size"):
+    with pytest.raises(data.DataError, match="may differ in size: give one for all"):
         load(camvid, ignored=[11])
 
 
 def test_oxford_pets_trimap_and_cityscapes_ids():
     pets = masks.MaskSource("", "", None, (), (1, 1, 3), values=[[2], [1], [3]], ignored=None)
-    assert pets.translation()[:5] == (255, 1, 0, 2, 255)
-    assert len(masks.CITYSCAPES) == 19
-    assert list(masks.CITYSCAPES.values()) == sorted(masks.CITYSCAPES.values())
+    assert masks.mask_loader(pets).translation[:5] == (255, 1, 0, 2, 255)
+    assert len(CITYSCAPES) == 19
+    assert list(CITYSCAPES.values()) == sorted(CITYSCAPES.values())
 
 
 def test_median_frequency_weights():
@@ -172,7 +174,7 @@ def test_median_frequency_weights():
     label[0, 0, :2] = 1
     label[1, 0, 0] = 255
     batch = {"label": label, "mask": np.array([1, 1, 0])}
-    weights = masks.median_frequency_weights([batch], 3)
+    weights = data.median_frequency_weights([batch], 3)
     frequencies = np.array([(6 + 7) / (8 + 7), 2 / 8])
     np.testing.assert_allclose(weights[:2], np.median(frequencies) / frequencies)
     assert weights[2] == 0
@@ -182,13 +184,13 @@ def test_digit_scenes_by_name(tmp_path, monkeypatch):
     from cnn_jax.data.readers import digit_scenes
 
     monkeypatch.setattr(digit_scenes, "SCENES", {"train": 5, "test": 3})
-    source = masks.load_mask_source("digit_scenes", "train", data_dir=str(tmp_path))
+    source = open_source("digit_scenes", "train", data_dir=str(tmp_path), holds="mask")
     assert source.class_names == digit_scenes.CLASS_NAMES
     assert source.image_shape == (64, 64, 3)
-    batch = data.eval_batches(source, batch_size=5, load=masks.pair_loader(source, None))[0]
+    batch = data.eval_batches(source, batch_size=5, load=masks.mask_loader(source, None))[0]
     assert batch["label"].shape == (5, 64, 64)
     assert 0 < batch["label"].max() <= 10
     with pytest.raises(data.DataError, match=r"no feature 'depth'; it has .*: say which"):
-        masks.load_mask_source(
-            "digit_scenes", "train", data_dir=str(tmp_path), mask_feature="depth"
+        open_source(
+            "digit_scenes", "train", data_dir=str(tmp_path), mask_feature="depth", holds="mask"
         )

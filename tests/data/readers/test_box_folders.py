@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data import DataError, boxes
-from cnn_jax.data.loaders.boxes import load_box_source, survey
+from cnn_jax.data import DataError, box_loader, open_source, survey_boxes
 from cnn_jax.data.readers.voc import VOC_CLASSES
 
 
@@ -41,7 +40,7 @@ def make_coco(root, content=None, split="train2017"):
 
 def test_coco(tmp_path):
     make_coco(tmp_path)
-    source = load_box_source(f"coco:{tmp_path}", "train")  # of train2017
+    source = open_source(f"coco:{tmp_path}", "train", holds="boxes")  # of train2017
     assert source.class_names == ("car", "dog")  # in the order of the ids
     assert len(source) == 2
     record = source[0]
@@ -51,15 +50,15 @@ def test_coco(tmp_path):
     assert record["crowd"].tolist() == [False, True]
     assert source[1]["boxes"].shape == (0, 4)
     assert "a.jpg" in source.describe(0)
-    held = survey(source)
-    assert (held.pictures, held.boxes, held.most, held.empty) == (2, 2, 2, 1)
+    held = survey_boxes(source)
+    assert (held.images, held.boxes, held.most, held.empty) == (2, 2, 2, 1)
 
 
 def test_coco_slices_and_other_folders_of_pictures(tmp_path):
     make_coco(tmp_path)
     (tmp_path / "train2017").rename(tmp_path / "images")
     make_coco(tmp_path, split="val2017")
-    assert len(load_box_source(f"coco:{tmp_path}", "train[:1]+val2017")) == 3
+    assert len(open_source(f"coco:{tmp_path}", "train[:1]+val2017", holds="boxes")) == 3
 
 
 def test_broken_coco_boxes_are_counted_and_left_out(tmp_path):
@@ -74,8 +73,8 @@ def test_broken_coco_boxes_are_counted_and_left_out(tmp_path):
     ]:
         content["annotations"].append({"image_id": 7, "category_id": category, "bbox": bbox})
     content["annotations"].append({"image_id": 1000, "category_id": 3, "bbox": [0, 0, 1, 1]})
-    source = load_box_source(f"coco:{make_coco(tmp_path, content)}", "train")
-    held = survey(source)
+    source = open_source(f"coco:{make_coco(tmp_path, content)}", "train", holds="boxes")
+    held = survey_boxes(source)
     assert held.boxes == 3
     assert held.left_out == {
         "cut": 1,
@@ -105,20 +104,20 @@ def test_coco_errors_name_the_file(tmp_path, break_it, message):
     break_it(content)
     make_coco(tmp_path, content)
     with pytest.raises(DataError, match=message):
-        load_box_source(f"coco:{tmp_path}", "train")
+        open_source(f"coco:{tmp_path}", "train", holds="boxes")
 
 
 def test_coco_without_what_it_needs(tmp_path):
     with pytest.raises(DataError, match="there is no folder"):
-        load_box_source("coco:/no/such/folder", "train")
+        open_source("coco:/no/such/folder", "train", holds="boxes")
     with pytest.raises(DataError, match="found no JSON"):
-        load_box_source(f"coco:{tmp_path}", "train")
+        open_source(f"coco:{tmp_path}", "train", holds="boxes")
     make_coco(tmp_path)
     with pytest.raises(DataError, match="no split 'val': it has 'train2017'"):
-        load_box_source(f"coco:{tmp_path}", "val")
+        open_source(f"coco:{tmp_path}", "val", holds="boxes")
     (tmp_path / "annotations" / "instances_train2017.json").write_text('{"images": [')
     with pytest.raises(DataError, match="not in COCO's format"):
-        load_box_source(f"coco:{tmp_path}", "train")
+        open_source(f"coco:{tmp_path}", "train", holds="boxes")
 
 
 OBJECT = (
@@ -147,7 +146,7 @@ def lists(root, **splits):
 def test_voc(tmp_path, size):
     make_voc(tmp_path, size=size)
     lists(tmp_path, train="001\n002\n", val="003\n", dog_train="001  1\n002 -1\n")
-    source = load_box_source(f"voc:{tmp_path}", "train")
+    source = open_source(f"voc:{tmp_path}", "train", holds="boxes")
     assert source.class_names == VOC_CLASSES
     record = source[0]
     # pixels counted from 1, the last included
@@ -155,21 +154,21 @@ def test_voc(tmp_path, size):
     assert [VOC_CLASSES[i] for i in record["labels"]] == ["dog", "cat"]
     assert record["crowd"].tolist() == [False, True]
     assert source[1]["boxes"].shape == (0, 4)
-    assert len(load_box_source(f"voc:{tmp_path}", "train+val")) == 3
+    assert len(open_source(f"voc:{tmp_path}", "train+val", holds="boxes")) == 3
     with pytest.raises(DataError, match="no split 'dog_train': it has 'train', 'val'"):
-        load_box_source(f"voc:{tmp_path}", "dog_train")
+        open_source(f"voc:{tmp_path}", "dog_train", holds="boxes")
 
 
 def test_voc_classes(tmp_path):
     make_voc(tmp_path, [("zebra", 0, 1, 1, 5, 5), ("ant", 0, 1, 1, 9, 9)])
-    assert load_box_source(f"voc:{tmp_path}", "all").class_names == ("ant", "zebra")
+    assert open_source(f"voc:{tmp_path}", "all", holds="boxes").class_names == ("ant", "zebra")
     (tmp_path / "classes.txt").write_text("zebra\n")
-    source = load_box_source(f"voc:{tmp_path}", "all")
+    source = open_source(f"voc:{tmp_path}", "all", holds="boxes")
     assert source.class_names == ("zebra",)
-    assert survey(source).left_out == {"of an unknown class": 1}
+    assert survey_boxes(source).left_out == {"of an unknown class": 1}
     (tmp_path / "classes.txt").write_text("zebra\nzebra\n")
     with pytest.raises(DataError, match="each once"):
-        load_box_source(f"voc:{tmp_path}", "all")
+        open_source(f"voc:{tmp_path}", "all", holds="boxes")
 
 
 def test_voc_without_lists_is_divided_the_same_way_every_time(tmp_path):
@@ -177,7 +176,9 @@ def test_voc_without_lists_is_divided_the_same_way_every_time(tmp_path):
     for i in range(10):
         save(tmp_path / "JPEGImages" / f"x{i}.jpg", (100, 50))
         (tmp_path / "Annotations" / f"x{i}.xml").write_text(f"<annotation>{SIZE}</annotation>")
-    train, test = (load_box_source(f"voc:{tmp_path}", split) for split in ("train", "test"))
+    train, test = (
+        open_source(f"voc:{tmp_path}", split, holds="boxes") for split in ("train", "test")
+    )
     names = [{record["image"].stem for record in part} for part in (train, test)]
     assert len(names[1]) == 3  # a fifth of 13
     assert len(names[0] | names[1]) == 13
@@ -185,9 +186,9 @@ def test_voc_without_lists_is_divided_the_same_way_every_time(tmp_path):
 
 def test_voc_errors_name_the_file(tmp_path):
     with pytest.raises(DataError, match="there is no folder"):
-        load_box_source("voc:/no/such/folder", "train")
+        open_source("voc:/no/such/folder", "train", holds="boxes")
     with pytest.raises(DataError, match="wanted the folders JPEGImages and Annotations"):
-        load_box_source(f"voc:{tmp_path}", "train")
+        open_source(f"voc:{tmp_path}", "train", holds="boxes")
     make_voc(tmp_path)
     file = tmp_path / "Annotations" / "001.xml"
     good = file.read_text()
@@ -198,20 +199,22 @@ def test_voc_errors_name_the_file(tmp_path):
     ]:
         file.write_text(text)
         with pytest.raises(DataError, match=message):
-            load_box_source(f"voc:{tmp_path}", "all")
+            open_source(f"voc:{tmp_path}", "all", holds="boxes")
     file.unlink()
     with pytest.raises(DataError, match=r"001\.jpg has no annotations: wanted .*001\.xml"):
-        load_box_source(f"voc:{tmp_path}", "all")
+        open_source(f"voc:{tmp_path}", "all", holds="boxes")
     file.write_text(good)
     lists(tmp_path, train="001\n404\n")
     with pytest.raises(DataError, match=r"train\.txt lists 404"):
-        load_box_source(f"voc:{tmp_path}", "train")
+        open_source(f"voc:{tmp_path}", "train", holds="boxes")
 
 
 def test_both_load(tmp_path):
     for dataset in (f"coco:{make_coco(tmp_path / 'c')}", f"voc:{make_voc(tmp_path / 'v')}"):
-        source = load_box_source(dataset, "train" if dataset.startswith("coco") else "all[:3]")
-        load = boxes.box_loader(source, (50, 100), capacity=2)
+        source = open_source(
+            dataset, "train" if dataset.startswith("coco") else "all[:3]", holds="boxes"
+        )
+        load = box_loader(source, (50, 100), capacity=2)
         for record in source:
             loaded = load(record, None)
             assert loaded["image"].shape == (50, 100, 3)

@@ -129,5 +129,5 @@ def test_nowhere_to_write(tmp_path, default_data_dir, monkeypatch):
     assert own.stat().st_mode & 0o777 == 0o700
     shared = tmp_path / "shared"
     shared.mkdir(mode=0o555)
-    with pytest.raises(DataError, match=r"cannot be written: pass another data_dir"):
+    with pytest.raises(DataError, match=r"cannot be written: pass another, data_dir=DIR"):
         load_source("digits", "train", data_dir=str(shared))

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from cnn_jax.data import DataError, eval_batches, load_source, statistics, train_batches
+from cnn_jax.data import (
+    DataError,
+    eval_batches,
+    image_loader,
+    load_source,
+    statistics,
+    train_batches,
+)
 from cnn_jax.data.readers.mnist1d import make
 
 
@@ -74,4 +81,4 @@ def test_what_does_not_fit_is_refused(split, options, message):
 
 def test_sequences_are_not_resized():
     with pytest.raises(DataError, match="holds no images"):
-        train_batches(load_source("mnist1d", "train"), batch_size=8, seed=0, image_size=32)
+        image_loader(load_source("mnist1d", "train"), 32)

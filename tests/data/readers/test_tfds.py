@@ -2,13 +2,21 @@
 
 import importlib.util
 import json
+import pickle
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from cnn_jax.data import DataError, eval_batches, load_source, statistics, train_batches
+from cnn_jax.data import (
+    DataError,
+    eval_batches,
+    image_loader,
+    load_source,
+    statistics,
+    train_batches,
+)
 from cnn_jax.data.pixel_statistics import STATISTICS
 from tests.data.pictures import encode
 
@@ -65,7 +73,7 @@ def test_names_versions_configurations_and_splits(prepared):
     source = load("tiny", "test", prepared)
     assert (source.name, source.class_names) == ("tiny", ("even", "odd"))
     assert source.image_shape == (None, None, 3)
-    (batch,) = eval_batches(source, batch_size=3, image_size=4)
+    (batch,) = eval_batches(source, image_loader(source, 4), batch_size=3)
     assert sorted(batch["image"][:, 0, 0, 0].tolist()) == [0, 1, 2]
     np.testing.assert_array_equal(batch["label"], batch["image"][:, 0, 0, 0] % 2)
 
@@ -74,7 +82,7 @@ def test_reading_agrees_with_the_reader_of_tfds(prepared):
     source = load("tiny", "train", prepared)
     reference = tfds.builder_from_directory(prepared / "tiny/plain/1.2.0").as_data_source("train")
     for i, expected in enumerate(reference):
-        got = eval_batches(source, batch_size=9, image_size=(5, 4), crop=None)[0]
+        got = eval_batches(source, image_loader(source, (5, 4)), batch_size=9)[0]
         assert got["label"][i] == expected["label"]
         assert got["image"][i, 0, 0, 0] == expected["picture"][0, 0, 0]
         assert source.describe(i).endswith(f"({expected['filename'].decode()})")
@@ -107,7 +115,7 @@ def test_a_dataset_in_tfrecords_says_how_to_prepare_it(prepared, tmp_path):
     shutil.copytree(prepared / "tiny", tmp_path / "tiny")
     info = tmp_path / "tiny/plain/1.2.0/dataset_info.json"
     info.write_text(json.dumps({**json.loads(info.read_text()), "fileFormat": "tfrecord"}))
-    with pytest.raises(DataError, match="tfds build tiny --file_format=array_record"):
+    with pytest.raises(DataError, match="`tfds build tiny` with file_format=array_record"):
         load("tiny", "train", tmp_path)
 
 
@@ -124,8 +132,13 @@ def test_a_truncated_file_is_an_error_of_ours(prepared, tmp_path):
     shutil.copytree(prepared / "tiny", tmp_path / "tiny")
     (file,) = (tmp_path / "tiny").rglob("*train.array_record*")
     file.write_bytes(file.read_bytes()[:-1000])
+
+    def read():
+        source = load("tiny", "train", tmp_path)
+        return eval_batches(source, image_loader(source, 4), batch_size=9)
+
     with pytest.raises(DataError, match="tiny"):
-        eval_batches(load("tiny", "train", tmp_path), batch_size=9, image_size=4)
+        read()
 
 
 def test_several_configurations_have_to_be_told_apart(prepared, tmp_path):
@@ -174,9 +187,7 @@ def test_statistics_of_other_sets():
 
 def test_streaming_from_files_in_another_process(prepared):
     source = load("tiny", "train", prepared)
-    options = {"batch_size": 6, "seed": 0, "image_size": 4, "crop": "random_resized"}
-    import pickle
-
-    batches = train_batches(source, **options)
+    random = image_loader(source, 4, "random_resized")
+    batches = train_batches(source, random, batch_size=6, seed=0)
     again = pickle.loads(pickle.dumps(batches))
     np.testing.assert_array_equal(batches[3]["image"], again[3]["image"])
