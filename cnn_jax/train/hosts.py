@@ -8,6 +8,7 @@ ever: with gloo on a CPU a lost connection is noticed at once, and elsewhere aft
 import contextlib
 import faulthandler
 import json
+import math
 import re
 import threading
 import time
@@ -16,10 +17,11 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
 
 from cnn_jax import jax_internals
 from cnn_jax.train import ending
+from cnn_jax.typing import PyTree
 
 # The exit status of a process that cannot continue because another is lost: sysexits.h's
 # EX_TEMPFAIL. Nothing is wrong with it, and the same command may be repeated.
@@ -30,7 +32,6 @@ OWN_WORDS = 0.5  # seconds for each process to report an error that several have
 _FOREVER = 10**9  # milliseconds; a missing process is noticed by its heartbeat
 _heartbeat = 0  # seconds; 0 in a single process
 _questions = iter(range(2**62))  # numbers of the calls of `from_first`, equal in all processes
-_meetings = iter(range(2**62))  # numbers of the calls of `introduce`, likewise
 
 
 class FirstFailed(RuntimeError):
@@ -190,32 +191,6 @@ def several() -> bool:
     return _heartbeat > 0
 
 
-def introduce(mesh: Mesh) -> None:
-    """Connects the devices of several processes in advance: all together, and along each axis.
-
-    gloo, which sums between CPUs, gives the members of a new group 30 s to connect; once connected
-    it waits as long as necessary. A step that one process finds in its cache and another compiles
-    for a minute would end the run. So they wait for each other and connect here, before anything is
-    compiled. Every process calls it. Nothing happens in a single process or on other platforms.
-    """
-    devices = mesh.devices.ravel()
-    if devices[0].platform != "cpu" or len({device.process_index for device in devices}) == 1:
-        return
-    client().wait_at_barrier(f"cnn_jax/introduce/{next(_meetings)}", _FOREVER)
-    spec = PartitionSpec(*mesh.axis_names)
-    ones = jax.make_array_from_callback(
-        mesh.devices.shape,
-        NamedSharding(mesh, spec),
-        lambda _: np.ones((1,) * mesh.devices.ndim, np.float32),
-    )
-    for axes in dict.fromkeys((mesh.axis_names, *((name,) for name in mesh.axis_names))):
-        left = PartitionSpec(*(None if name in axes else name for name in mesh.axis_names))
-        add = jax.shard_map(
-            lambda x, axes=axes: jax.lax.psum(x, axes), mesh=mesh, in_specs=spec, out_specs=left
-        )
-        jax.block_until_ready(jax.jit(add)(ones))
-
-
 class Places:
     """Shares the places of the processes through the coordination service: a `watchdog.Others`."""
 
@@ -254,3 +229,22 @@ def from_first(make: Callable[[], Any]) -> Any:
         raise
     service.key_value_set(key, json.dumps({"failed": "", "value": value}))
     return value
+
+
+def arrays_from_first(tree: PyTree | None, like: PyTree) -> PyTree:
+    """Sends the arrays of process 0, bit for bit, to all others, where `tree` is None."""
+    if not several():
+        return tree
+    leaves, structure = jax.tree.flatten(like)
+    total = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    content = np.zeros(total, np.uint8)  # bytes: as numbers, -0.0 would come back as 0.0
+    if tree is not None:
+        parts = [np.asarray(leaf).reshape(-1).view(np.uint8) for leaf in jax.tree.leaves(tree)]
+        content = np.concatenate(parts)
+    content = np.asarray(multihost_utils.broadcast_one_to_all(content))
+    arrays, start = [], 0
+    for leaf in leaves:
+        size = math.prod(leaf.shape) * leaf.dtype.itemsize
+        arrays.append(content[start : start + size].view(leaf.dtype).reshape(leaf.shape))
+        start += size
+    return jax.tree.unflatten(structure, arrays)
