@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from cnn_jax import boxes, shapes
+from cnn_jax.analysis import detection_figures, segmentation_figures
 from cnn_jax.boxes.matching import match_bipartite_then_iou, match_by_iou
+from cnn_jax.metrics import average_precision, confusion_matrix, top_k_correct
 
 BOX = jnp.zeros((3, 4))
 MASK = jnp.ones(3, bool)
@@ -58,3 +60,34 @@ def test_arguments_that_are_no_arrays():
         shapes.wanted("f takes x", x=1.0, y=(1, np.ones(2)), z=None),
     ):
         raise AssertionError("of chex")
+
+
+def test_figures_of_masks_and_boxes(tmp_path):
+    image, label = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    with pytest.raises(ValueError, match=r"^overlay takes .* label \[8, 7\] uint8\.$"):
+        segmentation_figures.overlay(image, label[:, 1:], 3)
+    with pytest.raises(ValueError, match=r"label \[8, 8\] float64"):
+        segmentation_figures.overlay(image, label / 2, 3)
+    with pytest.raises(ValueError, match=r"^predictions takes .* predicted \[1, 8, 8, 3\] float64"):
+        segmentation_figures.predictions(
+            image[None], label[None], np.zeros((1, 8, 8, 3)), "abc", tmp_path / "a.png"
+        )
+    with pytest.raises(ValueError, match=r"detections \[5\] float64, truth \[0, 6\]"):
+        detection_figures.judge(np.zeros(5), np.zeros((0, 6)))
+
+
+@pytest.mark.parametrize(("rows", "truth"), [((2, 3, 5), (2, 3, 6)), ((1, 3, 6), (2, 3, 6))])
+def test_average_precision_of_rows_of_another_shape(rows, truth):
+    arrays = np.zeros(rows), np.zeros(truth)
+    with pytest.raises(ValueError, match=r"^Average precision takes detections \[B, M, 6\]"):
+        average_precision.evaluate(*arrays, ["a"])
+    with pytest.raises(ValueError, match=r"^Average precision takes detections \[B, M, 6\]"):
+        average_precision.voc_average_precision(*arrays, 1)
+
+
+def test_counts():
+    logits, label, mask = jnp.zeros((3, 2)), jnp.zeros(3, int), jnp.ones(3)
+    with pytest.raises(ValueError, match=r"^top_k_correct takes .* labels \[3\] float32"):
+        top_k_correct(logits, mask, k=1, mask=mask)
+    with pytest.raises(ValueError, match=r"^confusion_matrix takes .* mask \[2\] float32"):
+        confusion_matrix(label, label, num_classes=2, mask=mask[:2])

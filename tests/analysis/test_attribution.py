@@ -120,7 +120,7 @@ def test_the_class_is_the_one_predicted():
         np.testing.assert_array_equal(
             method(model, variables, X), method(model, variables, X, class_index=said)
         )
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="steps=0: give"):
         attribution.integrated_gradients(model, variables, X, steps=0)
 
 
