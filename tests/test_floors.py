@@ -80,7 +80,7 @@ def cycle(paths, root: Path) -> list[str]:
     """Modules of which each imports the one before, the first again at the end; or none.
 
     Imports inside functions count: they hide a circle, and do not undo it. What is imported by a
-    name in a table, as `cnn_jax.data.openers` does, does not.
+    name in a table, as `cnn_jax.data.opening` does, does not.
     """
     modules = {module_name(path, root): path for path in paths}
     graph = {name: set(imported(path, modules)) for name, path in modules.items()}

@@ -11,21 +11,19 @@ import importlib.util
 import json
 import os
 import re
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax import jax_internals
-from cnn_jax.train import ending, gloo, meeting, signals
+from cnn_jax.train import ending, gloo, meeting
 
 # The exit status of a process that cannot continue because another is lost: sysexits.h's
 # EX_TEMPFAIL. Nothing is wrong with it, and the same command may be repeated.
@@ -447,32 +445,3 @@ def from_first(make: Callable[[], Any]) -> Any:
         raise
     service.key_value_set(key, json.dumps({"failed": "", "value": value}))
     return value
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """As `loop.stop_signals`, for several processes: a signal to any stops all at the same step.
-
-    JAX's preemption service takes SIGTERM (since `connect`; Python does not see it) and answers all
-    processes at the same one of their calls, which must agree in number and order.
-    """
-    stopped: list[signal.Signals] = []
-    asked = iter(range(1, 2**62))
-
-    def to_sigterm(number, frame):
-        if stopped and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def ask() -> signal.Signals | None:
-        if not stopped and multihost_utils.reached_preemption_sync_point(next(asked)):
-            stopped.append(signal.SIGTERM)
-        return stopped[0] if stopped else None
-
-    passed_on = [number for number in signals.that_stop() if number != signal.SIGTERM]
-    before = {number: signal.signal(number, to_sigterm) for number in passed_on}
-    try:
-        yield ask
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

@@ -70,6 +70,24 @@ def make_layout(name: str, devices: Sequence[jax.Device] | None = None) -> Layou
     raise ValueError(f"There is no layout {name!r}; choose one of {', '.join(LAYOUTS)}.")
 
 
+def single_device() -> Layout:
+    """JAX's default device, with nothing to share out: the steps compile by `jax.jit` alone."""
+
+    def copy(tree: PyTree) -> PyTree:
+        return jax.tree.map(jnp.copy, tree)
+
+    return Layout(
+        axis_name=None,
+        device_count=1,
+        local_device_count=1,
+        compile_train=lambda step: jax.jit(step, donate_argnums=0),
+        compile_eval=jax.jit,
+        replicate=copy,
+        shard=jax.device_put,
+        fetch=copy,
+    )
+
+
 def jit_layout(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Layout:
     """One program over a mesh of all devices; arrays are global.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from cnn_jax.train import checkpoint, loop
+from cnn_jax.train import checkpoint, evaluation
 from experiments import classification, entry, training
 from experiments import recipe as recipes
 
@@ -68,7 +68,7 @@ def arm(fault: Fault) -> None:
     if fault.moment == "save":
         checkpoint.Checkpoints.save = noticing(checkpoint.Checkpoints.save)  # type: ignore
     elif fault.moment == "evaluation":
-        loop.evaluate = noticing(loop.evaluate)
+        evaluation.evaluate = noticing(evaluation.evaluate)
     else:
         make = training.layout.make_layout
 

@@ -131,7 +131,7 @@ def test_features():
     expected = nn.Conv(5, (3, 3)).apply({"params": variables["params"]["conv1"]}, X)
     np.testing.assert_allclose(found["conv1"], expected, atol=1e-6)
     assert list(attribution.features(model, variables, X, layers=["conv2"])) == ["conv2"]
-    with pytest.raises(ValueError, match="no layer 'conv9'; there are conv1, conv2, fc"):
+    with pytest.raises(ValueError, match="no layer 'conv9': choose from conv1, conv2, fc"):
         attribution.features(model, variables, X, layers=["conv9"])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import stores
-from cnn_jax.data import prepared
+from cnn_jax.data.readers import prepared
 from experiments import classification, run_directory
 from tests.experiments import test_resume
 from tests.experiments.test_resume import SETTINGS, run

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.layers.stochastic_depth import StochasticDepth
-from cnn_jax.train import hosts, layout, loop, state, step
+from cnn_jax.train import evaluation, hosts, layout, state, step
 from experiments import classification, detection, segmentation, settings
 
 STEPS = 4
@@ -172,7 +172,7 @@ def train(recipe, experiment, where, dtype, *, shaken: float = 0.0) -> dict[str,
     for _, batch in zip(range(STEPS), experiment.train.iterate(0), strict=False):
         now, metrics = train_step(now, where.shard(batch))
         losses.append(jax.device_get(metrics))
-    observed = loop.evaluate(eval_step, now, experiment.test(), where)
+    observed = evaluation.evaluate(eval_step, now, experiment.test(), where)
     tree = {
         "state": jax.device_get(where.fetch(now)),
         "losses": losses,

@@ -13,7 +13,7 @@ from cnn_jax.boxes import anchors, coding
 from cnn_jax.boxes.roi_align import multilevel_roi_align
 from cnn_jax.layers import batch_norm, conv
 from cnn_jax.models import mobilenet_v3, resnet
-from cnn_jax.models.detection.feature_pyramid import RULES, FeaturePyramid, body_rules
+from cnn_jax.models.detection.feature_pyramid import detector_rules, pyramid_levels
 from cnn_jax.models.detection.postprocess import suppress_by_class
 from cnn_jax.models.detection.region_proposals import (
     Drawn,
@@ -23,7 +23,6 @@ from cnn_jax.models.detection.region_proposals import (
     propose,
 )
 from cnn_jax.models.registry import register, row
-from cnn_jax.models.segmentation.backbones import make_backbone, stage
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 from cnn_jax.weights.layouts import flattened
 
@@ -123,7 +122,14 @@ class FasterRCNN(nn.Module):
     def __call__(
         self, x: Array, *, train: bool, targets: Targets | None = None
     ) -> dict[str, Array]:
-        levels = self._levels(x, train)
+        levels = pyramid_levels(
+            self,
+            x,
+            train=train,
+            extra="pool",
+            use_norm=self.pyramid_norm,
+            **dict(self.backbone_options),
+        )
         if self.num_classes is None:
             return {f"p{i}": level for i, level in enumerate(levels)}
         learning = targets is not None
@@ -203,26 +209,6 @@ class FasterRCNN(nn.Module):
             "wanted": second.wanted,
         }
 
-    def _levels(self, x: Array, train: bool) -> list[Array]:
-        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
-        trunk = make_backbone(
-            self.backbone,
-            output_stride=None,
-            remat=self.remat,
-            **shared,
-            **dict(self.backbone_options),
-        )
-        stages = trunk(x, train=train)
-        pyramid = FeaturePyramid(
-            self.features,
-            "pool",
-            use_norm=self.pyramid_norm,
-            norm=batch_norm(train, **shared),
-            dtype=self.dtype,
-            name="fpn",
-        )
-        return pyramid([stage(stages, name, backbone=self.backbone) for name in self.stages])
-
     def _second_stage(
         self, levels: Sequence[Array], boxes: Array, valid: Array, train: bool
     ) -> tuple[Array, Array]:
@@ -296,9 +282,9 @@ class FasterRCNN(nn.Module):
         )
 
 
-def _rules(body: Sequence[tuple], *, v2: bool = False) -> dict:
-    rules = [*body, *RULES]
-    rules += [
+def _rules(below: Sequence[tuple], *, v2: bool = False) -> dict:
+    rules = [
+        *below,
         ("rpn.head.conv.{i}.0", "rpn/conv{i}"),
         ("rpn.head.cls_logits", "rpn/objectness"),
         ("rpn.head.bbox_pred", "rpn/deltas"),
@@ -317,8 +303,8 @@ def _rules(body: Sequence[tuple], *, v2: bool = False) -> dict:
     return {"torchvision": tuple(rules)}
 
 
-_RESNET = body_rules(resnet.TORCHVISION_RULES, drop=("fc",))
-_MOBILE = body_rules(
+_RESNET = detector_rules(resnet.TORCHVISION_RULES, drop=("fc",))
+_MOBILE = detector_rules(
     mobilenet_v3.torchvision_rules(mobilenet_v3.LARGE), drop=("fc1", "fc2"), strip="features."
 )
 _MOBILE_FIELDS = {

@@ -12,9 +12,9 @@ from cnn_jax import losses
 from cnn_jax.models import resnet
 from cnn_jax.models.detection.centres import centres, match_centres
 from cnn_jax.models.detection.dense_head import DenseHead, prior_bias
-from cnn_jax.models.detection.feature_pyramid import RULES, body_rules
+from cnn_jax.models.detection.feature_pyramid import detector_rules, pyramid_levels
 from cnn_jax.models.detection.postprocess import suppress
-from cnn_jax.models.detection.retinanet import STRIDES, level_sizes, pyramid_levels
+from cnn_jax.models.detection.retinanet import STRIDES, level_sizes
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
@@ -57,7 +57,7 @@ class FCOS(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> dict[str, Array]:
-        levels = pyramid_levels(self, x, train)
+        levels = pyramid_levels(self, x, train=train, extra=self.extra)
         if self.num_classes is None:
             return {f"p{i}": level for i, level in enumerate(levels, start=3)}
         zeros = nn.initializers.zeros
@@ -146,7 +146,7 @@ def centreness(points: Array, boxes: Array) -> Array:
 
 
 def _torchvision_rules() -> tuple:
-    rules = [*body_rules(resnet.TORCHVISION_RULES, drop=("fc",)), *RULES]
+    rules = detector_rules(resnet.TORCHVISION_RULES, drop=("fc",))
     for theirs, ours in (("classification", "class"), ("regression", "box")):
         for i in range(4):  # a convolution, its GroupNorm, a ReLU
             rules.append((f"head.{theirs}_head.conv.{3 * i}", f"{ours}_head/conv{i + 1}"))

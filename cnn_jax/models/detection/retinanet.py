@@ -10,19 +10,17 @@ import jax.numpy as jnp
 
 from cnn_jax import losses
 from cnn_jax.boxes import anchors, coding, matching
-from cnn_jax.layers import batch_norm
 from cnn_jax.models import resnet
 from cnn_jax.models.detection.dense_head import DenseHead, prior_bias
-from cnn_jax.models.detection.feature_pyramid import RULES, FeaturePyramid, body_rules
+from cnn_jax.models.detection.feature_pyramid import detector_rules, pyramid_levels
 from cnn_jax.models.detection.postprocess import suppress
 from cnn_jax.models.registry import register, row
-from cnn_jax.models.segmentation.backbones import make_backbone, stage
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 
 def torchvision_rules(*, use_norm: bool) -> tuple:
     """torchvision's names. It counts the layers of each head from 0, in sequences."""
-    rules = [*body_rules(resnet.TORCHVISION_RULES, drop=("fc",)), *RULES]
+    rules = detector_rules(resnet.TORCHVISION_RULES, drop=("fc",))
     for theirs, ours in (("classification", "class"), ("regression", "box")):
         for i in range(4):
             rules.append((f"head.{theirs}_head.conv.{i}.0", f"{ours}_head/conv{i + 1}"))
@@ -95,7 +93,7 @@ class RetinaNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> dict[str, Array]:
-        levels = pyramid_levels(self, x, train)
+        levels = pyramid_levels(self, x, train=train, extra=self.extra)
         if self.num_classes is None:
             return {f"p{i}": level for i, level in enumerate(levels, start=3)}
         head = partial(
@@ -161,24 +159,6 @@ class RetinaNet(nn.Module):
             candidates=self.candidates,
             level_sizes=level_sizes(size, len(outputs["anchors"])),
         )
-
-
-def pyramid_levels(module: Any, x: Array, train: bool) -> list[Array]:
-    """The levels of the pyramid on a detector's backbone. Call it in a compact method."""
-    shared = {"dtype": module.dtype, "axis_name": module.axis_name}
-    trunk = make_backbone(module.backbone, output_stride=None, remat=module.remat, **shared)
-    stages = trunk(x, train=train)
-    chosen = [stage(stages, name, backbone=module.backbone) for name in module.stages]
-    norm = batch_norm(train, **shared)
-    pyramid = FeaturePyramid(
-        module.features,
-        module.extra,
-        use_norm=getattr(module, "pyramid_norm", False),
-        norm=norm,
-        dtype=module.dtype,
-        name="fpn",
-    )
-    return pyramid(chosen)
 
 
 def level_sizes(size: tuple[int, int], total: int) -> list[int]:

@@ -18,11 +18,11 @@ from cnn_jax import boxes as box_ops
 from cnn_jax import losses
 from cnn_jax.layers import ConvNormAct, batch_norm, conv
 from cnn_jax.layers.resize import resize_linear
+from cnn_jax.models.backbones import stage, stages_of
 from cnn_jax.models.detection.centres import centres, match_centres
 from cnn_jax.models.detection.postprocess import suppress
 from cnn_jax.models.registry import register, row
 from cnn_jax.models.resnet import BasicBlock
-from cnn_jax.models.segmentation.backbones import make_backbone, stage
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 TABLE = {
@@ -107,12 +107,10 @@ class SingleLevelDetector(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> dict[str, Array]:
         shared = {"dtype": self.dtype, "axis_name": self.axis_name}
-        trunk: nn.Module
         if self.backbone is None:
-            trunk = SmallTrunk(**shared, remat=self.remat, name="backbone")
+            stages = SmallTrunk(**shared, remat=self.remat, name="backbone")(x, train=train)
         else:
-            trunk = make_backbone(self.backbone, output_stride=None, remat=self.remat, **shared)
-        stages = trunk(x, train=train)
+            stages = stages_of(self, x, train=train)
         if self.num_classes is None:
             return stages
 

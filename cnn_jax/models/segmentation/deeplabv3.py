@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from cnn_jax.layers import ConvNormAct, ModuleFactory, batch_norm, conv
 from cnn_jax.layers.resize import resize_linear
 from cnn_jax.models import mobilenet_v3, resnet
+from cnn_jax.models.backbones import backbone_rules, stage, stages_of
 from cnn_jax.models.registry import register, row
-from cnn_jax.models.segmentation.backbones import make_backbone, stage, trunk_rules
 from cnn_jax.models.segmentation.fcn import FCNHead, fcn_head_rules
 from cnn_jax.typing import Array
 
@@ -32,9 +32,9 @@ HEAD_RULES = (
     ("classifier.4", "scores"),
     *fcn_head_rules("aux_classifier", "aux_head"),
 )
-RESNET_RULES = (*trunk_rules(resnet.TORCHVISION_RULES, drop=("fc",)), *HEAD_RULES)
+RESNET_RULES = (*backbone_rules(resnet.TORCHVISION_RULES, drop=("fc",)), *HEAD_RULES)
 MOBILENET_RULES = (
-    *trunk_rules(
+    *backbone_rules(
         mobilenet_v3.torchvision_rules(mobilenet_v3.LARGE), drop=("fc1", "fc2"), strip="features."
     ),
     *HEAD_RULES,
@@ -101,15 +101,11 @@ class DeepLabV3(nn.Module):
 
         `__call__` asks for it in training only, `model.apply(..., method="outputs")` at any time.
         """
-        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
-        trunk = make_backbone(
-            self.backbone, output_stride=self.output_stride, remat=self.remat, **shared
-        )
-        stages = trunk(x, train=train)
+        stages = stages_of(self, x, train=train, output_stride=self.output_stride)
         if self.num_classes is None:
             return stages
 
-        norm = batch_norm(train, **shared)
+        norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         y = stage(stages, None, backbone=self.backbone)  # [B, H/8, W/8, C]
         y = ASPP(
             self.rates or RATES.get(self.output_stride, RATES[16]),

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from cnn_jax.layers import ConvNormAct, batch_norm, conv
 from cnn_jax.layers.resize import resize_linear
+from cnn_jax.models.backbones import stage, stages_of
 from cnn_jax.models.registry import register, row
-from cnn_jax.models.segmentation.backbones import make_backbone, stage
 from cnn_jax.models.segmentation.deeplabv3 import ASPP, RATES
 from cnn_jax.typing import Array
 
@@ -59,15 +59,11 @@ class DeepLabV3Plus(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
-        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
-        trunk = make_backbone(
-            self.backbone, output_stride=self.output_stride, remat=self.remat, **shared
-        )
-        stages = trunk(x, train=train)
+        stages = stages_of(self, x, train=train, output_stride=self.output_stride)
         if self.num_classes is None:
             return stages
 
-        norm = batch_norm(train, **shared)
+        norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         unit = {"norm": norm, "dtype": self.dtype}
         y = ASPP(
             self.rates or RATES.get(self.output_stride, RATES[16]),

@@ -8,8 +8,8 @@ import flax.linen as nn
 from cnn_jax.layers import ConvNormAct, ModuleFactory, batch_norm, conv, max_pool
 from cnn_jax.layers.resize import resize_linear
 from cnn_jax.models import resnet
+from cnn_jax.models.backbones import backbone_rules, stage, stages_of
 from cnn_jax.models.registry import register, row
-from cnn_jax.models.segmentation.backbones import make_backbone, stage, trunk_rules
 from cnn_jax.typing import Array
 
 TABLE = {
@@ -73,17 +73,13 @@ class FCN(nn.Module):
 
         `__call__` asks for it in training only, `model.apply(..., method="outputs")` at any time.
         """
-        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
-        trunk = make_backbone(
-            self.backbone, output_stride=self.output_stride, remat=self.remat, **shared
-        )
-        stages = trunk(x, train=train)
+        stages = stages_of(self, x, train=train, output_stride=self.output_stride)
         if self.num_classes is None:
             return stages
         if self.pool_stages:
             stages = {name: max_pool(y, 2, stride=2) for name, y in stages.items()}
 
-        norm = batch_norm(train, **shared)
+        norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         head = {"norm": norm, "drop_rate": self.drop_rate, "train": train, "dtype": self.dtype}
         deepest = stage(stages, None, backbone=self.backbone)
         scores = FCNHead(self.num_classes, **head, name="head")(deepest)  # [B, H/s, W/s, K]
@@ -133,7 +129,7 @@ def fcn_head_rules(theirs: str, ours: str) -> list[tuple[str, str]]:
 
 
 TORCHVISION_RULES = (
-    *trunk_rules(resnet.TORCHVISION_RULES, drop=("fc",)),
+    *backbone_rules(resnet.TORCHVISION_RULES, drop=("fc",)),
     *fcn_head_rules("classifier", "head"),
     *fcn_head_rules("aux_classifier", "aux_head"),
 )

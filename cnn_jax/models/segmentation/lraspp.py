@@ -7,8 +7,8 @@ import flax.linen as nn
 from cnn_jax.layers import ConvNormAct, batch_norm, conv
 from cnn_jax.layers.resize import resize_linear
 from cnn_jax.models import mobilenet_v3
+from cnn_jax.models.backbones import backbone_rules, stage, stages_of
 from cnn_jax.models.registry import register, row
-from cnn_jax.models.segmentation.backbones import make_backbone, stage, trunk_rules
 from cnn_jax.typing import Array
 
 TABLE = {
@@ -52,17 +52,13 @@ class LRASPP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
-        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
-        trunk = make_backbone(
-            self.backbone, output_stride=self.output_stride, remat=self.remat, **shared
-        )
-        stages = trunk(x, train=train)
+        stages = stages_of(self, x, train=train, output_stride=self.output_stride)
         if self.num_classes is None:
             return stages
 
         high = stage(stages, None, backbone=self.backbone)  # [B, H/16, W/16, C]
         low = stage(stages, self.low_stage, backbone=self.backbone)  # [B, H/8, W/8, c]
-        norm = batch_norm(train, **shared)
+        norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         y = ConvNormAct(self.features, 1, norm=norm, dtype=self.dtype, name="project")(high)
         gate = high.mean(tuple(range(1, high.ndim - 1)), keepdims=True)  # [B, 1, 1, C]
         gate = nn.sigmoid(conv(gate, self.features, 1, dtype=self.dtype, name="gate"))
@@ -76,7 +72,7 @@ class LRASPP(nn.Module):
 
 
 TORCHVISION_RULES = (
-    *trunk_rules(
+    *backbone_rules(
         mobilenet_v3.torchvision_rules(mobilenet_v3.LARGE), drop=("fc1", "fc2"), strip="features."
     ),
     ("classifier.cbr.0", "project/conv"),
