@@ -21,6 +21,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "plugins",
     "run",
     "tasks",
     "train",

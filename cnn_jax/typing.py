@@ -16,6 +16,7 @@ __all__ = [
     "Detector",
     "HostBatch",
     "Mean",
+    "Network",
     "Observed",
     "Outputs",
     "PyTree",
@@ -61,6 +62,38 @@ class Observed(NamedTuple):
 
     sums: Mapping[str, Any]
     rows: Mapping[str, Any]
+
+
+class Network(Protocol):
+    """A network as its surroundings know it: a Flax module that is called on images.
+
+    A classifier returns logits [B, K], a segmentation network [B, *space, K], a detector what its
+    own `losses` take, see `Detector`. A network with auxiliary heads returns them in training as
+    well, by name: {'logits': ..., 'aux': ...}. One with `num_classes=None` is a backbone and
+    returns its stages by name, shallow to deep.
+
+    `axis_name`, if the module has such a field, is the pmap axis of its BatchNorm statistics.
+    """
+
+    def __call__(self, x: Array, *, train: bool) -> Outputs:
+        """x [B, *space, C] float32, normalised, -> outputs.
+
+        Args:
+            train: batch statistics and dropout, with an rng stream 'dropout'.
+        """
+        ...
+
+    def init(self, rngs: Any, *args: Any, **kwargs: Any) -> PyTree:
+        """The initial variables: `init(key, x, train=False)`."""
+        ...
+
+    def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> Any:
+        """The outputs with these variables: `apply(variables, x, train=False)`."""
+        ...
+
+    def clone(self, **updates: Any) -> Any:
+        """The same network with other fields."""
+        ...
 
 
 def image_alone(batch: Batch) -> Mapping[str, Any]:

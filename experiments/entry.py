@@ -18,7 +18,7 @@ from cnn_jax.run import machine
 from cnn_jax.stores import is_store
 from cnn_jax.train import ending, hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
-from cnn_jax.train.loop import NonFiniteError
+from cnn_jax.train.nonfinite import NonFiniteError
 from experiments import console, environment, gpu_options, stopping, xla_flags
 from experiments.flag_names import in_flags
 
@@ -115,7 +115,7 @@ def _check_places() -> None:
 def _tell(error: BaseException) -> int:
     """Prints an expected error as one line; raises any other."""
     if isinstance(error, KeyboardInterrupt):
-        stopping.told()
+        stopping.answer()
         print(STOPPED, file=sys.stderr)
         return 128 + signal.SIGINT
     error = environment.explained(error)
@@ -134,6 +134,7 @@ def _leave(error: BaseException) -> None:
     if isinstance(error, hosts.FirstFailed):
         hosts.leave(1, line)
     if isinstance(error, KeyboardInterrupt):
+        stopping.answer()
         hosts.leave(128 + signal.SIGINT, STOPPED)
     if TRACEBACK.value or not isinstance(error, EXPECTED):
         traceback.print_exception(error)

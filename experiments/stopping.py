@@ -26,7 +26,8 @@ _status = 0
 _broken = False  # whether a signal from here on loses steps
 _claimed = False
 _several: list[Callable[[], bool]] = []  # whether there are several processes, once known
-_asked = _told = False
+_asked = False
+_answer = threading.Lock()  # held by the thread that reports the signal, for ever
 
 
 def install() -> None:
@@ -79,10 +80,13 @@ def now(situation: str, *, broken: bool = False) -> None:
     _situation, _broken = situation, broken
 
 
-def told() -> None:
-    """Notes that the signal has been reported, and the program is about to end."""
-    global _told
-    _told = True
+def answer() -> None:
+    """Claims the report of the signal for this thread, which then ends the program.
+
+    Waits for the end of the program if the other thread has claimed it: a second Ctrl-C reaches
+    both, as a KeyboardInterrupt here and as a byte there.
+    """
+    _answer.acquire()
 
 
 def ends_with(status: int) -> None:
@@ -132,10 +136,11 @@ def _listen(descriptor: int) -> None:
 
 def _stop(number: signal.Signals) -> None:
     global _asked
-    if _told or number not in signals.that_stop():
+    if number not in signals.that_stop():
         return
     if _together() and not _asked:  # JAX's preemption service handles SIGTERM and tells the others
         _asked = True
         os.kill(os.getpid(), signal.SIGTERM)
         return
-    ending.end(128 + number if _broken else _status, f"{number.name}: stopped {_situation}")
+    if _answer.acquire(blocking=False):
+        ending.end(128 + number if _broken else _status, f"{number.name}: stopped {_situation}")

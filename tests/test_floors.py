@@ -29,10 +29,12 @@ FLOORS = {
     "cnn_jax.typing": 0,
     "cnn_jax.namespace": -1,  # how packages load their modules
     "cnn_jax.registry": -1,
+    "cnn_jax.plugins": 0,
     "cnn_jax.stores": 0,
     "cnn_jax.printable": 0,
     "cnn_jax.cpu": 0,
     "cnn_jax.scratch": -1,
+    "cnn_jax.shapes": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 
@@ -80,7 +82,7 @@ def cycle(paths, root: Path) -> list[str]:
     """Modules of which each imports the one before, the first again at the end; or none.
 
     Imports inside functions count: they hide a circle, and do not undo it. What is imported by a
-    name in a table, as `cnn_jax.data.openers` does, does not.
+    name in a table, as `cnn_jax.data.opening` does, does not.
     """
     modules = {module_name(path, root): path for path in paths}
     graph = {name: set(imported(path, modules)) for name, path in modules.items()}

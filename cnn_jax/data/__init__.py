@@ -1,29 +1,61 @@
 """Data sets by name, and batches of them as functions of (seed, step). Does not import jax.
 
-source = load_source("cifar10", "train[:90%]", data_dir="data")
+source = open_source("cifar10", "train[:90%]", data_dir="data")
 batches = train_batches(source, batch_size=128, seed=0)
 for batch in batches.iterate(start=0): ...  # {'image', 'label', 'mask'}
+
+A reader opens a `Source` of records (`open_source`; `register_reader` adds one), and a loader makes
+an example of a record: `image_loader`, `mask_loader`, `box_loader`, or the source's own.
 """
 
-from cnn_jax.data import boxes, fingerprint, masks
+from cnn_jax.data import fingerprint
+from cnn_jax.data.box_survey import Survey, survey_boxes
+from cnn_jax.data.crop import parse_size
+from cnn_jax.data.decode import decode_image, decode_mask, open_image
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.loaders.boxes import FITS, LoadBoxes, box_loader
+from cnn_jax.data.loaders.image import CROPS, LoadImage, image_loader
+from cnn_jax.data.loaders.mask import LoadMask, MaskSource, mask_loader
+from cnn_jax.data.loaders.sequence import LoadSequence
+from cnn_jax.data.opening import READERS, load_source, open_source, register_reader
 from cnn_jax.data.pipeline import EvalBatches, TrainBatches, eval_batches, train_batches
-from cnn_jax.data.preprocessing import Statistics, statistics
-from cnn_jax.data.source import load_source
-from cnn_jax.data.types import Source
+from cnn_jax.data.pixel_statistics import Statistics, median_frequency_weights, statistics
+from cnn_jax.data.types import Example, Loader, Record, Records, Source
 
 __all__ = [
+    "CROPS",
+    "FITS",
+    "READERS",
     "DataError",
     "EvalBatches",
+    "Example",
+    "LoadBoxes",
+    "LoadImage",
+    "LoadMask",
+    "LoadSequence",
+    "Loader",
+    "MaskSource",
+    "Record",
+    "Records",
     "Source",
     "Statistics",
+    "Survey",
     "TrainBatches",
-    "boxes",
+    "box_loader",
+    "decode_image",
+    "decode_mask",
     "eval_batches",
     "fingerprint",
+    "image_loader",
     "load_source",
-    "masks",
+    "mask_loader",
+    "median_frequency_weights",
+    "open_image",
+    "open_source",
+    "parse_size",
+    "register_reader",
     "statistics",
+    "survey_boxes",
     "train_batches",
 ]
 

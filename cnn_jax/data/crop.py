@@ -1,4 +1,4 @@
-"""Windows of an image, and resampling them to the input size of a network.
+"""The input size of a network, windows of an image, and resampling them to that size.
 
 Windows are (top, left, height, width) in pixels of the image, as floats.
 """
@@ -8,11 +8,35 @@ import math
 import numpy as np
 from PIL import Image
 
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.types import Source
+
 Window = tuple[float, float, float, float]
 
 CENTER_FRACTION = 0.875  # 224 of 256: He et al. 2016 (arXiv 1512.03385), section 3.4
 AREA_RANGE = (0.08, 1.0)  # fraction of the image's area: Szegedy 2015 (arXiv 1409.4842), section 6
 RATIO_RANGE = (3 / 4, 4 / 3)  # width / height, from the same section
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """'256' -> (256, 256); '360x480' -> (360, 480), height first; '' -> None.
+
+    Raises:
+        DataError: anything else.
+    """
+    if not text:
+        return None
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise DataError(f"image_size={text}: wanted '256', or HEIGHTxWIDTH such as '360x480'.")
+    return int(sides[0]), int(sides[-1])
+
+
+def sizes_differ(source: Source) -> DataError:
+    """The error for images of several sizes without one to bring them to."""
+    return DataError(
+        f"the images of {source.name} may differ in size: give one for all, such as image_size=224"
+    )
 
 
 def random_resized_window(
@@ -69,7 +93,7 @@ def resample(image: np.ndarray, size: tuple[int, int], window: Window | None = N
     top, left, h, w = window or (0, 0, height, width)
     if (top, left, h, w) == (0, 0, *size) and (height, width) == tuple(size):
         return image
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    stored = Image.fromarray(image[..., 0] if channels == 1 else image)
     box = (max(left, 0), max(top, 0), min(left + w, width), min(top + h, height))
-    pixels = np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    pixels = np.asarray(stored.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
     return pixels.reshape(*size, channels)

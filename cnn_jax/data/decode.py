@@ -1,4 +1,6 @@
-"""Decodes images of the formats FORMATS to uint8 [H, W, C].
+"""Pixels of images: `decode_image` and `decode_mask`, for every loader and for prediction.
+
+Images of the formats FORMATS become uint8 [H, W, C].
 
 JPEGs are decoded by libjpeg-turbo through simplejpeg; everything else, and JPEGs in CMYK, by
 Pillow. Both release the GIL, so that threads decode in parallel.
@@ -38,14 +40,17 @@ _JPEG_COLORSPACE = {1: "GRAY", 3: "RGB"}
 
 _EXIF_ORIENTATION = 0x0112  # the tag; 1 is upright, 5 to 8 lie on a side
 
+# An image as a record holds it: encoded, a file of that, or pixels uint8 [H, W, C].
+Stored = bytes | Path | np.ndarray
 
-def read_image(image: bytes | Path) -> bytes:
-    """The encoded bytes of a record's image, which may be in a file.
+
+def read_image(image: Stored) -> bytes | np.ndarray:
+    """A record's image in memory: what is in a file is read, still encoded.
 
     Raises:
         DataError: the file cannot be read; the message names it.
     """
-    return image if isinstance(image, bytes) else reading.read_bytes(image, "image")
+    return reading.read_bytes(image, "image") if isinstance(image, Path) else image
 
 
 @contextlib.contextmanager
@@ -61,7 +66,7 @@ def open_image(image: bytes | Path) -> Iterator[Image.Image]:
         OSError: the image is truncated.
         DataError: the file cannot be read; the message names it.
     """
-    data = read_image(image)
+    data = reading.read_bytes(image, "image") if isinstance(image, Path) else image
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as opened:
             _check_size(opened.height, opened.width, len(data))
@@ -102,20 +107,20 @@ def _too_large(pixels: str) -> ValueError:
 
 
 def decode_image(
-    data: bytes,
+    image: Stored,
     *,
     channels: int = 3,
     upright: bool = False,
     min_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Decodes one image to `channels` channels of uint8.
+    """The pixels of an image, in `channels` channels of uint8.
 
     Colour becomes grey by ITU-R 601 luma; grey becomes colour by repetition; an alpha channel that
     is not requested is dropped, not composited (as torchvision's and TensorFlow's readers do);
     sixteen-bit samples keep their high byte; an animation gives its first frame.
 
     Args:
-        data: the encoded image.
+        image: the image, encoded or as pixels uint8 [H, W, C], which are upright as they are.
         channels: 1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGBA.
         upright: whether to rotate the image as its EXIF orientation says. Photographs in a folder
             need it; TFDS and torchvision do not do it.
@@ -126,26 +131,63 @@ def decode_image(
         uint8 [H, W, channels].
 
     Raises:
-        ValueError or OSError: the data are not an image, are damaged, or claim to be too large.
+        ValueError or OSError: it is not an image, is damaged, or claims to be too large.
+        DataError: the file cannot be read; the message names it.
     """
+    data = read_image(image)
+    if isinstance(data, np.ndarray):
+        return _pixels(data, channels)
     if _is_jpeg(data) and channels in _JPEG_COLORSPACE and not (upright and _has_exif(data)):
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         _check_size(height, width, len(data))
         if colorspace in ("YCbCr", "RGB", "Gray"):
             return _decode_jpeg(data, channels, height, width, min_size)
-    with open_image(data) as image:
-        return _to_uint8(ImageOps.exif_transpose(image) if upright else image, channels)
+    with open_image(data) as opened:
+        return _to_uint8(ImageOps.exif_transpose(opened) if upright else opened, channels)
 
 
-def image_size(data: bytes, *, upright: bool = False) -> tuple[int, int]:
+def decode_mask(mask: Stored) -> np.ndarray:
+    """The values of a mask, uint8 [H, W]: as they are stored, a palette's indices included.
+
+    Raises:
+        ValueError: the mask is not an image, is in colour, or has values above 255.
+        DataError: the file cannot be read; the message names it.
+    """
+    stored = read_image(mask)
+    if isinstance(stored, np.ndarray):
+        values, mode = stored[..., 0] if stored.ndim == 3 else stored, ""
+    else:
+        with open_image(stored) as opened:
+            values, mode = np.asarray(opened), opened.mode
+    if mode == "LA":  # grey that was saved with an alpha channel
+        values = values[..., 0]
+    elif values.ndim == 3 and mode not in ("RGB", "RGBA"):
+        raise ValueError(f"its mask is in {mode}: wanted a palette or grey image")
+    if values.ndim == 3:  # grey that was saved as colour is accepted
+        if np.any(values[..., :3] != values[..., :1]):
+            raise ValueError(
+                "its mask is in colour: wanted a palette or grey image whose values are classes"
+            )
+        values = values[..., 0]
+    if values.dtype != np.uint8 and values.size and not 0 <= values.min() <= values.max() <= 255:
+        raise ValueError(f"its mask has the value {values.max()}: wanted at most 255")
+    if values.dtype.kind == "f" and np.any(values != np.floor(values)):
+        raise ValueError("its mask has fractional values, which are not classes")
+    return values.astype(np.uint8)
+
+
+def image_size(image: Stored, *, upright: bool = False) -> tuple[int, int]:
     """(height, width) from the header alone, without decoding the pixels."""
+    data = read_image(image)
+    if isinstance(data, np.ndarray):
+        return data.shape[0], data.shape[1]
     if _is_jpeg(data) and not (upright and _has_exif(data)):
         height, width = simplejpeg.decode_jpeg_header(data)[:2]
         _check_size(height, width, len(data))
         return height, width
-    with open_image(data) as image:
-        width, height = image.size
-        if upright and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5:
+    with open_image(data) as opened:
+        width, height = opened.size
+        if upright and opened.getexif().get(_EXIF_ORIENTATION, 1) >= 5:
             width, height = height, width
         return height, width
 
@@ -165,6 +207,18 @@ def _decode_jpeg(data, channels, height, width, min_size) -> np.ndarray:
         # decoding at full size
         scale = {"min_height": min_size[0], "min_width": min_size[1], "min_factor": 2}
     return simplejpeg.decode_jpeg(data, colorspace=_JPEG_COLORSPACE[channels], **scale)
+
+
+def _pixels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Pixels that a record holds, in `channels` channels."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in _PILLOW_MODE:
+        raise ValueError(
+            f"pixels {image.dtype} {list(image.shape)}: wanted uint8 [height, width, channels]"
+        )
+    if image.shape[2] == channels:
+        return image
+    grey = image.shape[2] == 1
+    return _to_uint8(Image.fromarray(image[..., 0] if grey else image), channels)
 
 
 def _to_uint8(image: Image.Image, channels: int) -> np.ndarray:

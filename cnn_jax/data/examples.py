@@ -6,18 +6,13 @@ also reports the records that were skipped.
 
 import concurrent.futures
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.types import Record, Source
-
-# (record, rng) -> the arrays of one example, with the same shapes for every record. All randomness
-# comes from rng; None means no randomness. The function is pickled to worker processes.
-Load = Callable[[Record, np.random.Generator | None], Mapping[str, ArrayLike]]
+from cnn_jax.data.types import Example, Loader, Record, Source
 
 _CHUNK = 512  # records read and decoded at a time by `InMemory`
 
@@ -59,22 +54,24 @@ class Examples(Protocol):
 class Streamed:
     """Examples decoded on request, in parallel threads."""
 
-    def __init__(self, source: Source, load: Load, *, threads: int | None = None):
+    def __init__(self, source: Source, load: Loader, *, threads: int | None = None):
         self._source, self._load = source, load
         self._threads = threads or available_cpus()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
-        self._blank: dict[str, np.ndarray] | None = None  # zeros in the shapes of an example
+        self._blank: dict[str, np.ndarray] = {}  # zeros in the shapes of an example
 
     def __len__(self) -> int:
         return len(self._source)
 
+    def nbytes(self) -> int:
+        """The memory that all examples would take."""
+        return len(self) * sum(blank.nbytes for blank in self._shapes().values())
+
     def gather(self, indices, rngs=None, *, replace) -> Gathered:
         if self._pool is None:
             self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, "cnn_jax.data")
-        if self._blank is None:
-            self._blank = self._shapes()
         size = len(indices)
-        arrays = {name: np.zeros((size, *b.shape), b.dtype) for name, b in self._blank.items()}
+        arrays = {name: np.zeros((size, *b.shape), b.dtype) for name, b in self._shapes().items()}
         present = np.zeros(size, bool)
         skipped: dict[int, str] = {}
         records = self._source.__getitems__([int(index) for index in indices])
@@ -104,22 +101,25 @@ class Streamed:
             except Exception as error:
                 message = f"{self._source.describe(candidate)} is corrupt: {error}"
                 if not self._source.skip_corrupt:
-                    raise DataError(f"{message}; skip_corrupt leaves such records out") from error
+                    raise DataError(
+                        f"{message}; skip_corrupt=true leaves such records out"
+                    ) from error
                 skipped[candidate] = message
                 if not replace:
                     return None
         raise DataError(f"{self._source.name}, split {self._source.split}: all records are corrupt")
 
-    def _checked(self, example: Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
-        for name, blank in (self._blank or {}).items():
+    def _checked(self, example: Example) -> Example:
+        for name, blank in self._blank.items():
             if np.shape(example[name]) != blank.shape:
                 raise ValueError(f"{name} of shape {np.shape(example[name])}, not {blank.shape}")
         return example
 
     def _shapes(self) -> dict[str, np.ndarray]:
-        """Loads the first good record, to find the shapes of an example."""
-        example = self._example(0, self._source[0], np.random.default_rng(0), True, {})
-        return {name: np.zeros_like(value) for name, value in example.items()}
+        if not self._blank:
+            example = self._example(0, self._source[0], np.random.default_rng(0), True, {})
+            self._blank = {name: np.zeros_like(value) for name, value in example.items()}
+        return self._blank
 
     def _from(self, index: int) -> Iterator[int]:
         yield from range(index, len(self))
@@ -132,7 +132,7 @@ class Streamed:
 class InMemory:
     """Examples decoded once; a batch is then one array indexing, a thousand times faster."""
 
-    def __init__(self, source: Source, load: Load):
+    def __init__(self, source: Source, load: Loader):
         streamed = Streamed(source, load)
         self._arrays: dict[str, np.ndarray] = {}
         self._present = np.zeros(len(source), bool)

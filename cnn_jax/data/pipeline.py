@@ -6,25 +6,27 @@ processes; nor does it depend on threads or workers.
 """
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from absl import logging
 
 from cnn_jax.data import order
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.examples import Examples, Gathered, InMemory, Load, Streamed, available_cpus
-from cnn_jax.data.image import image_loader
-from cnn_jax.data.types import Source
+from cnn_jax.data.examples import Examples, Gathered, InMemory, Streamed, available_cpus
+from cnn_jax.data.loaders.image import image_loader
+from cnn_jax.data.types import Loader, Source
+
+_log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 
-MEMORY_LIMIT = 2**30  # bytes of decoded images up to which a set is kept in memory
+MEMORY_LIMIT = 2**30  # bytes of decoded examples up to which a set is kept in memory
 _ENDLESS = 2**62  # more steps than any run has
 
 # Decoded sets, for as long as their source lives: evaluating again then costs nothing.
-_decoded: WeakKeyDictionary[Source, dict[Load, InMemory]] = WeakKeyDictionary()
+_decoded: WeakKeyDictionary[Source, dict[Loader, InMemory]] = WeakKeyDictionary()
 
 
 class _Batches:
@@ -62,7 +64,7 @@ class _Batches:
         """Records the skipped records in the process that trains, and returns the batch."""
         batch, skipped = made
         for index in sorted(skipped.keys() - self.corrupt.keys()):
-            logging.warning("skipped: %s", skipped[index])
+            _log.warning("skipped: %s", skipped[index])
             self.corrupt[index] = skipped[index]
         return batch
 
@@ -142,43 +144,38 @@ def _batch(gathered: Gathered, real: np.ndarray) -> Batch:
 
 def train_batches(
     source: Source,
+    load: Loader | None = None,
     *,
     batch_size: int,
     seed: int,
-    image_size: int | tuple[int, int] | None = None,
-    crop: str | None = None,
     process_index: int = 0,
     process_count: int = 1,
     workers: int = 0,
-    load: Load | None = None,
     in_memory: bool | None = None,
 ) -> TrainBatches:
-    """Endless shuffled batches: {'image': uint8 [b, H, W, C], 'label': int32 [b], 'mask'}.
+    """Endless shuffled batches of the arrays that a loader makes, with 'mask' float32 [b] of ones.
 
     Every epoch is a separate permutation; if an epoch ends within a batch, the next one fills it.
-    'mask' is float32 [b], all ones.
 
     Args:
-        source: see `load_source`.
+        source: see `open_source`.
+        load: the loader; by default `image_loader(source)`, whose batches are {'image': uint8
+            [b, H, W, C], 'label': int32 [b], 'mask'}.
         batch_size: examples in the global batch; this process gets batch_size / process_count.
-        seed: seed of the order and of random crops.
-        image_size: (height, width) or one number for both; None if all images have one size.
-        crop: 'random_resized', 'center', or None: images are resized whole.
+        seed: seed of the order and of what the loader draws.
         process_index: index of this process, in multi-process training.
         process_count: number of processes.
         workers: number of processes that decode; 0 decodes in threads, which is best up to about
             eight cores.
-        load: makes an example from a record, instead of decoding image and label.
-        in_memory: whether to load every example once and keep it, for loads without randomness; by
-            default if the decoded images take at most MEMORY_LIMIT.
+        in_memory: whether to load every example once and keep it; by default if the loader never
+            draws, and the examples take at most MEMORY_LIMIT.
 
     Raises:
         DataError: see `image_loader`; batch_size is not a multiple of process_count. While
             iterating: a corrupt record, unless the source skips those.
     """
-    examples = _examples(source, image_size, crop, workers, load, in_memory)
     return TrainBatches(
-        examples,
+        _examples(source, load, workers, in_memory),
         seed=seed,
         batch_size=batch_size,
         process_index=process_index,
@@ -189,14 +186,12 @@ def train_batches(
 
 def eval_batches(
     source: Source,
+    load: Loader | None = None,
     *,
     batch_size: int,
-    image_size: int | tuple[int, int] | None = None,
-    crop: str | None = None,
     process_index: int = 0,
     process_count: int = 1,
     workers: int = 0,
-    load: Load | None = None,
     in_memory: bool | None = None,
 ) -> EvalBatches:
     """Every example once, in the order of the source; same arguments as `train_batches`.
@@ -204,9 +199,8 @@ def eval_batches(
     'mask' is 0 for the rows that pad the last batch and for skipped corrupt records. With several
     processes, all have the same number of batches.
     """
-    examples = _examples(source, image_size, crop, workers, load, in_memory)
     return EvalBatches(
-        examples,
+        _examples(source, load, workers, in_memory),
         batch_size=batch_size,
         process_index=process_index,
         process_count=process_count,
@@ -214,28 +208,21 @@ def eval_batches(
     )
 
 
-def _examples(source, image_size, crop, workers, load, in_memory) -> Examples:
-    """Examples in memory if the decoded set fits and nothing is random, else streamed."""
-    if load is None and source.load is not None:
-        if image_size is not None or crop is not None:
-            raise DataError(
-                f"image_size {image_size}, crop {crop}: {source.name} holds no images, and its "
-                "examples have one size; leave both out"
-            )
-        load, in_memory = source.load, in_memory is not False
-    elif load is None:
-        image = load = image_loader(source, image_size, crop)
-        if in_memory is None:
-            height, width = image.size or source.image_shape[:2]
-            pixels = len(source) * (height or 0) * (width or 0)
-            fits = pixels * image.channels <= MEMORY_LIMIT
-            in_memory = fits and crop != "random_resized"
-    if in_memory:
-        decoded = _decoded.setdefault(source, {})
-        if load not in decoded:
-            decoded[load] = InMemory(source, load)
-        return decoded[load]
-    return Streamed(source, load, threads=max(1, available_cpus() // max(1, workers)))
+def _examples(
+    source: Source, load: Loader | None, workers: int, in_memory: bool | None
+) -> Examples:
+    """Examples in memory if the loader never draws and they fit, else streamed."""
+    load = load or image_loader(source)
+    streamed = Streamed(source, load, threads=max(1, available_cpus() // max(1, workers)))
+    if in_memory is None:
+        draws = getattr(load, "random", True)
+        in_memory = not draws and streamed.nbytes() <= MEMORY_LIMIT
+    if not in_memory:
+        return streamed
+    decoded = _decoded.setdefault(source, {})
+    if load not in decoded:
+        decoded[load] = InMemory(source, load)
+    return decoded[load]
 
 
 def _prefetch(make, start: int, stop: int, workers: int) -> Iterator:

@@ -1,20 +1,21 @@
 """Data sets in a store: copied to this machine, file by file, before they are opened.
 
-array_record reads from a disk. What a run needs from --data_dir=s3://BUCKET/DATA is copied once, to
+array_record reads from a disk. What a run needs from data_dir=s3://BUCKET/DATA is copied once, to
 ~/.cache/cnn_jax/data: the small metadata files of a set, and the records of the requested splits. A
 copy is reused as long as the store has a file with the same size and ETag.
 """
 
 import contextlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from absl import logging
-
 from cnn_jax.data.errors import DataError
 from cnn_jax.stores import Entry, Store, StoreError, cache_directory, is_store
+
+_log = logging.getLogger(__name__)
 
 _RECORDS = re.compile(r".*-\d{5}-of-\d{5}")  # the files of a split, as TFDS names them
 _ORIGIN = ".origin.json"  # in the copy: the URL
@@ -30,7 +31,7 @@ def here(dataset: str, path: str) -> Path:
     if is_store(path):
         raise DataError(
             f"{dataset}: folders are read from a disk of this machine. Copy it to one; from a "
-            "store only sets prepared by TFDS and UCR's files are read, by data_dir"
+            "store only sets prepared by TFDS and UCR's files are read, by data_dir=URL"
         )
     return Path(path).expanduser()
 
@@ -86,7 +87,7 @@ def _copy(store: Store, root: Path, entries: dict[str, Entry]) -> None:
     stale = {name: entry for name, entry in entries.items() if not _is_copied(root, name, entry)}
     if any(_RECORDS.fullmatch(name) for name in stale):
         total = sum(entry.size for entry in stale.values())
-        logging.warning(
+        _log.warning(
             "Fetching %d files, %.1f MB, from %s to %s.", len(stale), total / 1e6, store.url, root
         )
     store.download({name: root / name for name in stale})

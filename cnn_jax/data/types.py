@@ -1,12 +1,38 @@
-"""A source of examples: records by index, and their description."""
+"""A source of records, and what makes an example of a record."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, get_args
 
-# One example as it is stored: 'image', encoded bytes or the path of a file of them, and 'label',
-# an int. Other kinds of sources add keys of their own.
+import numpy as np
+from numpy.typing import ArrayLike
+
+# What the examples of a source have besides their image: one class, a class for every pixel, or a
+# box around every object.
+Holds = Literal["label", "mask", "boxes"]
+HOLDS: tuple[Holds, ...] = get_args(Holds)
+
+# One example as it is stored. 'image' is encoded bytes, the path of a file of them, or pixels uint8
+# [H, W, C]. Beside it stand, by what the source holds,
+#   label   'label', an int
+#   mask    'mask', encoded like the image
+#   boxes   'boxes' float [n, 4], (left, top, right, bottom) as fractions of the image's sides;
+#           'labels' int [n]; 'crowd' bool [n]
+# Other records come with a `Source.load` of their own.
 Record = Mapping[str, Any]
+
+Example = Mapping[str, ArrayLike]  # the arrays of an example, by name
+
+
+class Loader(Protocol):
+    """Makes an example of a record: arrays with the same names, shapes and types for every record.
+
+    All randomness comes from `rng`; None means no randomness. A loader is hashable, for decoded
+    examples are kept by their loader, and is pickled to worker processes. One that never draws may
+    say so with an attribute `random = False`: its examples are decoded once if they fit in memory.
+    """
+
+    def __call__(self, record: Record, rng: np.random.Generator | None) -> Example: ...
 
 
 class Records(Protocol):
@@ -25,20 +51,22 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """One split of one dataset, not decoded yet.
+    """One split of one data set, not decoded yet.
 
     Attributes:
-        name: name of the dataset, without version: 'cifar10', 'digits', the folder's name.
+        name: name of the data set, without version: 'cifar10', 'digits', the folder's name.
         split: the split expression.
         records: the records.
         class_names: one name per class, in the order of the labels.
         image_shape: (height, width, channels); height and width are None if images differ in size.
             (length, channels) for sequences.
-        upright: whether images are rotated as their EXIF orientation says.
+        upright: whether images are rotated as their EXIF orientation says. Folders of classes are;
+            sets of TFDS are not, nor are images with masks or boxes, whose annotations belong to
+            the pixels as they are stored.
         skip_corrupt: whether a record that cannot be decoded is skipped and counted, instead of
             raising an error.
-        load: makes an example from a record that is not an image to decode and resize; see
-            `cnn_jax.data.examples.Load`.
+        load: makes an example of a record that is not an image to decode and resize; None for
+            images.
     """
 
     name: str
@@ -48,7 +76,7 @@ class Source:
     image_shape: tuple[Any, ...]
     upright: bool = False
     skip_corrupt: bool = False
-    load: Callable[[Record, Any], Mapping[str, Any]] | None = None
+    load: Loader | None = None
 
     @property
     def num_classes(self) -> int:

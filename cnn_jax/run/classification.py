@@ -13,6 +13,7 @@ import numpy as np
 from cnn_jax import data, models
 from cnn_jax.analysis import figures
 from cnn_jax.augment import spec
+from cnn_jax.losses import LOSSES
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
@@ -66,6 +67,10 @@ class ClassificationRecipe(TrainingRecipe):
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for no mixup.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for no CutMix.")
+    loss: str = setting(
+        "cross_entropy",
+        f"Training losses with their weights: 'cross_entropy:1,focal:0.5'; {', '.join(LOSSES)}.",
+    )
     label_smoothing: float = setting(0.1, "Label smoothing, in [0, 1).")
     test_time_flip: bool = setting(
         False, "Evaluate the mean of the logits for an image and for its mirror image."
@@ -78,10 +83,10 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     model = create_model(recipe.model, recipe, num_classes=splits.train.num_classes)
     train = data.train_batches(
         splits.train,
+        _loader(recipe, splits.train, recipe.crop),
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         workers=recipe.workers,
-        **_reading(recipe, recipe.crop),
         **rows_of_process(),
     )
     space = train[0]["image"].shape[1:-1]
@@ -118,8 +123,8 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     if pretrained is None and (from_data := models.describe(recipe.model).from_data):
         few = data.eval_batches(
             splits.train,
+            _loader(recipe, splits.train, "center"),
             batch_size=min(FIRST_PICTURES, len(splits.train)),
-            **_reading(recipe, "center"),
         )[0]
         learnt = from_data(np.asarray(prepare(few)["image"])[few["mask"] > 0])
     return assemble(
@@ -154,28 +159,31 @@ def held_out(
     recipe: ClassificationRecipe, facts: Facts, model: nn.Module, source: data.Source
 ) -> HeldOut:
     """How examples that were not trained on are evaluated."""
+    load = _loader(recipe, source, "center")
 
     def batches(**rows: Any):
         return data.eval_batches(
             source,
+            load,
             batch_size=recipe.eval_batch_size or recipe.batch_size,
             workers=recipe.workers,
-            **_reading(recipe, "center"),
             **rows,
         )
 
     return HeldOut(
-        task=tasks.classification(facts.num_classes, label_smoothing=recipe.label_smoothing),
+        task=tasks.classification(
+            facts.num_classes, label_smoothing=recipe.label_smoothing, loss=recipe.loss
+        ),
         batches=batches,
         prepare=tasks.make_prepare(facts.mean, facts.std),
         views=(mirrored,) if recipe.test_time_flip else (),
     )
 
 
-def _reading(recipe: ClassificationRecipe, crop: str) -> dict[str, Any]:
-    """The size of images, and how they are brought to it: arguments of the pipeline."""
+def _loader(recipe: ClassificationRecipe, source: data.Source, crop: str) -> Any:
+    """What makes an example of a record: images are brought to their size by this crop."""
     size = recipe.image_size or None
-    return {"image_size": size, "crop": crop if size and recipe.crop != "whole" else None}
+    return data.image_loader(source, size, crop if size and recipe.crop != "whole" else None)
 
 
 def _draw(

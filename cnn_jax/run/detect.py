@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax import boxes as box_ops
-from cnn_jax.data.boxes import LoadBoxes
+from cnn_jax.data.loaders.boxes import LoadBoxes
 from cnn_jax.run.facts import Facts
 from cnn_jax.typing import Detections
 

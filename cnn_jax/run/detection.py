@@ -14,14 +14,12 @@ import numpy as np
 from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
 from cnn_jax.augment import with_boxes
-from cnn_jax.data import boxes
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
     assemble,
     normalisation,
     open_splits,
-    parse_size,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
@@ -66,7 +64,7 @@ class DetectionRecipe(TrainingRecipe):
     fit: str = setting(
         "letterbox",
         "How images are fitted to `image_size`: in proportion, or stretched.",
-        choices=boxes.FITS,
+        choices=data.FITS,
     )
     jitter: tuple[float, ...] = setting(
         (), "Smallest and largest factor of scale jittering, on the host: '0.5,2'."
@@ -104,7 +102,7 @@ def make_experiment(recipe: DetectionRecipe) -> Experiment:
         splits.train,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        **_reading(recipe, splits.train, statistics, capacity, _jitter(recipe.jitter)),
+        **_reading(recipe, splits.train, statistics, capacity, recipe.jitter),
         **rows_of_process(),
     )
     made = assemble(
@@ -128,10 +126,11 @@ def make_experiment(recipe: DetectionRecipe) -> Experiment:
 
 def open_split(recipe: DetectionRecipe, split: str) -> data.Source:
     """A split of the recipe's data set."""
-    return boxes.load_box_source(
+    return data.open_source(
         recipe.dataset,
         split,
-        data_dir=recipe.data_dir or None,
+        holds="boxes",
+        data_dir=recipe.data_dir,
         skip_corrupt=recipe.skip_corrupt,
     )
 
@@ -156,16 +155,15 @@ def held_out(
 
 
 def _reading(
-    recipe: DetectionRecipe, source: data.Source, statistics: Any, capacity: int, jitter: Any = None
+    recipe: DetectionRecipe, source: data.Source, statistics: Any, capacity: int, jitter: Any = ()
 ) -> dict[str, Any]:
     """The arguments of the pipeline that reads this source."""
     mean, _ = statistics
-    size = parse_size(recipe.image_size)
-    load = boxes.box_loader(
+    size = data.parse_size(recipe.image_size)
+    load = data.box_loader(
         source, size, capacity=capacity, fit=recipe.fit, mean=mean, jitter=jitter
     )
-    in_memory = boxes.fits_in_memory(source, load)
-    return {"load": load, "in_memory": in_memory, "workers": recipe.workers}
+    return {"load": load, "workers": recipe.workers}
 
 
 def _draw(
@@ -222,22 +220,11 @@ def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
     return frozenset(path for path in paths if not path.startswith("backbone"))
 
 
-def _survey(source: data.Source) -> boxes.Survey:
+def _survey(source: data.Source) -> data.Survey:
     """Counts the boxes of a split before the first step, and logs why some are left out."""
-    held = boxes.survey(source)
+    held = data.survey_boxes(source)
     say = _log.warning if held.left_out else _log.info
     say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
         raise ValueError(f"{source.name}, split {source.split}, holds no usable box.")
     return held
-
-
-def _jitter(bounds: tuple[float, ...]) -> tuple[float, float] | None:
-    if not bounds:
-        return None
-    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-        raise ValueError(
-            f"jitter={','.join(map(str, bounds))}: wanted the smallest and the largest factor, "
-            "such as 0.5,2."
-        )
-    return bounds[0], bounds[1]

@@ -9,7 +9,7 @@ import optax
 
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import open, task_named
-from cnn_jax.train import layout, loop, state, step
+from cnn_jax.train import evaluation, layout, state, step
 
 
 def evaluate(
@@ -55,7 +55,7 @@ def evaluate(
         eval_step = where.compile_eval(
             step.make_eval_step(run.model, held.task, prepare=held.prepare, views=held.views)
         )
-        observed = loop.evaluate(
+        observed = evaluation.evaluate(
             eval_step, where.replicate(_state(run.variables)), held.batches(), where
         )
         assert observed is not None

@@ -193,17 +193,3 @@ def assemble(
         draw=partial(draw, held, facts),
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )
-
-
-def parse_size(text: str) -> tuple[int, int] | None:
-    """'256' -> (256, 256); '360x480' -> (360, 480), height first; '' -> None.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if not text:
-        return None
-    sides = text.split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise ValueError(f"image_size={text}: wanted '256', or HEIGHTxWIDTH such as '360x480'.")
-    return int(sides[0]), int(sides[-1])

@@ -17,7 +17,7 @@ import cnn_jax.cpu
 from cnn_jax.run import agreement
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.stores import is_store
-from cnn_jax.train import hosts
+from cnn_jax.train import hosts, joining
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +44,13 @@ def join(recipe: TrainingRecipe, sources: Sequence[ModuleType] = ()) -> None:
         DisagreementError: the processes differ in their settings, code or versions.
     """
     if not hosts.several():
-        hosts.connect(
+        joining.connect(
             recipe.coordinator,
             recipe.process_count,
             recipe.process_id,
-            bind_address=recipe.coordinator_bind_address,
+            coordinator_bind_address=recipe.coordinator_bind_address,
             heartbeat=recipe.heartbeat,
-            patience=recipe.connect_timeout,
+            connect_timeout=recipe.connect_timeout,
         )
     agreement.check_start(recipe, sources)
 

@@ -1,9 +1,11 @@
 """The plan of a recipe in steps, its learning rates and its optimiser."""
 
+from typing import NamedTuple
+
 import optax
 
 from cnn_jax.run.recipe import TrainingRecipe
-from cnn_jax.train import loop, optim
+from cnn_jax.train import optim
 
 MOST_STEPS = 2**31 - 1  # the state counts in int32
 
@@ -22,7 +24,23 @@ def _in_steps(name: str, epochs: float, steps_per_epoch: float) -> int:
     return round(steps)
 
 
-def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
+class Plan(NamedTuple):
+    """The schedule of a run, in steps; 0 means only at the end.
+
+    Attributes:
+        steps: number of steps of the whole run.
+        log_every: steps between rows of training metrics.
+        evaluate_every: steps between evaluations, each with a checkpoint.
+        checkpoint_every: steps between checkpoints.
+    """
+
+    steps: int
+    log_every: int
+    evaluate_every: int = 0
+    checkpoint_every: int = 0
+
+
+def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> Plan:
     """The plan of the run in steps.
 
     Raises:
@@ -47,7 +65,7 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
             max(1, _in_steps(f"{what}_epochs", in_epochs, steps_per_epoch)) if in_epochs else 0
         )
 
-    return loop.Plan(
+    return Plan(
         steps=steps,
         log_every=recipe.log_every,
         evaluate_every=every("evaluate_every"),

@@ -13,14 +13,13 @@ import numpy as np
 from cnn_jax import data, models
 from cnn_jax.analysis import figures, segmentation_figures
 from cnn_jax.augment import with_mask
-from cnn_jax.data import masks
+from cnn_jax.losses import LOSSES
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
     assemble,
     normalisation,
     open_splits,
-    parse_size,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
@@ -69,9 +68,14 @@ class SegmentationRecipe(TrainingRecipe):
         + ", ".join((*with_mask.VOCABULARY, *with_mask.PICTURE_ONLY))
         + "; '' for none.",
     )
-    loss: str = setting("cross_entropy+dice", "Training loss.", choices=tasks.LOSSES)
+    loss: str = setting(
+        "cross_entropy+dice",
+        f"Training losses with their weights: 'cross_entropy:1,dice:0.5'; {', '.join(LOSSES)}.",
+    )
     class_weights: str = setting(
-        "none", "Weights of the classes in the cross-entropy.", choices=CLASS_WEIGHTS
+        "none",
+        "Weights of the classes in the loss; Dice and Jaccard have none.",
+        choices=CLASS_WEIGHTS,
     )
 
 
@@ -94,7 +98,7 @@ def make_experiment(recipe: SegmentationRecipe) -> Experiment:
     weights = None
     if recipe.class_weights == "median_frequency":
         counted = _batches(recipe, splits.train)()
-        weights = masks.median_frequency_weights(counted, len(names))
+        weights = data.median_frequency_weights(counted, len(names))
     return assemble(
         recipe,
         "segmentation",
@@ -114,22 +118,23 @@ def make_experiment(recipe: SegmentationRecipe) -> Experiment:
     )
 
 
-def open_split(recipe: SegmentationRecipe, split: str) -> masks.MaskSource:
+def open_split(recipe: SegmentationRecipe, split: str) -> data.Source:
     """A split of the recipe's data set."""
-    return masks.load_mask_source(
+    return data.open_source(
         recipe.dataset,
         split,
-        data_dir=recipe.data_dir or None,
+        holds="mask",
+        data_dir=recipe.data_dir,
         image_feature=recipe.image_feature,
         mask_feature=recipe.mask_feature,
         class_names=[name.strip() for name in recipe.classes.split(",") if name.strip()],
-        ignored=[int(value) for value in recipe.ignore],
+        ignored=[int(value) for value in recipe.ignore if value != 255],  # that is always
         skip_corrupt=recipe.skip_corrupt,
     )
 
 
 def held_out(
-    recipe: SegmentationRecipe, facts: Facts, model: nn.Module, source: masks.MaskSource
+    recipe: SegmentationRecipe, facts: Facts, model: nn.Module, source: data.Source
 ) -> HeldOut:
     """How images that were not trained on are evaluated."""
     return HeldOut(
@@ -139,7 +144,7 @@ def held_out(
     )
 
 
-def _batches(recipe: SegmentationRecipe, source: masks.MaskSource) -> Callable[..., Any]:
+def _batches(recipe: SegmentationRecipe, source: data.Source) -> Callable[..., Any]:
     batch_size = recipe.eval_batch_size or recipe.batch_size
     return partial(data.eval_batches, source, batch_size=batch_size, **_reading(source, recipe))
 
@@ -169,8 +174,7 @@ def _head(recipe: SegmentationRecipe, model) -> frozenset[str]:
     return frozenset(path.removeprefix("params/") for path in paths)
 
 
-def _reading(source: masks.MaskSource, recipe: SegmentationRecipe) -> dict:
+def _reading(source: data.Source, recipe: SegmentationRecipe) -> dict:
     """The arguments of the pipeline that reads this source."""
-    load = masks.pair_loader(source, parse_size(recipe.image_size))
-    in_memory = masks.fits_in_memory(source, load)
-    return {"load": load, "in_memory": in_memory, "workers": recipe.workers}
+    load = data.mask_loader(source, data.parse_size(recipe.image_size))
+    return {"load": load, "workers": recipe.workers}

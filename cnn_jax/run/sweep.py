@@ -9,11 +9,12 @@ time as there are cores. They save no checkpoints: an interrupted sweep starts f
 """
 
 import contextlib
-import itertools
 import json
+import operator
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,8 +35,8 @@ from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
 from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.result import Result
-from cnn_jax.train import layout, loop, replicas, state, step, watchdog
-from cnn_jax.typing import HostBatch, PyTree
+from cnn_jax.train import callback, evaluation, layout, loop, replicas, state, step, watchdog
+from cnn_jax.typing import HostBatch, Observed, PyTree
 
 RUNS_FILE = "runs.jsonl"
 
@@ -138,7 +139,7 @@ class Trainer:
     """What all runs share: the compiled steps, the plan, and the file of their metrics."""
 
     def __init__(self, recipe, experiment, path: Path, *, side_by_side: bool, program: Program):
-        self.recipe, self.experiment, self._program = recipe, experiment, program
+        self.recipe, self.experiment, self.program = recipe, experiment, program
         self.plan = plan_of(recipe, experiment.train.steps_per_epoch)
         self._side_by_side = side_by_side
         self._path, self._lock = path, threading.Lock()
@@ -176,8 +177,7 @@ class Trainer:
 
     def train(self, runs: Sequence[Run]) -> list[dict[str, float]]:
         """Trains the runs of a lane to the end; returns the last row of each."""
-        at = self.watchdog.at  # a step of any run is a sign of life
-        at(watchdog.COMPILING, 1)
+        self.watchdog.on_phase(callback.COMPILING, 1)
         states: Any = [self._begin(one) for one in runs]
         seeds, rates = (np.array(column) for column in zip(*runs, strict=True))
         arguments = [jnp.asarray(seeds, jnp.uint32), jnp.asarray(rates, jnp.float32)]
@@ -185,24 +185,21 @@ class Trainer:
             states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         else:
             states, arguments = states[0], [argument[0] for argument in arguments]
-        rows: list[dict[str, float]] = []
-        recent: list[jax.Array] = []
-        for done, batch in enumerate(itertools.islice(self._batches(runs), self.plan.steps), 1):
-            at(watchdog.STEP if done > 1 else watchdog.COMPILING, done)
-            states, metrics = self._step(states, *arguments, batch)
-            recent.append(metrics["loss"])
-            recent = recent[-self.plan.log_every :]
-            if len(recent) > loop.RUN_AHEAD:
-                recent[-1 - loop.RUN_AHEAD].block_until_ready()
-            if self.plan.due(self.plan.evaluate_every, done):
-                losses = np.stack(recent).reshape(len(recent), len(runs)).mean(0)
-                at(watchdog.COMPILING, done)
-                rows = [
-                    self._evaluate(one, done, float(loss), self._own(states, index))
-                    for index, (one, loss) in enumerate(zip(runs, losses, strict=True))
-                ]
-            at(watchdog.READING, done + 1)
-        return rows
+        lane = _Lane(self, runs)
+        loop.fit(
+            states,
+            train_step=lambda states, batch: self._step(states, *arguments, batch),
+            batches=self._batches(runs),
+            steps=self.plan.steps,
+            evaluation=evaluation.Evaluation(
+                lambda states, stop: self._observe(states, len(runs)),
+                lambda observed: [self.experiment.task.report(one) for one in observed],
+                self.plan.evaluate_every,
+            ),
+            callbacks=[lane],
+            nonfinite_limit=None,  # a learning rate that diverges stops no other run
+        )
+        return lane.rows
 
     def _begin(self, one: Run) -> state.TrainState:
         variables = initial_variables(self.experiment, seed=one.seed)
@@ -219,29 +216,54 @@ class Trainer:
             for batches in together
         )
 
-    def _own(self, states: PyTree, index: int) -> PyTree:
-        if not self._side_by_side:
-            return states
-        return jax.tree.map(lambda leaf: leaf[index], states)
+    def _observe(self, states: PyTree, count: int) -> list[Observed]:
+        """The observations of each run, with its own part of the states."""
+        found = []
+        for index in range(count):
+            own = jax.tree.map(operator.itemgetter(index), states) if self._side_by_side else states
+            one = evaluation.evaluate(self._eval_step, own, self.experiment.test(), self._place)
+            assert one is not None
+            found.append(one)
+        return found
 
-    def _evaluate(self, one: Run, done: int, train_loss: float, own: PyTree) -> dict[str, float]:
-        observed = loop.evaluate(self._eval_step, own, self.experiment.test(), self._place)
-        assert observed is not None
-        figures = self.experiment.task.report(observed)
-        row = {
-            **one._asdict(),
-            "step": done,
-            "train_loss": train_loss,
-            **{f"test_{name}": value for name, value in figures.items()},
-        }
+    def write(self, row: dict[str, Any]) -> None:
+        """Writes the row of one run to the file and to the console."""
         best = f"test_{self.experiment.best}"
         with self._lock, self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-            self._program.console.print(
-                f"seed {one.seed}, rate {one.learning_rate:g}, step {done}: "
-                f"loss {train_loss:.4f}, {best} {row[best]:.4f}"
+            self.program.console.print(
+                f"seed {row['seed']}, rate {row['learning_rate']:g}, step {row['step']}: "
+                f"loss {row['train_loss']:.4f}, {best} {row[best]:.4f}"
             )
-        return row
+
+
+class _Lane(callback.Callback):
+    """What goes along with the runs that share a step: their rows, and signs of life."""
+
+    def __init__(self, trainer: Trainer, runs: Sequence[Run]):
+        self.rows: list[dict[str, float]] = []
+        self._trainer, self._runs = trainer, runs
+        self._recent: deque[Any] = deque(maxlen=trainer.plan.log_every or None)
+
+    def on_phase(self, phase: str, step: int) -> None:
+        self._trainer.watchdog.on_phase(phase, step)  # a step of any run is a sign of life
+
+    def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        self._recent.append(metrics["loss"])
+
+    def on_evaluation(self, step: int, figures: Any, repeated: bool) -> None:
+        losses = np.array(self._recent, np.float32).reshape(-1, len(self._runs)).mean(0)
+        self.rows = [
+            {
+                **one._asdict(),
+                "step": step,
+                "train_loss": float(loss),
+                **{f"test_{name}": value for name, value in own.items()},
+            }
+            for one, loss, own in zip(self._runs, losses, figures, strict=True)
+        ]
+        for row in self.rows:
+            self._trainer.write(row)
 
 
 def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]:

@@ -21,20 +21,25 @@ from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.experiment import Experiment, initial_variables
 from cnn_jax.run.layouts import devices_of, layout_of
 from cnn_jax.run.machine import configured, join, split_cpu
-from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
+from cnn_jax.run.optimisation import Plan, optimizer_of, plan_of, schedule_of
 from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.result import Result
 from cnn_jax.run.tasks import task_of
 from cnn_jax.train import (
+    callback,
     checkpoint,
+    evaluation,
     goodput,
     hosts,
+    interruption,
     layout,
     log,
     loop,
     nonfinite,
     profile,
+    reporting,
+    saving,
     state,
     step,
     watchdog,
@@ -117,7 +122,7 @@ class _Parts(NamedTuple):
 
     where: layout.Layout
     devices: list[jax.Device]
-    plan: loop.Plan
+    plan: Plan
     traced: tuple[int, int] | None
     schedule: optax.Schedule
     create: Callable[[], state.TrainState]
@@ -216,34 +221,46 @@ def _run(
         if note := resuming.what_to_know(experiment.facts.to_json(), resumed):
             say(note)
     in_the_middle = f"at once: what was saved before in {place} is unchanged"
-    outcome = loop.fit(
-        where.replicate(host_state),
-        plan=plan,
-        layout=where,
-        train_step=parts.train_step,
-        batches=experiment.train.iterate,
-        evaluator=lambda now, stop: loop.evaluate(
-            meter.compiled(parts.eval_step), now, experiment.test(), where, stop=stop
-        ),
-        report=experiment.task.report,
-        learning_rate=parts.schedule,
-        log=run_log,
-        checkpoints=checkpoints,
-        meta={
-            "facts": experiment.facts.to_json(),
-            "settings": texts.parse_flagfile(texts.to_flagfile(recipe)),
-            "wall_attempts": attempts._asdict(),
-        },
-        resumed=resumed,
-        nonfinite_limit=recipe.nonfinite_limit,
-        profile=_profile(parts.traced, opened.path),
-        speed=utilisation.speed(
-            experiment.model, experiment.image, parts.devices, frozen=recipe.freeze
-        ),
-        started=held.enter_context(program.until_started(in_the_middle)),
-        watchdog=_watchdog(recipe, opened.path, program),
-        meter=meter,
+    started = held.enter_context(program.until_started(in_the_middle))
+    evaluate = meter.compiled(parts.eval_step)
+    speed = utilisation.speed(
+        experiment.model, experiment.image, parts.devices, frozen=recipe.freeze
     )
+    with interruption.stop_signals() as stopped:
+        outcome = loop.fit(
+            where.replicate(host_state),
+            train_step=meter.compiled(parts.train_step),
+            batches=experiment.train,
+            steps=plan.steps,
+            layout=where,
+            evaluation=evaluation.Evaluation(
+                lambda now, stop: evaluation.evaluate(
+                    evaluate, now, experiment.test(), where, stop=stop
+                ),
+                experiment.task.report,
+                plan.evaluate_every,
+            ),
+            saving=saving.Saving(
+                checkpoints,
+                plan.checkpoint_every,
+                {
+                    "facts": experiment.facts.to_json(),
+                    "settings": texts.parse_flagfile(texts.to_flagfile(recipe)),
+                    "wall_attempts": attempts._asdict(),
+                },
+            ),
+            callbacks=[
+                *_profile(parts.traced, opened.path),
+                *_watchdog(recipe, opened.path, program),
+                meter,
+                callback.Started(started),
+                reporting.Reporting(run_log, every=plan.log_every, speed=speed),
+            ],
+            resumed=resumed,
+            learning_rate=parts.schedule,
+            nonfinite_limit=recipe.nonfinite_limit,
+            stopped=stopped,
+        )
     program.interrupts(f"after the last step: its checkpoint is in {place}")
     if outcome.interrupted is not None:
         say(f"{outcome.interrupted.name}: saved step {outcome.step} of {plan.steps}. {again}")
@@ -302,17 +319,19 @@ def _first_state(
     return host_state, resumed
 
 
-def _watchdog(recipe: TrainingRecipe, path: Path, program: Program) -> watchdog.Watchdog | None:
+def _watchdog(recipe: TrainingRecipe, path: Path, program: Program) -> list[watchdog.Watchdog]:
     """Ends a run that hangs, in a program that may be ended."""
     if not program.ends and not hosts.several():
-        return None
-    return watchdog.Watchdog(
-        recipe.step_timeout,
-        directory=path,
-        index=jax.process_index(),
-        count=jax.process_count(),
-        others=hosts.Places() if hosts.several() else None,
-    )
+        return []
+    return [
+        watchdog.Watchdog(
+            recipe.step_timeout,
+            directory=path,
+            index=jax.process_index(),
+            count=jax.process_count(),
+            others=hosts.Places() if hosts.several() else None,
+        )
+    ]
 
 
 def _close(checkpoints: checkpoint.Checkpoints, error: type[BaseException] | None, *_: Any) -> None:
@@ -321,11 +340,11 @@ def _close(checkpoints: checkpoint.Checkpoints, error: type[BaseException] | Non
         checkpoints.close()
 
 
-def _profile(steps: tuple[int, int] | None, workdir: Path) -> profile.Profile | None:
+def _profile(steps: tuple[int, int] | None, workdir: Path) -> list[profile.Profile]:
     """The profile, which process 0 alone records: all processes do the same work."""
     if steps is None or not hosts.is_first():
-        return None
-    return profile.Profile(workdir / "profile", *steps)
+        return []
+    return [profile.Profile(workdir / "profile", *steps)]
 
 
 def _local(leaf: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ import jax
 
 from cnn_jax.train import hosts
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 NAMED = 4  # differences, and processes with the same value, that a message names at most
 LONGEST = 80  # characters of a value in a message
@@ -77,8 +77,6 @@ def _flatten(path: str, value: Any) -> list[tuple[str, str]]:
 
 def line(found: Sequence[Difference], machines: Sequence[str]) -> str:
     """The differences as one line: 'x is 1 in process 0 (host-a) and 2 in process 1 (host-b)'.
-
-    A name that ends with = is that of a parameter.
 
     Args:
         found: see `differences`.
@@ -183,7 +181,7 @@ def _wait(key: str, stage: str, what: str) -> str:
             }
             missing = [i for i in range(jax.process_count()) if str(i) not in there]
             names = ", ".join(map(str, missing[:NAMED])) + (", ..." if missing[NAMED:] else "")
-            _log.warning(
+            log.warning(
                 "Waiting for process %s of %d to compare %s.",
                 names or "0",
                 jax.process_count(),

@@ -5,14 +5,13 @@ import warnings
 from functools import partial
 
 import flax
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from cnn_jax import jax_internals
 from cnn_jax.train.nonfinite import Guard, make_guard
-from cnn_jax.typing import Array, PyTree
+from cnn_jax.typing import Array, Network, PyTree
 
 
 @flax.struct.dataclass
@@ -40,7 +39,7 @@ class TrainState:
         return self.params, self.model_state, self.opt_state, self.ema_params
 
 
-def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
+def init_variables(model: Network, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
     """Initial parameters and statistics, without running or compiling the network.
 
     The initialisation is traced, stripped of everything that no parameter depends on, which is the
@@ -73,7 +72,7 @@ def init_variables(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) 
     return jax.tree.unflatten(structure, initialise(*given))
 
 
-def _init_whole(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
+def _init_whole(model: Network, image: jax.ShapeDtypeStruct, *, seed: int) -> PyTree:
     """`init_variables` in one program, with an image of NaNs that marks what depends on it."""
     mark = jnp.nan if jnp.issubdtype(image.dtype, jnp.inexact) else 0
     unknown = jnp.full(image.shape, mark, image.dtype)
@@ -84,7 +83,7 @@ def _init_whole(model: nn.Module, image: jax.ShapeDtypeStruct, *, seed: int) -> 
     return variables
 
 
-def _depends_on_picture(model: nn.Module) -> ValueError:
+def _depends_on_picture(model: Network) -> ValueError:
     return ValueError(
         f"{type(model).__name__}.init computes a variable from the image's values; only its "
         "shape is known before training. Initialise it from the key, or with constants."
@@ -92,7 +91,7 @@ def _depends_on_picture(model: nn.Module) -> ValueError:
 
 
 def create_state(
-    model: nn.Module,
+    model: Network,
     tx: optax.GradientTransformation,
     image: jax.ShapeDtypeStruct,
     *,

@@ -9,7 +9,6 @@ the global weight makes the numbers the same on any number of devices.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -17,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from cnn_jax.train.nonfinite import Rule, all_finite
 from cnn_jax.train.state import TrainState, inference_variables
-from cnn_jax.typing import Array, Batch, Observed, PyTree, Task
+from cnn_jax.typing import Array, Batch, Network, Observed, PyTree, Task
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 EvalStep = Callable[[TrainState, Batch], Observed]
@@ -26,7 +25,7 @@ TOGETHER = 2**16  # largest size of an array that is summed over replicas togeth
 
 
 def make_train_step(
-    model: nn.Module,
+    model: Network,
     task: Task,
     tx: optax.GradientTransformation,
     *,
@@ -146,7 +145,7 @@ def make_train_step(
 
 
 def make_eval_step(
-    model: nn.Module,
+    model: Network,
     task: Task,
     *,
     axis_name: str | None = None,
@@ -183,11 +182,11 @@ def make_eval_step(
     return eval_step
 
 
-def _with_axis(model: nn.Module, axis_name: str | None) -> nn.Module:
+def _with_axis(model: Network, axis_name: str | None) -> Network:
     """The same model, with batch statistics over the pmapped axis as well."""
     if axis_name is None:
         return model
-    if "axis_name" not in model.__dataclass_fields__:
+    if not hasattr(model, "axis_name"):
         raise ValueError(
             f"{type(model).__name__} has no field `axis_name`, so its batch norm, if it has one, "
             "would differ from device to device under pmap. Give it the field and pass it to "

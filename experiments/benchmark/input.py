@@ -28,7 +28,7 @@ from sklearn.datasets import load_sample_images
 
 import cnn_jax.cpu
 from cnn_jax import models
-from cnn_jax.data import Source, load_source, statistics, train_batches
+from cnn_jax.data import Source, image_loader, load_source, statistics, train_batches
 from cnn_jax.tasks.classification import classification, make_prepare
 from cnn_jax.train import layout, optim, state, step
 from experiments.benchmark import timing
@@ -99,14 +99,8 @@ def _keep(record, rng):
 
 def ours_from_jpeg(folder: pathlib.Path, workers: int) -> Open:
     source = load_source(f"folder:{folder}", "train")
-    return train_batches(
-        source,
-        batch_size=JPEG_BATCH,
-        seed=0,
-        image_size=CROP,
-        crop="random_resized",
-        workers=workers,
-    ).iterate
+    load = image_loader(source, CROP, "random_resized")
+    return train_batches(source, load, batch_size=JPEG_BATCH, seed=0, workers=workers).iterate
 
 
 def torch_loader(dataset, batch_size: int, workers: int) -> Open:

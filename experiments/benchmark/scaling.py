@@ -24,7 +24,7 @@ import jax
 from absl import flags
 
 from cnn_jax import models
-from cnn_jax.train import hosts, layout
+from cnn_jax.train import joining, layout
 from experiments import entry, launch
 from experiments.benchmark import program, timing
 
@@ -62,7 +62,7 @@ def probe() -> int:
         cpu_convolutions=True,
         compilation_cache=CACHE.value,
     )
-    hosts.connect(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
+    joining.connect(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
     where = layout.make_layout(LAYOUT.value)
     model = models.create(MODEL.value, num_classes=program.CLASSES)
     made = program.classifier(model, (32, 32, 3), BATCH.value, axis_name=where.axis_name)

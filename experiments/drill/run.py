@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 from cnn_jax import run
-from cnn_jax.train import checkpoint, layout, loop
+from cnn_jax.train import checkpoint, layout
 from experiments import command, entry
 from experiments import recipe as recipes
 
@@ -69,7 +69,7 @@ def arm(fault: Fault) -> None:
     if fault.moment == "save":
         checkpoint.Checkpoints.save = noticing(checkpoint.Checkpoints.save)  # type: ignore
     elif fault.moment == "evaluation":
-        loop.evaluate = noticing(loop.evaluate)
+        evaluation.evaluate = noticing(evaluation.evaluate)
     else:
         make = layout.make_layout
 

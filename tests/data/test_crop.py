@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_jax.data import crop
-from cnn_jax.data import image as image_module
-from cnn_jax.data.image import LoadImage
+from cnn_jax.data.loaders import image as image_module
+from cnn_jax.data.loaders.image import LoadImage
 from tests.data.pictures import encode
 
 sides = st.integers(1, 400)
@@ -128,3 +128,14 @@ def test_against_torchvision():
     np.testing.assert_allclose(
         ours[1:-1, 1:-1].astype(int), theirs.numpy().transpose(1, 2, 0)[1:-1, 1:-1], atol=2
     )
+
+
+def test_sizes():
+    sizes = {"360": (360, 360), "360x480": (360, 480), "": None}
+    assert {text: crop.parse_size(text) for text in sizes} == sizes
+
+
+@pytest.mark.parametrize("text", ["0", "3x4x5", "axb", "-3", "3.5"])
+def test_sizes_that_are_none(text):
+    with pytest.raises(ValueError, match=f"image_size={text}: wanted '256', or HEIGHTxWIDTH"):
+        crop.parse_size(text)

@@ -8,9 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cnn_jax.data import fingerprint, load_source
-from cnn_jax.data.boxes import load_box_source
-from cnn_jax.data.masks import load_mask_source
+from cnn_jax.data import fingerprint, load_source, open_source
 from tests.data.pictures import encode, make_source
 
 
@@ -30,7 +28,7 @@ def masks(root):
     for i in range(10):
         write(root / "images" / f"{i}.png", i)
         write(root / "masks" / f"{i}.png", i % 2)
-    return load_mask_source(f"masks:{root}", "train", class_names=["a", "b"])
+    return open_source(f"masks:{root}", "train", class_names=["a", "b"], holds="mask")
 
 
 def coco(root):
@@ -43,7 +41,7 @@ def coco(root):
     }
     (root / "annotations").mkdir()
     (root / "annotations" / "instances_train.json").write_text(json.dumps(described))
-    return load_box_source(f"coco:{root}", "train")
+    return open_source(f"coco:{root}", "train", holds="boxes")
 
 
 def voc(root):
@@ -55,7 +53,7 @@ def voc(root):
             "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></object>"
             "</annotation>"
         )
-    return load_box_source(f"voc:{root}", "train")
+    return open_source(f"voc:{root}", "train", holds="boxes")
 
 
 def again(source, root):
@@ -64,8 +62,8 @@ def again(source, root):
     if kind == "folder":
         return load_source(f"folder:{root}", "train")
     if kind == "masks":
-        return load_mask_source(f"masks:{root}", "train", class_names=["a", "b"])
-    return load_box_source(f"{kind}:{root}", "train")
+        return open_source(f"masks:{root}", "train", class_names=["a", "b"], holds="mask")
+    return open_source(f"{kind}:{root}", "train", holds="boxes")
 
 
 KINDS = {"classes": classes, "masks": masks, "coco": coco, "voc": voc}
@@ -112,7 +110,10 @@ def test_a_picture_in_another_class_is_seen(tmp_path):
         text = file.read_text()
         assert was in text
         file.write_text(text.replace(was, wanted))
-        assert fingerprint.fingerprint(load_box_source(f"coco:{tmp_path}", "train")) != before
+        assert (
+            fingerprint.fingerprint(open_source(f"coco:{tmp_path}", "train", holds="boxes"))
+            != before
+        )
         file.write_text(text)
 
 

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data import DataError, load_source, reading
-from cnn_jax.data.boxes import load_box_source, tidy
+from cnn_jax.data import DataError, load_source, mask_loader, open_source, reading
 from cnn_jax.data.decode import MAX_PIXELS, decode_image, image_size, open_image
 from cnn_jax.data.examples import InMemory
-from cnn_jax.data.image import image_loader
-from cnn_jax.data.masks import load_mask_source, pair_loader
+from cnn_jax.data.loaders.boxes import tidy
+from cnn_jax.data.loaders.image import image_loader
 from tests.data.pictures import encode
 
 pytestmark = pytest.mark.timeout(30, method="thread")
@@ -227,8 +226,8 @@ def one_bit(path, size=(20_000, 9_000)):
 
 
 def in_memory(root):
-    source = load_mask_source(f"masks:{root}", "all")
-    return InMemory(source, pair_loader(source, (8, 8)))
+    source = open_source(f"masks:{root}", "all", holds="mask")
+    return InMemory(source, mask_loader(source, (8, 8)))
 
 
 @pytest.mark.parametrize("part", ["images", "masks"])
@@ -250,7 +249,7 @@ def test_voc_with_a_huge_picture_and_no_size(tmp_path):
         f"<annotation><object><name>cat</name>{box}</object></annotation>"
     )
     with pytest.raises(DataError, match=r"0\.xml.*180,000,000 pixels"):
-        load_box_source(f"voc:{tmp_path}", "all")
+        open_source(f"voc:{tmp_path}", "all", holds="boxes")
 
 
 def coco(root, content: str | None = None, name="a.png"):
@@ -281,14 +280,14 @@ def coco(root, content: str | None = None, name="a.png"):
 def test_coco_does_not_leave_its_folder(tmp_path, name):
     (tmp_path / "secret.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"instances_train\.json names .*not below"):
-        load_box_source(coco(tmp_path / "set", name=name), "train")
+        open_source(coco(tmp_path / "set", name=name), "train", holds="boxes")
 
 
 def test_links_are_their_owners_business(tmp_path):
     dataset = coco(tmp_path / "set", name="x/../b.png")
     (tmp_path / "set" / "train" / "x").mkdir()
     (tmp_path / "set" / "train" / "b.png").symlink_to("a.png")
-    assert len(load_box_source(dataset, "train")) == 1
+    assert len(open_source(dataset, "train", holds="boxes")) == 1
 
 
 @pytest.mark.parametrize(
@@ -310,7 +309,7 @@ def test_links_are_their_owners_business(tmp_path):
 )  # fmt: skip
 def test_coco_of_hostile_json(tmp_path, content):
     with pytest.raises(DataError, match=r"instances_train\.json") as caught:
-        load_box_source(coco(tmp_path / "set", content), "train")
+        open_source(coco(tmp_path / "set", content), "train", holds="boxes")
     assert len(str(caught.value)) < 1000
 
 
@@ -350,14 +349,14 @@ def test_coco_of_the_wrong_kind(tmp_path, changes, what):
     """Each of these was taken for something: a class 'None', a crowd, boxes of no size."""
     whole = {"images": [IMAGE], "annotations": [BOX], "categories": [THING], **changes}
     with pytest.raises(DataError, match=rf"instances_train\.json .*{what}"):
-        load_box_source(coco(tmp_path / "set", json.dumps(whole)), "train")
+        open_source(coco(tmp_path / "set", json.dumps(whole)), "train", holds="boxes")
 
 
 def test_coco_of_boxes_without_end(tmp_path):
     """They are left out and counted, and no arithmetic overflows."""
     boxes = [BOX | {"bbox": [1e308, 1, 1e308, 1]}, BOX | {"bbox": [1, 1, float("inf"), 1]}, BOX]
     whole = {"images": [IMAGE], "annotations": boxes, "categories": [THING]}
-    source = load_box_source(coco(tmp_path / "set", json.dumps(whole)), "train")
+    source = open_source(coco(tmp_path / "set", json.dumps(whole)), "train", holds="boxes")
     assert tidy(source[0], 1).left_out == {"not finite": 2}
 
 
@@ -365,7 +364,7 @@ def test_a_file_that_begins_with_a_mark_of_its_encoding(tmp_path):
     dataset = coco(tmp_path / "set")
     file = tmp_path / "set" / "annotations" / "instances_train.json"
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
-    assert load_box_source(dataset, "train").class_names == ("thing",)
+    assert open_source(dataset, "train", holds="boxes").class_names == ("thing",)
     (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\n")
     assert reading.read_lines(tmp_path / "classes.txt") == ["cat"]
 
@@ -376,7 +375,7 @@ def test_a_pipe_for_annotations(tmp_path):
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(DataError, match=r"instances_train\.json: it is a pipe"):
-        load_box_source(dataset, "train")
+        open_source(dataset, "train", holds="boxes")
 
 
 LAUGHS = (
@@ -403,7 +402,7 @@ def test_voc_of_hostile_xml(tmp_path, content):
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "0.xml").write_text(content)
     with pytest.raises(DataError, match=r"0\.xml") as caught:
-        load_box_source(f"voc:{tmp_path}", "all")
+        open_source(f"voc:{tmp_path}", "all", holds="boxes")
     assert len(str(caught.value)) < 1000
 
 
@@ -420,10 +419,10 @@ def test_voc_lists_do_not_leave_the_folder(tmp_path):
     for stem in ("../../secret", str(tmp_path / "secret")):
         (root / "ImageSets" / "Main" / "train.txt").write_text(stem)
         with pytest.raises(DataError, match=r"train\.txt lists .*secret"):
-            load_box_source(f"voc:{root}", "train")
+            open_source(f"voc:{root}", "train", holds="boxes")
     (root / "ImageSets" / "Main" / "train.txt").write_text("0")
     (root / "classes.txt").write_text("x\n")
-    source = load_box_source(f"voc:{root}", "train")
+    source = open_source(f"voc:{root}", "train", holds="boxes")
     assert source[0]["image"] == root / "JPEGImages" / "0.png", "what <filename> says is not read"
 
 
@@ -434,7 +433,7 @@ def test_a_list_of_classes_that_is_no_text(tmp_path, make):
         Image.new("L", (8, 8)).save(tmp_path / folder / "0.png")
     make(tmp_path / "classes.txt")
     with pytest.raises(DataError, match=r"classes\.txt"):
-        load_mask_source(f"masks:{tmp_path}", "all")
+        open_source(f"masks:{tmp_path}", "all", holds="mask")
 
 
 def test_an_image_that_is_open_is_closed(tmp_path):

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data import DataError, load_source, reading
-from cnn_jax.data.boxes import load_box_source
-from cnn_jax.data.masks import decode_mask, load_mask_source
-from cnn_jax.data.ucr import ucr_source
+from cnn_jax.data import DataError, decode_mask, load_source, open_source, reading
+from cnn_jax.data.readers.ucr import open_ucr
 
 pytestmark = pytest.mark.timeout(30, method="thread")
 
@@ -74,7 +72,7 @@ def voc(root, *, size="", name="cat", difficult="0"):
 def test_voc_with_a_size_that_is_none(tmp_path, side):
     """The image's own is taken, as where there is none; no box becomes a point, or infinite."""
     size = f"<size><width>{side}</width><height>8</height></size>"
-    source = load_box_source(voc(tmp_path, size=size), "all")
+    source = open_source(voc(tmp_path, size=size), "all", holds="boxes")
     np.testing.assert_allclose(source[0]["boxes"], [[0, 0, 0.5, 1]])
 
 
@@ -88,7 +86,7 @@ def test_voc_with_a_size_that_is_none(tmp_path, side):
 )
 def test_voc_with_objects_of_no_kind(tmp_path, changes, what):
     with pytest.raises(DataError, match=rf"0\.xml is not in VOC's format: {what}"):
-        load_box_source(voc(tmp_path, **changes), "all")
+        open_source(voc(tmp_path, **changes), "all", holds="boxes")
 
 
 def test_voc_with_two_images_of_one_name(tmp_path):
@@ -96,7 +94,7 @@ def test_voc_with_two_images_of_one_name(tmp_path):
     dataset = voc(tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "JPEGImages" / "0.jpg")
     with pytest.raises(DataError, match=r"0\.jpg and .*0\.png would have the same annotations"):
-        load_box_source(dataset, "all")
+        open_source(dataset, "all", holds="boxes")
 
 
 def masks(root, count=2):
@@ -111,12 +109,12 @@ def test_two_masks_of_one_picture(tmp_path):
     dataset = masks(tmp_path)
     Image.new("L", (8, 8), 1).save(tmp_path / "masks" / "0.bmp")
     with pytest.raises(DataError, match=r"0\.bmp and .*0\.png are masks of one image"):
-        load_mask_source(dataset, "all")
+        open_source(dataset, "all", holds="mask")
 
 
 def test_masks_without_a_picture(tmp_path):
     with pytest.raises(DataError, match=r"images holds no images"):
-        load_mask_source(masks(tmp_path, count=0), "all")
+        open_source(masks(tmp_path, count=0), "all", holds="mask")
 
 
 @pytest.mark.parametrize("lines", ["", " \n\t\n", "a\na\n", "".join(f"{i}\n" for i in range(256))])
@@ -125,7 +123,7 @@ def test_a_list_of_classes_that_cannot_be(tmp_path, lines):
     dataset = masks(tmp_path)
     (tmp_path / "classes.txt").write_text(lines)
     with pytest.raises(DataError, match=r"classes\.txt must have one class per line, each once"):
-        load_mask_source(dataset, "all")
+        open_source(dataset, "all", holds="mask")
 
 
 def test_lines_end_where_an_editor_ends_them(tmp_path):
@@ -163,7 +161,7 @@ def ucr(root, train, test="1,2,3:a\n3,2,1:b\n"):
     (root / "X").mkdir()
     for part, lines in (("TRAIN", train), ("TEST", test)):
         (root / "X" / f"X_{part}.ts").write_text(f"@classLabel true a b\n@data\n{lines}")
-    return ucr_source("X", "train", data_dir=str(root))
+    return open_ucr("X", "train", data_dir=str(root))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.data import DataError, eval_batches, train_batches
-from cnn_jax.data.image import image_loader
+from cnn_jax.data.loaders.image import image_loader
 from tests.data.pictures import make_source
 
-RANDOM = {"image_size": 3, "crop": "random_resized"}  # streamed: decoded for every batch anew
 SOURCE = make_source(10)
+# streamed: decoded for every batch anew
+RANDOM = {"load": image_loader(SOURCE, 3, "random_resized")}
 
 
 def assert_same(a, b):
@@ -56,8 +57,8 @@ def test_pictures_keep_their_labels():
 
 
 def test_decoding_every_time_and_once_give_the_same_batches():
-    kept = train_batches(SOURCE, batch_size=4, seed=3, image_size=6, crop="center")
-    anew = train_batches(SOURCE, batch_size=4, seed=3, load=kept_load(SOURCE))
+    kept = train_batches(SOURCE, kept_load(SOURCE), batch_size=4, seed=3)
+    anew = train_batches(SOURCE, kept_load(SOURCE), batch_size=4, seed=3, in_memory=False)
     for step in range(5):
         assert_same(kept[step], anew[step])
 
@@ -160,8 +161,8 @@ def test_evaluation_sees_every_example_once(n, rows, processes):
 
 def test_evaluation_streams_in_order_too():
     source = make_source(10)
-    kept = eval_batches(source, batch_size=4, image_size=6, crop="center")
-    anew = eval_batches(source, batch_size=4, load=kept_load(source))
+    kept = eval_batches(source, kept_load(source), batch_size=4)
+    anew = eval_batches(source, kept_load(source), batch_size=4, in_memory=False)
     for a, b, i in zip(kept, anew, itertools.count(), strict=False):
         assert_same(a, b)
         assert_same(a, anew[i])
@@ -194,8 +195,7 @@ def test_training_puts_the_next_good_record_in_the_place(options):
 @pytest.mark.parametrize("streamed", [False, True])
 def test_evaluation_masks_what_is_corrupt(streamed):
     source = make_source(10, corrupt=[0, 1, 7], skip_corrupt=True)
-    load = {"load": kept_load(source)} if streamed else {"image_size": 6, "crop": "center"}
-    batches = eval_batches(source, batch_size=2, **load)
+    batches = eval_batches(source, kept_load(source), batch_size=2, in_memory=not streamed)
     seen = [batch["label"][batch["mask"] == 1] for batch in batches]
     assert np.concatenate(seen).tolist() == [2, 3, 4, 5, 6, 8, 9]
     assert sorted(batches.corrupt) == [0, 1, 7]
@@ -227,9 +227,9 @@ def test_what_cannot_be_asked_for():
         DataError, match=r"batch_size 5: wanted a positive multiple of .* processes, 2"
     ):
         train_batches(SOURCE, batch_size=5, seed=0, process_count=2)
-    with pytest.raises(DataError, match="crop 'left': choose"):
-        train_batches(SOURCE, batch_size=5, seed=0, crop="left")
-    with pytest.raises(DataError, match="give an image_size"):
+    with pytest.raises(DataError, match="crop=left: choose"):
+        image_loader(SOURCE, None, "left")
+    with pytest.raises(DataError, match="such as image_size=224"):
         train_batches(make_source(3, fixed_size=False), batch_size=5, seed=0)
     with pytest.raises(IndexError):
         train_batches(SOURCE, batch_size=5, seed=0)[-1]

@@ -5,10 +5,8 @@ import shutil
 import pytest
 
 from cnn_jax import stores
-from cnn_jax.data import DataError, eval_batches, load_source, remote
-from cnn_jax.data.boxes import load_box_source
-from cnn_jax.data.masks import load_mask_source
-from tests.data.test_tfds import Tiny, prepared  # noqa: F401  a fixture, and what registers it
+from cnn_jax.data import DataError, eval_batches, image_loader, load_source, open_source, remote
+from tests.data.readers.test_tfds import Tiny, prepared  # noqa: F401  a fixture, and what registers it
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def fetched(monkeypatch):
 
 
 def labels(source):
-    (batch,) = eval_batches(source, batch_size=9, image_size=4)
+    (batch,) = eval_batches(source, image_loader(source, 4), batch_size=9)
     return batch["label"].tolist()
 
 
@@ -119,6 +117,6 @@ def test_series_come_from_a_store_too(url, fetched):
 @pytest.mark.parametrize("kind", ["folder", "masks", "coco", "voc"])
 @pytest.mark.parametrize("url", ["s3://bucket/set", "gs:/bucket/set"])
 def test_a_folder_in_a_store_is_not_looked_for_here(kind, url):
-    load = {"folder": load_source, "masks": load_mask_source}.get(kind, load_box_source)
+    holds = {"folder": "label", "masks": "mask"}.get(kind, "boxes")
     with pytest.raises(DataError, match=f"{kind}:{url}: folders are read from a disk"):
-        load(f"{kind}:{url}", "train")
+        open_source(f"{kind}:{url}", "train", holds=holds)

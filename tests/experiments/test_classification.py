@@ -14,7 +14,7 @@ from cnn_jax import models
 from cnn_jax.run import classification
 from cnn_jax.run import settings as texts
 from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
-from cnn_jax.train import checkpoint, log, loop
+from cnn_jax.train import checkpoint, log, nonfinite
 from experiments import recipe as recipes
 from tests.run import as_command
 
@@ -103,7 +103,8 @@ def test_flagfile_repeats_the_run(finished, tmp_path):
 
 
 def test_loss_that_is_no_number_stops_the_run(tmp_path):
-    with pytest.raises(loop.NonFiniteError, match=r"at step \d+, with a learning rate of 1e\+30"):
+    message = r"at step \d+, with a learning rate of 1e\+30"
+    with pytest.raises(nonfinite.NonFiniteError, match=message):
         run(
             *SETTINGS, f"--workdir={tmp_path}", "--learning_rate=1e30", "--schedule=constant",
             "--warmup_epochs=0", "--checkpoint_every_steps=1",

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from cnn_jax.data import boxes
+from cnn_jax import data
 from cnn_jax.run import detection
 from cnn_jax.train import step
 from experiments import entry, predict
@@ -112,7 +112,7 @@ def test_result(finished):
 
 
 def test_what_cannot_be_used_is_said(shapes):
-    held = boxes.survey(boxes.load_box_source(f"coco:{shapes}", "train"))
+    held = data.survey_boxes(data.open_source(f"coco:{shapes}", "train", holds="boxes"))
     assert held.left_out == {"inverted": 1, "of an unknown class": 1}
     assert held.empty > 0
 
@@ -168,7 +168,7 @@ def test_predict_wants_a_run_of_a_detector(parsed, tmp_path):
     ("settings", "message"),
     [
         (["--image_size=48x64x3"], "HEIGHTxWIDTH"),
-        (["--image_size="], "give an image_size"),
+        (["--image_size="], "such as .*image_size=224"),
         (["--jitter=2,0.5"], "wanted the smallest and the largest"),
         (["--augment=rotate:10"], "unknown augmentation"),
         (["--mosaic=0.5", "--batch_size=6"], "multiple of four"),

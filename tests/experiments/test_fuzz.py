@@ -226,7 +226,7 @@ def test_pictures(tmp_path_factory, draw, suffix, skip):
 
     def read():
         source = data.load_source(f"folder:{root}", "train", skip_corrupt=skip)
-        batches = data.eval_batches(source, batch_size=2, image_size=8, crop="center")
+        batches = data.eval_batches(source, data.image_loader(source, 8, "center"), batch_size=2)
         for batch in batches:
             assert batch["image"].dtype == np.uint8
 

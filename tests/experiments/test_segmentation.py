@@ -64,19 +64,6 @@ def test_a_street_scene_set_trains_with_flags_alone(streets, tmp_path):
         assert (tmp_path / "run" / f"{figure}.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("text", ["360", "360x480", ""])
-def test_sizes(text):
-    assert (
-        segmentation.parse_size(text) == {"360": (360,) * 2, "360x480": (360, 480), "": None}[text]
-    )
-
-
-@pytest.mark.parametrize("text", ["0", "3x4x5", "axb", "-3", "3.5"])
-def test_sizes_that_are_none(text):
-    with pytest.raises(ValueError, match="HEIGHTxWIDTH"):
-        segmentation.parse_size(text)
-
-
 @pytest.mark.parametrize(
     "name", ["camvid_segnet_basic", "camvid_unet", "digit_scenes_mlp", "oxford_pets_deeplabv3"]
 )

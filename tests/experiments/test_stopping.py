@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -183,7 +184,7 @@ def test_a_run_says_what_is_true_in_each_of_its_phases(tmp_path, monkeypatch):
 
 
 def test_a_keyboard_interrupt_is_a_line(capsys, monkeypatch):
-    monkeypatch.setattr(stopping, "_told", False)
+    monkeypatch.setattr(stopping, "_answer", threading.Lock())
     assert entry._tell(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err.startswith("SIGINT: stopped at once")
 
@@ -257,7 +258,10 @@ def test_a_second_ctrl_c_in_the_middle_says_what_is_true(tmp_path):
     """It was: stopped before the first step, nothing was saved, status 0."""
     where = tmp_path / "run"
     process = start(where, DATA.replace("at == 1", "at == 4"), "--checkpoint_every_steps=1")
-    wait_for((where / "checkpoints" / "1").is_dir)
+    # batch 4 is wanted before batch 3 is used, so that step 3 is the last: earlier, the first
+    # signal would be answered by the loop
+    wait_for((where / "checkpoints" / "3").is_dir)
+    time.sleep(1)
     status, text = ended(process, signal.SIGINT, signal.SIGINT)
     assert status == 130
     (line,) = (line for line in text.splitlines() if "stopped" in line)

@@ -18,7 +18,7 @@ import pytest
 from cnn_jax import run as run_library
 from cnn_jax import stores
 from cnn_jax.run import classification, directory, sweep
-from cnn_jax.train import checkpoint, lease, log, loop
+from cnn_jax.train import checkpoint, evaluation, lease, log
 from experiments import entry
 from tests.run import as_command, test_resume
 from tests.run.test_resume import recipe, run, stop_at
@@ -84,14 +84,14 @@ def test_an_evaluation_whose_checkpoint_did_not_arrive_is_logged_once(
 ):
     """Stopped during the evaluation at step 4, so that the store has that step without it; then
     killed when the log of it had gone up, and its checkpoint had not."""
-    evaluate = loop.evaluate
+    evaluate = evaluation.evaluate
 
     def stopped(*arguments, stop, **more):
         os.kill(os.getpid(), signal.SIGTERM)
         return evaluate(*arguments, stop=stop, **more)
 
     with monkeypatch.context() as once:
-        once.setattr(loop, "evaluate", stopped)
+        once.setattr(evaluation, "evaluate", stopped)
         assert run(url, **QUICK) == 0
     assert seen(url)[0][0] == 4
     rows = [row for row in log.read_rows(undisturbed / "metrics.jsonl") if row["step"] <= 4]

@@ -43,7 +43,7 @@ def run(where, **changes):
 def expected():
     """By numpy, from the digits of the training split."""
     source = data.load_source("digits", "train")
-    batch = data.eval_batches(source, batch_size=len(source), image_size=16)[0]
+    batch = data.eval_batches(source, data.image_loader(source, 16), batch_size=len(source))[0]
     mean, std = data.statistics("digits", 1)
     return whitening((batch["image"] / np.float32(255) - np.float32(mean)) / np.float32(std))
 
@@ -73,8 +73,8 @@ def test_the_kernel_is_in_the_run_and_stays(expected, tmp_path, layout, monkeypa
     # the same from a checkpoint, whatever the data would say now
     stopped = loop.fit
 
-    def half(state, *, plan, **arguments):
-        return stopped(state, plan=plan._replace(steps=2), **arguments)
+    def half(state, *, steps, **arguments):
+        return stopped(state, steps=2, **arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "fit", half)

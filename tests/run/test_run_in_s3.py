@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import stores
-from cnn_jax.data import prepared
+from cnn_jax.data.readers import prepared
 from cnn_jax.run import classification, directory
 from tests.run import test_resume
 from tests.run.test_resume import SETTINGS, run

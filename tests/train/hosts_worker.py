@@ -26,7 +26,7 @@ from PIL import Image
 from cnn_jax.layers.stochastic_depth import StochasticDepth
 from cnn_jax.run import classification, detection, segmentation
 from cnn_jax.run.optimisation import optimizer_of, schedule_of
-from cnn_jax.train import hosts, layout, loop, state, step
+from cnn_jax.train import evaluation, hosts, joining, layout, state, step
 
 STEPS = 4
 SIZE = (24, 32)  # of the pictures of the two folder sets
@@ -173,7 +173,7 @@ def train(recipe, experiment, where, dtype, *, shaken: float = 0.0) -> dict[str,
     for _, batch in zip(range(STEPS), experiment.train.iterate(0), strict=False):
         now, metrics = train_step(now, where.shard(batch))
         losses.append(jax.device_get(metrics))
-    observed = loop.evaluate(eval_step, now, experiment.test(), where)
+    observed = evaluation.evaluate(eval_step, now, experiment.test(), where)
     tree = {
         "state": jax.device_get(where.fetch(now)),
         "losses": losses,
@@ -192,7 +192,9 @@ def main() -> None:
     cache = Path(tempfile.gettempdir()) / f"cnn_jax_tests_{getpass.getuser()}"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     if int(processes) > 1:
-        hosts.connect(f"localhost:{port}", int(processes), int(index), heartbeat=60, patience=120)
+        joining.connect(
+            f"localhost:{port}", int(processes), int(index), heartbeat=60, connect_timeout=120
+        )
     arrays = {}
     for task, (recipe, experiment) in experiments(Path(root)).items():
         for case in cases.split(","):

@@ -19,7 +19,7 @@ import pytest
 import experiments
 from cnn_jax.run import agreement as parts
 from cnn_jax.run import classification, detection, initial_variables, segmentation, workdir
-from cnn_jax.train import agreement, gloo, hosts, meeting, state
+from cnn_jax.train import agreement, gloo, joining, meeting, state
 from experiments import launch
 from tests.train.test_hosts import ROOT, environment
 
@@ -103,7 +103,7 @@ def test_it_is_said_for_whom_it_waits(monkeypatch):
     monkeypatch.setattr(agreement, "NOTICE", -1.0)
     monkeypatch.setattr(agreement.hosts, "client", lambda: client)
     monkeypatch.setattr(agreement.jax, "process_count", lambda: 4)
-    monkeypatch.setattr(agreement._log, "warning", lambda text, *more: said.append(text % more))
+    monkeypatch.setattr(agreement.log, "warning", lambda text, *more: said.append(text % more))
     assert agreement._wait("key", "stage", "the data") == "value"
     assert said == ["Waiting for process 1, 3 of 4 to compare the data."]
 
@@ -231,11 +231,11 @@ def test_a_lock_of_an_earlier_run_does_not_make_a_directory_a_shared_one(tmp_pat
      (-1, {"SLURM_PROCID": "3"}, False), (0, {"SLURM_PROCID": "3"}, True)],
 )  # fmt: skip
 def test_which_process_serves_the_others(given, environment, first, monkeypatch):
-    for name in hosts.OWN_ID:
+    for name in joining.OWN_ID:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert hosts._may_be_first(given) == first
+    assert joining._may_be_first(given) == first
 
 
 # --- where gloo listens ---
@@ -312,21 +312,21 @@ def test_why_the_first_is_not_reached(monkeypatch):
 
 
 def test_an_address_that_is_not_this_machines():
-    with pytest.raises(ValueError, match="bind_address=here: wanted ADDRESS:PORT"):
-        hosts.connect("here:1234", 2, 0, bind_address="here")
+    with pytest.raises(ValueError, match="coordinator_bind_address=here: wanted ADDRESS:PORT"):
+        joining.connect("here:1234", 2, 0, coordinator_bind_address="here")
     # of TEST-NET-3, which nobody has: RFC 5737
-    with pytest.raises(hosts.HostsError, match=r"cannot listen at here:1 \(203.0.113.1:1\)"):
-        hosts._check_port("203.0.113.1:1", "here:1")
+    with pytest.raises(joining.HostsError, match=r"cannot listen at here:1 \(203.0.113.1:1\)"):
+        joining._check_port("203.0.113.1:1", "here:1")
 
 
 # --- two processes ---
 
 SETTLE = """
 import os, subprocess, sys
-from cnn_jax.train import agreement, hosts
+from cnn_jax.train import agreement, hosts, joining
 given = dict(each.removeprefix("--").split("=") for each in sys.argv[1:])
 index = int(given["process_id"])
-hosts.connect(given["coordinator"], 2, index, heartbeat=6, patience=60)
+joining.connect(given["coordinator"], 2, index, heartbeat=6, connect_timeout=60)
 agreement.check("x", {"same": [1, None]})
 listening = subprocess.run(["ss", "-ltnHp"], capture_output=True, text=True).stdout.splitlines()
 own = [line.split()[3] for line in listening if f"pid={os.getpid()}," in line]
@@ -362,9 +362,9 @@ def test_two_that_differ_end_with_one_line_and_no_stranger_could_join_them(tmp_p
 
 FAILS = """
 import os, signal, sys
-from cnn_jax.train import agreement, hosts
+from cnn_jax.train import agreement, hosts, joining
 index = int(sys.argv[2])
-hosts.connect(sys.argv[1], 2, index, heartbeat=int(sys.argv[5]), patience=60)
+joining.connect(sys.argv[1], 2, index, heartbeat=int(sys.argv[5]), connect_timeout=60)
 if index == int(sys.argv[3]):
     if sys.argv[4] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,19 +1,57 @@
 """Feature pyramids: every stage of a backbone with the meaning of the deepest (Lin et al. 2017)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.layers import conv, max_pool, variance_scaling
+from cnn_jax.layers import batch_norm, conv, max_pool, variance_scaling
+from cnn_jax.models.backbones import OnBackbone, backbone_rules, stage, stages_of
 from cnn_jax.typing import Array
 
 # What torchvision calls kaiming_uniform_(a=1): uniform within +-sqrt(3 / fan_in).
 lecun_uniform_unit = variance_scaling(1.0, "fan_in", "uniform")
 
 EXTRAS = ("pool", "p6p7", "c6c7")
+
+
+class OnPyramid(OnBackbone, Protocol):
+    """The fields of a detector that stands on a pyramid: `stages` of the backbone, fine to coarse,
+    and `features`, the channels of every level."""
+
+    @property
+    def stages(self) -> Sequence[str]: ...
+    @property
+    def features(self) -> int: ...
+
+
+def pyramid_levels(
+    network: OnPyramid, x: Array, *, train: bool, extra: str, use_norm: bool = False, **fields: Any
+) -> list[Array]:
+    """The levels of the pyramid over a detector's backbone, fine to coarse, for x [B, H, W, C].
+
+    To be called inside a compact method: the parameters go under 'backbone' and 'fpn'.
+
+    Args:
+        network: the detector.
+        x: its input.
+        train: whether it is being trained.
+        extra, use_norm: see `FeaturePyramid`.
+        **fields: further fields of the backbone.
+    """
+    stages = stages_of(network, x, train=train, **fields)
+    pyramid = FeaturePyramid(
+        network.features,
+        extra,
+        use_norm=use_norm,
+        norm=batch_norm(train, dtype=network.dtype, axis_name=network.axis_name),
+        dtype=network.dtype,
+        name="fpn",
+    )
+    backbone = network.backbone or ""
+    return pyramid([stage(stages, name, backbone=backbone) for name in network.stages])
 
 
 class FeaturePyramid(nn.Module):
@@ -76,7 +114,7 @@ def enlarge(x: Array, space: Sequence[int]) -> Array:
     return x
 
 
-# torchvision's names of the pyramid and of a ResNet under it.
+# torchvision's names of the pyramid.
 RULES = (
     ("backbone.fpn.inner_blocks.{i}.0", "fpn/inner{i}"),
     ("backbone.fpn.inner_blocks.{i}.1", "fpn/inner{i}_bn"),
@@ -86,16 +124,6 @@ RULES = (
 )
 
 
-def body_rules(rules: Sequence[tuple], *, drop: Sequence[str], strip: str = "") -> list[tuple]:
-    """The weights rules of a classification network as the body under a pyramid.
-
-    Args:
-        rules: (theirs, ours) or (theirs, ours, layout).
-        drop: our names of the head's layers.
-        strip: what torchvision leaves out of its names there: 'features.'.
-    """
-    return [
-        (f"backbone.body.{theirs.removeprefix(strip)}", f"backbone/{ours}", *layout)
-        for theirs, ours, *layout in rules
-        if ours not in drop
-    ]
+def detector_rules(rules: Sequence[tuple], *, drop: Sequence[str], strip: str = "") -> list[tuple]:
+    """torchvision's names of a pyramid and of the backbone under it, see `backbone_rules`."""
+    return [*backbone_rules(rules, drop=drop, under="backbone.body", strip=strip), *RULES]

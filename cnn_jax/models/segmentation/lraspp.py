@@ -7,8 +7,8 @@ import flax.linen as nn
 from cnn_jax.layers import ConvNormAct, batch_norm, conv
 from cnn_jax.layers.resize import resize_linear
 from cnn_jax.models import mobilenet_v3
+from cnn_jax.models.backbones import backbone_rules, stage, stages_of
 from cnn_jax.models.registry import register, row
-from cnn_jax.models.segmentation.backbones import make_backbone, stage, trunk_rules
 from cnn_jax.typing import Array
 
 TABLE = {
@@ -23,21 +23,21 @@ TABLE = {
 class LRASPP(nn.Module):
     """Howard et al. 2019, section 6.4 and figure 10, on any backbone.
 
-    The gate averages the whole picture, as torchvision's does; the paper has windows of 49x49
-    pixels at strides of 16 and 20, which fit Cityscapes.
+    The gate averages the whole image, as in torchvision; the paper has windows of 49x49 pixels at
+    strides of 16 and 20, which suit Cityscapes.
 
     Stages: the backbone's.
 
     Attributes:
-        num_classes: K, channels of the output; None for stages.
+        num_classes: number of classes K; None to return the stages.
         backbone: a classification network of the registry.
-        low_stage: its stage of stride 8 (or 4), whose scores are added to those of the deepest.
-        output_stride: of the backbone; None leaves it as it is.
-        features: channels of the head, 128.
-        drop_rate: before the scores; the paper has no dropout here.
-        dtype: of the computation; parameters and statistics are float32.
+        low_stage: stage of stride 8 (or 4), whose scores are added to those of the deepest stage.
+        output_stride: stride of the backbone; None leaves it as it is.
+        features: channels of the head; 128 in the paper.
+        drop_rate: dropout rate before the scores; none in the paper.
+        dtype: type of the computation; parameters and statistics are float32.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: of the backbone.
+        remat: whether the backbone is recomputed in the backward pass.
     """
 
     num_classes: int | None
@@ -52,17 +52,13 @@ class LRASPP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
-        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
-        trunk = make_backbone(
-            self.backbone, output_stride=self.output_stride, remat=self.remat, **shared
-        )
-        stages = trunk(x, train=train)
+        stages = stages_of(self, x, train=train, output_stride=self.output_stride)
         if self.num_classes is None:
             return stages
 
         high = stage(stages, None, backbone=self.backbone)  # [B, H/16, W/16, C]
         low = stage(stages, self.low_stage, backbone=self.backbone)  # [B, H/8, W/8, c]
-        norm = batch_norm(train, **shared)
+        norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         y = ConvNormAct(self.features, 1, norm=norm, dtype=self.dtype, name="project")(high)
         gate = high.mean(tuple(range(1, high.ndim - 1)), keepdims=True)  # [B, 1, 1, C]
         gate = nn.sigmoid(conv(gate, self.features, 1, dtype=self.dtype, name="gate"))
@@ -76,7 +72,7 @@ class LRASPP(nn.Module):
 
 
 TORCHVISION_RULES = (
-    *trunk_rules(
+    *backbone_rules(
         mobilenet_v3.torchvision_rules(mobilenet_v3.LARGE), drop=("fc1", "fc2"), strip="features."
     ),
     ("classifier.cbr.0", "project/conv"),

@@ -1,0 +1,58 @@
+"""A survey of the boxes of a split before training, without decoding images."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from cnn_jax.data.loaders.boxes import tidy
+from cnn_jax.data.types import Source
+
+_READ = 256  # records read at a time
+
+
+class Survey(NamedTuple):
+    """The contents of a split.
+
+    Attributes:
+        images: number of images.
+        boxes: number of usable boxes.
+        most: largest number of usable boxes in an image.
+        empty: number of images without usable boxes.
+        left_out: see `Tidied`.
+        per_class: int [K], number of usable boxes of each class.
+    """
+
+    images: int
+    boxes: int
+    most: int
+    empty: int
+    left_out: Counter
+    per_class: np.ndarray
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.images:,} images, {self.boxes:,} boxes, at most {self.most} in one, "
+            f"{self.empty} without any"
+        )
+        reasons = [f"{n} {reason}" for reason, n in self.left_out.items() if reason != "cut"]
+        if reasons:
+            text += f"; left out: {', '.join(reasons)}"
+        if self.left_out["cut"]:
+            text += f"; clipped at the border: {self.left_out['cut']}"
+        return text
+
+
+def survey_boxes(source: Source) -> Survey:
+    """Reads all boxes of a split once, without decoding images."""
+    left_out: Counter = Counter()
+    counts, classes = [], np.zeros(source.num_classes, np.int64)
+    for start in range(0, len(source), _READ):
+        for record in source.__getitems__(range(start, min(start + _READ, len(source)))):
+            tidied = tidy(record, source.num_classes)
+            left_out += tidied.left_out
+            counts.append(len(tidied.boxes))
+            classes += np.bincount(tidied.labels, minlength=source.num_classes)
+    return Survey(
+        len(counts), sum(counts), max(counts), counts.count(0), left_out, classes
+    )  # fmt: skip

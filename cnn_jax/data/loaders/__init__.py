@@ -1,0 +1,1 @@
+"""Loaders: each makes an example of fixed shapes from a record, (record, rng) -> arrays by name."""

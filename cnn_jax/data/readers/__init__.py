@@ -1,0 +1,1 @@
+"""Readers: each opens the data sets of one kind; `cnn_jax.data.opening` knows them by name."""

@@ -1,0 +1,180 @@
+"""A folder in the layout of COCO (`coco:PATH`).
+
+    PATH/annotations/instances_train2017.json     {'images': [{'id', 'file_name', 'width',
+    PATH/train2017/000000000009.jpg                'height'}], 'annotations': [{'image_id',
+                                                   'category_id', 'bbox': [x, y, width, height],
+                                                   'iscrowd'}], 'categories': [{'id', 'name'}]}
+
+The splits have the names of the files: 'train2017', or 'train' if only one begins so. Lin et al.
+2014, arXiv:1405.0312; the format is described at https://cocodataset.org/#format-data.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_jax.data import fingerprint, reading, remote
+from cnn_jax.data import split as split_lib
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.readers import coco_format
+from cnn_jax.data.types import Record, Source
+
+_log = logging.getLogger(__name__)
+
+PREFIX = "instances_"  # prefix of the files with boxes; COCO also has captions and keypoints
+
+
+class BoxRecords:
+    """Images on disk and their annotations.
+
+    Attributes:
+        root: folder of the set.
+        files: files of the images.
+        annotations: 'boxes', 'labels' and 'crowd' of each image, see `cnn_jax.data.types.Record`.
+    """
+
+    def __init__(
+        self, root: Path, files: Sequence[Path], annotations: Sequence[dict[str, np.ndarray]]
+    ):
+        self.root = root
+        self.files, self.annotations = list(files), list(annotations)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
+        return [{"image": self.files[i], **self.annotations[i]} for i in indices]
+
+    def describe(self, index: int) -> str:
+        return str(self.files[index])
+
+    def identities(self) -> Iterable[str | bytes]:
+        yield from fingerprint.files(self.root, self.files)
+        for one in self.annotations:
+            yield from (fingerprint.array(one[name]) for name in ("boxes", "labels", "crowd"))
+
+
+def open_coco(path: str, split: str) -> Source:
+    """Opens a folder in COCO's layout.
+
+    Images without an object are part of the set. Labels number the categories in the order of their
+    ids, which have gaps in COCO itself. An annotation of an unknown category gets the label -1,
+    which `cnn_jax.data.loaders.boxes.tidy` leaves out and counts.
+
+    Raises:
+        DataError: there is no such folder or split; a file is not JSON, or lacks something; an
+            image is missing.
+    """
+    root = remote.here(f"coco:{path}", path)
+    dataset = f"coco:{path}"
+    if not path or not root.is_dir():
+        raise DataError(f"{dataset}: there is no folder {root}; write coco:PATH")
+    files = _annotation_files(root, dataset)
+    wanted = {
+        term.name: _named(term.name, files, split, dataset)
+        for term in split_lib.parse(split, dataset=dataset)
+    }
+    read: dict[str, list[tuple[Path, dict]]] = {}
+    class_names: tuple[str, ...] | None = None
+    for name, full in wanted.items():
+        categories, read[name] = _read(files[full], root, full, dataset)
+        if class_names not in (None, categories):
+            raise DataError(f"{dataset}: the splits of {split!r} differ in their categories")
+        class_names = categories
+    assert class_names is not None  # an expression has a term
+    chosen = split_lib.select(read, split, dataset=dataset)
+    located, annotations = [file for file, _ in chosen], [held for _, held in chosen]
+    return Source(
+        name=root.resolve().name,
+        split=split,
+        records=BoxRecords(root, located, annotations),
+        class_names=class_names,
+        image_shape=(None, None, 3),
+    )
+
+
+def _annotation_files(root: Path, dataset: str) -> dict[str, Path]:
+    """Split -> its annotation file."""
+    folder = root / "annotations"
+    found = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    instances = [file for file in found if file.name.startswith(PREFIX)]
+    if not found:
+        raise DataError(f"{dataset}: wanted {folder}/{PREFIX}train.json, found no JSON there")
+    return {file.stem.removeprefix(PREFIX): file for file in instances or found}
+
+
+def _named(name: str, files: Mapping[str, Path], split: str, dataset: str) -> str:
+    """'train' -> 'train2017', if that is the only split that begins so."""
+    matching = [name] if name in files else [full for full in files if full.startswith(name)]
+    if len(matching) != 1:
+        raise split_lib.no_such_split(split, dataset, files)
+    return matching[0]
+
+
+def _read(
+    file: Path, root: Path, split: str, dataset: str
+) -> tuple[tuple[str, ...], list[tuple[Path, dict]]]:
+    """The names of the categories, and the file and annotations of each image."""
+    try:
+        content = coco_format.parse(reading.read_json(file))
+    except ValueError as error:
+        raise DataError(f"{dataset}: {file} is not in COCO's format: {error}") from error
+    images = content.images
+    names = {key: image.name for key, image in images.items()}
+    outside = [name for name in names.values() if not reading.is_inside(name)]
+    if outside:
+        raise DataError(
+            f"{dataset}: {file} names {outside[0][:200]!r}, which is not below {root}: file_name "
+            "must be a path relative to the folder of the images"
+        )
+    if content.strays:
+        _log.warning("%s: left out %d annotations of images it does not list", file, content.strays)
+    located = _locate(names, root, split, dataset)
+    return content.class_names, [
+        (located[key], _annotations(image.boxes, image.width, image.height))
+        for key, image in images.items()
+    ]
+
+
+def _annotations(
+    rows: Sequence[coco_format.Box], width: float, height: float
+) -> dict[str, np.ndarray]:
+    boxes = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return {
+        "boxes": boxes / [width, height, width, height],
+        "labels": np.array([label for _, label, _ in rows], np.int64),
+        "crowd": np.array([crowd for _, _, crowd in rows], bool),
+    }
+
+
+def _locate(names: Mapping[Any, str], root: Path, split: str, dataset: str) -> dict[Any, Path]:
+    """The files of the images, in PATH/<split>, PATH/images/<split>, PATH/images or PATH."""
+    folders = [root / split, root / "images" / split, root / "images", root]
+    there = {folder: _contents(folder) for folder in folders}
+    located, missing = {}, []
+    for key, name in names.items():
+        holding = [folder for folder in folders if _holds(folder, name, there)]
+        if holding:
+            located[key] = holding[0] / name
+        else:
+            missing.append(name)
+    if missing:
+        more = f" and {len(missing) - 1} more images" if len(missing) > 1 else ""
+        raise DataError(
+            f"{dataset}: {missing[0][:200]}{more} of split {split!r} not found in "
+            f"{', '.join(map(str, folders))}"
+        )
+    return located
+
+
+def _contents(folder: Path) -> set[str]:
+    """The names in a folder, read once: checking each of 118,000 files would take minutes."""
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _holds(folder: Path, name: str, there: Mapping[Path, set[str]]) -> bool:
+    return name in there[folder] if "/" not in name else (folder / name).is_file()
