@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 from cnn_jax import run
-from cnn_jax.train import checkpoint, layout
+from cnn_jax.train import checkpoint, evaluation, layout
 from experiments import command, entry
 from experiments import recipe as recipes
 
