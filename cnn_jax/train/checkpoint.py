@@ -63,7 +63,7 @@ class Checkpoints:
         self._first_only = hosts.several() and not shared
         if not self._is_blind():
             self._manager = manager.writer(
-                self.directory, keep=keep, first_only=self._first_only, read_only=read_only
+                self.directory, keep=keep, first_only=self._first_only, create=not read_only
             )
 
     def steps(self) -> list[int]:
