@@ -62,14 +62,9 @@ def make_backbone(name: str, *, output_stride: int | None, **fields: Any) -> nn.
         **fields: dtype, axis_name, remat.
 
     Raises:
-        ValueError: no classification network of that name, or it cannot be dilated.
+        ValueError: no network of that name, or it cannot be dilated.
     """
     described = describe(name)
-    if described.task != "classification":
-        raise ValueError(
-            f"{name} is a network for {described.task} and cannot be a backbone; choose one for "
-            "classification, such as resnet50."
-        )
     if output_stride is not None:
         if "output_stride" not in described.module.__dataclass_fields__:
             raise ValueError(
