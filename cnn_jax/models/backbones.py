@@ -62,7 +62,7 @@ def make_backbone(name: str, *, output_stride: int | None, **fields: Any) -> nn.
         **fields: dtype, axis_name, remat.
 
     Raises:
-        ValueError: no network of that name, or it cannot be dilated.
+        ValueError: no network of that name, it cannot be dilated, or it has no such field.
     """
     described = describe(name)
     if output_stride is not None:
@@ -73,7 +73,14 @@ def make_backbone(name: str, *, output_stride: int | None, **fields: Any) -> nn.
                 "to take its stages as they are, or another backbone, such as resnet50."
             )
         fields["output_stride"] = output_stride
-    return described.module(num_classes=None, name="backbone", **{**described.fields, **fields})
+    # a network of a plug-in may do without dtype, axis_name and remat, where they are not used
+    known = described.module.__dataclass_fields__
+    used = {k: value for k, value in fields.items() if k in known or value not in (None, False)}
+    if unknown := sorted(set(used) - set(known)):
+        raise ValueError(
+            f"{name} cannot be a backbone with {', '.join(unknown)}: it has no such field."
+        )
+    return described.module(num_classes=None, name="backbone", **{**described.fields, **used})
 
 
 def stage(stages: Mapping[str, Array], name: str | None, *, backbone: str) -> Array:

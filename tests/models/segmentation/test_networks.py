@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.models import create, describe, list_models
+from cnn_jax.models import MODELS, create, describe, list_models, register, row
 from cnn_jax.models.segmentation.unet import fits_valid
 
 NAMES = list_models(task="segmentation")
@@ -112,6 +112,30 @@ def test_unet_too_small_a_picture():
     model = create("unet_small", num_classes=2, depth=2)
     with pytest.raises(ValueError, match=r"\(8, 24, 48, 96\) are 4 widths for 3 levels"):
         model.init(jax.random.key(0), np.zeros((1, 16, 20, 1)), train=False)
+
+
+def test_a_backbone_without_the_fields_of_ours():
+    class Plain(nn.Module):
+        num_classes: int | None
+
+        @nn.compact
+        def __call__(self, x, *, train):
+            return {"stage1": nn.Conv(4, (3, 3), strides=2, name="conv1")(x)}
+
+    register(Plain, {"plain_of_mine": row()})
+    try:
+        x = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+        options = {"backbone": "plain_of_mine", "output_stride": None, "aux_stage": None}
+        model = create("deeplabv3_resnet50", num_classes=2, **options)
+        init = functools.partial(model.init_with_output, train=False)
+        assert jax.eval_shape(init, jax.random.key(0), x)[0].shape == (1, 16, 16, 2)
+        remade = functools.partial(model.clone(remat=True).init_with_output, train=False)
+        with pytest.raises(
+            ValueError, match="plain_of_mine cannot be a backbone with remat: it has"
+        ):
+            jax.eval_shape(remade, jax.random.key(0), x)
+    finally:
+        MODELS.forget("plain_of_mine")
 
 
 def test_a_backbone_that_cannot_be_dilated_or_lacks_the_stage():
