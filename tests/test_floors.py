@@ -33,6 +33,7 @@ FLOORS = {
     "cnn_jax.printable": 0,
     "cnn_jax.cpu": 0,
     "cnn_jax.scratch": -1,
+    "cnn_jax.shapes": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 

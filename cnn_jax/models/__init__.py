@@ -1,4 +1,4 @@
-"""Networks, one paper a file. Importing this registers them all.
+"""Networks, one paper per file. Importing this package registers them all.
 
 model = create("resnet50", num_classes=10)
 variables = model.init(jax.random.key(0), images, train=False)
