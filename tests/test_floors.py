@@ -28,6 +28,7 @@ FLOORS = {
     "cnn_jax.typing": 0,
     "cnn_jax.namespace": -1,  # how packages load their modules
     "cnn_jax.registry": -1,
+    "cnn_jax.plugins": 0,
     "cnn_jax.stores": 0,
     "cnn_jax.printable": 0,
     "cnn_jax.cpu": 0,

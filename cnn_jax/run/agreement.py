@@ -14,7 +14,7 @@ import jax
 import cnn_jax
 import experiments
 from cnn_jax.train import agreement, hosts
-from cnn_jax.train.checkpoint import checksums, describe
+from cnn_jax.train.contents import checksums, describe
 from cnn_jax.typing import PyTree
 
 # Settings that may differ between hosts: local paths, and what only process 0 uses. All others are

@@ -3,7 +3,7 @@
 import ast
 import dataclasses
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax import models
-from cnn_jax.train import hosts, layout, loop, nonfinite, optim, state
+from cnn_jax.train import joining, layout, nonfinite, optim, state
 from experiments import agreement, entry
 from experiments.recipe import setting
 
@@ -179,13 +179,13 @@ def set_up_jax(recipe: TrainingRecipe) -> None:
         cpu_devices=recipe.cpu_devices,
         cpu_convolutions=recipe.cpu_convolutions,
         compilation_cache=recipe.compilation_cache,
-        connect=lambda: hosts.connect(
+        connect=lambda: joining.connect(
             recipe.coordinator,
             recipe.process_count,
             recipe.process_id,
-            bind_address=recipe.coordinator_bind_address,
+            coordinator_bind_address=recipe.coordinator_bind_address,
             heartbeat=recipe.heartbeat,
-            patience=recipe.connect_timeout,
+            connect_timeout=recipe.connect_timeout,
         ),
     )
     agreement.check_start(recipe)
@@ -249,7 +249,23 @@ def _in_steps(flag: str, epochs: float, steps_per_epoch: float) -> int:
     return round(steps)
 
 
-def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
+class Plan(NamedTuple):
+    """The schedule of a run, in steps; 0 means only at the end.
+
+    Attributes:
+        steps: number of steps of the whole run.
+        log_every: steps between rows of training metrics.
+        evaluate_every: steps between evaluations, each with a checkpoint.
+        checkpoint_every: steps between checkpoints.
+    """
+
+    steps: int
+    log_every: int
+    evaluate_every: int = 0
+    checkpoint_every: int = 0
+
+
+def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> Plan:
     """The plan of the run in steps.
 
     Raises:
@@ -274,7 +290,7 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> loop.Plan:
             max(1, _in_steps(f"{what}_epochs", in_epochs, steps_per_epoch)) if in_epochs else 0
         )
 
-    return loop.Plan(
+    return Plan(
         steps=steps,
         log_every=recipe.log_every,
         evaluate_every=every("evaluate_every"),

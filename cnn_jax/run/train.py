@@ -29,6 +29,7 @@ from cnn_jax.train import (
     nonfinite,
     profile,
     reporting,
+    saving,
     sharding,
     state,
     step,
@@ -214,7 +215,7 @@ def run(recipe: TrainingRecipe, experiment: Experiment) -> int:
                     experiment.task.report,
                     plan.evaluate_every,
                 ),
-                saving=loop.Saving(
+                saving=saving.Saving(
                     checkpoints,
                     plan.checkpoint_every,
                     {

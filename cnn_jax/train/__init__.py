@@ -15,6 +15,7 @@ __all__ = [
     "goodput",
     "hosts",
     "interruption",
+    "joining",
     "layout",
     "log",
     "loop",

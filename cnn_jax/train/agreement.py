@@ -8,15 +8,17 @@ operation; process 0 compares, and all end with the same line.
 
 import contextlib
 import json
+import logging
 import platform
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from absl import logging
 
 from cnn_jax.train import hosts
+
+log = logging.getLogger(__name__)
 
 NAMED = 4  # differences, and processes with the same value, that a message names at most
 LONGEST = 80  # characters of a value in a message
@@ -176,7 +178,7 @@ def _wait(key: str, stage: str, what: str) -> str:
             }
             missing = [i for i in range(jax.process_count()) if str(i) not in there]
             names = ", ".join(map(str, missing[:NAMED])) + (", ..." if missing[NAMED:] else "")
-            logging.warning(
+            log.warning(
                 "Waiting for process %s of %d to compare %s.",
                 names or "0",
                 jax.process_count(),

@@ -15,7 +15,7 @@ error in a hook ends the run.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -131,6 +131,52 @@ class Callback:
 
     def on_end(self, step: int) -> None:
         """The run has reached its end or was stopped, and the last checkpoint is being written."""
+
+
+class Callbacks(contextlib.AbstractContextManager["Callbacks", None]):
+    """The callbacks of a run together, in their order; a context manager around all of theirs."""
+
+    def __init__(self, callbacks: Sequence[Callback]):
+        self._callbacks = tuple(callbacks)
+        self._around = [
+            callback
+            for callback in self._callbacks
+            if type(callback).around_step is not Callback.around_step
+        ]
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as held:
+            for callback in self._callbacks:
+                held.enter_context(callback)
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._held.__exit__(*error)
+
+    def tell(self, hook: str, *arguments: Any) -> None:
+        """Calls one hook of each."""
+        for callback in self._callbacks:
+            getattr(callback, hook)(*arguments)
+
+    def enter(self, phase: str, step: int) -> None:
+        """Tells each of a new phase."""
+        for callback in self._callbacks:
+            callback.on_phase(phase, step)
+
+    def around_step(
+        self, step: int, state: PyTree
+    ) -> contextlib.AbstractContextManager[object, bool | None]:
+        """The context managers of each around the start of a step."""
+        held = contextlib.ExitStack()
+        for callback in self._around:
+            held.enter_context(callback.around_step(step, state))
+        return held
+
+    def to_save(self) -> dict[str, Any]:
+        """What the checkpoint keeps for all of them."""
+        return {name: value for each in self._callbacks for name, value in each.to_save().items()}
 
 
 class Started(Callback):

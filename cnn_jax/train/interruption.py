@@ -47,7 +47,7 @@ def _of_one() -> Iterator[Stopped]:
 
 @contextlib.contextmanager
 def _of_several() -> Iterator[Stopped]:
-    """JAX's preemption service takes SIGTERM (since `hosts.connect`; Python does not see it) and
+    """JAX's preemption service takes SIGTERM (since `joining.connect`; Python does not see it) and
     answers all processes at the same one of their calls, which must agree in number and order."""
     stopped: list[signal.Signals] = []
     asked = iter(range(1, 2**62))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.train import hosts
+from cnn_jax.train import gloo
 from cnn_jax.typing import Batch, HostBatch, PyTree
 
 LAYOUTS = ("jit", "pmap")
@@ -96,7 +96,7 @@ def jit_layout(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Layou
         mesh: mesh of these devices, if it has more axes than 'data'; the batch is spread over all.
     """
     mesh = mesh or Mesh(np.asarray(devices), ("data",))
-    hosts.introduce(mesh)
+    gloo.introduce(mesh)
     everywhere = NamedSharding(mesh, PartitionSpec())
     by_example = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
@@ -137,7 +137,7 @@ def pmap_layout(devices: Sequence[jax.Device]) -> Layout:
     axis_name = "data"
     count, local = len(devices), _local_count(devices)
     mesh = Mesh(np.asarray(devices), (axis_name,))
-    hosts.introduce(mesh)
+    gloo.introduce(mesh)
     by_device = NamedSharding(mesh, PartitionSpec(axis_name))
     everywhere = NamedSharding(mesh, PartitionSpec())
 

@@ -4,18 +4,15 @@ It serves a single run, a run of several processes, and R runs side by side alik
 along with a run is a `cnn_jax.train.callback.Callback`.
 """
 
-import contextlib
-import itertools
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from cnn_jax.train import nonfinite
+from cnn_jax.train import feeding, nonfinite
 from cnn_jax.train.callback import (
     CHECKPOINT,
     COMPILING,
@@ -24,60 +21,20 @@ from cnn_jax.train.callback import (
     REPORT,
     STEP,
     Callback,
+    Callbacks,
     Run,
     due,
 )
-from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.evaluation import Evaluation
 from cnn_jax.train.layout import Layout, single_device
+from cnn_jax.train.saving import Saving
 from cnn_jax.train.state import TrainState
 from cnn_jax.train.step import TrainStep
-from cnn_jax.typing import Batch, HostBatch
+from cnn_jax.typing import Batch
 
 # The number of steps that the host may run ahead of the device. The metrics of a step are fetched
 # this many steps later, when they are ready, so that the device never waits for the host.
 RUN_AHEAD = 2
-
-
-class Iterated(Protocol):
-    """Batches by their step, such as `cnn_jax.data.TrainBatches`."""
-
-    def iterate(self, start: int = 0) -> Iterator[HostBatch]:
-        """The batches from step `start` on."""
-        ...
-
-
-Batches = Iterated | Callable[[int], Iterator[HostBatch]] | Iterable[HostBatch]
-
-
-class Plan(NamedTuple):
-    """The schedule of a run, in steps; 0 means only at the end.
-
-    Attributes:
-        steps: number of steps of the whole run.
-        log_every: steps between rows of training metrics.
-        evaluate_every: steps between evaluations, each with a checkpoint.
-        checkpoint_every: steps between checkpoints.
-    """
-
-    steps: int
-    log_every: int
-    evaluate_every: int = 0
-    checkpoint_every: int = 0
-
-
-class Saving(NamedTuple):
-    """The checkpoints of a training run.
-
-    Attributes:
-        checkpoints: where they are kept.
-        every: steps between checkpoints; 0: only at the end. Each new evaluation is saved too.
-        meta: JSON saved with every state.
-    """
-
-    checkpoints: Checkpoints
-    every: int = 0
-    meta: Mapping[str, Any] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -102,7 +59,7 @@ def fit(
     state: TrainState,
     *,
     train_step: TrainStep,
-    batches: Batches,
+    batches: feeding.Batches,
     steps: int,
     layout: Layout | None = None,
     evaluation: Evaluation | None = None,
@@ -122,7 +79,7 @@ def fit(
         state: initial state, placed by `layout`; training continues from its step. A compiled step
             usually donates it, so that it cannot be used again.
         train_step: compiled training step: (state, batch) -> (state, metrics), such as
-            `layout.compile_train(make_train_step(...))`.
+            `jax.jit(make_train_step(...), donate_argnums=0)` or that of `layout.compile_train`.
         batches: batches by their step: an object with `iterate`, such as
             `cnn_jax.data.TrainBatches`; a function step -> iterator from that step on; or an
             iterable, whose first batch is that of step 0.
@@ -143,52 +100,49 @@ def fit(
         NonFiniteError: the loss or the gradient is not finite, or has been so too often; the last
             good checkpoint is kept.
     """
-    training = _Training(
-        state, steps, train_step, layout or single_device(), evaluation, saving, callbacks,
-        resumed, learning_rate, nonfinite_limit, stopped,
-    )  # fmt: skip
-    with contextlib.ExitStack() as held:
-        for callback in callbacks:
-            held.enter_context(callback)
-        return training.run(batches)
+    layout, companions = layout or single_device(), Callbacks(callbacks)
+    first = int(np.ravel(layout.fetch(state.step))[0])  # [R] of R runs, which agree
+    if not 0 <= first <= steps:
+        raise ValueError(
+            f"steps={steps}, and the state has made {first} updates already; steps counts these "
+            "too. Raise it, or begin with a new state."
+        )
+    run = Run(first, steps, resumed or {}, learning_rate, nonfinite_limit, companions.enter)
+    training = _Training(run, companions, state, train_step, layout, evaluation, saving, stopped)
+    with companions:
+        return training.go(batches)
 
 
 class _Training:
     """A run while it is under way."""
 
     def __init__(
-        self, state, steps, train_step, layout, evaluation, saving, callbacks,
-        resumed, learning_rate, nonfinite_limit, stopped,
-    ):  # fmt: skip
+        self,
+        run: Run,
+        callbacks: Callbacks,
+        state: TrainState,
+        train_step: TrainStep,
+        layout: Layout,
+        evaluation: Evaluation | None,
+        saving: Saving | None,
+        stopped: Callable[[], signal.Signals | None],
+    ):
+        self._run, self._callbacks, self._stopped = run, callbacks, stopped
         self._state, self._train_step, self._layout = state, train_step, layout
-        self._evaluation, self._saving, self._stopped = evaluation, saving, stopped
-        self._callbacks = tuple(callbacks)
-        self._around = [
-            callback
-            for callback in self._callbacks
-            if type(callback).around_step is not Callback.around_step
-        ]
-        self._step = int(np.ravel(layout.fetch(state.step))[0])  # [R] of R runs, which agree
-        if not 0 <= self._step <= steps:
-            raise ValueError(
-                f"steps={steps}, and the state has made {self._step} updates already; steps counts "
-                "these too. Raise it, or begin with a new state."
-            )
-        self._run = Run(
-            self._step, steps, resumed or {}, learning_rate, nonfinite_limit, self._enter
-        )
-        self._pending: deque[tuple[int, dict[str, Any]]] = deque()  # steps that may not be finished
-        evaluated = bool(self._run.resumed.get("evaluated"))
-        self._evaluated_at = self._step if evaluated else -1
-        self._saved = (self._step, evaluated) if self._run.resumed else None
+        self._evaluation, self._saving = evaluation, saving
+        self._step = run.first
+        self._pending: deque[tuple[int, Mapping[str, Any]]] = deque()  # steps perhaps not finished
+        evaluated = bool(run.resumed.get("evaluated"))
+        self._evaluated_at = run.first if evaluated else -1
+        self._saved = (run.first, evaluated) if run.resumed else None
         self._observed: Any = None
         self._figures: Any = None
         self._batches_asked = self._evaluations = 0
 
-    def run(self, batches: Batches) -> Outcome:
-        self._enter(READING, self._step + 1)
-        ahead = self._ahead(_from(batches, self._step))
-        self._tell("on_begin", self._run)
+    def go(self, batches: feeding.Batches) -> Outcome:
+        self._run.enter(READING, self._step + 1)
+        ahead = feeding.ahead(batches, self._step, self._layout)
+        self._callbacks.tell("on_begin", self._run)
         while True:
             self._evaluate_if_due()
             self._save_if_due()
@@ -196,57 +150,41 @@ class _Training:
                 break
             self._advance(ahead)
         self._collect()
-        self._tell("on_end", self._step)
+        self._callbacks.tell("on_end", self._step)
         if self._saving is not None:
-            self._enter(CHECKPOINT, self._step)
+            self._run.enter(CHECKPOINT, self._step)
             self._saving.checkpoints.wait()
         here = self._evaluated_at == self._step
-        return Outcome(
-            self._state,
-            self._step,
-            self._observed if here else None,
-            self._figures if here else None,
-            self._stopped(),
-        )
-
-    def _tell(self, hook: str, *arguments: Any) -> None:
-        for callback in self._callbacks:
-            getattr(callback, hook)(*arguments)
-
-    def _enter(self, phase: str, step: int) -> None:
-        for callback in self._callbacks:
-            callback.on_phase(phase, step)
-
-    def _due(self, every: int) -> bool:
-        return due(every, self._step, self._run.steps)
+        observed, figures = (self._observed, self._figures) if here else (None, None)
+        return Outcome(self._state, self._step, observed, figures, self._stopped())
 
     def _advance(self, ahead: Iterator[Batch]) -> None:
-        """Starts one update, and waits for the one before the last."""
-        self._enter(READING, self._step + 1)
+        """Starts one update, and waits for the one RUN_AHEAD steps before it."""
+        run = self._run
+        run.enter(READING, self._step + 1)
         batch = next(ahead, None)
         if batch is None:
             raise ValueError(
-                f"The batches end after {self._step} steps, and steps={self._run.steps}. Give more "
+                f"The batches end after {self._step} steps, and steps={run.steps}. Give more "
                 "batches, or fewer steps."
             )
-        self._tell("on_batch", self._step, bool(self._pending) and _computing(self._pending[-1][1]))
-        self._enter(STEP if self._step > self._run.first else COMPILING, self._step + 1)
-        examples = _examples(batch)
-        with contextlib.ExitStack() as around:
-            for callback in self._around:
-                around.enter_context(callback.around_step(self._step, self._state))
+        busy = bool(self._pending) and _computing(self._pending[-1][1])
+        self._callbacks.tell("on_batch", self._step, busy)
+        run.enter(STEP if self._step > run.first else COMPILING, self._step + 1)
+        examples = feeding.examples(batch)  # before the batch may be donated
+        with self._callbacks.around_step(self._step, self._state):
             self._state, metrics = self._train_step(self._state, batch)
         self._step += 1
         self._pending.append((self._step, metrics))
         self._collect(RUN_AHEAD)
-        self._tell("on_dispatch", self._step, examples)
+        self._callbacks.tell("on_dispatch", self._step, examples)
 
     def _collect(self, limit: int = 0) -> None:
         """Waits for the metrics of all steps but the last `limit`, and hands them on."""
         run = self._run
         while len(self._pending) > limit:
             step, metrics = self._pending.popleft()
-            self._enter(STEP, step)
+            run.enter(STEP, step)
             values = {
                 name: value if np.ndim(value) else float(value)
                 for name, value in jax.device_get(metrics).items()
@@ -256,26 +194,27 @@ class _Training:
                 nonfinite.check(
                     values, step, run.nonfinite_limit, learning_rate=run.learning_rate, kept=kept
                 )
-            self._tell("on_step", step, values)
+            self._callbacks.tell("on_step", step, values)
 
     def _evaluate_if_due(self) -> None:
-        if self._evaluation is None or not self._due(self._evaluation.every):
+        if self._evaluation is None or not due(self._evaluation.every, self._step, self._run.steps):
             return
         self._collect()
         repeated = self._evaluated_at == self._step
         if repeated and self._step != self._run.steps:
             return
-        self._tell("before_evaluation", self._step)
-        self._enter(EVALUATION if self._evaluations else COMPILING, self._step)
+        self._callbacks.tell("before_evaluation", self._step)
+        self._run.enter(EVALUATION if self._evaluations else COMPILING, self._step)
         self._observed = self._evaluation.evaluate(self._state, self._asked)
-        self._tell("after_evaluation", self._step, self._observed is not None and not repeated)
+        counts = self._observed is not None and not repeated
+        self._callbacks.tell("after_evaluation", self._step, counts)
         if self._observed is None:
             return
         self._evaluations += 1
-        self._enter(REPORT, self._step)
+        self._run.enter(REPORT, self._step)
         self._figures = self._evaluation.report(self._observed)
         self._evaluated_at = self._step
-        self._tell("on_evaluation", self._step, self._figures, repeated)
+        self._callbacks.tell("on_evaluation", self._step, self._figures, repeated)
         if not repeated:
             self._save()
 
@@ -283,11 +222,13 @@ class _Training:
         """Whether to stop. An evaluation asks before each batch; by the second it is compiled."""
         self._batches_asked += 1
         if self._batches_asked > 1:
-            self._enter(EVALUATION, self._step)
+            self._run.enter(EVALUATION, self._step)
         return self._stopped() is not None
 
     def _save_if_due(self) -> None:
-        if self._saving is not None and (self._due(self._saving.every) or self._stopped()):
+        if self._saving is None:
+            return
+        if due(self._saving.every, self._step, self._run.steps) or self._stopped():
             self._collect()
             self._save()
 
@@ -295,38 +236,14 @@ class _Training:
         evaluated = self._evaluated_at == self._step
         if self._saving is None or self._saved == (self._step, evaluated):
             return
-        self._enter(CHECKPOINT, self._step)
-        meta = {**self._saving.meta, "evaluated": evaluated}
-        for callback in self._callbacks:
-            meta |= callback.to_save()
+        self._run.enter(CHECKPOINT, self._step)
         self._saving.checkpoints.save(
             self._step,
             self._layout.fetch(self._state),
-            meta=meta,
+            meta={**self._saving.meta, **self._callbacks.to_save(), "evaluated": evaluated},
             metrics=self._figures if evaluated else None,
         )
         self._saved = (self._step, evaluated)
-
-    def _ahead(self, source: Iterator[HostBatch]) -> Iterator[Batch]:
-        """The batches on the device, each transferred one step before it is needed."""
-        queue: deque[Batch] = deque()
-        for batch in source:
-            queue.append(self._layout.shard(batch))
-            if len(queue) > 1:
-                yield queue.popleft()
-        yield from queue
-
-
-def _from(batches: Batches, step: int) -> Iterator[HostBatch]:
-    iterate = getattr(batches, "iterate", batches if callable(batches) else None)
-    return iterate(step) if iterate is not None else itertools.islice(iter(batches), step, None)  # type: ignore[arg-type]
-
-
-def _examples(batch: Batch) -> int:
-    """The number of examples of a batch, of all devices of a layout or of R runs."""
-    if "mask" in batch:
-        return int(np.prod(batch["mask"].shape))
-    return len(next(iter(batch.values())))
 
 
 def _computing(metrics: Mapping[str, Any]) -> bool:

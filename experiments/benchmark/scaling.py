@@ -24,7 +24,7 @@ import jax
 from absl import flags
 
 from cnn_jax import models
-from cnn_jax.train import hosts, layout
+from cnn_jax.train import joining, layout
 from experiments import entry, launch
 from experiments.benchmark import program, timing
 
@@ -61,7 +61,7 @@ def probe() -> int:
         cpu_devices=CPU_DEVICES.value,
         cpu_convolutions=True,
         compilation_cache=CACHE.value,
-        connect=lambda: hosts.connect(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value),
+        connect=lambda: joining.connect(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value),
     )
     placed = layout.make_layout(LAYOUT.value)
     model = models.create(MODEL.value, num_classes=program.CLASSES)

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.layers.stochastic_depth import StochasticDepth
-from cnn_jax.train import evaluation, hosts, layout, state, step
+from cnn_jax.train import evaluation, hosts, joining, layout, state, step
 from experiments import classification, detection, segmentation, settings
 
 STEPS = 4
@@ -191,7 +191,9 @@ def main() -> None:
     cache = Path(tempfile.gettempdir()) / f"cnn_jax_tests_{getpass.getuser()}"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     if int(processes) > 1:
-        hosts.connect(f"localhost:{port}", int(processes), int(index), heartbeat=60, patience=120)
+        joining.connect(
+            f"localhost:{port}", int(processes), int(index), heartbeat=60, connect_timeout=120
+        )
     arrays = {}
     for task, (recipe, experiment) in experiments(Path(root)).items():
         for case in cases.split(","):

@@ -16,7 +16,7 @@ from unittest import mock
 import jax
 import pytest
 
-from cnn_jax.train import agreement, gloo, hosts, meeting, state
+from cnn_jax.train import agreement, gloo, joining, meeting, state
 from experiments import agreement as parts
 from experiments import classification, detection, launch, segmentation, training, workdir
 from tests.train.test_hosts import ROOT, environment
@@ -225,11 +225,11 @@ def test_a_lock_of_an_earlier_run_does_not_make_a_directory_a_shared_one(tmp_pat
      (-1, {"SLURM_PROCID": "3"}, False), (0, {"SLURM_PROCID": "3"}, True)],
 )  # fmt: skip
 def test_which_process_serves_the_others(given, environment, first, monkeypatch):
-    for name in hosts.OWN_ID:
+    for name in joining.OWN_ID:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert hosts._may_be_first(given) == first
+    assert joining._may_be_first(given) == first
 
 
 # --- where gloo listens ---
@@ -306,21 +306,21 @@ def test_why_the_first_is_not_reached(monkeypatch):
 
 
 def test_an_address_that_is_not_this_machines():
-    with pytest.raises(ValueError, match="bind_address=here: wanted ADDRESS:PORT"):
-        hosts.connect("here:1234", 2, 0, bind_address="here")
+    with pytest.raises(ValueError, match="coordinator_bind_address=here: wanted ADDRESS:PORT"):
+        joining.connect("here:1234", 2, 0, coordinator_bind_address="here")
     # of TEST-NET-3, which nobody has: RFC 5737
-    with pytest.raises(hosts.HostsError, match=r"cannot listen at here:1 \(203.0.113.1:1\)"):
-        hosts._check_port("203.0.113.1:1", "here:1")
+    with pytest.raises(joining.HostsError, match=r"cannot listen at here:1 \(203.0.113.1:1\)"):
+        joining._check_port("203.0.113.1:1", "here:1")
 
 
 # --- two processes ---
 
 SETTLE = """
 import os, subprocess, sys
-from cnn_jax.train import agreement, hosts
+from cnn_jax.train import agreement, hosts, joining
 given = dict(each.removeprefix("--").split("=") for each in sys.argv[1:])
 index = int(given["process_id"])
-hosts.connect(given["coordinator"], 2, index, heartbeat=6, patience=60)
+joining.connect(given["coordinator"], 2, index, heartbeat=6, connect_timeout=60)
 agreement.check("x", {"same": [1, None]})
 listening = subprocess.run(["ss", "-ltnHp"], capture_output=True, text=True).stdout.splitlines()
 own = [line.split()[3] for line in listening if f"pid={os.getpid()}," in line]
@@ -356,9 +356,9 @@ def test_two_that_differ_end_with_one_line_and_no_stranger_could_join_them(tmp_p
 
 FAILS = """
 import os, signal, sys
-from cnn_jax.train import agreement, hosts
+from cnn_jax.train import agreement, hosts, joining
 index = int(sys.argv[2])
-hosts.connect(sys.argv[1], 2, index, heartbeat=int(sys.argv[5]), patience=60)
+joining.connect(sys.argv[1], 2, index, heartbeat=int(sys.argv[5]), connect_timeout=60)
 if index == int(sys.argv[3]):
     if sys.argv[4] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
