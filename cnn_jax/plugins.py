@@ -26,6 +26,8 @@ from typing import Any
 
 from cnn_jax import registry
 
+__all__ = ["GROUP", "Plugin", "PluginError", "installed", "load", "load_all", "loaded"]
+
 GROUP = "cnn_jax.plugins"  # of entry points
 OURS = ("cnn_jax", "experiments")  # packages whose registrations are no plug-in's
 
@@ -308,3 +310,7 @@ def _digest(file: str) -> str:
     except OSError:
         return ""
     return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
+
+
+def __dir__() -> list[str]:
+    return __all__
