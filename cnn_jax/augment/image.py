@@ -11,7 +11,7 @@ same key comes out the same in a batch of 1 or of 1000, on one device or on 64.
 
 This file holds what makes them compose, and the changes of place: flips, crops, affine maps.
 Changes of colour are in jitter.py, hidden parts in erase.py, the policies that choose among them
-in auto_augment.py, the `--augment` language in spec.py, and what mixes two examples in mix.py.
+in auto_augment.py, the language of `augment` in spec.py, and what mixes two examples in mix.py.
 """
 
 import math
