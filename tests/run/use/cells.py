@@ -12,11 +12,13 @@ class Impatient(run.Program):
 
 recipe = run.Recipe(dataset="digits", model="mlp", steps=60, figures=False, compilation_cache="")
 stopped = run.train(recipe, workdir="digits", program=Impatient())
-assert stopped.interrupted and stopped.step < 60
+assert stopped.interrupted
+assert stopped.step < 60
 
 # %% resume
 result = run.train(recipe, workdir="digits")
-assert result.interrupted is None and result.step == 60
+assert result.interrupted is None
+assert result.step == 60
 print(result.metrics["accuracy"], result.place)
 
 # %% evaluate, on the run's own data and on others
