@@ -21,6 +21,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "plugins",
     "tasks",
     "train",
     "typing",

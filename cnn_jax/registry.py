@@ -8,10 +8,13 @@ LOSSES["crossentropy"]  # ValueError: there is no loss 'crossentropy'; the neare
 import difflib
 import inspect
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_TABLES: "list[weakref.ref[Registry]]" = []
 
 
 class Registry(Mapping[str, T]):
@@ -26,6 +29,7 @@ class Registry(Mapping[str, T]):
         self.what, self.plural = what, plural or f"{what}s"
         self._values: dict[str, T] = {}
         self._origins: dict[str, str] = {}
+        _TABLES.append(weakref.ref(self))
 
     def register(self, name: str, value: T, *, origin: str = "") -> T:
         """Adds a value under a name, and returns it.
@@ -37,13 +41,20 @@ class Registry(Mapping[str, T]):
             ValueError: the name is taken; the message says by which module.
         """
         origin = origin or sys._getframe(1).f_globals.get("__name__", "")
+        self.check_free(name, origin=origin)
+        self._values[name], self._origins[name] = value, origin
+        return value
+
+    def check_free(self, name: str, *, origin: str) -> None:
+        """
+        Raises:
+            ValueError: the name is taken; the message says by which module.
+        """
         if name in self._values:
             raise ValueError(
                 f"The {self.what} {name!r} is registered twice: by {self._origins[name]} and by "
                 f"{origin}. Choose another name."
             )
-        self._values[name], self._origins[name] = value, origin
-        return value
 
     def forget(self, name: str) -> None:
         """Removes a name: that of a plug-in which then failed, or of a test.
@@ -111,3 +122,8 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def tables() -> "list[Registry]":
+    """Every table there is now, in the order in which they were made."""
+    return [table for each in _TABLES if (table := each()) is not None]

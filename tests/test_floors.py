@@ -28,10 +28,12 @@ FLOORS = {
     "cnn_jax.typing": 0,
     "cnn_jax.namespace": -1,  # how packages load their modules
     "cnn_jax.registry": -1,
+    "cnn_jax.plugins": 0,
     "cnn_jax.stores": 0,
     "cnn_jax.printable": 0,
     "cnn_jax.cpu": 0,
     "cnn_jax.scratch": -1,
+    "cnn_jax.shapes": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 

@@ -1,17 +1,19 @@
 """RoIAlign: features of a fixed size from boxes of any size (He 2017, arXiv 1703.06870, section 3).
 
-Each box is divided into a grid of bins; a bin is the mean of a few points spread evenly in it, each
-interpolated between four features. Nothing is rounded to the grid of features, so that small
-shifts of a box count.
+Each box is divided into a grid of bins. The value of a bin is the mean over a few points spread
+evenly in it, each interpolated between four features. Nothing is rounded to the grid of features,
+so that small shifts of a box count.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax import shapes
 from cnn_jax.typing import Array
 
 
@@ -26,7 +28,7 @@ def roi_align(
 ) -> Array:
     """Pools each box from one feature map.
 
-    The definition is torchvision's `ops.roi_align` (its detectors use sampling_ratio=2 and
+    The definition is that of torchvision's `ops.roi_align` (its detectors use sampling_ratio=2 and
     aligned=False). Points more than one feature outside the map count as 0.
 
     Args:
@@ -34,15 +36,19 @@ def roi_align(
         boxes: [R, 4] as (x1, y1, x2, y2), in pixels of the image. A box with a NaN or an infinity
             gives zeros.
         stride: pixels per feature.
-        size: (rows, columns) of bins.
-        sampling_ratio: points per bin along each axis. 0: as many as a bin has features, rounded
+        size: (rows, columns) of the grid of bins.
+        sampling_ratio: points per bin along each axis. 0: the number of features per bin, rounded
             up, but no more than a box as large as the map needs.
-        aligned: True for the exact half-pixel correction; False, for the original, which is half a
-            feature off and makes no box smaller than one feature.
+        aligned: True for the exact half-pixel correction; False for the original, which is half a
+            feature off and treats boxes smaller than one feature as one feature large.
 
     Returns:
-        [R, rows, columns, C], of the features' dtype.
+        [R, rows, columns, C], in the dtype of the features.
+
+    Raises:
+        ValueError: if a shape is not that above.
     """
+    _require_shapes([features], boxes)
     level = jnp.zeros(boxes.shape[0], jnp.int32)
     return _pool([features], [stride], boxes, level, size, sampling_ratio, aligned)
 
@@ -60,19 +66,26 @@ def multilevel_roi_align(
 ) -> Array:
     """Pools each box from the level of a feature pyramid that suits its size.
 
-    All levels lie end to end in one array, so a box is pooled once, whatever its level.
+    All levels lie end to end in one array, so that a box is pooled once, whatever its level.
 
     Args:
         pyramid: feature maps [H_i, W_i, C], fine to coarse.
-        strides: pixels per feature of each, each twice the one before.
+        strides: pixels per feature of each map, each twice the one before.
         canonical_size, canonical_level: see `assign_levels`.
-        Others as `roi_align`.
+        boxes, size, sampling_ratio, aligned: see `roi_align`.
 
     Returns:
         [R, rows, columns, C].
+
+    Raises:
+        ValueError: if there are not as many strides as feature maps, or a shape is not that above.
     """
     if len(pyramid) != len(strides):
-        raise ValueError(f"roi_align: {len(pyramid)} feature maps but {len(strides)} strides")
+        raise ValueError(
+            f"multilevel_roi_align got {len(pyramid)} feature maps and {len(strides)} strides: "
+            "give one stride per map."
+        )
+    _require_shapes(pyramid, boxes)
     level = assign_levels(
         boxes,
         strides=strides,
@@ -89,10 +102,10 @@ def assign_levels(
     canonical_size: float = 224.0,
     canonical_level: int = 4,
 ) -> Array:
-    """The index of the pyramid level for each box: [R, 4] -> int32 [R], 0 the finest.
+    """The index of the pyramid level for each box: [R, 4] -> int32 [R], 0 for the finest.
 
     Lin 2017 (arXiv 1612.03144, equation 1): a box of the canonical size belongs to the canonical
-    level (of stride 2^4), one of half that side to the next finer. Broken boxes get level 0.
+    level (of stride 2^4), one of half that side to the next finer level. Broken boxes get level 0.
     """
     finest = round(np.log2(strides[0]))
     sides = boxes[..., 2:] - boxes[..., :2]
@@ -103,8 +116,16 @@ def assign_levels(
     return jnp.clip(level - finest, 0, len(strides) - 1).astype(jnp.int32)
 
 
+def _require_shapes(pyramid: Sequence[Array], boxes: Array) -> None:
+    what = "RoIAlign takes features [H, W, C], with the same C on all levels, and boxes [R, 4]"
+    with shapes.wanted(what, features=list(pyramid), boxes=boxes):
+        chex.assert_rank(list(pyramid), 3)
+        chex.assert_shape(list(pyramid), (None, None, pyramid[0].shape[-1]))
+        chex.assert_shape(boxes, (None, 4))
+
+
 class _Taps(NamedTuple):
-    """Along one axis: which features a bin sums, and their weights. Both [R, bins, taps]."""
+    """The features that each bin sums along one axis, and their weights: both [R, bins, taps]."""
 
     indices: Array
     weight: Array
@@ -126,8 +147,8 @@ def _pool(pyramid, strides, boxes, level, size, sampling_ratio, aligned) -> Arra
     columns = _taps(boxes[:, 0], boxes[:, 2], width, size[1], points[1], adaptive, aligned)
     row_weight = jnp.where(usable[..., None], rows.weight, 0)
 
-    # The interpolation is a product of one along each axis. Summing one pair of taps at a time
-    # holds a single [R, rows, columns, C] in memory instead of sixteen.
+    # Bilinear interpolation is the product of linear ones along the two axes. Summing one pair of
+    # taps at a time keeps a single [R, rows, columns, C] in memory instead of sixteen.
     def add(total: Array, pair: Array) -> tuple[Array, None]:
         i, j = pair
         row, column = rows.indices[..., i], columns.indices[..., j]  # [R, rows], [R, columns]
@@ -145,7 +166,7 @@ def _pool(pyramid, strides, boxes, level, size, sampling_ratio, aligned) -> Arra
 def _taps(
     start: Array, end: Array, extent: Array, bins: int, points: int, adaptive: bool, aligned: bool
 ) -> _Taps:
-    """Where the points of each bin fall along one axis, each between two features."""
+    """The taps of each bin along one axis; each of its points lies between two features."""
     length = end - start if aligned else jnp.maximum(end - start, 1.0)
     bin_length = length / bins  # [R]
     if adaptive:

@@ -22,10 +22,10 @@ from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
 RUNS = flags.DEFINE_integer("runs", 8, "Number of seeds.", lower_bound=2)
-STEPS = flags.DEFINE_integer("steps", 300, "Steps of each run.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 300, "Number of steps of each run.", lower_bound=1)
 NETWORKS = flags.DEFINE_list("networks", [], "Names of the networks to run; empty for all.")
 
-# From small to large: data set, network and its options. Learning rates at which nothing diverges.
+# From small to large: data set, network and its options, with learning rates that do not diverge.
 SETTINGS = {
     "mnist1d_mlp": ["--dataset=mnist1d", "--model=mnist1d_mlp"],
     "mnist1d_cnn": ["--dataset=mnist1d", "--model=mnist1d_cnn"],
@@ -55,20 +55,20 @@ def in_a_row(arguments: list[str], runs: int) -> list[dict]:
     """The results of ordinary runs, one per seed."""
     results = []
     for seed in range(runs):
-        with tempfile.TemporaryDirectory() as where:
-            recipe = parsed(*arguments, f"--seed={seed}", f"--workdir={where}")
+        with tempfile.TemporaryDirectory() as directory:
+            recipe = parsed(*arguments, f"--seed={seed}", f"--workdir={directory}")
             training.run(recipe, classification.make_experiment(recipe))
-            results.append(json.loads((pathlib.Path(where) / "result.json").read_text()))
+            results.append(json.loads((pathlib.Path(directory) / "result.json").read_text()))
     return results
 
 
 def by_one_command(arguments: list[str], *, side_by_side: bool) -> list[dict]:
     """The results of the same runs with `experiments.seeds`."""
-    with tempfile.TemporaryDirectory() as where:
-        recipe = parsed(*arguments, f"--seeds={RUNS.value}", f"--workdir={where}")
+    with tempfile.TemporaryDirectory() as directory:
+        recipe = parsed(*arguments, f"--seeds={RUNS.value}", f"--workdir={directory}")
         experiment = classification.make_experiment(recipe)
         seeds.run_many(recipe, experiment, side_by_side=side_by_side)
-        return json.loads((pathlib.Path(where) / "result.json").read_text())["runs"]
+        return json.loads((pathlib.Path(directory) / "result.json").read_text())["runs"]
 
 
 def measure(name: str) -> dict:

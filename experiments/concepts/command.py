@@ -1,4 +1,4 @@
-"""The command line of the concepts: for one, for the list, and for all on one page."""
+"""The command line of the concepts: of one, of the list, and of all on one page."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,9 @@ from experiments.concepts import page
 from experiments.concepts.lesson import LANGUAGES, Concept, Effort
 
 QUICK = flags.DEFINE_bool("quick", False, "Use fewer steps and seeds: minutes instead of hours.")
-LANGUAGE = flags.DEFINE_enum("language", "en", list(LANGUAGES), "Language: English or Chinese.")
+LANGUAGE = flags.DEFINE_enum(
+    "language", "en", list(LANGUAGES), "Language of the text: en for English, zh for Chinese."
+)
 WORKDIR = flags.DEFINE_string("workdir", "runs/concepts", "Directory for figures, tables and page.")
 
 

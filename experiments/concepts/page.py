@@ -53,12 +53,12 @@ class Run(NamedTuple):
     figure: Path
 
 
-def run(concept: Concept, effort: Effort, where: Path) -> Run:
-    """Measures, draws `<name>.png` and writes `<name>/result.json` into the directory `where`."""
+def run(concept: Concept, effort: Effort, directory: Path) -> Run:
+    """Measures, draws `<name>.png` and writes `<name>/result.json` into `directory`."""
     began = time.monotonic()
     findings = concept.measure(effort)
     seconds = time.monotonic() - began
-    own = where / concept.name
+    own = directory / concept.name
     own.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=findings.size, layout="constrained")
     findings.draw(figure)

@@ -30,11 +30,11 @@ class Fault:
     Attributes:
         signal: name of a signal, 'SIGKILL'; or 'FSIZE' for a limit on the size of files, like a
             full disk; or 'FREEZE' for a main thread that hangs.
-        moment: one of MOMENTS.
-        count: number of these moments that pass before it.
+        moment: moment at which it strikes, one of MOMENTS.
+        count: number of such moments that pass before it.
         delay: seconds from the beginning of the moment.
         process: index of the process.
-        fired: the file that notes that the fault has struck.
+        fired: path of a file that exists once the fault has struck.
     """
 
     signal: str
@@ -60,7 +60,9 @@ def arm(fault: Fault) -> None:
                 timer = threading.Timer(fault.delay, strike, args=(fault,))
                 timer.daemon = True
                 timer.start()
-                time.sleep(fault.delay / 2)  # so that it strikes sometimes inside, sometimes after
+                time.sleep(
+                    fault.delay / 2
+                )  # so that it strikes sometimes during the call, sometimes after
             return function(*arguments, **more)
 
         return call
@@ -73,8 +75,8 @@ def arm(fault: Fault) -> None:
         make = training.layout.make_layout
 
         def make_layout(*arguments):
-            where = make(*arguments)
-            return where._replace(compile_train=lambda step: noticing(where.compile_train(step)))
+            placed = make(*arguments)
+            return placed._replace(compile_train=lambda step: noticing(placed.compile_train(step)))
 
         training.layout.make_layout = make_layout
 

@@ -158,5 +158,5 @@ def test_bfloat16_and_no_boxes():
 
 
 def test_levels_and_strides_must_agree():
-    with pytest.raises(ValueError, match="1 feature maps but 2 strides"):
+    with pytest.raises(ValueError, match="1 feature maps and 2 strides"):
         R.multilevel_roi_align([features()], BOXES, strides=(4, 8), size=(2, 2))

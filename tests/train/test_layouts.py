@@ -76,7 +76,9 @@ def five_steps(where, dtype):
         )
     )
     eval_step = where.compile_eval(
-        step.make_eval_step(model, task, axis_name=where.axis_name, prepare=prepare)
+        chex.assert_max_traces(n=1)(
+            step.make_eval_step(model, task, axis_name=where.axis_name, prepare=prepare)
+        )
     )
     now = where.replicate(now)
     history = []

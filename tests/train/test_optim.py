@@ -186,9 +186,7 @@ def test_what_cannot_be_called_as_one_is_refused_by_name(added):
     with pytest.raises(ValueError, match=r"'none' .* returned NoneType; it must return an optax"):
         optim.make_optimizer("none", 0.1)
     schedule("mine", lambda peak: peak)
-    with pytest.raises(
-        ValueError, match=r"schedule 'mine' .* must take the arguments 1 by"
-    ):
+    with pytest.raises(ValueError, match=r"schedule 'mine' .* must take the arguments 1 by"):
         values("mine")
     schedule("number", lambda peak, **_: peak)
     with pytest.raises(ValueError, match=r"'number' .* returned float; it must return a function"):

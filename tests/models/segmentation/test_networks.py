@@ -99,18 +99,18 @@ def test_unet_without_padding_gives_the_middle():
     assert logits.shape[1:3] == (12, 12)
     moved = model.apply(variables, np.roll(x, 4, axis=2), train=False)
     np.testing.assert_allclose(moved[:, :, 4:], logits[:, :, :-4], atol=1e-5)
-    with pytest.raises(ValueError, match="nearest side that works is 44; padding='same'"):
+    with pytest.raises(ValueError, match="nearest side that works is 44; with padding='same'"):
         jax.eval_shape(
             functools.partial(model.init, train=False), jax.random.key(0), np.zeros((1, 45, 44, 1))
         )
 
 
-def test_unet_too_small_a_picture():
+def test_an_image_too_small_for_a_unet():
     model = create("unet_small", num_classes=2)
-    with pytest.raises(ValueError, match=r"8 pixels a side or more, and got 4x20"):
+    with pytest.raises(ValueError, match=r"sides of 8 pixels or more; got 4x20"):
         model.init(jax.random.key(0), np.zeros((1, 4, 20, 1)), train=False)
     model = create("unet_small", num_classes=2, depth=2)
-    with pytest.raises(ValueError, match=r"\(8, 24, 48, 96\) are 4 widths for 3 levels"):
+    with pytest.raises(ValueError, match=r"\(8, 24, 48, 96\) has 4 entries for 3 levels"):
         model.init(jax.random.key(0), np.zeros((1, 16, 20, 1)), train=False)
 
 
