@@ -67,7 +67,7 @@ def make_layout(name: str, devices: Sequence[jax.Device] | None = None) -> Layou
         return jit_layout(devices)
     if name == "pmap":
         return pmap_layout(devices)
-    raise ValueError(f"There is no layout {name!r}; choose one of {', '.join(LAYOUTS)}.")
+    raise ValueError(f"layout={name}: wanted one of {', '.join(LAYOUTS)}.")
 
 
 def single_device() -> Layout:
