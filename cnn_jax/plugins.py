@@ -266,8 +266,13 @@ def _added() -> Iterator[tuple[str, str, str]]:
     for table in registry.tables():
         for name in table:
             origin = table.origin(name)
-            if not any(_within(origin, package) for package in OURS):
+            if is_added(origin):
                 yield table.what, name, origin
+
+
+def is_added(origin: str) -> bool:
+    """Whether a module that registered something is none of this package."""
+    return not any(_within(origin, package) for package in OURS)
 
 
 def _forget(names: set[tuple[str, str]], imported: set[str], module: str) -> None:

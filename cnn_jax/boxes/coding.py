@@ -48,11 +48,10 @@ def decode(
     anchors: Array,
     *,
     weights: tuple[float, float, float, float] = UNIT_WEIGHTS,
-    largest_log: float = LARGEST_LOG,
 ) -> Array:
     """Decodes outputs [..., 4] relative to anchors [..., 4] to boxes [..., 4].
 
-    Logarithms are capped at `largest_log`, so that no output makes an infinite box.
+    Logarithms are capped at LARGEST_LOG, so that no output makes an infinite box.
     """
     with shapes.wanted("decode takes codes and anchors [..., 4]", codes=codes, anchors=anchors):
         chex.assert_axis_dimension(codes, -1, 4)
@@ -60,5 +59,5 @@ def decode(
     anchor = geometry.to_centre(anchors)
     codes = codes / jnp.asarray(weights, codes.dtype)
     centre = anchor[..., :2] + codes[..., :2] * anchor[..., 2:]
-    sides = anchor[..., 2:] * jnp.exp(jnp.minimum(codes[..., 2:], largest_log))
+    sides = anchor[..., 2:] * jnp.exp(jnp.minimum(codes[..., 2:], LARGEST_LOG))
     return geometry.from_centre(jnp.concatenate([centre, sides], axis=-1))

@@ -15,7 +15,7 @@ The kernel gradient is the transpose of the same identity, dg = G^T [(A dy) * (B
 over tiles: the same transform of the input, and as many products [C, tiles] @ [tiles, F].
 
 Rounding. The transforms mix up to n inputs whose weights do not cancel in magnitude, so the error
-is that of a direct convolution times at most `amplification` (the norm product of Barabasz et al.
+is that of a direct convolution times at most an amplification (the norm product of Barabasz et al.
 2020, "Error analysis and improving the accuracy of Winograd convolution", arXiv 1803.10986), in
 units of the largest product in the tile rather than of each output's own sum. With the points
 below it is 27 per axis for m = 4; the usual 0, +-1, +-2 give 48. Measured on normal data with 64
@@ -58,12 +58,6 @@ def matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     b_t = np.linalg.inv(evaluate(m + TAPS - 1)).T * scale
     b_t[abs(b_t) < 1e-12] = 0.0
     return b_t, evaluate(TAPS) / scale, evaluate(m).T
-
-
-def amplification(m: int, axes: int) -> float:
-    """The largest factor by which tiles of m can enlarge the rounding of a direct sum."""
-    b_t, g, a_t = map(abs, matrices(m))
-    return float((a_t @ (g.sum(1) * b_t.sum(1))).max() ** axes)
 
 
 def fits(g: Geometry) -> bool:

@@ -4,11 +4,11 @@
 
 There are two jobs. `memory`: shuffled batches of 128 from 10,000 images of 32x32. `jpeg`: 512
 photographs of 500x375 (cropped from the two that come with scikit-learn; nothing is downloaded),
-decoded, with a random resized crop of each to 224x224, in batches of 64. PyTorch does the same with
+decoded, each cropped at random and resized to 224x224, in batches of 64. PyTorch does the same with
 `TensorDataset`, and with torchvision's `ImageFolder`, `RandomResizedCrop` and `PILToTensor`, in the
 main process and in two workers. The contenders take turns; each turn opens a fresh iterator, drops
-the first batches and times the next ones, so that start-up does not count. For comparison, the rate at
-which a training step of ResNet-20 consumes images of 32x32 is measured too.
+the first batches and times the next ones, so that start-up does not count. For comparison, the rate
+at which a training step of ResNet-20 consumes images of 32x32 is measured too.
 """
 
 import itertools

@@ -21,10 +21,10 @@ def measure(concepts: list[Concept]) -> list[page.Run]:
     entry.set_up_jax(
         cpu_devices=0, cpu_convolutions=True, compilation_cache="~/.cache/cnn_jax/compiled"
     )
-    where = Path(WORKDIR.value).expanduser()
+    directory = Path(WORKDIR.value).expanduser()
     runs = []
     for concept in concepts:
-        runs.append(page.run(concept, Effort(QUICK.value), where))
+        runs.append(page.run(concept, Effort(QUICK.value), directory))
         page.show(runs[-1], LANGUAGE.value)
         sys.stdout.flush()
     return runs
