@@ -221,7 +221,7 @@ def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_na
     if size % count:
         raise ValueError(
             f"A batch of {size} examples (on each device, under pmap) cannot be split into "
-            f"{count} equal microbatches. Choose a batch size that accumulate divides."
+            f"{count} equal microbatches. Choose a batch size that `accumulate` divides."
         )
 
     def cut(leaf: Array) -> Array:

@@ -195,6 +195,6 @@ def test_a_disk_that_takes_no_more_is_one_line(saved):
 
 def test_a_best_metric_that_is_not_there_is_said(tmp_path):
     manager = checkpoint.Checkpoints(tmp_path, best="mean_iou")
-    with pytest.raises(ValueError, match="best=mean_iou .* the evaluation gives accuracy, loss"):
+    with pytest.raises(ValueError, match=r"best=mean_iou .* the evaluation gives accuracy, loss"):
         manager.save(1, tree(1), meta={}, metrics={"accuracy": 0.5, "loss": 1.0})
     manager.close()
