@@ -17,7 +17,7 @@ import numpy as np
 
 from cnn_jax import data, models
 from cnn_jax.analysis import figures
-from cnn_jax.augment import spec
+from cnn_jax.augment import STEPS
 from cnn_jax.data import fingerprint
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Array, Observed, PyTree
@@ -61,7 +61,7 @@ class ClassificationRecipe(settings.TrainingRecipe):
     augment: str = setting(
         "auto",
         "Random augmentation of each image, applied in order, out of "
-        + ", ".join(spec.VOCABULARY)
+        + ", ".join(STEPS["label"])
         + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_PICTURES} for images, none "
         "for sequences.",
     )

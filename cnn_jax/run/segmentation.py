@@ -15,7 +15,7 @@ import numpy as np
 
 from cnn_jax import data, models
 from cnn_jax.analysis import figures, segmentation_figures
-from cnn_jax.augment import with_mask
+from cnn_jax.augment import STEPS
 from cnn_jax.data import fingerprint
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.train import optim
@@ -48,7 +48,7 @@ class SegmentationRecipe(settings.TrainingRecipe):
     augment: str = setting(
         "affine:10:0.1:0.8:1.2,colour:0.2",
         "Random augmentation of images and masks, applied in order, out of "
-        + ", ".join((*with_mask.VOCABULARY, *with_mask.PICTURE_ONLY))
+        + ", ".join(STEPS["mask"])
         + "; '' for none.",
     )
     loss: str = setting("cross_entropy+dice", "Training loss.", choices=tasks.LOSSES)
@@ -103,7 +103,7 @@ def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
     if pretrained is not None and pretrained.preprocessing is not None:
         mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
     prepare = tasks.make_prepare(mean, std)
-    augment = tasks.make_augment(prepare, paired=with_mask.parse(recipe.augment))
+    augment = tasks.make_augment(prepare, augment=recipe.augment)
     first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), *first["mask"].shape))
     image = jax.eval_shape(augment, keys, first)["image"]

@@ -67,7 +67,5 @@ def test_a_street_scene_set_trains_with_flags_alone(streets, tmp_path):
 )
 def test_recipes_are_readable(name):
     recipe = recipe_of(f"--flagfile=experiments/recipes/{name}.flags")
-    from cnn_jax.augment import with_mask
-
-    with_mask.parse(recipe.augment)
+    augment.parse(recipe.augment, holds="mask")
     settings.create_model(recipe.model, recipe, num_classes=3)
