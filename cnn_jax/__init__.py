@@ -21,6 +21,8 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "plugins",
+    "run",
     "tasks",
     "train",
     "typing",

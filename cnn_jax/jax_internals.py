@@ -163,7 +163,7 @@ def coordination_state() -> Any:
 
     `jax._src.distributed.global_state`; the client has jaxlib's methods `wait_at_barrier`,
     `key_value_set`, `key_value_try_get` and `blocking_key_value_get`. Seen in all. Without it,
-    `hosts.connect` refuses several processes in one line; a single one never asks.
+    `joining.connect` refuses several processes in one line; a single one never asks.
     """
     _part("jax._src.distributed.global_state.client")
     return _part("jax._src.distributed.global_state")

@@ -6,11 +6,15 @@ LOSSES["crossentropy"]  # ValueError: there is no loss 'crossentropy'; the neare
 """
 
 import difflib
+import inspect
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_TABLES: "list[weakref.ref[Registry]]" = []
 
 
 class Registry(Mapping[str, T]):
@@ -25,6 +29,7 @@ class Registry(Mapping[str, T]):
         self.what, self.plural = what, plural or f"{what}s"
         self._values: dict[str, T] = {}
         self._origins: dict[str, str] = {}
+        _TABLES.append(weakref.ref(self))
 
     def register(self, name: str, value: T, *, origin: str = "") -> T:
         """Adds a value under a name, and returns it.
@@ -36,18 +41,60 @@ class Registry(Mapping[str, T]):
             ValueError: the name is taken; the message says by which module.
         """
         origin = origin or sys._getframe(1).f_globals.get("__name__", "")
+        self.check_free(name, origin=origin)
+        self._values[name], self._origins[name] = value, origin
+        return value
+
+    def check_free(self, name: str, *, origin: str) -> None:
+        """
+        Raises:
+            ValueError: the name is taken; the message says by which module.
+        """
         if name in self._values:
             raise ValueError(
                 f"The {self.what} {name!r} is registered twice: by {self._origins[name]} and by "
                 f"{origin}. Choose another name."
             )
-        self._values[name], self._origins[name] = value, origin
-        return value
+
+    def forget(self, name: str) -> None:
+        """Removes a name: that of a plug-in which then failed, or of a test.
+
+        Raises:
+            ValueError: nothing is registered under it.
+        """
+        self[name]
+        del self._values[name], self._origins[name]
 
     def origin(self, name: str) -> str:
         """The module that added a name."""
         self[name]
         return self._origins[name]
+
+    def check_call(self, name: str, positional: int, *keywords: str) -> None:
+        """Checks how a registered function can be called.
+
+        Args:
+            positional: number of arguments that it will be given by position.
+            keywords: names of those that it will be given by name.
+
+        Raises:
+            ValueError: it does not take them; the message has its origin.
+        """
+        try:
+            signature = inspect.signature(self[name])  # type: ignore[arg-type]
+        except (TypeError, ValueError):  # not callable, or compiled code
+            signature = None
+        try:
+            if signature is not None:
+                signature.bind(*[None] * positional, **dict.fromkeys(keywords))
+            elif not callable(self[name]):
+                raise TypeError("it cannot be called")
+        except TypeError as error:
+            wanted = ", ".join([f"{positional} by position", *keywords])
+            raise ValueError(
+                f"The {self.what} {name!r} ({self.origin(name)}) must take the arguments {wanted}: "
+                f"{error}."
+            ) from None
 
     def __getitem__(self, name: str) -> T:
         """
@@ -58,9 +105,10 @@ class Registry(Mapping[str, T]):
             return self._values[name]
         except KeyError:
             near = difflib.get_close_matches(name, self._values, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            hint = f"did you mean {' or '.join(near)}? Known {self.plural}:"
             raise ValueError(
-                f"There is no {self.what} {name!r}; {hint}Known {self.plural}: {', '.join(self)}."
+                f"There is no {self.what} {name!r}; {hint if near else 'choose one of'} "
+                f"{', '.join(self)}."
             ) from None
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -74,3 +122,8 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def tables() -> "list[Registry]":
+    """Every table there is now, in the order in which they were made."""
+    return [table for each in _TABLES if (table := each()) is not None]

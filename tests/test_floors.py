@@ -13,7 +13,8 @@ PACKAGES = ("cnn_jax", "experiments")
 # The higher may import the lower. Packages that stand beside each other do not see each other,
 # unless the pair is in BESIDE.
 FLOORS = {
-    "experiments": 4,
+    "experiments": 5,
+    "cnn_jax.run": 4,
     "cnn_jax.models": 3,
     "cnn_jax.tasks": 3,
     "cnn_jax.analysis": 3,
@@ -28,10 +29,12 @@ FLOORS = {
     "cnn_jax.typing": 0,
     "cnn_jax.namespace": -1,  # how packages load their modules
     "cnn_jax.registry": -1,
+    "cnn_jax.plugins": 0,
     "cnn_jax.stores": 0,
     "cnn_jax.printable": 0,
     "cnn_jax.cpu": 0,
     "cnn_jax.scratch": -1,
+    "cnn_jax.shapes": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 

@@ -16,7 +16,7 @@ from jax import lax
 import cnn_jax.cpu
 from cnn_jax import jax_internals
 from cnn_jax.cpu import child, verdict
-from cnn_jax.train import gloo, hosts, state
+from cnn_jax.train import gloo, joining, state
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = {Path("cnn_jax/jax_internals.py"), Path("tests/test_jax_internals.py")}
@@ -222,10 +222,10 @@ def test_without_a_way_past_the_cache_onednn_is_not_used(monkeypatch):
 
 def test_without_the_client_several_processes_are_refused(monkeypatch):
     remove(monkeypatch, CLIENT)
-    with pytest.raises(hosts.HostsError, match=r"global_state\.client") as refused:
-        hosts.connect("127.0.0.1:1", 2, 0)
+    with pytest.raises(joining.HostsError, match=r"global_state\.client") as refused:
+        joining.connect("127.0.0.1:1", 2, 0)
     assert "\n" not in str(refused.value)
-    hosts.connect("", 1)  # a single one does not need it
+    joining.connect("", 1)  # a single one does not need it
 
 
 @pytest.mark.parametrize("path", GLOO)

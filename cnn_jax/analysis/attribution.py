@@ -71,7 +71,10 @@ def guided(
     run = jax.jit(jax.grad(lambda x: _run_guided(closed.jaxpr, closed.consts, [x], found)[0]))
     result = run(x)
     if not found:
-        raise ValueError("The network has no ReLU: guided backpropagation is its plain gradient.")
+        raise ValueError(
+            "The network has no ReLU, so that guided backpropagation would be its plain gradient: "
+            "use `gradient`."
+        )
     return result
 
 
@@ -103,7 +106,7 @@ def integrated_gradients(
         ValueError: steps < 1.
     """
     if steps < 1:
-        raise ValueError(f"steps is {steps}; it must be at least 1.")
+        raise ValueError(f"steps={steps}: give 1 or more.")
     total = _score_of(model, variables, x, class_index, score, call)
     baseline = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
 
@@ -145,7 +148,7 @@ def features(
     with nn.intercept_methods(note):
         model.apply(variables, x, **{"train": False, **call})
     if missing := [layer for layer in layers if layer not in seen]:
-        raise ValueError(f"There is no layer {missing[0]!r}; there are {', '.join(seen)}.")
+        raise ValueError(f"There is no layer {missing[0]!r}: choose from {', '.join(seen)}.")
     return {layer: seen[layer] for layer in layers or seen}
 
 

@@ -47,7 +47,7 @@ def last_spatial_layer(shapes: dict[str, tuple], rank: int) -> str:
     for name, shape in reversed(shapes.items()):
         if len(shape) == rank and all(size > 1 for size in shape[1:-1]):
             return name
-    raise ValueError("The network has no layer with a spatial output.")
+    raise ValueError("The network has no layer with a spatial output, which Grad-CAM needs.")
 
 
 def grad_cam(
@@ -82,7 +82,7 @@ def grad_cam(
     shapes = layer_shapes(model, variables, x, **call)
     layer = layer or last_spatial_layer(shapes, x.ndim)
     if layer not in shapes:
-        raise ValueError(f"There is no layer {layer!r}; there are {', '.join(shapes)}.")
+        raise ValueError(f"There is no layer {layer!r}: choose from {', '.join(shapes)}.")
 
     def run(shift: Array) -> tuple[Array, Array]:
         """The chosen scores as a function of an offset of the layer's output, and that output."""

@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import chex
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
+from cnn_jax import shapes
 from cnn_jax.analysis import figure_files
 from cnn_jax.metrics import average_precision
 from cnn_jax.printable import in_figure
@@ -68,7 +71,7 @@ def predictions(
 
     Args:
         batches: evaluation batches in the order of the rows: 'image', 'factor', 'extent', 'mask'.
-        detections: [B, M, 6], truth: [B, N, 6]: see `cnn_jax.metrics.average_precision`.
+        detections, truth: [B, M, 6] and [B, N, 6], see `cnn_jax.metrics.average_precision`.
         class_names: K names.
         path: path of the PNG.
         count: number of images on the sheet.
@@ -77,7 +80,7 @@ def predictions(
     faults = [int((~right).sum() + missed.sum()) for _, right, missed in verdicts]
     wrong = [i for i, n in enumerate(faults) if n][: count // 2]
     chosen = wrong + [i for i, n in enumerate(faults) if not n][: count - len(wrong)]
-    images = _pictures(batches, set(chosen))
+    images = _images(batches, set(chosen))
     chosen = [i for i in chosen if i in images]
     rows = max(-(-len(chosen) // COLUMNS), 1)
     figure = Figure(figsize=(2.6 * COLUMNS, 2.8 * rows + 0.6), layout="constrained")
@@ -111,7 +114,13 @@ def judge(detections: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
         (indices of the detections that are shown; bool, whether each of these is correct; bool [N],
         whether each object was missed). Each object is found once, by the best detection of its
         class with an IoU of at least OVERLAP.
+
+    Raises:
+        ValueError: if a shape is not that above.
     """
+    what = "An image has detections [M, 6] and truth [N, 6]"
+    with shapes.wanted(what, detections=detections, truth=truth):
+        chex.assert_shape([detections, truth], (None, 6))
     shown = np.flatnonzero((detections[:, 5] >= 0) & (detections[:, 4] >= SHOWN))
     free = (truth[:, 5] >= 0) & (truth[:, 4] == 0)
     right = np.zeros(len(shown), bool)
@@ -125,7 +134,7 @@ def judge(detections: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
 def precision_recall(
     detections: np.ndarray, truth: np.ndarray, class_names: Sequence[str], path: str | Path
 ) -> None:
-    """Draws precision against recall at an IoU of 0.5, a line for each of the first 20 classes."""
+    """Draws precision against recall at an IoU of 0.5, one line per class, of the first 20."""
     curves = average_precision.precision_recall(detections, truth, len(class_names))
     figure = Figure(figsize=(6.5, 5), layout="constrained")
     axis = figure.subplots()
@@ -142,7 +151,7 @@ def precision_recall(
     figure_files.save(figure, path)
 
 
-def _pictures(batches, wanted: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def _images(batches, wanted: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """The images of these indices without their padding, and their factors."""
     found, first = {}, 0
     for batch in batches:
@@ -163,3 +172,29 @@ def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     overlap = np.maximum(sides, 0).prod(1)
     areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
     return overlap / np.maximum(areas - overlap, 1e-9)
+
+
+def draw(
+    picture: Image.Image, found: Any, class_names: Sequence[str], directory: Path, path: str
+) -> Path:
+    """Writes the image with its boxes, '<name>_boxes.png', at about its own size.
+
+    Args:
+        picture: the image as it was opened.
+        found: boxes [n, 4] in pixels of the image, scores [n] and labels [n].
+        class_names: K names.
+        directory: the directory to write to, created if missing.
+        path: path of the image, for the name of the file.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    longest = max(picture.size)
+    inches = np.array(picture.size) * np.clip(longest, 500, 2000) / longest / 100
+    figure = Figure(figsize=tuple(inches), dpi=100)
+    axis = figure.add_axes((0, 0, 1, 1))
+    texts = [f"{class_names[k]} {s:.2f}" for k, s in zip(found.labels, found.scores, strict=True)]
+    colours = [f"C{k % 10}" for k in found.labels]
+    draw_boxes(axis, np.asarray(picture), found.boxes, texts, colours)
+    axis.set_axis_off()
+    written = directory / figure_files.named_after(path, "_boxes.png")
+    figure_files.save(figure, written)
+    return written

@@ -1,4 +1,4 @@
-"""Figures of what a network has learnt: feature maps and attributions."""
+"""Figures of what a network has learned: feature maps and attributions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,9 @@ def activations(
         if value.ndim in (3, 4) and min(value.shape[1:-1]) > 1
     }
     if not shown:
-        raise ValueError("No layer has feature maps in one or two dimensions.")
+        raise ValueError(
+            "No layer has feature maps in one or two dimensions: give `features` one that has."
+        )
     figure = Figure(figsize=(1.2 * count, 1.35 * len(shown)), layout="constrained")
     grid = figure.subplots(len(shown), count, squeeze=False)
     for row, (name, maps) in zip(grid, shown.items(), strict=True):

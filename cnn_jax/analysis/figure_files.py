@@ -6,11 +6,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-LONGEST_NAME = 255  # bytes, of most file systems
+LONGEST_NAME = 255  # bytes, on most file systems
 
 
 def named_after(path: str | Path, ending: str) -> str:
-    """'cat_boxes.png' for 'in/cat.jpg' and '_boxes.png'; a name that is too long is cut."""
+    """'cat_boxes.png' for 'in/cat.jpg' and '_boxes.png'; a name that is too long is shortened."""
     stem = os.fsencode(Path(path).stem)[: LONGEST_NAME - len(ending)]
     return os.fsdecode(stem) + ending
 

@@ -44,7 +44,7 @@ def learning_curves(metrics: str | Path, path: str | Path) -> None:
 
 
 def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: str | Path) -> None:
-    """Draws a confusion matrix; rows are the truth, coloured by the fraction of their examples.
+    """Draws a confusion matrix; rows are true classes, coloured by the fraction of their examples.
 
     Args:
         counts: [K, K].
@@ -53,8 +53,10 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: str |
     """
     counts = np.asarray(counts, np.int64)
     classes = len(counts)
-    names = [in_figure(name) for name in class_names] if classes <= 30 else []  # else not legible
-    # a letter is a ninth of an inch high, and as wide at most; most names have room in the 3 inches
+    names = (
+        [in_figure(name) for name in class_names] if classes <= 30 else []
+    )  # otherwise illegible
+    # a letter is at most a ninth of an inch high and wide; most names fit into the 3 inches
     letters = max((len(line) for name in names for line in name.split("\n")), default=0)
     side = min(14.0, 3 + 0.45 * classes) + max(0, letters - 12) / 9
     figure = Figure(figsize=(side, side), layout="constrained")

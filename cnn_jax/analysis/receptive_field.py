@@ -65,7 +65,7 @@ def receptive_fields(
         ValueError: axis is not one of the input's.
     """
     if not 0 <= axis < rank:
-        raise ValueError(f"axis is {axis}; of {rank} spatial axes it must be 0 to {rank - 1}.")
+        raise ValueError(f"axis={axis}: give one of the {rank} spatial axes, 0 to {rank - 1}.")
     fields: dict[str, ReceptiveField] = {}
     for side in SIDES:
         intervals = _intervals(model, side, rank, channels, axis, call)
@@ -156,7 +156,10 @@ def effective_receptive_field(
     """
     gradient = np.asarray(middle_gradient(model, variables, x, layer=layer, **call), np.float64)
     if not gradient.sum():
-        raise ValueError("The middle unit does not depend on the input: its ReLUs are all off.")
+        raise ValueError(
+            "The middle unit does not depend on the input, because its ReLUs are all off: give "
+            "other inputs or weights."
+        )
     return gradient / gradient.sum()
 
 
@@ -178,7 +181,9 @@ def middle_gradient(
         with nn.intercept_methods(intercept):
             output = model.apply(variables, x, **call)
         if layer is not None and "output" not in seen:
-            raise ValueError(f"There is no layer {layer!r}.")
+            raise ValueError(
+                f"There is no layer {layer!r}; `receptive_fields` lists the layers of a network."
+            )
         output = seen.get("output", output)
         if getattr(output, "ndim", 0) != x.ndim:
             raise ValueError("The output has no spatial axes: name a layer that has some.")

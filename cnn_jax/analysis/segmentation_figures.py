@@ -1,13 +1,16 @@
-"""Figures of segmentations, as PNG files and as images with the classes laid over them."""
+"""Figures of segmentations: PNG files, and images overlaid with the colours of the classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import chex
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL import Image
 
+from cnn_jax import shapes
 from cnn_jax.analysis import figure_files
 from cnn_jax.printable import in_figure
 
@@ -27,7 +30,7 @@ def palette(classes: int) -> np.ndarray:
 
 
 def coloured(label: np.ndarray, classes: int) -> np.ndarray:
-    """The image uint8 [H, W, 3] of a mask [H, W]; ignored pixels are white."""
+    """The colour image, uint8 [H, W, 3], of a mask uint8 [H, W]; ignored pixels are white."""
     table = np.full((256, 3), 255, np.uint8)
     table[:classes] = palette(classes)[:256]
     return table[label]
@@ -39,12 +42,20 @@ def overlay(image: np.ndarray, label: np.ndarray, classes: int, *, opacity: floa
     Args:
         image: uint8 [H, W, C], with C = 1 or C >= 3.
         label: uint8 [H, W].
-        classes: K.
+        classes: number of classes K.
         opacity: opacity of the colours, 0..1.
 
     Returns:
         uint8 [H, W, 3].
+
+    Raises:
+        ValueError: if a shape or type is not that above.
     """
+    what = "overlay takes an image [H, W, C] and a label [H, W] (int)"
+    with shapes.wanted(what, image=image, label=label):
+        chex.assert_rank(image, 3)
+        chex.assert_shape(label, image.shape[:2])
+        chex.assert_type(label, int)
     image = np.broadcast_to(image[..., :1] if image.shape[-1] < 3 else image[..., :3],
                             (*image.shape[:2], 3))  # fmt: skip
     shown = ((label > 0) & (label < classes))[..., None]
@@ -67,11 +78,20 @@ def predictions(
         predicted: int [B, H, W], or smaller if the network predicts the middle of the image.
         class_names: K names.
         path: path of the PNG.
+
+    Raises:
+        ValueError: if a shape is not that above.
     """
+    what = "predictions takes images [B, H, W, C] and, each [B, H, W], labels and predicted"
+    with shapes.wanted(what, images=images, labels=labels, predicted=predicted):
+        chex.assert_rank(images, 4)
+        chex.assert_shape(labels, images.shape[:3])
+        chex.assert_rank(predicted, 3)
+        chex.assert_equal_shape_prefix([labels, predicted], 1)
     classes = len(class_names)
     figure = Figure(figsize=(8.5, 2 * len(images) + 0.8), layout="constrained")
     grid = figure.subplots(len(images), 4, squeeze=False)
-    for axis, title in zip(grid[0], ("picture", "truth", "prediction", "errors"), strict=True):
+    for axis, title in zip(grid[0], ("image", "truth", "prediction", "errors"), strict=True):
         axis.set_title(title)
     for row, image, label, guess in zip(grid, images, labels, predicted, strict=True):
         label = _middle(label, guess.shape)
@@ -101,3 +121,42 @@ def predictions(
 def _middle(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     top, left = [(have - want) // 2 for have, want in zip(label.shape, shape, strict=True)]
     return label[top : top + shape[0], left : left + shape[1]]
+
+
+def draw(
+    picture: Image.Image, label: np.ndarray, class_names: Sequence[str], directory: Path, path: str
+) -> tuple[Path, Path]:
+    """Writes the classes as a palette PNG, and the image with its classes laid over it.
+
+    Args:
+        picture: the image as it was opened.
+        label: uint8 [H, W], of the image's size.
+        class_names: K names.
+        directory: the directory to write to, created if missing.
+        path: path of the image, for the names of the files.
+
+    Returns:
+        The two files.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    classes = len(class_names)
+    mask = Image.fromarray(label).convert("P")
+    mask.putpalette(palette(classes).ravel().tolist())
+    mask.putdata(label.ravel().tolist())
+    written = directory / figure_files.named_after(path, "_classes.png")
+    mask.save(written)
+    height, width = label.shape
+    figure = Figure(figsize=(max(4.0, width / 100), max(3.0, height / 100 + 0.8)), dpi=100,
+                    layout="constrained")  # fmt: skip
+    axis = figure.subplots()
+    axis.imshow(overlay(np.asarray(picture), label, classes))
+    axis.set_axis_off()
+    colours = palette(classes) / 255
+    handles = [
+        Patch(color=colours[k], label=in_figure(class_names[k])) for k in np.unique(label) if k > 0
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
+    overlaid = directory / figure_files.named_after(path, "_overlay.png")
+    figure_files.save(figure, overlaid)
+    return written, overlaid

@@ -1,7 +1,7 @@
 """Hardware utilisation of a training run: FLOP/s, and model FLOPs utilisation (MFU).
 
-The numerator is what the model needs, not what the program does: forward and backward pass, without
-the recomputation of `remat` (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
+The numerator counts what the model needs, not what the program does: the forward and backward pass
+without the recomputation of `remat` (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ import jax
 from cnn_jax.analysis.flops import multiply_adds
 
 # Dense FLOP/s in bfloat16 with float32 sums of one JAX device, by its `device_kind`; the first name
-# that occurs in it counts. NVIDIA: data sheets, which mostly print twice this, with sparsity. TPU:
-# cloud.google.com/tpu/docs/system-architecture-tpu-vm, there per chip; a device is one of the two
-# cores of a v2 or v3 chip, and a whole chip since.
+# that occurs in it counts. NVIDIA: data sheets, most of which print twice this, with sparsity. TPU:
+# cloud.google.com/tpu/docs/system-architecture-tpu-vm, where figures are per chip; a device is one
+# of the two cores of a v2 or v3 chip, and a whole chip of later ones.
 PEAKS = {
     "H200": 989e12,
     "H100 PCIe": 756e12,

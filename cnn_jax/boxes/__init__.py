@@ -1,4 +1,4 @@
-"""Axis-aligned boxes (x1, y1, x2, y2) as arrays [..., 4]: geometry, and what detectors do.
+"""Axis-aligned boxes (x1, y1, x2, y2) as arrays [..., 4]: geometry, and the parts of detectors.
 
 overlaps = boxes.pairwise_iou(anchors, objects)  # [N, 4], [M, 4] -> [N, M]
 kept = boxes.nms.nms(found, scores, threshold=0.5, size=100)

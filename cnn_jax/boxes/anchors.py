@@ -1,7 +1,7 @@
 """Anchors: the boxes that a detector's outputs are relative to. Constants, in numpy.
 
-Each function returns the anchors of all levels, level by level, within a level row by row, within
-a place in the order of its table: the order in which a head's outputs are flattened. Boxes are
+Each function returns the anchors of all levels in the order in which a head's outputs are
+flattened: by level, then by row and column, then in the order of the table. Boxes are
 (x1, y1, x2, y2) in pixels.
 """
 
@@ -33,25 +33,29 @@ def grid_anchors(
     sizes: Sequence[Sequence[float]],
     ratios: Sequence[float] = RATIOS,
 ) -> np.ndarray:
-    """Anchors of given sizes and ratios at every place of every level.
+    """Anchors of given sizes and ratios at every cell of every level.
 
-    As Faster R-CNN, RetinaNet and FCOS of torchvision: centred on the corner of a cell (its
-    coordinates times the stride), sides rounded so that half of each is whole.
+    As in torchvision's Faster R-CNN, RetinaNet and FCOS, an anchor is centred on the corner of its
+    cell (the cell's coordinates times the stride), and half of each side is rounded to a whole
+    number.
 
     Args:
         image_size: (height, width) of the padded image, in pixels.
         grids: (rows, columns) of each level's feature map.
         sizes: for each level, the square roots of the anchors' areas, in pixels.
-        ratios: heights over widths.
+        ratios: height over width of the anchors.
 
     Returns:
         float32 [sum of rows x columns x len(ratios) x len(sizes), 4].
 
     Raises:
-        ValueError: if there are not as many sizes as levels.
+        ValueError: if there are not as many entries in `sizes` as levels.
     """
     if len(grids) != len(sizes):
-        raise ValueError(f"grid_anchors: {len(grids)} levels but sizes for {len(sizes)}")
+        raise ValueError(
+            f"grid_anchors got {len(grids)} levels and sizes for {len(sizes)}: give one entry of "
+            "sizes per level."
+        )
     levels = []
     for (rows, columns), level_sizes in zip(grids, sizes, strict=True):
         stretch = np.sqrt(np.asarray(ratios, np.float32))[:, None]
@@ -73,27 +77,29 @@ def default_boxes(
     scales: Sequence[float],
     steps: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """SSD's default boxes: at each place two squares, and for each ratio one flat, one upright.
+    """SSD's default boxes: two squares per cell, and a wide and a tall box per ratio.
 
     Args:
         image_size: (height, width) in pixels.
         grids: (rows, columns) of each level's feature map.
         ratios: for each level, the ratios other than 1.
-        scales: sides as shares of the image, one for each level and one more: the second square of
-            a level is the geometric mean of its scale and the next.
-        steps: pixels between the places of each level; the image divided evenly if None.
+        scales: sides as fractions of the image, one per level and one more: the side of a level's
+            second square is the geometric mean of its scale and the next.
+        steps: pixels between the cells of each level; None divides the image evenly.
 
     Returns:
-        float32 [sum of rows x columns x (2 + 2 len(ratios)), 4]; centres are those of the cells.
+        float32 [sum of rows x columns x (2 + 2 len(ratios)), 4], centred on the cells.
 
     Raises:
-        ValueError: if ratios, scales or steps do not suit the number of levels.
+        ValueError: if ratios, scales or steps do not match the number of levels.
     """
-    given = {"ratios": len(ratios), "scales (less one)": len(scales) - 1}
+    given = {"ratios": len(ratios), "scales (besides the last)": len(scales) - 1}
     given |= {} if steps is None else {"steps": len(steps)}
     for name, number in given.items():
         if number != len(grids):
-            raise ValueError(f"default_boxes: {len(grids)} levels but {number} {name}")
+            raise ValueError(
+                f"default_boxes got {len(grids)} levels and {number} {name}: give one per level."
+            )
     height, width = image_size
     levels = []
     for k, (rows, columns) in enumerate(grids):

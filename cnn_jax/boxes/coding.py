@@ -1,23 +1,25 @@
-"""How a detector's outputs become boxes, and boxes its targets: (x1, y1, x2, y2) [..., 4]."""
+"""Box coding: boxes (x1, y1, x2, y2) [..., 4] to a detector's regression targets, and back."""
 
 import math
 
+import chex
 import jax.numpy as jnp
 
+from cnn_jax import shapes
 from cnn_jax.boxes import geometry
 from cnn_jax.typing import Array
 
-# What the coordinates of a target are multiplied by, to make them of one size.
+# Factors of the four coordinates of a target, which give them a similar variance.
 UNIT_WEIGHTS = (1.0, 1.0, 1.0, 1.0)  # RetinaNet, region proposals
 SECOND_STAGE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # Fast R-CNN's head, SSD: 1 / (0.1, 0.1, 0.2, 0.2)
-LARGEST_LOG = math.log(1000 / 16)  # what a side may be multiplied by: 62.5; Detectron
+LARGEST_LOG = math.log(1000 / 16)  # a side grows by a factor of at most 62.5; Detectron
 _SMALLEST_SIDE = 1e-6
 
 
 def encode(
     boxes: Array, anchors: Array, *, weights: tuple[float, float, float, float] = UNIT_WEIGHTS
 ) -> Array:
-    """Boxes relative to anchors: shifts in sides of the anchor, and logarithms of the sides.
+    """Encodes boxes relative to anchors: shifts in units of the anchor's sides, and log ratios.
 
     Girshick 2014 (arXiv 1311.2524, appendix C). The inverse of `decode`. Sides that are not
     positive count as 1e-6, so that the result is finite.
@@ -25,11 +27,14 @@ def encode(
     Args:
         boxes: [..., 4].
         anchors: [..., 4].
-        weights: of (x, y, width, height).
+        weights: factors of (x, y, width, height).
 
     Returns:
         [..., 4].
     """
+    with shapes.wanted("encode takes boxes and anchors [..., 4]", boxes=boxes, anchors=anchors):
+        chex.assert_axis_dimension(boxes, -1, 4)
+        chex.assert_axis_dimension(anchors, -1, 4)
     anchor, box = geometry.to_centre(anchors), geometry.to_centre(boxes)
     anchor_sides = jnp.maximum(anchor[..., 2:], _SMALLEST_SIDE)
     box_sides = jnp.maximum(box[..., 2:], _SMALLEST_SIDE)
@@ -43,14 +48,16 @@ def decode(
     anchors: Array,
     *,
     weights: tuple[float, float, float, float] = UNIT_WEIGHTS,
-    largest_log: float = LARGEST_LOG,
 ) -> Array:
-    """The boxes that an output means: [..., 4] relative to anchors [..., 4] -> [..., 4].
+    """Decodes outputs [..., 4] relative to anchors [..., 4] to boxes [..., 4].
 
-    Logarithms are cut off at `largest_log`, so that no output makes an infinite box.
+    Logarithms are capped at LARGEST_LOG, so that no output makes an infinite box.
     """
+    with shapes.wanted("decode takes codes and anchors [..., 4]", codes=codes, anchors=anchors):
+        chex.assert_axis_dimension(codes, -1, 4)
+        chex.assert_axis_dimension(anchors, -1, 4)
     anchor = geometry.to_centre(anchors)
     codes = codes / jnp.asarray(weights, codes.dtype)
     centre = anchor[..., :2] + codes[..., :2] * anchor[..., 2:]
-    sides = anchor[..., 2:] * jnp.exp(jnp.minimum(codes[..., 2:], largest_log))
+    sides = anchor[..., 2:] * jnp.exp(jnp.minimum(codes[..., 2:], LARGEST_LOG))
     return geometry.from_centre(jnp.concatenate([centre, sides], axis=-1))

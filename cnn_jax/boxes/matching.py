@@ -1,17 +1,19 @@
-"""Which object each anchor is to find: matching with static shapes, padded and masked.
+"""Matching: which object each anchor should predict. Shapes are static, padded and masked.
 
 The objects of an image are padded to M boxes with a mask `valid` [M]. Every function returns
-int32 [N], for each anchor the index of its object, or BACKGROUND, or IGNORED. Padding, and boxes
-that are broken (inverted, degenerate, NaN), are never matched: the mask need not exclude them.
+int32 [N]: for each anchor the index of its object, or BACKGROUND, or IGNORED. Padding and broken
+boxes (inverted, degenerate, NaN) are never matched; the mask need not exclude the latter.
 """
 
+import chex
 import jax.numpy as jnp
 
+from cnn_jax import shapes
 from cnn_jax.boxes import geometry
 from cnn_jax.typing import Array
 
 BACKGROUND = -1  # train as background
-IGNORED = -2  # too close to call: leave out of the loss
+IGNORED = -2  # ambiguous: leave out of the loss
 
 
 def match_by_iou(
@@ -31,21 +33,22 @@ def match_by_iou(
     Args:
         anchors: [N, 4].
         boxes: [M, 4], the objects.
-        valid: bool [M].
-        high: the IoU from which an anchor is matched.
-        low: the IoU below which it is background; between, it is ignored.
-        keep_best: match the anchors that overlap an object most of all anchors (ties included),
-            however little, to the object that they themselves overlap most. Unlike torchvision's,
-            an anchor must overlap the object at all.
+        valid: bool [M], False for padding.
+        high: IoU from which an anchor is matched.
+        low: IoU below which it is background; in between it is ignored.
+        keep_best: whether the anchors with the highest IoU of all for some object (ties included)
+            are matched too, however low it is: each to the object that it overlaps most. Unlike in
+            torchvision, the IoU must be above 0.
 
     Returns:
         int32 [N].
 
     Raises:
-        ValueError: if low exceeds high.
+        ValueError: if low exceeds high, or a shape or type is not that above.
     """
+    _require_shapes(anchors, boxes, valid)
     if low > high:
-        raise ValueError(f"match_by_iou: low {low} exceeds high {high}")
+        raise ValueError(f"match_by_iou got low={low} above high={high}: give low <= high.")
     if boxes.shape[0] == 0:
         return jnp.full(anchors.shape[0], BACKGROUND, jnp.int32)
     overlaps = _overlaps(anchors, boxes, valid)  # [N, M]
@@ -60,13 +63,19 @@ def match_by_iou(
 def match_bipartite_then_iou(
     anchors: Array, boxes: Array, valid: Array, *, threshold: float = 0.5
 ) -> Array:
-    """SSD's matching: each object gets its best anchor; other anchors match from a threshold on.
+    """SSD's matching: each object gets its best anchor; other anchors match above a threshold.
 
     Liu 2016 (arXiv 1512.02325, section 2.2). If one anchor is the best of several objects, the
-    last of them has it, as in torchvision. An object that no anchor overlaps gets none.
+    last of them gets it, as in torchvision. An object that no anchor overlaps gets none.
 
-    Args as `match_by_iou`; returns int32 [N], an object or BACKGROUND.
+    Args:
+        anchors, boxes, valid: as for `match_by_iou`.
+        threshold: IoU from which an anchor is matched.
+
+    Returns:
+        int32 [N], an object or BACKGROUND.
     """
+    _require_shapes(anchors, boxes, valid)
     if boxes.shape[0] == 0:
         return jnp.full(anchors.shape[0], BACKGROUND, jnp.int32)
     overlaps = _overlaps(anchors, boxes, valid)  # [N, M]
@@ -78,7 +87,15 @@ def match_bipartite_then_iou(
     return jnp.where(forced >= 0, forced, matched)
 
 
+def _require_shapes(anchors: Array, boxes: Array, valid: Array) -> None:
+    what = "Matching takes anchors [N, 4], boxes [M, 4] and valid [M], which is bool"
+    with shapes.wanted(what, anchors=anchors, boxes=boxes, valid=valid):
+        chex.assert_shape([anchors, boxes], (None, 4))
+        chex.assert_shape(valid, boxes.shape[:1])
+        chex.assert_type(valid, bool)
+
+
 def _overlaps(anchors: Array, boxes: Array, valid: Array) -> Array:
-    """IoU [N, M], -1 for objects that are padding or broken."""
+    """IoU [N, M]; -1 for objects that are padding or broken."""
     usable = valid & geometry.is_proper(boxes)
     return jnp.where(usable, geometry.pairwise_iou(anchors, boxes), -1.0)

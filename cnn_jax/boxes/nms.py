@@ -1,25 +1,27 @@
-"""Non-maximum suppression with static shapes: what to keep of overlapping detections.
+"""Non-maximum suppression with static shapes: which of several overlapping detections to keep.
 
-Greedy: take the box of the highest score, drop all that overlap it by more than a threshold, and
-go on with the best that is left. The size of the result is fixed beforehand; what is not filled is
-padding, and says so.
+It is greedy: take the box with the highest score, drop all that overlap it by more than a
+threshold, and continue with the best of the rest. The size of the result is fixed; a mask tells
+boxes from padding.
 """
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
+from cnn_jax import shapes
 from cnn_jax.boxes import geometry
 from cnn_jax.typing import Array
 
 
 class Kept(NamedTuple):
-    """What suppression keeps, in descending order of score, then padding.
+    """The boxes that are kept, in descending order of score, then padding.
 
     Attributes:
-        indices: int32 [size], into the boxes that came; 0 where there is padding.
-        valid: bool [size], False where there is padding.
+        indices: int32 [size], indices into the given boxes; 0 for padding.
+        valid: bool [size], False for padding.
     """
 
     indices: Array
@@ -35,33 +37,39 @@ def nms(
     valid: Array | None = None,
     labels: Array | None = None,
 ) -> Kept:
-    """Keeps at most `size` boxes of which no two overlap by an IoU above the threshold.
+    """Keeps at most `size` boxes, no two of which have an IoU above the threshold.
 
-    Equal scores are taken in the order they came. Boxes without area are kept (they overlap
-    nothing), as torchvision keeps them; exclude them by `valid`. Boxes or scores that are NaN are
-    never kept.
+    Equal scores keep the order of the input. Boxes without area are kept (they overlap nothing),
+    as in torchvision; exclude them by `valid`. Boxes or scores that are NaN are never kept.
 
     Args:
         boxes: [N, 4] as (x1, y1, x2, y2).
         scores: [N].
-        threshold: IoU, 0..1; a box at exactly the threshold stays.
-        size: how many to return.
-        valid: bool [N], False for padding; all if None.
-        labels: int [N]; only boxes of one label suppress each other. One label for all if None.
+        threshold: largest IoU, in 0..1, at which both boxes stay.
+        size: number of boxes to return.
+        valid: bool [N], False for padding; None if there is none.
+        labels: int [N]; only boxes with the same label suppress each other. None: all have one.
 
     Returns:
-        Kept, of static shapes [size].
+        Kept, with arrays [size].
+
+    Raises:
+        ValueError: if a shape or type is not that above.
     """
-    count = boxes.shape[0]
-    if boxes.shape != (count, 4) or scores.shape != (count,):
-        raise ValueError(
-            f"nms: wanted boxes [N, 4] and scores [N], got {boxes.shape} and {scores.shape}"
-        )
+    what = "nms takes boxes [N, 4] and, each [N], scores, valid (bool) and labels (int)"
+    with shapes.wanted(what, boxes=boxes, scores=scores, valid=valid, labels=labels):
+        chex.assert_shape(boxes, (None, 4))
+        count = boxes.shape[0]
+        given = [(scores, float), (valid, bool), (labels, int)]
+        for array, kind in given:
+            if array is not None:
+                chex.assert_shape(array, (count,))
+                chex.assert_type(array, kind)
     usable = ~(jnp.isnan(boxes).any(axis=-1) | jnp.isnan(scores))
     usable = usable if valid is None else usable & valid
     if count == 0:
         return Kept(jnp.zeros(size, jnp.int32), jnp.zeros(size, bool))
-    # Stable, descending, with what is unusable at the end whatever its score.
+    # Stable and descending, with unusable boxes at the end whatever their scores.
     ranking = jnp.lexsort((jnp.where(usable, -scores, 0), ~usable))
     usable, ordered = usable[ranking], boxes[ranking]
     overlaps = geometry.pairwise_iou(ordered, ordered) > threshold
@@ -75,12 +83,12 @@ def nms(
 
 
 def _greedy(overlaps: Array, usable: Array) -> Array:
-    """bool [N]: what survives, given overlaps [N, N] in descending order of score.
+    """The boxes that survive, bool [N], given overlaps [N, N] in descending order of score.
 
-    A box survives if no better box that survives overlaps it. Starting from "all survive" and
-    applying that rule until nothing changes settles the first box in one round, and each further
-    one as soon as all better ones that overlap it are settled: as many rounds as the longest chain
-    of suppressions, usually fewer than ten, where the sequential loop takes N steps.
+    A box survives if no better surviving box overlaps it. This rule is applied to all boxes at
+    once, beginning with "all survive", until nothing changes. A box is settled one round after the
+    better boxes that overlap it. So the number of rounds is the length of the longest chain of
+    suppressions, usually below ten; the sequential loop takes N steps.
     """
     better = overlaps & jnp.triu(jnp.ones_like(overlaps), 1)  # [i, j]: i may suppress j
 

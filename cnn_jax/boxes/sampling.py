@@ -1,20 +1,21 @@
-"""A fixed number of positives and negatives out of many, at random: what two-stage detectors learn
-from."""
+"""Balanced sampling: the positives and negatives that a two-stage detector learns from."""
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
+from cnn_jax import shapes
 from cnn_jax.typing import Array
 
 
 class Sampled(NamedTuple):
-    """What was drawn, positives first.
+    """The sample, positives first.
 
     Attributes:
-        indices: int32 [size], into the N that came; 0 where there is padding.
-        valid: bool [size], False where there was nothing more to draw.
+        indices: int32 [size], indices into the N candidates; 0 for padding.
+        valid: bool [size], False for padding, where there was nothing more to draw.
     """
 
     indices: Array
@@ -24,17 +25,26 @@ class Sampled(NamedTuple):
 def sample_balanced(
     key: Array, positive: Array, negative: Array, *, size: int, share: float
 ) -> Sampled:
-    """Draws without replacement; what positives lack of their share, negatives fill up.
+    """Draws without replacement; if there are too few positives, negatives fill their places.
 
     Girshick 2015 (arXiv 1504.08083, section 2.3), Ren 2015 (arXiv 1506.01497, section 3.1.3).
 
     Args:
-        key: of one picture.
+        key: random key of one image.
         positive: bool [N].
-        negative: bool [N], never where `positive` is; what is neither is never drawn.
-        size: how many to draw.
-        share: the largest part of them that may be positive.
+        negative: bool [N], False wherever `positive` is True. A candidate that is neither is never
+            drawn.
+        size: number of candidates to draw.
+        share: largest fraction of positives among them.
+
+    Raises:
+        ValueError: if a shape or type is not that above.
     """
+    what = "sample_balanced takes positive and negative, both bool [N]"
+    with shapes.wanted(what, positive=positive, negative=negative):
+        chex.assert_rank(positive, 1)
+        chex.assert_equal_shape([positive, negative])
+        chex.assert_type([positive, negative], bool)
     chance = jax.random.uniform(key, positive.shape, minval=0.5)
     most = int(size * share)
     positives, taken = _best(jnp.where(positive, chance, 0), most)
@@ -51,6 +61,6 @@ def sample_balanced(
 
 
 def _best(chance: Array, most: int) -> tuple[Array, Array]:
-    """The indices of the `most` highest, and how many of all are above 0."""
+    """The indices of the `most` highest values, and the number of all that are above 0."""
     _, indices = jax.lax.top_k(chance, min(most, len(chance)))
     return indices, (chance > 0).sum()

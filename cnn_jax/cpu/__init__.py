@@ -4,17 +4,16 @@
     cnn_jax.cpu.enable()
 
 From then on, programs that JAX compiles for a CPU run their convolutions by the methods of this
-package: nothing else in the program changes, and other platforms are not touched. Gradients,
-`vmap`, `jit`, `pmap`, sharding and export work as before, because only the last step changes, the
-translation of `lax.conv_general_dilated` (and of pooling's gradients, and large products) to the
-compiler.
+package. Nothing else in the program changes, and other platforms are not affected. Gradients,
+`vmap`, `jit`, `pmap`, sharding and export work as before, because only the last step changes: the
+lowering of `lax.conv_general_dilated` (and of pooling, its gradients, and large products).
 
-Where jaxlib carries oneDNN (Linux on x86-64), float32 programs for one device call it for all but
-small layers, which is the fastest by far. A child process proves first that its calls are right
-here, once for each version and processor, in a few seconds; `status` says what came of it.
-`cnn_jax.cpu.onednn` says what oneDNN costs: JAX's persistent compilation cache does not hold such
-programs, and `jax.experimental.serialize_executable` must not be given them. Everywhere else, and
-with CNN_JAX_ONEDNN=0 in the environment, all is written in JAX's own operations.
+If jaxlib contains oneDNN (Linux on x86-64), float32 programs for one device call it for all but
+small layers, which is by far the fastest. First a child process proves that such calls are right on
+this machine, once per version and processor, in a few seconds; `status` gives the outcome.
+`cnn_jax.cpu.onednn` describes what oneDNN costs: JAX's persistent compilation cache does not hold
+such programs, and `jax.experimental.serialize_executable` must not be given them. Everywhere else,
+and with CNN_JAX_ONEDNN=0 in the environment, the methods are written in JAX's own operations.
 """
 
 import contextlib
@@ -34,7 +33,7 @@ def __dir__() -> list[str]:
 
 
 class Status(NamedTuple):
-    """What runs the convolutions of programs that are compiled for a CPU now, and why.
+    """The methods that run the convolutions of programs compiled for a CPU now, and why.
 
     Attributes:
         convolutions: 'oneDNN' (in float32 programs for one device, and in others by our methods
@@ -48,24 +47,24 @@ class Status(NamedTuple):
     memory_kept: bool
 
     def __str__(self) -> str:
-        where = " in float32 programs for one device" if self.convolutions == "oneDNN" else ""
+        scope = " in float32 programs for one device" if self.convolutions == "oneDNN" else ""
         kept = "kept" if self.memory_kept else "not kept"
-        return f"convolutions by {self.convolutions}{where} ({self.why}); memory {kept}"
+        return f"convolutions by {self.convolutions}{scope} ({self.why}); memory {kept}"
 
 
 def enable(*, keep_memory: bool = True) -> bool:
     """Uses our lowerings for everything compiled from now on (JAX's caches are cleared once).
 
-    A RuntimeWarning says once where jaxlib has oneDNN and it is not used all the same. Where that
-    was never asked for these versions on this processor, a child process is asked now (some three
-    seconds; not where JAX may not use a CPU).
+    If these versions have not been tried on this processor, a child process tries oneDNN now, in
+    about three seconds (not if JAX may not use a CPU). If jaxlib has oneDNN and it cannot be used,
+    a RuntimeWarning says so once.
 
     Args:
-        keep_memory: also tell the C library to keep freed memory for the next step; see
+        keep_memory: whether the C library also keeps freed memory for the next step; see
             `cnn_jax.cpu.memory`.
 
     Returns:
-        True; or False, with a RuntimeWarning and JAX as it was, if this version of JAX keeps its
+        True; or False, with a RuntimeWarning and JAX unchanged, if this version of JAX keeps its
         lowering rules elsewhere.
     """
     if keep_memory:
@@ -73,14 +72,14 @@ def enable(*, keep_memory: bool = True) -> bool:
     if registry.installed():
         return True
     done = registry.install()
-    jax.clear_caches()  # what was compiled under the old rules must not be reused
+    jax.clear_caches()  # programs compiled under the old rules must not be reused
     if done and _may_use_cpu():
         _verdict.warn_if_lost(stacklevel=2)
     return done
 
 
 def disable() -> None:
-    """Restores JAX's own lowerings and malloc's defaults; nothing where ours are not in use."""
+    """Restores JAX's own lowerings and malloc's defaults, if ours are in use."""
     if registry.installed():
         memory.release()
         registry.uninstall()
@@ -88,7 +87,7 @@ def disable() -> None:
 
 
 def status() -> Status:
-    """What is in use and why: decided here and now, if nothing asked before."""
+    """The methods in use and why; decided now if nothing has asked before."""
     kept = memory.kept()
     if not registry.installed():
         return Status("XLA", registry.refused() or "cnn_jax.cpu.enable() is not in force", kept)
@@ -108,11 +107,11 @@ def _platforms() -> str:
 
 @contextlib.contextmanager
 def enabled(on: bool = True) -> Iterator[None]:
-    """Within the block our lowerings are in use (or, with `on=False`, JAX's own).
+    """Uses our lowerings within the block (or, with `on=False`, JAX's own).
 
-    What was compiled in it keeps them. At its end memory is given back, as by `disable`: who goes
-    on to run what was compiled calls `cnn_jax.cpu.memory.keep` first, or it takes up to twice as
-    long.
+    Programs that are compiled in it keep them. At its end memory is given back, as by `disable`. To
+    run those programs afterwards call `cnn_jax.cpu.memory.keep` first; without it they take up to
+    twice as long.
     """
     before = registry.installed()
     enable() if on else disable()

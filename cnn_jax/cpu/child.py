@@ -1,9 +1,9 @@
-"""The child process that tries oneDNN's calls, and what its end says about them.
+"""The child process that tries oneDNN's calls, and the verdict that its end gives.
 
-It tries what this process would call: it is given this process's path of modules and what of the
-environment reaches the compiler or oneDNN, and nothing that could make it wait for other processes,
-take a GPU, write files, or start a child of its own. It is in a session of its own, so that a
-Ctrl-C is for this process alone, and ends itself after `proof.LIMIT` seconds.
+It tries what this process would call. So it gets this process's module path and those environment
+variables that affect the compiler or oneDNN, but nothing that could make it wait for other
+processes, take a GPU, write files, or start a child of its own. It has its own session, so that
+Ctrl-C reaches this process alone, and it ends itself after `proof.LIMIT` seconds.
 """
 
 import json
@@ -22,14 +22,14 @@ from cnn_jax.cpu import onednn, proof
 
 SWITCH = "CNN_JAX_ONEDNN"  # "0" in the environment: never use oneDNN
 PROGRAM = "from cnn_jax.cpu import proof; proof.main()"
-# Settings of XLA that do not matter on a CPU, or would make a child write files or be slow
+# Settings of XLA that do not matter on a CPU, or would make a child slow or make it write files
 _NOT_FOR_CHILD = ("--xla_dump", "--xla_gpu", "--xla_tpu", "--xla_force_host_platform_device_count")
 
 
 class Verdict(NamedTuple):
     """Whether programs may call oneDNN, and why, as part of a sentence.
 
-    `lost`: jaxlib has it, nobody switched it off, and it is not used all the same.
+    `lost`: whether jaxlib has oneDNN, nobody has switched it off, and it still cannot be used.
     """
 
     works: bool
@@ -38,13 +38,13 @@ class Verdict(NamedTuple):
 
 
 def ask() -> tuple[Verdict, bool]:
-    """The child's verdict, and whether it is one about oneDNN, to be kept."""
+    """The child's verdict, and whether it is about oneDNN and so worth keeping."""
     if not _carries():
         return Verdict(False, f"no oneDNN in this build of jaxlib {jaxlib.__version__}"), True
     if not sys.executable or getattr(sys, "frozen", False):
-        return Verdict(False, "there is no Python here to try it in a child process", True), False
+        return Verdict(False, "there is no Python to try it in a child process", True), False
     start = time.monotonic()
-    # the modules of this process, whatever brought them onto its path
+    # the modules of this process, however they came onto its path
     path = [os.fspath(entry) for entry in sys.path if isinstance(entry, str | os.PathLike)]
     program = f"import sys; sys.path[:] = {path!r}; {PROGRAM}"
     try:
@@ -57,7 +57,7 @@ def ask() -> tuple[Verdict, bool]:
             errors="replace",
             timeout=proof.LIMIT,
             check=False,
-            start_new_session=True,  # a Ctrl-C is for this process, not an answer of the child
+            start_new_session=True,  # Ctrl-C is for this process, and no answer of the child
         )
         status, out, error = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as expired:
@@ -70,14 +70,14 @@ def ask() -> tuple[Verdict, bool]:
 
 
 def _judge(status: int, out: str, error: str, seconds: float) -> tuple[Verdict, bool]:
-    """What a child that ended so has shown."""
+    """The verdict after a child has ended like this, and whether to keep it."""
     lines = out.splitlines()
     tried = [line.removeprefix(proof.STARTED) for line in lines if line.startswith(proof.STARTED)]
     said = [line.removeprefix(proof.FINISHED) for line in lines if line.startswith(proof.FINISHED)]
-    where = f"at {tried[-1]}" if tried else "before its first call"
+    moment = f"at {tried[-1]}" if tried else "before its first call"
     try:
         report = json.loads(said[-1]) if said and tried and status == 0 else {}
-    except ValueError:  # somebody else wrote into its line
+    except ValueError:  # something else wrote into its line
         report = {}
     if report == {"wrong": "", "error": ""}:
         what = f"{len(tried)} forms of call proved on jaxlib {jaxlib.__version__}"
@@ -86,14 +86,14 @@ def _judge(status: int, out: str, error: str, seconds: float) -> tuple[Verdict, 
     keep = bool(tried)
     if report:
         wrong = report["wrong"] and f"gave a wrong number for {report['wrong']}"
-        how = wrong or f"failed {where}: {report['error']}"
+        how = wrong or f"failed {moment}: {report['error']}"
     elif status == -signal.SIGALRM:
-        how = f"hung {where} for {proof.LIMIT} s"
+        how = f"hung {moment} for {proof.LIMIT} s"
     else:
-        # by one of these somebody ended it, or the kernel, for want of memory
+        # a user has ended it by one of these, or the kernel for lack of memory
         keep &= -status not in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
         by = f"by signal {-status}" if status < 0 else f"with status {status}"
-        how = f"ended {by} {where}{last and f' ({last})'}"
+        how = f"ended {by} {moment}{last and f' ({last})'}"
     return Verdict(False, f"the child process {how}", lost=True), keep
 
 
@@ -108,20 +108,20 @@ def _carries() -> bool:
             ):
                 if text.find(name) >= 0:
                     return True
-    except (OSError, ValueError):  # no room for it among this process's addresses, say
+    except (OSError, ValueError):  # for example no room in this process's address space
         return True  # the child will find out
     return False
 
 
 def libraries() -> list[Path]:
-    """jaxlib's own, the largest first."""
+    """jaxlib's libraries, the largest first."""
     folder = Path(jaxlib.__file__).parent
     found = (path for path in folder.glob("*.so*") if path.stat().st_size)
     return sorted(found, key=lambda path: -path.stat().st_size)
 
 
 def _environment() -> dict[str, str]:
-    """The child's: a CPU alone, none of JAX's own settings, and no oneDNN but in the proof."""
+    """The child's environment: only a CPU, no JAX_* settings, and oneDNN in the proof alone."""
     ours = (SWITCH, "PYTHONINSPECT", "XLA_FLAGS", "ONEDNN_VERBOSE", "DNNL_VERBOSE")
     kept = {
         name: value
@@ -133,7 +133,7 @@ def _environment() -> dict[str, str]:
 
 
 def flags() -> str:
-    """XLA_FLAGS without what is not for the child; the name of a file of flags as it is."""
+    """XLA_FLAGS without those that are not for the child; the name of a flag file stays."""
     text = os.environ.get("XLA_FLAGS", "").strip()
     if not text.startswith("-"):
         return text

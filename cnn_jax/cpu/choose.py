@@ -1,10 +1,10 @@
-"""Which method runs a convolution: a short list of rules over its Geometry.
+"""The choice of a method for a convolution: a short list of rules over its Geometry.
 
-Costs are counted in multiply-adds of a large matrix product, the one thing that every processor
-does near its peak. Reading and writing a number once costs `TOUCH` of them: at 150 GFLOP/s and
-15 GB/s, about what two cores of 2021 reach on arrays that do not fit their caches, 8 bytes take as
-long as 40 multiply-adds. The rules need no more precision than that, because the methods differ
-by factors.
+Costs are counted in multiply-adds of a large matrix product, the one operation that every processor
+runs near its peak. Reading and writing a number once costs `TOUCH` of them: 150 GFLOP/s and 15 GB/s
+are about what two cores of 2021 reach on arrays that do not fit into their caches, and so 8 bytes
+take as long as 40 multiply-adds. The rules need no more precision, because the methods differ by
+factors.
 """
 
 import math
@@ -32,44 +32,44 @@ from cnn_jax.cpu import (
 from cnn_jax.cpu.geometry import Geometry
 
 TOUCH, TOUCH_ONEDNN = 40, 100
-# How often a transformed kernel is written or read: by its transform and the products; a gradient
-# by the products, and by the transforms along two axes
+# How often a transformed kernel is written or read: by its transform and by the products; for a
+# gradient, by the products and by the transforms along two axes
 MOVES, MOVES_GRADIENT = 2, 3
-# Winograd turns one convolution into some thirty loops, which take XLA half a second to compile:
-# not worth it for what takes less than half a millisecond to run.
+# Winograd turns one convolution into about thirty loops, which take XLA half a second to compile:
+# not worth it for a layer that runs in less than half a millisecond.
 LEAST = 40_000_000
-# Nor is a call to oneDNN for what takes some hundredths of a millisecond: it costs about as much
-# as it saves, and the program could not be kept on disk. 3x3 layers of 2.4 million multiply-adds
-# on 2x2 pixels took 0.05 ms by it and 0.34 without. Layers in groups, which XLA is slow at, count
-# eightfold.
+# Nor is a call to oneDNN worth it for a layer of a few hundredths of a millisecond: it costs about
+# as much as it saves, and the program could not be kept on disk. A 3x3 layer of 2.4 million
+# multiply-adds on 2x2 pixels took 0.05 ms with it and 0.34 without. Layers in groups, at which XLA
+# is slow, count eightfold.
 LEAST_ONEDNN, GROUPED = 2_000_000, 8
-# Bytes of a strided depthwise layer's input from which oneDNN's kernel gradient, for which pixels
-# have to be laid apart by phases, was faster than our own loop
+# Bytes of a strided depthwise layer's input from which oneDNN's kernel gradient was faster than our
+# own loop, although its pixels have to be separated by phases
 LARGE_STRIDED = 2**23
-# Up to here XLA's own strided convolutions were faster than gathering patches (forward) or
-# interleaving phases (input gradient): measured at 64 channels; at 256 ours were.
+# Up to this size XLA's own strided convolutions were faster than gathering patches (forward) or
+# interleaving phases (input gradient): measured at 64 channels; at 256 channels ours were.
 NARROW = 64
 
-# Where a plain layer has at most so many features, and at least so many channels, oneDNN, which
-# fills vectors of 16 with them, took 1.3 to 3 times as much of a processor as XLA (jax 0.10.2 and
-# 0.12.0.1; 3x3 to 7x7): the gradient of a picture, say, or an autoencoder's last layer
+# For plain layers with at most so many features and at least so many channels oneDNN took 1.3 to 3
+# times as much processor time as XLA, since it fills vectors of 16 with features (jax 0.10.2 and
+# 0.12.0.1; 3x3 to 7x7). Examples: the gradient of an image, an autoencoder's last layer.
 FEW, MANY = 8, 24
 
-PHASES = "phases of "  # before the name of the method that runs what becomes of a dilated one
+PHASES = "phases of "  # prefix to the name of the method that runs the phases of a dilated one
 
 
 def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | None:
-    """The name of a method, or None where XLA's own convolution is as good.
+    """The name of a method, or None if XLA's own convolution is as good.
 
     Args:
         g: the convolution.
-        exact: only methods whose rounding is that of a plain sum: no Winograd.
-        by_onednn: oneDNN's convolution and product may be used.
+        exact: whether rounding must be that of a plain sum, which excludes Winograd.
+        by_onednn: whether oneDNN's convolution and product may be used.
     """
     if _worth_phases(g, by_onednn):
         method = choose(phases.reduced(g), exact, by_onednn)
         if method and method.startswith("winograd"):
-            return f"{PHASES}{method}"  # the others run dilated ones as they are
+            return f"{PHASES}{method}"  # the other methods run dilated convolutions as they are
     if by_onednn:
         return _choose_with_onednn(g, exact)
     if kernel_gradient.fits(g):
@@ -98,10 +98,10 @@ def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | N
 
 
 def _worth_phases(g: Geometry, by_onednn: bool) -> bool:
-    """Whether a dilated convolution may be taken apart by phases.
+    """Whether a dilated convolution should be split into phases.
 
-    Not in groups. Nor forward where there is oneDNN, whose convolutions are as fast with holes, nor
-    a line's kernel gradient, which is left to XLA.
+    Not if it has groups, nor forward with oneDNN, which is as fast with holes, nor for kernel
+    gradients in 1-D, which are left to XLA.
     """
     if not phases.fits(g) or g.feature_groups * g.batch_groups > 1:
         return False
@@ -122,7 +122,7 @@ def _choose_gradient(g: Geometry, exact: bool) -> str | None:
         return "grouped_gradient"
     narrow = g.batch < kernel_gradient.NARROW and g.positions > 16
     if max(g.base_dilation) == 1 and (narrow or max(g.strides) > 1):
-        return None  # a first layer's large window, or dilated taps: XLA took half as long as ours
+        return None  # a first layer's large window, or dilated taps: XLA took half as long as we
     return "kernel_gradient"
 
 
@@ -133,7 +133,7 @@ def worth_onednn(g: Geometry) -> bool:
 
 
 def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
-    """As `choose`: oneDNN's convolution, unless Winograd's needs less; gradients as they come."""
+    """`choose` with oneDNN: its convolution, unless Winograd's needs less work."""
     if kernel_gradient.fits(g):
         if depthwise.fits_gradient(g):
             small = 4 * g.channels * g.batch * math.prod(g.space) < LARGE_STRIDED
@@ -151,7 +151,7 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
         taken = overlap and wide and max(g.strides) == 1 and image_windows.fits(g)
         return "image_windows" if taken else "kernel_gradient"
     if subpixel.fits(g):
-        return None if g.features <= 4 and g.taps > 1 else "subpixel"  # the gradient of a picture
+        return None if g.features <= 4 and g.taps > 1 else "subpixel"  # the gradient of an image
     if not onednn.fits(g):
         return "pointwise" if pointwise.fits(g) and g.rank == 0 else None
     if _makes_few_of_many(g):
@@ -169,7 +169,7 @@ def _winograd(g: Geometry, exact: bool, touch: int) -> str | None:
     """The Winograd method that is cheaper than the sum it stands for, if there is one.
 
     Args:
-        touch: what reading and writing a number costs, see `TOUCH`.
+        touch: cost of reading and writing a number, see `TOUCH`.
     """
     gradient = kernel_gradient.fits(g)
     if exact or not (winograd.fits_gradient(g) if gradient else winograd.fits(g)):
@@ -184,8 +184,8 @@ def _winograd(g: Geometry, exact: bool, touch: int) -> str | None:
     blocks = _blocks(g.feature_groups, g.channels)
     direct = g.taps * g.pixels * g.channels * (g.features // blocks)
     if g.feature_groups > 1:
-        # "grouped" writes each tap's view of x; Winograd moves x and y between layouts, read
-        # and written once each, which counts for its rival here
+        # "grouped" writes each tap's view of x. Winograd moves x and y between layouts, reading and
+        # writing each once, which counts in favour of "grouped" here.
         direct += touch * g.pixels * (g.taps * g.channels - 2 * (g.channels + g.features))
     sizes = (f.batch, f.out, f.window, f.channels, f.features)
     return _best_tile(*sizes, blocks, direct, touch, MOVES)
@@ -194,7 +194,7 @@ def _winograd(g: Geometry, exact: bool, touch: int) -> str | None:
 def _best_tile(
     batch, image, window, channels, features, blocks, direct, touch, moves
 ) -> str | None:
-    """The Winograd method that is cheapest and cheaper than `direct`, if there is one."""
+    """The cheapest Winograd method, if it is cheaper than `direct`."""
     best = None
     if direct < LEAST:
         return None
@@ -239,7 +239,7 @@ def run(
 ) -> jax.Array:
     """Convolves by the named method, in the caller's layout.
 
-    Half-precision operands are widened first: sums are taken in float32 and rounded once.
+    Half-precision operands are widened first, so that sums are taken in float32 and rounded once.
     """
     numbers = params["dimension_numbers"]
     dtype = jnp.dtype(params["preferred_element_type"] or x.dtype)
@@ -267,7 +267,7 @@ def run(
 
 
 def _undilated(g: Geometry, precision, x, w, strides, padding, window_dilation):
-    """One phase of a sub-pixel decomposition: it comes back to `choose` as a primitive."""
+    """One phase of a sub-pixel decomposition, a primitive that comes back to `choose`."""
     space = tuple(range(1, g.rank + 1))
     last_two = (g.rank + 1, g.rank)[:: -1 if g.kernel_transposed else 1]
     numbers = lax.ConvDimensionNumbers(

@@ -1,9 +1,9 @@
-"""One filter a channel: shifted multiply-adds.
+"""Depthwise convolutions, with one filter per channel: shifted multiply-adds.
 
 A depthwise convolution (Chollet 2017, arXiv 1610.02357; Howard et al. 2017, arXiv 1704.04861)
-does one multiply-add per value it reads, so no matrix product helps. Written as a sum of
-shifted copies of the input, each scaled channel by channel, XLA fuses it into a single loop whose
-innermost axis is the channels: contiguous, vectorised, and each pixel read from cache.
+does one multiply-add per value that it reads, so that no matrix product helps. We write it as a sum
+of shifted copies of the input, each scaled per channel. XLA fuses that into a single loop with the
+channels as innermost axis: contiguous, vectorised, and with each pixel read from cache.
 """
 
 import itertools
@@ -25,7 +25,7 @@ def fits_gradient(g: Geometry) -> bool:
 
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
-    """x [N, *space, C], w [*window, 1, C * m] -> [N, *out, C * m]; m filters for each channel.
+    """x [N, *space, C], w [*window, 1, C * m] -> [N, *out, C * m], with m filters per channel.
 
     Exact up to the order of one sum of `taps` terms.
     """
@@ -46,12 +46,12 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
-    """x [N, *space, C], w [N, *window, C] (the gradient from above) -> [*out, 1, C].
+    """x [N, *space, C], w [N, *window, C] (gradient of the output) -> [*out, 1, C].
 
-    All taps of one kernel row are summed along the image's last axis by one loop (a reduction
-    with as many results as taps), which reads the gradient once and keeps the sums in
-    registers; the partial sums [N, rows, C] that it leaves are small. Reducing over all of N,
-    rows and columns at once would leave XLA only C sums to share among cores.
+    One loop sums all taps of a kernel row along the image's last axis (a reduction with as many
+    results as taps). It reads the gradient once and keeps the sums in registers; its partial sums
+    [N, rows, C] are small. A reduction over N, rows and columns at once would leave XLA only C sums
+    to share among cores.
     """
     x, last = pad(x, g), g.rank
     rows = []

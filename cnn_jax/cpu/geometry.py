@@ -1,8 +1,8 @@
 """The shape of a convolution, in one layout.
 
-JAX hands every convolution to its lowering rule in the layout of the caller: the forward pass
-in NHWC, say, and the gradient of the kernel with batch and channels exchanged. The methods of
-this package want to see one layout only, so `Geometry` names the sizes in it:
+JAX passes every convolution to its lowering rule in the layout of the caller: for example, the
+forward pass in NHWC, and the gradient of the kernel with batch and channels exchanged. The methods
+of this package know one layout only, and `Geometry` names the sizes in it:
 
     x  [batch, *space, channels]
     w  [*window, channels / feature_groups, features]
@@ -28,17 +28,18 @@ class Geometry(NamedTuple):
     Attributes:
         batch, channels, features: sizes of x's first and last axis and of w's last axis.
         space, window, out: spatial sizes of x, w and y.
-        strides: distance of neighbouring windows.
-        padding: zeros (or, if negative, pixels taken away) before and after each spatial axis.
-        base_dilation: distance of neighbouring pixels of x before padding (JAX: lhs_dilation);
-            above 1 for transposed convolutions and the input gradient of strided ones.
-        window_dilation: distance of neighbouring taps (JAX: rhs_dilation).
-        feature_groups: channels and features come in this many groups that do not mix.
-        batch_groups: the same for batch and features: the kernel gradient of a grouped one.
-        kernel_transposed: w comes as [*window, features, channels / feature_groups], as it does
-            in input gradients; to transpose it would cost more than to contract its last axis.
-        exchanged: the batch lies inside the channels in x, as it does in the kernel gradients that
-            JAX writes, where the two have changed places.
+        strides: distances between neighbouring windows.
+        padding: zeros (or, if negative, pixels removed) before and after each spatial axis.
+        base_dilation: distance between neighbouring pixels of x before padding (lhs_dilation in
+            JAX); above 1 for transposed convolutions and the input gradient of strided ones.
+        window_dilation: distance between neighbouring taps (rhs_dilation in JAX).
+        feature_groups: number of groups of channels and features, which do not mix.
+        batch_groups: number of groups of batch and features, in the kernel gradient of a grouped
+            convolution.
+        kernel_transposed: whether w is [*window, features, channels / feature_groups], as in input
+            gradients; transposing it would cost more than contracting its last axis.
+        exchanged: whether batch and channels of x have changed places, as in the kernel gradients
+            that JAX writes.
     """
 
     batch: int
@@ -62,27 +63,27 @@ class Geometry(NamedTuple):
 
     @property
     def taps(self) -> int:
-        """How many positions the window has."""
+        """Number of positions of the window."""
         return math.prod(self.window)
 
     @property
     def positions(self) -> int:
-        """How many positions the output has, for one example."""
+        """Number of positions of the output, for one example."""
         return math.prod(self.out)
 
     @property
     def pixels(self) -> int:
-        """How many positions the output has, over the batch."""
+        """Number of positions of the output, over the batch."""
         return self.batch // self.batch_groups * self.positions
 
     @property
     def multiplications(self) -> int:
-        """Multiply-adds of the definition, padding included."""
+        """Number of multiply-adds by the definition, padding included."""
         return self.pixels * self.taps * self.channels // self.feature_groups * self.features
 
 
 def of(x_shape, w_shape, y_shape, params: dict[str, Any]) -> Geometry:
-    """Reads a Geometry off the operand shapes and parameters of `conv_general_dilated_p`."""
+    """The Geometry for the operand shapes and parameters of `conv_general_dilated_p`."""
     x_spec, w_spec, y_spec = params["dimension_numbers"]
     return Geometry(
         kernel_transposed=w_spec[0] < w_spec[1],
@@ -105,8 +106,8 @@ def of(x_shape, w_shape, y_shape, params: dict[str, Any]) -> Geometry:
 def to_gradient_form(x: jax.Array, w: jax.Array, dimension_numbers) -> tuple[jax.Array, jax.Array]:
     """Transposes operands to x [channels, *space, batch] and w [channels, *window, features].
 
-    Where the convolution is the kernel gradient of an NHWC layer, this is the layout of the
-    layer's input and of the gradient that arrives from above, and nothing moves.
+    If the convolution is the kernel gradient of an NHWC layer, this is the layout of the layer's
+    input and of the gradient of its output, and nothing moves.
     """
     x_spec, w_spec, _ = dimension_numbers
     x = lax.transpose(x, (x_spec[1], *x_spec[2:], x_spec[0]))
@@ -115,7 +116,7 @@ def to_gradient_form(x: jax.Array, w: jax.Array, dimension_numbers) -> tuple[jax
 
 
 def from_gradient_form(y: jax.Array, dimension_numbers) -> jax.Array:
-    """Transposes y [*out, batch, features] to the layout that the caller asked for."""
+    """Transposes y [*out, batch, features] to the caller's layout."""
     return from_canonical(jnp.moveaxis(y, -2, 0), dimension_numbers)
 
 
@@ -131,19 +132,19 @@ def to_canonical(x: jax.Array, w: jax.Array, dimension_numbers) -> tuple[jax.Arr
 
 
 def from_canonical(y: jax.Array, dimension_numbers) -> jax.Array:
-    """Transposes y [batch, *out, features] to the layout that the caller asked for."""
+    """Transposes y [batch, *out, features] to the caller's layout."""
     y_spec = dimension_numbers[2]
-    order = (y_spec[0], *y_spec[2:], y_spec[1])  # where each canonical axis goes
+    order = (y_spec[0], *y_spec[2:], y_spec[1])  # destination of each canonical axis
     return lax.transpose(y, tuple(order.index(i) for i in range(len(order))))
 
 
 def untransposed(w: jax.Array, g: Geometry) -> jax.Array:
-    """w as [*window, channels / feature_groups, features], whichever way it came."""
+    """w as [*window, channels / feature_groups, features], transposed or not."""
     return jnp.swapaxes(w, -2, -1) if g.kernel_transposed else w
 
 
 def pad(x: jax.Array, g: Geometry) -> jax.Array:
-    """x with its pixels set apart and its borders padded or cropped: [batch, *padded, channels]."""
+    """x with its pixels dilated and its borders padded or cropped: [batch, *padded, channels]."""
     config = [(0, 0, 0)]
     config += [(lo, hi, d - 1) for (lo, hi), d in zip(g.padding, g.base_dilation, strict=True)]
     config += [(0, 0, 0)]
@@ -153,7 +154,7 @@ def pad(x: jax.Array, g: Geometry) -> jax.Array:
 
 
 def window_slice(x: jax.Array, start, strides, sizes) -> jax.Array:
-    """From padded x, the pixels `start + strides * i` for i < sizes: [batch, *sizes, channels]."""
+    """The pixels `start + strides * i`, i < sizes, of padded x: [batch, *sizes, channels]."""
     limits = [a + s * (n - 1) + 1 for a, s, n in zip(start, strides, sizes, strict=True)]
     lo, hi = (0, *start, 0), (x.shape[0], *limits, x.shape[-1])
     return lax.slice(x, lo, hi, (1, *strides, 1))

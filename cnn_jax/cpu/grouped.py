@@ -1,11 +1,11 @@
 """Groups of channels: batched matrix products over blocks of groups.
 
-(Krizhevsky et al. 2012 split AlexNet over two GPUs so; Xie et al. 2017, arXiv 1611.05431, made it
-a design.) Each group is a small dense convolution, often of 4 to 32 channels: too narrow for the
-processor's matrix kernel, whose vectors hold 8 or 16 numbers and which wants several of them.
-So neighbouring groups are merged into blocks of at least `WIDTH` channels, whose kernel is
-block-diagonal: some multiplications by zero, in exchange for products of full width. For kernel
-gradients the block's whole product is computed and its diagonal kept.
+(Krizhevsky et al. 2012 split AlexNet over two GPUs in this way; Xie et al. 2017, arXiv 1611.05431,
+made it a design.) Each group is a small dense convolution, often of 4 to 32 channels. That is too
+narrow for the processor's matrix kernel, which needs several vectors of 8 or 16 numbers. So
+neighbouring groups are merged into blocks of at least `WIDTH` channels with a block-diagonal
+kernel: some multiplications by zero, in exchange for products of full width. For kernel gradients
+the whole product of a block is computed and its diagonal kept.
 """
 
 import itertools
@@ -23,7 +23,7 @@ WIDTH = 16  # channels of a block: a vector of AVX-512
 
 
 def merged(groups: int, channels: int) -> int:
-    """How many groups of `channels` make a block: the least that divides `groups`, if any."""
+    """Number of groups of `channels` in a block: the least that divides `groups`, if any does."""
     divisors = (s for s in range(1, groups + 1) if groups % s == 0)
     return next(s for s in divisors if s * channels >= WIDTH or s == groups)
 
@@ -39,7 +39,7 @@ def block_diagonal(w: jax.Array, groups: int, merge: int) -> jax.Array:
 
 
 def diagonal(y: jax.Array, merge: int) -> jax.Array:
-    """The inverse of `block_diagonal`: y [.., blocks, merge * c, merge * f] -> [.., c, G * f]."""
+    """Inverse of `block_diagonal`: y [.., blocks, merge * c, merge * f] -> [.., c, G * f]."""
     *lead, blocks, rows, columns = y.shape
     c, f = rows // merge, columns // merge
     y = y.reshape(*lead, blocks, merge, c, merge, f)
@@ -51,8 +51,8 @@ def diagonal(y: jax.Array, merge: int) -> jax.Array:
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     """x [N, *space, G * c], w [*window, c, G * f] -> [N, *out, G * f].
 
-    Exact up to the order of one sum; a zero of the block-diagonal kernel times an infinity or NaN
-    is NaN, so a non-finite channel reaches the outputs of its whole block.
+    Exact up to the order of one sum. A zero of the block-diagonal kernel times an infinity or NaN
+    is NaN, so that a non-finite channel affects the outputs of its whole block.
     """
     merge = merged(g.feature_groups, g.channels // g.feature_groups)
     w = block_diagonal(untransposed(w, g), g.feature_groups, merge)
@@ -68,9 +68,9 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
 def to_blocks(x: jax.Array, blocks: int) -> jax.Array:
     """x [N, *space, blocks * c] -> [blocks, N, *space, c].
 
-    Blocks go first because a batched product wants its batch there: where channels stay in their
-    place, XLA moves each of the many arrays that are made of x instead of x. They keep an axis of
-    their own, so that a batch that lies on several devices stays where it is.
+    Blocks go first because a batched product needs its batch there: otherwise XLA would move each
+    of the many arrays that are made from x, instead of x. They have a separate axis, so that a
+    batch on several devices stays in place.
     """
     x = x.reshape(*x.shape[:-1], blocks, x.shape[-1] // blocks)
     return jnp.moveaxis(x, -2, 0)
@@ -83,7 +83,7 @@ def from_blocks(y: jax.Array) -> jax.Array:
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
-    """x [N, *space, G * c], w [N, *window, G * f] (from above) -> [*out, c, G * f]."""
+    """x [N, *space, G * c], w [N, *window, G * f] (gradient of the output) -> [*out, c, G * f]."""
     merge = merged(g.batch_groups, g.batch // g.batch_groups)
     blocks = g.batch_groups // merge
     x, above = pad(x, g), to_blocks(w, blocks)

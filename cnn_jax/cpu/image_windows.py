@@ -1,21 +1,22 @@
-"""Kernel gradients as forward convolutions, whose window is the whole image.
+"""Kernel gradients as forward convolutions whose window is the whole image.
 
-The gradient of a kernel correlates the layer's input with the gradient that arrives from above: it
-*is* a convolution, with a window as large as the image and an output as small as the kernel. XLA's
-convolutions are poor at that; oneDNN's, written for windows of any size, are not, if each axis is
-given the part that its kernels want:
+The gradient of a kernel correlates the layer's input with the gradient of its output. It *is* a
+convolution, with a window as large as the image and an output as small as the kernel. XLA is slow
+at such convolutions; oneDNN, whose kernels take windows of any size, is not, if each axis gets the
+right role:
 
-- depthwise, the batch [N, H, W, C] is one image of three axes, as it lies in memory, and the
-  gradient from above a window of three axes for each channel: again a depthwise convolution. Where
-  the layer had strides, the window has holes, which oneDNN's depthwise kernel does not take: pixels
-  that share a phase of the stride are laid side by side, phase after phase along the examples;
+- depthwise, the batch [N, H, W, C] is one image with three axes, as it lies in memory, and the
+  gradient of the output is a window with three axes for each channel: a depthwise convolution
+  again. If the layer has strides, the window has holes, which oneDNN's depthwise kernel does not
+  support: so pixels with the same phase of the stride are put side by side, phase after phase
+  along the examples;
 - otherwise the sum over examples is the sum over a convolution's channels, and the channels of x
-  are positions side by side (a window of 1 does not mix them), so that the inner product is one
-  of matrices: [channels of x, examples] @ [examples, channels from above].
+  are neighbouring positions (a window of 1 does not mix them), so that the inner product is one of
+  matrices: [channels of x, examples] @ [examples, channels of the output].
 
-Each tap of the kernel reads both arrays once, so that they are taken in parts that stay in the
-cache: rows of the image, or examples. Where examples are fewer than a product wants, several parts
-stand in for one of more examples.
+Each tap of the kernel reads both arrays once. So they are taken in parts that stay in the cache:
+rows of the image, or examples. If there are fewer examples than a product needs, several parts are
+taken as further examples.
 """
 
 import math
@@ -29,16 +30,16 @@ from cnn_jax.cpu.geometry import Geometry, pad
 from cnn_jax.cpu.grouped import diagonal, merged
 from cnn_jax.cpu.kernel_gradient import in_parts
 
-EXAMPLES, PART = 32, 2**21  # examples of a product; bytes of a part
-# Depthwise: bytes that one call takes as they lie (half of the cache that two cores share, where
-# this was measured), and of a part otherwise
+EXAMPLES, PART = 32, 2**21  # examples in a product; bytes in a part
+# Depthwise: bytes that one call takes whole (half of the cache that two cores share, where this was
+# measured), and bytes in a part otherwise
 WHOLE, PART_DEPTHWISE = 2**24, 2**22
 
 
 def fits(g: Geometry) -> bool:
-    """Whether `kernel_gradient` takes it: an undilated image of one or two axes.
+    """Whether `kernel_gradient` supports it: an undilated image of one or two axes.
 
-    Depthwise, not those of layers that have both strides and holes in their kernels.
+    Depthwise layers with both strides and dilated kernels are not supported.
     """
     both = any(s > 1 and d > 1 for s, d in zip(g.strides, g.window_dilation, strict=True))
     simple = 1 <= g.rank <= 2 and max(g.base_dilation) == 1
@@ -46,9 +47,9 @@ def fits(g: Geometry) -> bool:
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
-    """x [N, *space, G * c], w [N, *window, G * f] (from above) -> [*out, c, G * f].
+    """x [N, *space, G * c], w [N, *window, G * f] (gradient of the output) -> [*out, c, G * f].
 
-    Exact up to the order of one sum; a non-finite channel may reach all of its block of groups.
+    Exact up to the order of one sum. A non-finite channel may affect its whole block of groups.
     """
     g = _reaching(g)
     if depthwise.fits_gradient(g):
@@ -58,7 +59,7 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
 
 
 def _reaching(g: Geometry) -> Geometry:
-    """g with its padding cut to the pixels that windows read: what lies behind, a stride skips."""
+    """g with its padding cut to the pixels that windows read; a stride skips those beyond."""
     axes = zip(g.out, g.window, g.strides, g.window_dilation, g.space, g.padding, strict=True)
     ends = [(n - 1) * s + (k - 1) * d + 1 - size - lo for n, k, s, d, size, (lo, _) in axes]
     return g._replace(padding=tuple((lo, hi) for (lo, _), hi in zip(g.padding, ends, strict=True)))
@@ -75,7 +76,7 @@ def _depthwise(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
 def _correlate(x: jax.Array, w: jax.Array, g: Geometry, batches: int = 1) -> jax.Array:
     """x [batches * N, *space, C], w [N, *window, C] -> [*out, 1, C], by one depthwise convolution.
 
-    With several, [batches, *out, 1, C]: the window moves on by N examples each time.
+    With several batches, [batches, *out, 1, C]: the window moves by N examples each time.
     """
     examples, once = w.shape[0], (1,) * (g.rank + 1)
     solid = Geometry(
@@ -97,7 +98,7 @@ def _correlate(x: jax.Array, w: jax.Array, g: Geometry, batches: int = 1) -> jax
 
 
 def _correlate_phases(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
-    """`_correlate` where the window has holes: tap o * step + p meets only pixels of phase p."""
+    """`_correlate` for windows with holes: tap o * step + p meets only pixels of phase p."""
     steps, once = g.window_dilation, (1,) * g.rank
     out = tuple(-(-n // step) for n, step in zip(g.out, steps, strict=True))  # of one phase
     space = [(n - 1) * s + k for n, s, k in zip(out, g.strides, g.window, strict=True)]

@@ -1,14 +1,14 @@
 """Kernel gradients: one product over all pixels for each tap.
 
 The gradient of a kernel reaches the lowering as a convolution with batch and channels exchanged,
-whose window is as large as the image and whose output is as small as the kernel. Read as a
-definition it is a poor convolution; read tap by tap it is, for each, one matrix product that
-sums over the batch and over every position of the image:
+whose window is as large as the image and whose output is as small as the kernel. By its definition
+it is a slow convolution. Taken tap by tap, each is one matrix product that sums over the batch and
+over all positions of the image:
 
     y[o, :, :] = x[:, positions seen by o, :]^T @ w[:, :, :]      [J, N * pixels] @ [N * pixels, F]
 
-Here x is the layer's input in its own layout [N, *space, J] and w the gradient that arrives from
-above, [N, *window, F]; in a Geometry, N is called `channels` and J `batch`.
+Here x is the layer's input in its own layout [N, *space, J], and w is the gradient of its output,
+[N, *window, F]. In a Geometry, N is called `channels` and J `batch`.
 """
 
 import itertools
@@ -23,17 +23,18 @@ from jax import lax
 from cnn_jax.cpu.geometry import Geometry, pad, window_slice
 from cnn_jax.cpu.onednn import dot_general
 
-# The product x^T y runs near the processor's peak only if one side is wide, so the first layer of
-# a network, with its three channels, lays its taps side by side.
+# The product x^T y runs near the processor's peak only if one side is wide. So the taps of a
+# network's first layer, which has three channels, are put side by side.
 WIDE, NARROW = 256, 32
-LONG, TURNED = 16384, 64  # rows and columns of what `gram` turns; measured with jax 0.10.2
+LONG, TURNED = 16384, 64  # rows and columns for which `gram` transposes; measured with jax 0.10.2
 
 
 def fits(g: Geometry) -> bool:
-    """Whether it looks like one: batch and channels exchanged, and a window larger than the output;
-    of two alike, fewer channels (examples, in a kernel gradient) than there are on the other axes.
+    """Whether it looks like a kernel gradient.
 
-    Without the first, a layer of nine taps over a map of 2x2 would be taken for one.
+    Batch and channels are exchanged, or else a layer of nine taps on a map of 2x2 would look like
+    one. The window is larger than the output; if they are equal, there are fewer channels
+    (examples, in a kernel gradient) than there are on the other axes.
     """
     looks = g.taps > g.positions or (
         g.taps == g.positions > 1 and g.channels < min(g.batch, g.features)
@@ -68,11 +69,11 @@ def _fits_dilated(g: Geometry) -> bool:
 
 
 def _convolve_dilated(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
-    """`convolve` where x has its pixels set apart: picks the pixels of w that meet one of them.
+    """`convolve` for dilated x: picks the pixels of w that meet a pixel of x.
 
-    Pixel p of x lies at padding + p * base_dilation, so that, for output o, it meets pixel
-    padding + p * base_dilation - o * stride of w. Outputs that see the same pixels of x, which
-    are all of them where windows do not overlap (U-Net's up-convolutions), share one product.
+    Pixel p of x lies at padding + p * base_dilation. For output o it meets pixel
+    padding + p * base_dilation - o * stride of w. Outputs that see the same pixels of x share one
+    product; if windows do not overlap (U-Net's up-convolutions), all do.
     """
     groups: dict[tuple, list[tuple[int, jax.Array]]] = {}
     for tap, position in enumerate(itertools.product(*map(range, g.out))):
@@ -91,7 +92,7 @@ def _convolve_dilated(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax
 
 
 class _Meeting(NamedTuple):
-    """Along one axis, the pixels that meet: x + i * x_step and w + i * w_step for i < pixels."""
+    """The pixels that meet along one axis: x + i * x_step and w + i * w_step for i < pixels."""
 
     x: int
     x_step: int
@@ -105,11 +106,11 @@ def _meeting(g: Geometry, axis: int, o: int) -> _Meeting:
     # x pixel p meets w pixel t where p * base - t * dilation = shift; one of the two is 1
     shift = o * g.strides[axis] - g.padding[axis][0]
     if base > 1:
-        p = max(0, -(-shift // base))  # the first with t >= 0
+        p = max(0, -(-shift // base))  # the first p with t >= 0
         t = p * base - shift
         count = min(g.space[axis] - p, -(-(g.window[axis] - t) // base))
         return _Meeting(p, 1, t, base, count)
-    t = max(0, -(shift // dilation))  # the first with p >= 0
+    t = max(0, -(shift // dilation))  # the first t with p >= 0
     p = t * dilation + shift
     count = min(g.window[axis] - t, -(-(g.space[axis] - p) // dilation))
     return _Meeting(p, dilation, t, 1, count)
@@ -124,12 +125,11 @@ def _rows(x: jax.Array, picked: tuple[tuple[int, int, int], ...]) -> jax.Array:
 def in_parts(
     gradient: Callable[..., jax.Array], x: jax.Array, w: jax.Array, g: Geometry, size: int
 ) -> jax.Array:
-    """gradient(x, w, g) of parts of the examples, one after the other, and their sum.
+    """The sum of gradient(x, w, g) over parts of the examples, one after the other.
 
     Args:
-        size: bytes of x and w that a part should have, so that what is made of it stays in the
-            cache. Parts are equal, and where the number of examples has no divisor that comes near,
-            they may be all of them.
+        size: bytes of x and w in a part, so that what is made from it stays in the cache. Parts are
+            equal; if no divisor of the number of examples comes near, there is a single part.
     """
     wanted = size * g.channels / (x.nbytes + w.nbytes)
     divisors = [n for n in range(1, g.channels + 1) if g.channels % n == 0]
@@ -149,21 +149,21 @@ def in_parts(
 def gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
     """x [T, J], y [T, F] -> x^T y [J, F].
 
-    XLA has two matrix kernels of its own for a CPU. The faster of them (1.2 to 1.5 times, on two
-    cores) does not take a sum over rows, so that x is turned first, unless it is so long or narrow
-    that to move it costs more. oneDNN's takes either.
+    XLA has two matrix kernels of its own for a CPU. The faster one (1.2 to 1.5 times, on two cores)
+    does not support a sum over rows. So x is transposed first, unless it is so long or narrow that
+    moving it costs more. oneDNN's kernel supports both.
     """
     if not product.get("onednn") and x.shape[0] <= LONG and x.shape[1] >= TURNED:
-        turned = lax.optimization_barrier(x.T)  # or XLA folds it into the product again
+        turned = lax.optimization_barrier(x.T)  # otherwise XLA folds it into the product again
         return dot_general(turned, y, (((1,), (0,)), ((), ())), **product)
     return batched_gram(x[None], y[None], **product)[0]
 
 
 def batched_gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
-    """x [B, T, J], y [B, T, F] -> x^T y [B, J, F], for XLA's kernel the wider operand on the right.
+    """x [B, T, J], y [B, T, F] -> x^T y [B, J, F], with the wider operand on the right for XLA.
 
-    The sum runs over the rows of both operands: one contracted axis, because XLA would
-    rearrange operands with several.
+    The sum is over the rows of both operands, a single axis: XLA would rearrange operands with
+    several contracted axes.
     """
     dimensions = (((1,), (1,)), ((0,), (0,)))
     if x.shape[-1] > y.shape[-1] and not product.get("onednn"):

@@ -1,4 +1,4 @@
-"""oneDNN's kernels, which jaxlib carries and XLA leaves idle.
+"""oneDNN's kernels, which jaxlib contains and XLA does not use.
 
 oneDNN (github.com/uxlfoundation/oneDNN) is the library that PyTorch's convolutions run on. jaxlib
 for Linux on x86-64 is built with it too, and XLA can call its matrix product and its forward
@@ -6,18 +6,18 @@ convolution, by custom calls named `__onednn$matmul` and `__onednn$convolution`;
 would write these calls is off, and XLA's own kernels are compiled for AVX2 at best: on two cores
 with AVX-512 a large product ran at 140 GFLOP/s by XLA's kernel and at 290 by oneDNN's.
 
-So we write the calls ourselves, with what XLA asks for as their `backend_config`: the messages
-OneDnnMatMulConfig and OneDnnConvolutionConfig of xla/service/cpu/onednn_config.proto, as JSON. What
-such a call cannot do, and what we therefore must not ask of it:
+So we write the calls ourselves, with the `backend_config` that XLA expects: the messages
+OneDnnMatMulConfig and OneDnnConvolutionConfig of xla/service/cpu/onednn_config.proto, as JSON. Such
+a call has its limits:
 
-- float32 only; windows of one to three dimensions; no gradients, which are written as forward
-  convolutions and products instead;
-- a mistake in its description does not raise, it ends the process: `cnn_jax.cpu.proof` tries every
-  form of call in a child process, and where that does not come out right, programs run without
-  oneDNN (`cnn_jax.cpu.verdict`);
-- the compiler cannot divide it among devices, nor export it, nor write it to disk: programs
-  for several devices, exported ones, and those of other builds of jaxlib run without it, and
-  JAX's persistent compilation cache skips programs that contain it.
+- It takes float32 only, and windows of one to three dimensions. It has no gradients, which we write
+  as forward convolutions and products instead.
+- A mistake in its description raises no error but ends the process. So `cnn_jax.cpu.proof` tries
+  every form of call in a child process; if that fails, programs run without oneDNN
+  (`cnn_jax.cpu.verdict`).
+- The compiler cannot divide it among devices, export it, or write it to disk. So programs for
+  several devices, exported ones, and those of other builds of jaxlib run without it, and JAX's
+  persistent compilation cache skips programs that contain it.
 """
 
 import json
@@ -48,7 +48,7 @@ def _call(target: str, shape: Sequence[int], config: dict[str, Any], *operands) 
 def matmul(
     x: jax.Array, y: jax.Array, transpose_x: bool = False, transpose_y: bool = False
 ) -> jax.Array:
-    """float32 x [B.., M, K] times y [B.., K, N]: [B.., M, N]; or either turned in its last two."""
+    """float32 x [B.., M, K] times y [B.., K, N]: [B.., M, N]; either may come transposed."""
     rows, columns = x.shape[-1 if transpose_x else -2], y.shape[-2 if transpose_y else -1]
     config = {"transpose_a": transpose_x, "transpose_b": transpose_y}
     return _call(MATMUL, (*x.shape[:-2], rows, columns), config, x, y)
@@ -66,7 +66,7 @@ def convolution(
     """float32 x [N, *space, C], w [*window, C / groups, F] -> [N, *out, F].
 
     Args:
-        kernel_axes: which axes of w are C / groups and F; the others are the window's.
+        kernel_axes: axes of w that are C / groups and F; the others are the window's.
     """
     rank = x.ndim - 2
     channels, features = (axis % w.ndim for axis in kernel_axes)
@@ -97,7 +97,7 @@ def convolution(
 
 
 def dot_general(x: jax.Array, y: jax.Array, dimensions, *, onednn: bool = False, **product):
-    """`lax.dot_general`, by oneDNN where `onednn` is set and `takes_product` holds."""
+    """`lax.dot_general`, by oneDNN if `onednn` is set and `takes_product` holds."""
     if not onednn or x.dtype != jnp.float32 or not takes_product(x.shape, y.shape, dimensions):
         return lax.dot_general(x, y, dimensions, **product)
     (x_axes, y_axes), (x_batch, _) = dimensions
@@ -116,8 +116,8 @@ def dot_general(x: jax.Array, y: jax.Array, dimensions, *, onednn: bool = False,
 def takes_product(x: Sequence[int], y: Sequence[int], dimensions) -> bool:
     """Whether a product of these shapes is one of matrices as they lie in memory.
 
-    That is where batch axes come first in both operands, and contracted axes follow each other, in
-    the same order, either right behind them or at the end.
+    It is if the batch axes come first in both operands, and the contracted axes are adjacent, in
+    the same order, either right after them or at the end.
     """
     (x_axes, y_axes), (x_batch, y_batch) = dimensions
     leading = tuple(x_batch) == tuple(y_batch) == tuple(range(len(x_batch)))
@@ -126,7 +126,7 @@ def takes_product(x: Sequence[int], y: Sequence[int], dimensions) -> bool:
 
 
 def _form(shape, axes, batch: int) -> tuple[tuple[int, ...], bool] | None:
-    """The sizes of the axes that stay, and whether the contracted ones come before them."""
+    """The sizes of the remaining axes, and whether the contracted ones come before them."""
     shape, axes, rank = tuple(shape), tuple(axes), len(shape)
     if axes == tuple(range(rank - len(axes), rank)):
         return shape[batch : rank - len(axes)], False
@@ -136,7 +136,7 @@ def _form(shape, axes, batch: int) -> tuple[tuple[int, ...], bool] | None:
 
 
 def fits(g: Geometry) -> bool:
-    """Whether `convolve` takes it: no gradient of a kernel, no dilated image."""
+    """Whether `convolve` supports it: no gradient of a kernel, no dilated image."""
     return g.batch_groups == 1 and 1 <= g.rank <= 3 and max(g.base_dilation) == 1
 
 
@@ -144,7 +144,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     """x [N, *space, C], w [*window, C / G, F] -> [N, *out, F]. Exact up to the order of one sum."""
     spans = [(k - 1) * d for k, d in zip(g.window, g.window_dilation, strict=True)]
     sides = zip(g.padding, spans, strict=True)
-    # negative padding is cropping; and what is wider than the window is not for its kernels
+    # negative padding is cropping, and its kernels take no padding wider than the window
     ordinary = all(0 <= side <= span for pair, span in sides for side in pair)
     padding = g.padding if ordinary else ((0, 0),) * g.rank
     if not ordinary:

@@ -1,7 +1,7 @@
 """Any dense convolution as one matrix product over gathered patches ("im2col").
 
-The window's pixels are laid side by side along the channel axis, [N, *out, taps * channels], and
-one product with the flattened kernel finishes the work (Chellapilla, Puri and Simard 2006, "High
+The window's pixels are put side by side along the channel axis, [N, *out, taps * channels], and
+one product with the flattened kernel completes the work (Chellapilla, Puri and Simard 2006, "High
 performance convolutional neural networks for document processing"). The gathered array is
 `taps / prod(strides)` times the input, so this pays for strided layers and for the first layer,
 whose three channels are too few for a product per tap.
@@ -17,7 +17,7 @@ from cnn_jax.cpu.onednn import dot_general
 
 
 def gather(x: jax.Array, g: Geometry) -> jax.Array:
-    """x [N, *space, C] -> [N, *out, taps, C]: for every output pixel what its window sees."""
+    """x [N, *space, C] -> [N, *out, taps, C]: the window of every output pixel."""
     x = pad(x, g)
     views = []
     for tap in itertools.product(*map(range, g.window)):

@@ -1,11 +1,10 @@
-"""Dilated convolutions without holes: the pixels of one phase are a smaller picture.
+"""Dilated convolutions without holes: the pixels of one phase are a smaller image.
 
-With taps d pixels apart, output o meets only pixels whose position is o's modulo d. Chen et al.
-2018, "DeepLab" (arXiv 1606.00915, section 3.1), therefore deinterlace the picture into d pictures
-per axis, one for each phase, convolve these without dilation, and interlace what comes out. The
-smaller pictures are further examples of one batch, so that every method for windows without holes,
-Winograd's above all, takes dilated ones too. A kernel gradient sums over the phases as it does over
-examples.
+If taps are d pixels apart, output o meets only pixels whose position equals o modulo d. So Chen et
+al. 2018, "DeepLab" (arXiv 1606.00915, section 3.1), deinterlace the image into d images per axis,
+one for each phase, convolve these without dilation, and interlace the results. The smaller images
+are further examples of one batch, so that every method for windows without holes, above all
+Winograd's, supports dilated ones too. A kernel gradient sums over the phases as over examples.
 """
 
 import math
@@ -19,7 +18,7 @@ from cnn_jax.cpu.geometry import Geometry
 
 
 def fits(g: Geometry) -> bool:
-    """Whether its windows have holes, and nothing else sets pixels or windows apart."""
+    """Whether the windows have holes, and neither strides nor another dilation are there."""
     steps, others = _steps(g)
     return max(steps, default=1) > 1 and max(*others, *g.base_dilation) == 1
 
@@ -42,9 +41,9 @@ def reduced(g: Geometry) -> Geometry:
 
 
 def split_operands(x: jax.Array, w: jax.Array, g: Geometry) -> tuple[jax.Array, jax.Array]:
-    """The operands of `reduced(g)`: x [N, *space, C], and w [*window, C / G, F], which stays.
+    """The operands of `reduced(g)`: x [N, *space, C] split, and w [*window, C / G, F] as it is.
 
-    In a kernel gradient w [N, *window, F] is a picture too, and is taken apart like x.
+    In a kernel gradient w [N, *window, F] is an image too, and is split like x.
     """
     steps, small = _steps(g)[0], reduced(g)
     x = split(x, steps, small.space, [lo for lo, _ in g.padding])
@@ -52,7 +51,7 @@ def split_operands(x: jax.Array, w: jax.Array, g: Geometry) -> tuple[jax.Array, 
 
 
 def join_result(y: jax.Array, g: Geometry) -> jax.Array:
-    """The result of `reduced(g)` as that of g: [N, *out, F]; a kernel gradient is one as it is."""
+    """Turns the result of `reduced(g)` into that of g, [N, *out, F]; a kernel gradient stays."""
     if kernel_gradient.fits(g):
         return y
     steps = _steps(g)[0]
@@ -66,10 +65,10 @@ def split(
     """x [N, *space, C] -> [prod(steps) * N, *sizes, C]: the pixels of each phase, phase by phase.
 
     Args:
-        steps: of each axis, how many phases it has.
-        sizes: of each axis, how many pixels a phase should have: zeros are added behind the last
-            one, or pixels left out.
-        before: of each axis, how many zeros stand before the first pixel.
+        steps: number of phases along each axis.
+        sizes: number of pixels of a phase along each axis; zeros are added after the last pixel, or
+            pixels left out.
+        before: number of zeros before the first pixel along each axis.
     """
     axes = zip(steps, sizes, before or [0] * len(steps), x.shape[1:-1], strict=True)
     ends = [(lo, size * step - pixels - lo, 0) for step, size, lo, pixels in axes]
@@ -89,6 +88,6 @@ def join(y: jax.Array, rank: int) -> jax.Array:
 
 
 def _steps(g: Geometry) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """How far apart the layer's taps are, and its windows: a kernel gradient has them exchanged."""
+    """Distances of the layer's taps and of its windows; a kernel gradient has them exchanged."""
     both = g.window_dilation, g.strides
     return both[::-1] if kernel_gradient.fits(g) else both

@@ -1,6 +1,6 @@
 """Windows of one pixel: a convolution that is a matrix product.
 
-With a 1x1 window there is nothing to gather. Pixels that a stride skips are dropped first, then
+With a 1x1 window there is nothing to gather. Pixels that a stride skips are dropped first; then
 [pixels, channels] @ [channels, features] runs on the processor's matrix kernel. Both gradients
 of such a layer are matrix products too: the input gradient arrives here as another one-pixel
 window, the kernel gradient at `kernel_gradient`.

@@ -2,13 +2,13 @@
 
 XLA's CPU compiler runs `reduce_window` as nested loops and max-pooling's gradient,
 `select_and_scatter_add`, as a scatter on one core: 1.7 s for a layer whose forward pass takes
-46 ms. Written with one shifted, strided view of the input per window position, both fuse into a
-few vectorised loops.
+46 ms. With one shifted, strided view of the input per window position, both fuse into a few
+vectorised loops.
 
 The gradient goes to the first of equal maxima, as in XLA, which compares a window's elements in
-row-major order and keeps the earlier unless `select(earlier, later)` fails; NaNs take the same
-path through the same comparisons. All axes are alike here: window, stride and padding have one
-entry for every axis of x, 1 and 0 for batch and channels.
+row-major order and keeps the earlier unless `select(earlier, later)` fails. NaNs take the same path
+through the same comparisons. All axes are treated alike: window, stride and padding have an entry
+for every axis of x, with 1 and 0 for batch and channels.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from jax import lax
 
 from cnn_jax import jax_internals
 
-MOST_TAPS = 64  # beyond this many window positions the program itself grows too long
+MOST_TAPS = 64  # with more window positions the program becomes too long
 
 
 def fits(window: tuple[int, ...]) -> bool:
@@ -71,9 +71,9 @@ def gather_selected(
 def scatter_selected(source, x, *, select_prim, window_dimensions, window_strides, padding):
     """`lax.select_and_scatter_add_p`: adds each window's source to its largest (smallest) x.
 
-    First the place of the winner in every window, then for every pixel of x the sum over the
-    windows that hold it. A pixel's residue modulo the stride says at which places it can stand,
-    so the pixels are computed residue by residue and interleaved.
+    First it finds the place of the winner in every window, then for every pixel of x the sum over
+    the windows that contain it. A pixel's residue modulo the stride determines its possible places
+    in a window, so that pixels are computed residue by residue and interleaved.
     """
     ones = (1,) * x.ndim
     padded = _pad(x, _worst(select_prim, x.dtype), padding, ones)
@@ -106,11 +106,11 @@ def scatter_selected(source, x, *, select_prim, window_dimensions, window_stride
         (-lo, lo + n - size, 0)
         for (lo, _), n, size in zip(padding, x.shape, whole.shape, strict=True)
     ]
-    return lax.pad(whole, whole.dtype.type(0), crop)  # negative padding takes away
+    return lax.pad(whole, whole.dtype.type(0), crop)  # negative padding crops
 
 
 def _views(x, window, strides, dilation):
-    """(tap, the elements that stand at this place of every window), in row-major order."""
+    """(tap, the elements at this place of every window), in row-major order."""
     out = [
         (n - (k - 1) * d - 1) // s + 1
         for n, k, s, d in zip(x.shape, window, strides, dilation, strict=True)
@@ -142,7 +142,7 @@ def _worst(select_prim, dtype):
 
 
 def _interleave(parts, strides):
-    """One array for each residue, the last axis' fastest -> the array of all pixels."""
+    """One array per residue, those of the last axis varying fastest -> the array of all pixels."""
     for axis in reversed(range(len(strides))):
         s = strides[axis]
         if s == 1:

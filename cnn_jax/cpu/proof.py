@@ -1,13 +1,12 @@
-"""The proof that oneDNN's calls do here what `cnn_jax.cpu.onednn` believes they do.
+"""The proof that oneDNN's calls do on this machine what `cnn_jax.cpu.onednn` assumes.
 
-A mistake in the description of such a call does not raise: it ends the process, or gives other
-numbers. (jaxlib 0.8.0, for one, counts axes otherwise than 0.8.3 to 0.12, and ends in a C++
-exception.) So `cnn_jax.cpu.verdict` runs `main` in a process of its own before the first such call
-is written. Every form of call that this package writes is compared with numpy in float64: products
-with each operand turned or not and with or without a batch, convolutions over one to three axes
-with strides, holes, padding, groups, a filter for each channel, and the kernel's axes in each of
-the orders that the methods use. Numbers are random, so that sums in less than float32 are found
-too.
+A mistake in the description of such a call raises no error: it ends the process, or gives wrong
+numbers. (jaxlib 0.8.0, for example, counts axes differently from 0.8.3 to 0.12, and ends in a C++
+exception.) So `cnn_jax.cpu.verdict` runs `main` in a separate process before the first such call is
+written. Every form of call in this package is compared with numpy in float64: products with each
+operand transposed or not and with or without a batch; convolutions over one to three axes with
+strides, dilation, padding, groups, one filter per channel, and the kernel's axes in each order that
+the methods use. The numbers are random, so that sums in less than float32 are found too.
 """
 
 import faulthandler
@@ -24,17 +23,17 @@ import numpy as np
 
 from cnn_jax.cpu import onednn
 
-STARTED, FINISHED = "cnn_jax proof: ", "cnn_jax verdict: "  # how lines of the report begin
-LIMIT = 60  # seconds, after which the process ends itself, whatever it does
-# Rounding of sums in float32, in units of the largest sum of absolute values. bfloat16 rounds its
-# operands alone thousands of times as coarsely
+STARTED, FINISHED = "cnn_jax proof: ", "cnn_jax verdict: "  # beginnings of the report's lines
+LIMIT = 60  # seconds after which the process ends itself
+# Rounding of sums in float32, in units of the largest sum of absolute values. The rounding of
+# bfloat16's operands alone is thousands of times as coarse.
 TOLERANCE = 8 * 2.0**-23
 
 Pairs = tuple[tuple[int, int], ...]
 
 
 class Convolution(NamedTuple):
-    """A call, in the terms of `onednn.convolution`: w [*window, channels / groups, features]."""
+    """A call in the terms of `onednn.convolution`; w is [*window, channels / groups, features]."""
 
     name: str
     space: tuple[int, ...]
@@ -50,7 +49,7 @@ class Convolution(NamedTuple):
 
 
 def convolutions() -> Iterator[Convolution]:
-    """Every form, over one, two and three axes."""
+    """Every form of convolution, over one, two and three axes."""
     for rank in (1, 2, 3):
         once, none = (1,) * rank, ((0, 0),) * rank
         space = (7, 9, 6)[-rank:]
@@ -76,7 +75,7 @@ def convolutions() -> Iterator[Convolution]:
         yield Convolution(
             f"{where}, depthwise, dilated", space, window, once, around, holes, 16, 32, 16
         )
-    # kernel gradients, whose window is an image (cnn_jax.cpu.image_windows)
+    # Kernel gradients, whose window is an image (cnn_jax.cpu.image_windows)
     for rank in (1, 2):
         whole, pads = (6, 8)[-rank:], ((1, 1),) * rank
         yield Convolution(
@@ -108,7 +107,7 @@ def convolutions() -> Iterator[Convolution]:
 
 
 def products() -> Iterator[tuple[str, tuple[int, ...], bool, bool]]:
-    """Every form of `onednn.matmul`: its name, batch axes, and which operand is turned."""
+    """Every form of `onednn.matmul`: its name, batch axes, and which operands are transposed."""
     for batch, x, y in itertools.product([(), (3,)], [False, True], [False, True]):
         turned = {(0, 0): "", (1, 0): ", left turned", (0, 1): ", right turned"}
         how = turned.get((x, y), ", both turned") + (", batched" if batch else "")
@@ -116,7 +115,7 @@ def products() -> Iterator[tuple[str, tuple[int, ...], bool, bool]]:
 
 
 def _convolved(x: np.ndarray, w: np.ndarray, c: Convolution) -> np.ndarray:
-    """By numpy, x [N, *space, C] and w [*window, C / G, F]: [N, *out, F]."""
+    """The convolution of x [N, *space, C] and w [*window, C / G, F] by numpy: [N, *out, F]."""
     x = np.pad(x, ((0, 0), *c.padding, (0, 0)))
     spans = [(k - 1) * d + 1 for k, d in zip(c.window, c.dilation, strict=True)]
     out = tuple(
@@ -138,14 +137,14 @@ def _convolved(x: np.ndarray, w: np.ndarray, c: Convolution) -> np.ndarray:
 
 
 def _in_order(w: np.ndarray, kernel_axes: tuple[int, int]) -> np.ndarray:
-    """w [*window, C / G, F] with its last two axes where `kernel_axes` wants them."""
+    """w [*window, C / G, F] with its last two axes moved to `kernel_axes`."""
     return np.ascontiguousarray(np.moveaxis(w, (-2, -1), kernel_axes))
 
 
 def _difference(
     call: Callable[..., jax.Array], x: np.ndarray, w: np.ndarray, want: np.ndarray, most: np.ndarray
 ) -> float:
-    """The largest error, in units of what rounding allows: at most 1 if all is well."""
+    """The largest error, in units of what rounding allows: at most 1 if the call is right."""
     got = np.asarray(jax.jit(call)(x, w), np.float64)
     if got.shape != want.shape or not np.isfinite(got).all():
         return math.inf
@@ -153,7 +152,7 @@ def _difference(
 
 
 def _wrong(say: Callable[[str], None]) -> str:
-    """The name of the first form that gives something else than numpy, '' if all are right."""
+    """The name of the first form that differs from numpy; '' if all are right."""
     random = np.random.default_rng(0)
 
     def numbers(*shape: int) -> np.ndarray:
@@ -193,7 +192,7 @@ def _wrong(say: Callable[[str], None]) -> str:
 
 
 def main() -> None:
-    """Runs all forms, naming each before it is tried, and then says what came of it."""
+    """Tries all forms, naming each beforehand, and prints the result."""
     _hold_still()
 
     def say(name: str) -> None:
@@ -208,7 +207,7 @@ def main() -> None:
 
 
 def _hold_still() -> None:
-    """A crash here is an answer: no core file, no stack trace, and no life beyond the limit."""
+    """Prepares for a crash, which is an answer: no core file, no stack trace, and a time limit."""
     faulthandler.disable()
     if hasattr(signal, "alarm"):
         signal.alarm(LIMIT)
@@ -216,7 +215,7 @@ def _hold_still() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    except (ImportError, OSError, ValueError):  # no such limits here
+    except (ImportError, OSError, ValueError):  # the system has no such limits
         pass
 
 

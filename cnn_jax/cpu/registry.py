@@ -1,11 +1,11 @@
-"""Puts our lowering rules into JAX's registry for platform 'cpu', and takes them out again.
+"""Installs our lowering rules in JAX's registry for platform 'cpu', and removes them again.
 
-JAX translates each primitive to the compiler's language by a rule that it looks up by platform, and
-takes further rules; autodiff, vmap, jit, sharding and export happen before it and do not notice.
-Where a rule of ours does not want a convolution (a symbolic or empty shape, integers, a case in
-which XLA is as good) it calls the rule it replaced.
+JAX lowers each primitive to the compiler's language by a rule that it looks up by platform.
+Autodiff, vmap, jit, sharding and export happen earlier and are not affected. If our rule does not
+support a convolution (a symbolic or empty shape, integers, a case in which XLA is as good), it
+calls the rule that it replaced.
 
-The registry is not a documented interface. All that we need of it stands in `jax_internals`; if a
+The registry is not a documented interface. Everything we need of it is in `jax_internals`; if a
 future JAX moves it, `install` warns and changes nothing.
 """
 
@@ -26,15 +26,15 @@ from cnn_jax import jax_internals
 from cnn_jax.cpu import geometry, onednn, pointwise, pooling, trim, verdict
 from cnn_jax.cpu.choose import choose, run, worth_onednn
 
-LEAST_PRODUCT = 20_000_000  # multiplications of a product that is worth a call to oneDNN
-# Rows of x for which oneDNN may turn y round: measured 459 ms for 64 rows against [25088, 4096],
-# the input gradient of VGG's first fully connected layer, and 121 by XLA; 44 and 47 for 1,024 rows
+LEAST_PRODUCT = 20_000_000  # multiplications from which a product is worth a call to oneDNN
+# Rows of x from which oneDNN may transpose y. Measured for the input gradient of VGG's first fully
+# connected layer, [25088, 4096]: 459 ms for 64 rows, and 121 by XLA; 44 and 47 for 1,024 rows
 LEAST_ROWS = 1024
 
-_stock: dict[str, Any] = {}  # what stood in the registry before us, by primitive name
+_stock: dict[str, Any] = {}  # the rules that ours replaced, by name of primitive
 
 
-_refused: list[str] = []  # why `install` did nothing, the last time
+_refused: list[str] = []  # reason why the last `install` did nothing
 
 
 def installed() -> bool:
@@ -42,12 +42,12 @@ def installed() -> bool:
 
 
 def refused() -> str:
-    """Why `install` left JAX as it was; '' where it did not."""
+    """The reason why `install` left JAX unchanged; '' if it did not."""
     return _refused[0] if _refused else ""
 
 
 def install() -> bool:
-    """Registers our rules. False, with a warning, where JAX's registry is not as we know it."""
+    """Registers our rules. False, with a warning, if JAX's registry is not as we know it."""
     if installed():
         return True
     done: dict[str, Any] = {}
@@ -73,23 +73,23 @@ def install() -> bool:
 
 
 def uninstall() -> None:
-    """Puts the rules that we found back."""
+    """Restores the rules that ours replaced."""
     _restore(_stock)
     _stock.clear()
 
 
 def _restore(entries: dict[str, Any]) -> None:
-    for name, entry in entries.items():  # one for all platforms serves as one for this as well
+    for name, entry in entries.items():  # a rule for all platforms also serves for this one
         jax_internals.restore_lowering_rule(jax_internals.primitive(name), entry)
 
 
 def _lowered(function: Callable, ctx, *operands):
-    """What `function` of arrays becomes, whatever the program around it has told JAX of its own.
+    """Lowers `function` of arrays, under JAX's default settings.
 
-    A user who has implicit broadcasting or mixed dtypes refused means the user's own operations.
+    A user who forbids implicit broadcasting or mixed dtypes means the user's own operations.
     """
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        # a function of its own, for JAX to remember for as long as it lives
+        # a new function, which JAX caches only as long as it lives
         return jax_internals.lower_function(lambda *a: function(*a))(ctx, *operands)
 
 
@@ -115,7 +115,7 @@ def _convolution_rule(stock: Callable) -> Callable:
 
 
 def _cropped_first(x: jax.Array, w: jax.Array, *, params: dict[str, Any]) -> jax.Array:
-    """The same convolution without negative padding: XLA's own reads beyond the picture for some.
+    """The same convolution without negative padding, for some of which XLA reads beyond the image.
 
     Measured with jax 0.10.2: x float32 [3, 4, 8], w [2, 3, 8], padding (-1, 1), which is the input
     gradient of a convolution with padding (2, 0), gave numbers up to 1e33. See BUILD_NOTES.md.
@@ -136,13 +136,13 @@ def _cropped_first(x: jax.Array, w: jax.Array, *, params: dict[str, Any]) -> jax
 
 
 def _wants_exact(ctx, params) -> bool:
-    """float64, or a precision above the default, ask for the rounding of a plain sum."""
+    """Whether float64, or a precision above the default, asks for the rounding of a plain sum."""
     default = params["precision"] in (None, (lax.Precision.DEFAULT,) * 2)
     return not default or any(a.dtype == jnp.float64 for a in (*ctx.avals_in, *ctx.avals_out))
 
 
 def _narrow(ctx) -> bool:
-    """Whether sums are taken in float32: half precision is widened to it."""
+    """Whether sums are taken in float32, to which half precision is widened."""
     return all(a.dtype.itemsize <= 4 for a in (*ctx.avals_in, *ctx.avals_out))
 
 
@@ -153,7 +153,7 @@ def _geometry(ctx, params) -> geometry.Geometry | None:
     floating = all(jnp.issubdtype(a.dtype, jnp.floating) for a in (x, w, y)) and x.dtype == w.dtype
     if not floating or _explicit(params.get("out_sharding")):
         return None
-    # jax 0.8 pads by numpy's integers, and so may a user
+    # jax 0.8 pads by numpy's integers, and users may too
     sizes = (*x.shape, *w.shape, *y.shape, *itertools.chain.from_iterable(params["padding"]))
     static = all(isinstance(n, numbers.Integral) for n in sizes)
     if not static:
@@ -162,16 +162,16 @@ def _geometry(ctx, params) -> geometry.Geometry | None:
     if min((*x.shape, *w.shape, *y.shape)) == 0 or g.rank > 3:
         return None
     if g.rank == 0 and not pointwise.fits(g):
-        return None  # groups of vectors: what the methods share out are axes of space
+        return None  # groups without spatial axes: the methods work along those
     return g
 
 
 def _explicit(sharding) -> bool:
-    """Whether the program says itself how the result lies on the devices.
+    """Whether the program itself determines the sharding of the result.
 
-    Gradients of arrays on a mesh name their sharding. Where its axes are automatic, as they are
-    unless one asks otherwise, it leaves the choice to the compiler, and so do we; where they are
-    manual, as under `pmap` and `shard_map`, the result is one device's own.
+    Gradients of arrays on a mesh name their sharding. If its axes are automatic, as by default, the
+    choice is left to the compiler, and so we do too. If they are manual, as under `pmap` and
+    `shard_map`, the result belongs to one device.
     """
     if sharding is None:
         return False
@@ -179,7 +179,7 @@ def _explicit(sharding) -> bool:
 
 
 def _product_rule(stock: Callable) -> Callable:
-    """Large float32 products, those of fully connected layers, by oneDNN where there is one."""
+    """Large float32 products, those of fully connected layers, by oneDNN if it can be used."""
 
     def rule(ctx, x, y, **params):
         shapes = [a.shape for a in (*ctx.avals_in, *ctx.avals_out)]
@@ -200,11 +200,11 @@ def _product_rule(stock: Callable) -> Callable:
 
 
 def _product(x: jax.Array, y: jax.Array, *, dimensions) -> jax.Array:
-    """oneDNN's, the kernel gradient of a fully connected layer in the order in which it is wanted.
+    """oneDNN's product, with the kernel gradient of a fully connected layer in the final order.
 
-    JAX asks for it as dy^T x and turns the result. XLA takes that turn into its own product, but
-    would have to carry it out behind a call: 400 MB for VGG's first layer. Of x^T dy, turned once
-    here and once by JAX, nothing is left to turn.
+    JAX asks for dy^T x and transposes the result. XLA merges that transposition into its own
+    product, but has to carry it out after a call: 400 MB for VGG's first layer. If we compute
+    x^T dy and transpose it, the two transpositions cancel.
     """
     all_but_last = tuple(range(x.ndim - 1)), tuple(range(y.ndim - 1))
     if dimensions == (all_but_last, ((), ())):

@@ -1,13 +1,13 @@
 """Transposed convolutions and input gradients of strided ones, without multiplying by zeros.
 
-With base dilation d, d - 1 zeros stand between the pixels of x, so an output pixel meets only
-every d-th tap, and which ones depends on its position modulo d alone. The output therefore
-splits into d phases per axis (Shi et al. 2016, "Is the deconvolution layer the same as a
+With base dilation d, there are d - 1 zeros between the pixels of x. So an output pixel meets only
+every d-th tap, and which ones depends on its position modulo d alone. The output therefore splits
+into d phases per axis (Shi et al. 2016, "Is the deconvolution layer the same as a
 convolutional layer?", arXiv 1609.07009), each an ordinary undilated convolution of x with a part
 of the kernel; interleaving the phases gives the answer.
 
 For one axis, with stride s, window dilation r and padding before of p: output o and tap k meet
-pixel (o * s + k * r - p) / d where that is a whole number.
+pixel (o * s + k * r - p) / d if that is a whole number.
 """
 
 import itertools

@@ -2,11 +2,10 @@
 
     y = sum over taps of x[what the tap sees] @ w[tap]        [N * out, C] @ [C, F]
 
-The definition, read the other way round. Nothing is gathered and the kernel, which is the largest
-array of such a layer, is read where it lies: each product contracts either of its axes. In turn y
-is added to once for each tap, so that this is for products that dwarf the sums, 256 channels and
-more on both sides. (The "kn2" of Anderson et al. 2017, arXiv 1709.03395, with the shifts taken
-before the product.)
+This is the definition in another order. Nothing is gathered, and the kernel, the largest array of
+such a layer, is read in place: each product contracts either of its axes. In return y is added to
+once per tap. So this is for products that dwarf the sums, with 256 channels and more on both sides.
+(The "kn2" of Anderson et al. 2017, arXiv 1709.03395, with the shifts before the product.)
 """
 
 import itertools

@@ -1,12 +1,12 @@
-"""Taps that meet nothing but padding: left out before a method is chosen.
+"""Dead taps, which meet nothing but padding, are left out before a method is chosen.
 
-A dilated window can be larger than the picture. DeepLabV3 (Chen et al. 2017, arXiv 1706.05587,
-section 3.3 and figure 4) spreads nine taps 36 pixels apart: over a map of 8 x 8 only the middle
-one ever meets a pixel, and the other eight multiply zeros. In the kernel gradient it is the output
-that has a position for each tap, and those of dead taps are zero.
+A dilated window can be larger than the image. DeepLabV3 (Chen et al. 2017, arXiv 1706.05587,
+section 3.3 and figure 4) spreads nine taps 36 pixels apart: on a map of 8 x 8 only the middle
+one ever meets a pixel, and the other eight multiply zeros. In the kernel gradient the output has a
+position for each tap, and those of dead taps are zero.
 
 For one axis, with stride s, window dilation r and padding before of p, output o and tap k meet
-position o * s + k * r - p of the (dilated) picture, which has pixels from 0 to its size.
+position o * s + k * r - p of the (dilated) image, which has pixels from 0 to its size.
 """
 
 import jax
@@ -23,8 +23,7 @@ Ranges = list[tuple[int, int]]
 def live(g: Geometry) -> Ranges | None:
     """For each axis the first tap that meets a pixel and the one after the last.
 
-    Of kernel gradients, outputs in the place of taps. None where every tap may meet one, or none
-    does.
+    For kernel gradients, outputs instead of taps. None if every tap may meet a pixel, or none does.
     """
     gradient = kernel_gradient.fits(g)
     ranges, full = [], []
@@ -35,7 +34,7 @@ def live(g: Geometry) -> Ranges | None:
             count, step, others, other_step = others, other_step, count, step
         last_pixel = (g.space[i] - 1) * g.base_dilation[i]
         reach, before = (others - 1) * other_step, g.padding[i][0]
-        # of tap k the others meet positions k * step - before + (0 to reach)
+        # tap k meets the positions k * step - before + (0 to reach)
         first = max(0, -((before - reach) // -step)) if before > reach else 0
         last = min(count - 1, (last_pixel + before) // step)
         ranges.append((first, last + 1))
@@ -46,9 +45,9 @@ def live(g: Geometry) -> Ranges | None:
 
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, ranges: Ranges, params) -> jax.Array:
-    """The convolution by its live taps alone, in the caller's layout.
+    """The convolution with its live taps alone, in the caller's layout.
 
-    Exact for finite numbers: a dead tap that is infinite or NaN makes no NaN of its zeros.
+    Exact for finite numbers: an infinite or NaN dead tap does not turn its zeros into NaN.
     """
     _, w_spec, y_spec = params["dimension_numbers"]
     gradient = kernel_gradient.fits(g)

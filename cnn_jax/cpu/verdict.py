@@ -1,11 +1,11 @@
-"""Whether programs call oneDNN here, and why: asked of a child process once, and then remembered.
+"""Whether programs call oneDNN on this machine, and why: a child process decides, once.
 
-No list of versions says where oneDNN's calls work: a child process tries them (`child`, `proof`),
-because what does not work there may crash or hang. Its verdict is kept in a small file
-(beside JAX's compiled programs, or in the user's cache) whose name is a hash of all that it holds
-for: jaxlib, the code that writes the calls and that tries them, the processor, and those settings
-in the environment that reach the compiler or oneDNN. "Yes" holds for good; "no" is asked again
-after a day. What says nothing about oneDNN, such as a child that was killed, is not kept.
+There is no list of versions with which oneDNN's calls work. A child process tries them (`child`,
+`proof`), because a call that does not work may crash or hang. Its verdict is kept in a small file
+(beside JAX's compiled programs, or in the user's cache), whose name is a hash of everything that it
+depends on: jaxlib, the code that writes the calls and that tries them, the processor, and those
+environment variables that affect the compiler or oneDNN. "Yes" holds for good; "no" is asked again
+after a day. An outcome that says nothing about oneDNN, such as a killed child, is not kept.
 """
 
 import datetime
@@ -32,27 +32,27 @@ AGAIN = 24 * 3600  # seconds after which a "no" is asked again
 
 
 def verdict() -> Verdict:
-    """What is decided for this process; starts the child the first time, if nothing is known."""
+    """The verdict for this process; starts the child the first time, if nothing is known."""
     if os.environ.get(SWITCH, "1") == "0":
         return Verdict(False, f"{SWITCH}=0 in the environment")
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        where = f"{platform.system()} {platform.machine()}"
-        return Verdict(False, f"not asked for on {where}: jaxlib has oneDNN on Linux x86_64")
+        machine = f"{platform.system()} {platform.machine()}"
+        return Verdict(False, f"not asked for on {machine}: jaxlib has oneDNN on Linux x86_64")
     with _one_at_a_time:
         return _withdrawn[0] if _withdrawn else _decided()
 
 
 _one_at_a_time = threading.RLock()
-_withdrawn: list[Verdict] = []  # what turned out only when a program was compiled
+_withdrawn: list[Verdict] = []  # verdicts from the compilation of a program
 _warned: set[str] = set()
 
 
 def usable(ctx: Any) -> bool:
-    """Whether a lowering rule may write such calls into the program that it is part of.
+    """Whether a lowering rule may write such calls into its program.
 
     Args:
-        ctx: the rule's context. Exported programs, those for several platforms, and those that the
-            compiler divides among devices are refused: it would gather all operands on each.
+        ctx: context of the rule. Refused are exported programs, those for several platforms, and
+            those that the compiler divides among devices: it would gather all operands on each.
     """
     try:
         alone = jax_internals.is_for_one_device(ctx)
@@ -68,7 +68,7 @@ def usable(ctx: Any) -> bool:
 
 
 def warn_if_lost(stacklevel: int = 2) -> None:
-    """Says once, as a RuntimeWarning, that a jaxlib with oneDNN runs without it."""
+    """Warns once (RuntimeWarning) if jaxlib has oneDNN and runs without it."""
     found = verdict()
     if found.lost and found.why not in _warned:
         _warned.add(found.why)
@@ -81,7 +81,7 @@ def warn_if_lost(stacklevel: int = 2) -> None:
 
 
 def forget() -> None:
-    """Lets this process decide anew, from what is kept on disk."""
+    """Makes this process decide anew, from the verdict on disk."""
     _decided.cache_clear()
     _withdrawn.clear()
     _warned.clear()
@@ -113,7 +113,7 @@ def _key() -> dict[str, Any]:
         if name.startswith(("ONEDNN_", "DNNL_")) and not name.endswith("VERBOSE")
     )
     flags = child.flags()
-    if flags and not flags.startswith("-"):  # the name of a file of flags
+    if flags and not flags.startswith("-"):  # the name of a flag file
         flags += _text(flags)
     return {
         "jaxlib": jaxlib.__version__,
@@ -125,7 +125,7 @@ def _key() -> dict[str, Any]:
 
 
 def _text(path: str) -> str:
-    """What a file holds, '' where it cannot be read."""
+    """The content of a file; '' if it cannot be read."""
     try:
         return Path(path).read_text(errors="replace")
     except (OSError, ValueError):
@@ -137,7 +137,7 @@ def _hash(text: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, and a hash of what it can do."""
+    """The processor's name, and a hash of its features."""
     text, fields = _text("/proc/cpuinfo"), {}
     for line in text.split("\n\n", 1)[0].splitlines():
         name, _, value = line.partition(":")
@@ -147,7 +147,7 @@ def _processor() -> str:
 
 
 def _places() -> list[Path]:
-    """Directories for the verdict, the best first; some may not be there, or not writable."""
+    """Directories for the verdict, the best first; some may not exist or not be writable."""
     places = []
     compiled = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if compiled and "://" not in compiled:
@@ -170,12 +170,12 @@ def _read(name: str) -> Verdict | None:
 
 
 def _write(name: str, record: dict[str, Any]) -> None:
-    """Into the first place that takes it, whole or not at all; nowhere is no harm."""
+    """Writes to the first directory that allows it, whole or not at all; failing is harmless."""
     for place in _places():
         try:
             place.mkdir(parents=True, exist_ok=True)
             handle, partial = tempfile.mkstemp(prefix=f"{name}.", dir=place)
-            os.fchmod(handle, 0o644)  # JAX's cache may be a group's
+            os.fchmod(handle, 0o644)  # a group may share JAX's cache
             try:
                 with os.fdopen(handle, "w") as file:
                     file.write(json.dumps(record, indent=1) + "\n")

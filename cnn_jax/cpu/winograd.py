@@ -6,22 +6,22 @@ reads n = m + r - 1 inputs d, and
 
     y = A^T [(G g) * (B^T d)]
 
-spends n multiplications where the definition spends m * r: with m = 4 and r = 3, half; over two
-axes, a quarter. A and G evaluate polynomials at the n - 1 `POINTS` and at infinity, B^T inverts
-that evaluation. Over all tiles and channels the products become n x n (for two axes) matrix
-products [tiles, C] @ [C, F], which is where the time goes and what processors do best.
+takes n multiplications where the definition takes m * r: half as many with m = 4 and r = 3, and a
+quarter over two axes. A and G evaluate polynomials at the n - 1 `POINTS` and at infinity, and B^T
+inverts that evaluation. Over all tiles and channels the products become n x n (for two axes) matrix
+products [tiles, C] @ [C, F]. They take most of the time, and processors do them best.
 
 The kernel gradient is the transpose of the same identity, dg = G^T [(A dy) * (B^T d)] summed
 over tiles: the same transform of the input, and as many products [C, tiles] @ [tiles, F].
 
 Rounding. The transforms mix up to n inputs whose weights do not cancel in magnitude, so the error
-is that of a direct convolution times at most `amplification` (the norm product of Barabasz et al.
+is that of a direct convolution times at most an amplification (the norm product of Barabasz et al.
 2020, "Error analysis and improving the accuracy of Winograd convolution", arXiv 1803.10986), in
 units of the largest product in the tile rather than of each output's own sum. With the points
-below it is 27 per axis of m = 4, where the usual 0, +-1, +-2 give 48; measured on normal data with
-64 channels, the root mean square error is 6e-7 of the output's, against 2e-7 for m = 2 and for
-direct sums. Because a tile is mixed before the product, one NaN or infinity in the input reaches
-every output of its tile, not only the outputs whose window holds it.
+below it is 27 per axis for m = 4; the usual 0, +-1, +-2 give 48. Measured on normal data with 64
+channels, the root mean square error is 6e-7 of the output's, against 2e-7 for m = 2 and for direct
+sums. Because a tile is mixed before the product, one NaN or infinity in the input reaches every
+output of its tile, not only the outputs whose window contains it.
 """
 
 import math
@@ -38,8 +38,8 @@ from cnn_jax.cpu.kernel_gradient import batched_gram, in_parts
 from cnn_jax.cpu.onednn import dot_general
 
 TAPS = 3
-# Bytes of the images and gradients that are transformed at a time for a kernel's gradient: what
-# becomes of them is over twice as much, and is read once more. Measured with 32 MiB of cache.
+# Bytes of images and gradients that are transformed at a time for a kernel's gradient. Transformed
+# they are more than twice as large, and are read once more. Measured with 32 MiB of cache.
 PART = 2**23
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}  # by tile size m
 
@@ -60,12 +60,6 @@ def matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return b_t, evaluate(TAPS) / scale, evaluate(m).T
 
 
-def amplification(m: int, axes: int) -> float:
-    """The most by which transforming tiles of m can enlarge the rounding of a direct sum."""
-    b_t, g, a_t = map(abs, matrices(m))
-    return float((a_t @ (g.sum(1) * b_t.sum(1))).max() ** axes)
-
-
 def fits(g: Geometry) -> bool:
     return _fits(g, g.window, g.strides, g.window_dilation)
 
@@ -82,10 +76,10 @@ def _fits(g: Geometry, taps, strides, dilation) -> bool:
 
 
 def folded(g: Geometry) -> Geometry:
-    """Of 3 x 3 x 3 taps, the three along the first axis become channels: 27 C = (3 x 3) (3 C).
+    """Turns the taps along the first of three axes into channels: 27 C = (3 x 3) (3 C).
 
-    The methods below work along two axes. A third would multiply the tiles' transforms once more,
-    n^3 arrays in place of n^2.
+    The methods below work along two axes. A third axis would multiply the tiles' transforms, with
+    n^3 arrays instead of n^2.
     """
     if g.window == (TAPS,) * 3:
         space, rest = (g.out[0], *g.space[1:]), g.window[1:]
@@ -110,7 +104,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> j
     """x [N, *space, C], w [*window, C, F] -> [N, *out, F], for windows of 3 (and 1) pixels."""
     if folded(g) != g:
         x, to = _fold(x, g), -2 if g.kernel_transposed else -3
-        w = jnp.moveaxis(w, 0, to)  # [3, 3, 3, C, F], or [3, 3, F, 3, C] where it is transposed
+        w = jnp.moveaxis(w, 0, to)  # [3, 3, 3, C, F], or [3, 3, F, 3, C] if transposed
         sizes = (g.features, TAPS * g.channels)[:: 1 if g.kernel_transposed else -1]
         return convolve(x, w.reshape(1, TAPS, TAPS, *sizes), folded(g), tile, **product)
     axes = [i for i, k in enumerate(g.window) if k == TAPS]
@@ -135,10 +129,10 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> j
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:
-    """x [N, *space, J], w [N, *window, F] (the gradient from above) -> [*out, J, F]; out of 3s.
+    """x [N, *space, J], w [N, *window, F] (gradient of the output) -> [*out, J, F]; `out` is 3s.
 
-    In parts of the examples where oneDNN may be called: there the program is one device's. Those
-    of a batch that lies on several would each be fetched from the device that has it.
+    It goes in parts of the examples if oneDNN may be called, where the program is for one device.
+    If a batch lay on several, each part would be fetched from the device that has it.
     """
 
     def gradient(x, w, g):
@@ -189,7 +183,7 @@ def _products(batch, kernel, transposed, **product):
 
 
 def _pad_to_tiles(x, g, out, axes, tile):
-    """Pads x so that each axis of `axes` holds whole tiles; also how many it holds."""
+    """x padded to whole tiles along each axis of `axes`, and the number of tiles."""
     config, counts = [(0, 0, 0)], []
     for a, (size, (lo, hi)) in enumerate(zip(g.space, g.padding, strict=True)):
         count = out[a]
@@ -202,7 +196,7 @@ def _pad_to_tiles(x, g, out, axes, tile):
 
 
 def _combine(weights, arrays):
-    """The weighted sum of arrays, leaving out zeros."""
+    """The weighted sum of arrays, without the terms of weight zero."""
     total = None
     for c, a in zip(weights.tolist(), arrays, strict=True):
         if c != 0.0:
@@ -238,7 +232,7 @@ def _transform_kernel(w, axes, to_kernel):
 
 
 def _contract(matrix, x, axis):
-    """Applies matrix [p, q] along an axis of length q; as broadcast sums, one fused loop."""
+    """Applies matrix [p, q] along an axis of length q, by broadcast sums in one fused loop."""
     shape = [1] * x.ndim
     shape[axis] = len(matrix)
     columns = [jnp.asarray(column.reshape(shape), x.dtype) for column in matrix.T]

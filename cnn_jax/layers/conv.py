@@ -1,4 +1,4 @@
-"""Convolution with the padding of the papers, and the conv-norm-act unit most networks repeat."""
+"""Convolution with the padding of the papers, and the conv-norm-act unit of most networks."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn_jax.typing import Array
 
-ModuleFactory = Callable[..., Any]  # what a module is given to build a layer with: partial(Layer)
+ModuleFactory = Callable[..., Any]  # builds a layer for a module: partial(Layer)
 
 
 @partial(jax.jit, static_argnames=("size", "uniform", "dtype"))
@@ -28,29 +28,32 @@ def _cut(row: Array, shape: tuple[int, ...]) -> Array:
 
 
 def variance_scaling(scale: float, mode: str, distribution: str) -> Callable:
-    """`nn.initializers.variance_scaling`, compiled less often; by threefry the same numbers.
+    """`nn.initializers.variance_scaling`, compiled less often; the same numbers with threefry.
 
-    They are drawn in one row, as long as the next power of two, and cut to size and shape
-    afterwards, so that JAX compiles a few programs and not one for each shape of a kernel: a cold
-    ResNet-50 starts in half the time.
+    They are drawn in one row, whose length is a power of two, and then cut to size and shape. So
+    JAX compiles a few programs instead of one for each shape of kernel: without a cache ResNet-50
+    starts in half the time.
 
     Args:
-        scale: the variance times the fan.
-        mode: 'fan_in' or 'fan_out', the inputs of an output of a layer, or the reverse.
+        scale: product of the variance and the fan.
+        mode: 'fan_in' or 'fan_out': the number of inputs per output of the layer, or the reverse.
         distribution: 'normal' or 'uniform'.
 
     Returns:
         (key, shape [*window, in, out], dtype) -> a kernel; ValueError for fewer than two axes.
+
+    Raises:
+        ValueError: for another mode or distribution.
     """
     if mode not in ("fan_in", "fan_out") or distribution not in ("normal", "uniform"):
         raise ValueError(
-            f"mode is 'fan_in' or 'fan_out', distribution 'normal' or 'uniform'; got {mode!r} and "
-            f"{distribution!r}."
+            f"variance_scaling got mode={mode!r} and distribution={distribution!r}: give 'fan_in' "
+            "or 'fan_out', and 'normal' or 'uniform'."
         )
 
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         if len(shape) < 2:
-            raise ValueError(f"A kernel is [*window, in, out]; got the shape {tuple(shape)}.")
+            raise ValueError(f"A kernel is [*window, in, out]; got the shape {list(shape)}.")
         fan = math.prod(shape[:-2]) * shape[-2 if mode == "fan_in" else -1]
         size = math.prod(shape)
         row = _draw(
@@ -66,7 +69,7 @@ def variance_scaling(scale: float, mode: str, distribution: str) -> Callable:
 
 
 # He et al. 2015, arXiv:1502.01852, equation 14: variance 2 / fan_out keeps the scale of the
-# gradients through ReLU. What torchvision calls kaiming_normal_(mode='fan_out').
+# gradients through ReLU. In torchvision: kaiming_normal_(mode='fan_out').
 he_normal_fan_out = variance_scaling(2.0, "fan_out", "normal")
 
 # Uniform in +-1/sqrt(fan_in), LeCun 1998 section 4.6 up to a constant: PyTorch's default.
@@ -88,21 +91,21 @@ def conv(
     dtype: Any = None,
     name: str,
 ) -> Array:
-    """`nn.Conv` over every spatial axis of x, padded by the same amount on both sides.
+    """`nn.Conv` over all spatial axes of x, with the same padding on both sides.
 
     The default padding, dilation * (kernel - 1) / 2, is that of the papers and of PyTorch. At
-    stride 2 it differs from `padding='SAME'`, which pads an even-sized image by one pixel less on
-    its left: a network trained under one is off by a pixel in every stage under the other.
+    stride 2 it differs from `padding='SAME'`, which pads an image of even size by one pixel less
+    on the left: a network trained with one is off by a pixel per stage with the other.
 
-    Call it inside a compact method: the parameters belong to the calling module, under `name`.
+    Call it in a compact method: the parameters belong to the calling module, under `name`.
 
     Args:
         x: [B, *space, C], with one, two or three spatial axes.
         features: number of output channels.
-        kernel: size along every spatial axis, or one size for each of them. The same holds for
+        kernel: size along all spatial axes, or a sequence of one size per axis. The same holds for
             stride, dilation and padding.
-        padding: pixels on each side; None for the default above; 'SAME' for TensorFlow's.
-        name: the name of the nn.Conv.
+        padding: pixels on each side; None for the default above; 'SAME' for that of TensorFlow.
+        name: name of the nn.Conv.
 
     Returns:
         [B, *space, features], each axis ceil(size / stride) long for odd kernels.
@@ -132,15 +135,17 @@ def conv(
 
 
 def per_axis(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    """One value for each of `rank` spatial axes: 3 -> (3, 3); (1, 3, 3) stays what it is.
+    """One value for each of `rank` spatial axes: 3 -> (3, 3); (1, 3, 3) stays as it is.
 
     Raises:
-        ValueError: a sequence of another length than rank.
+        ValueError: if the length of a sequence is not `rank`.
     """
     if isinstance(value, int):
         return (value,) * rank
     if len(value) != rank:
-        raise ValueError(f"{tuple(value)} has {len(value)} entries for {rank} spatial axes.")
+        raise ValueError(
+            f"{tuple(value)} has {len(value)} entries for {rank} spatial axes: give one per axis."
+        )
     return tuple(value)
 
 
@@ -149,8 +154,8 @@ class ConvNormAct(nn.Module):
 
     Attributes:
         features, kernel, stride, dilation, groups, padding, kernel_init, dtype: see `conv`.
-        norm: builds the normalisation: `batch_norm(train)`.
-        act: the activation; None for none.
+        norm: factory of the normalisation: `batch_norm(train)`.
+        act: activation; None for none.
     """
 
     features: int

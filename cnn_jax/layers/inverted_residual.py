@@ -13,22 +13,22 @@ from cnn_jax.typing import Array
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise, squeeze-and-excitation, project 1x1, and a shortcut where it fits.
+    """1x1 expansion, depthwise convolution, squeeze-and-excitation, 1x1 projection, shortcut.
 
     MobileNetV2 introduced it (Sandler et al. 2018, arXiv:1801.04381, figure 3); MobileNetV3,
     MnasNet and EfficientNet ("MBConv") add the squeeze-and-excitation. The projection has no
     activation: ReLU on few channels would destroy information (section 3.2 there).
 
     Attributes:
-        features: channels of the output.
-        expanded: channels of the depthwise convolution; no `expand` layer where x has as many.
-        kernel, stride, dilation, padding: of the depthwise convolution.
-        squeezed: channels of the squeeze-and-excitation; 0 for none.
-        act: after `expand` and `depthwise`.
-        squeeze_act, gate: of the squeeze-and-excitation.
-        shortcut: add x where shape and stride allow.
-        norm: builds a normalisation.
-        drop: builds the stochastic depth.
+        features: number of output channels.
+        expanded: channels of the depthwise convolution. If x has as many, there is no `expand`.
+        kernel, stride, dilation, padding: settings of the depthwise convolution, see `conv`.
+        squeezed: channels in the bottleneck of the squeeze-and-excitation; 0 for none.
+        act: activation after `expand` and `depthwise`.
+        squeeze_act, gate: the two activations of the squeeze-and-excitation.
+        shortcut: whether x is added where the shapes are the same.
+        norm: factory of the normalisation.
+        drop: factory of the stochastic depth.
     """
 
     features: int
@@ -75,7 +75,8 @@ class InvertedResidual(nn.Module):
 def round_channels(channels: float, divisor: int = 8) -> int:
     """The nearest multiple of `divisor` that is not below 90% of `channels`, and at least one.
 
-    What the mobile networks do after a width multiplier (arXiv:1801.04381, reference code).
+    The mobile networks round so after applying a width multiplier (arXiv:1801.04381, reference
+    code).
     """
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor

@@ -19,12 +19,12 @@ def batch_norm(
     dtype: Any = None,
     axis_name: str | None = None,
 ) -> Callable[..., "BatchNorm"]:
-    """`BatchNorm` (arXiv:1502.03167), ready to be given to blocks: `norm(name='bn1')(x)`.
+    """A factory of `BatchNorm` (arXiv:1502.03167) for blocks: `norm(name='bn1')(x)`.
 
     Args:
-        train: normalise by the statistics of the batch (and update the running ones), rather
-            than by the running ones.
-        momentum: of the running statistics: new = momentum * old + (1 - momentum) * batch.
+        train: whether to normalise by the statistics of the batch and update the running ones;
+            otherwise the running statistics are used.
+        momentum: momentum of the running statistics, new = momentum * old + (1 - momentum) * batch.
             PyTorch's `momentum` is one minus this.
         axis_name: the pmap axis over which the statistics are averaged.
     """
@@ -42,18 +42,19 @@ Moments = tuple[Array, Array]
 
 
 def moments(x: Array, *, axis_name: str | None = None, mask: Array | None = None) -> Moments:
-    """Of each channel of x [B, *space, C] the mean, and the mean of the squares, each [C].
+    """The mean and the mean square of each channel of x [B, *space, C]: two arrays [C].
 
-    In float32, or in x's own type where that is wider.
+    They are computed in float32, or in the type of x if that is wider.
 
     Args:
-        axis_name: the pmap axis whose devices hold parts of the batch: means over all of it.
-        mask: bool, broadcastable to x: which positions count.
+        x: [B, *space, C].
+        axis_name: the pmap axis whose devices hold parts of the batch; the means are over all.
+        mask: bool, broadcastable to x: the positions that count.
     """
     wide = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
     mean, square = (a.mean(tuple(range(x.ndim - 1)), where=mask) for a in (wide, wide * wide))
     if axis_name is not None:
-        both = jnp.stack([mean, square])  # one message between devices, and one back
+        both = jnp.stack([mean, square])  # one message between devices, and one in return
         mean, square = lax.pmean(both, axis_name)
     return mean, square
 
@@ -61,15 +62,17 @@ def moments(x: Array, *, axis_name: str | None = None, mask: Array | None = None
 class BatchNorm(nn.BatchNorm):
     """`nn.BatchNorm`, written as x * a + b with one a and one b for each channel.
 
-    The fields, the parameters and the statistics are Flax's, and so is the result up to rounding.
-    Flax subtracts the mean first. Then x - mean, as large as x, is kept for the backward pass,
-    which has three sums over arrays of that size, one for each of mean, scale and bias; of
-    x * a + b it has two, sum(dy) and sum(dy * x). (Ioffe and Szegedy 2015, arXiv:1502.03167,
-    algorithm 1: y = scale * (x - mean) / sqrt(var + epsilon) + bias.)
+    The fields, parameters and statistics are those of Flax, and the result is the same up to
+    rounding. (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1:
+    y = scale * (x - mean) / sqrt(var + epsilon) + bias.)
 
-    Where a channel's mean is large beside its deviation, mean * a cancels against x * a, and the
-    error of y grows as mean / deviation, as that of the variance, mean(x^2) - mean(x)^2, does in
-    both versions already.
+    Flax subtracts the mean first. Then x - mean, which is as large as x, is kept for the backward
+    pass, and three sums over arrays of that size follow, for mean, scale and bias. With x * a + b
+    there are two: sum(dy) and sum(dy * x).
+
+    If the mean of a channel is large compared with its deviation, mean * a cancels against x * a,
+    and the error of y grows as mean / deviation. In both versions the error of the variance,
+    mean(x^2) - mean(x)^2, does so anyway.
     """
 
     @nn.compact
@@ -85,25 +88,25 @@ class BatchNorm(nn.BatchNorm):
 
         Args:
             x: channels last.
-            use_running_average: as in Flax, in place of the field.
-            mask: bool, broadcastable to x: which positions the statistics are of.
-            known: `moments` of x, which are then not computed again; not used with running ones.
+            use_running_average: overrides the field, as in Flax.
+            mask: bool, broadcastable to x: the positions that count in the statistics.
+            known: `moments` of x, to save computing them again; unused with running statistics.
 
         Raises:
-            ValueError: a field of Flax's asks for another axis than the last, for groups of
-                devices, slow variance or half-precision sums; `nn.BatchNorm` has them. Or there
-                are both a mask and known moments.
+            ValueError: if there are both a mask and known moments; or if a field asks for an axis
+                other than the last, for groups of devices, slow variance or half-precision sums,
+                which only `nn.BatchNorm` has.
         """
         if mask is not None and known is not None:
             raise ValueError(
-                "BatchNorm got both known moments and a mask, which would not be used: give the "
-                "mask to `moments`, or leave the moments to BatchNorm."
+                "BatchNorm got known moments and a mask, which it would not use: give the mask to "
+                "`moments`, or leave the moments to BatchNorm."
             )
         fixed = (self.axis, self.axis_index_groups, self.use_fast_variance)
         if fixed != (-1, None, True) or not self.force_float32_reductions:
             raise ValueError(
-                "This BatchNorm takes channels last and no axis_index_groups, slow variance or "
-                f"half-precision sums, and is {self}; use nn.BatchNorm."
+                f"cnn_jax's BatchNorm got {self}. It has no axis but the last, axis_index_groups, "
+                "slow variance or half-precision sums: use nn.BatchNorm for these."
             )
         running = nn.merge_param(
             "use_running_average", self.use_running_average, use_running_average

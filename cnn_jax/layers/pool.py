@@ -1,4 +1,4 @@
-"""Pooling over every spatial axis, with the padding of the papers."""
+"""Pooling over all spatial axes, with the padding of the papers."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,13 @@ def max_pool(
     """The maximum over windows of x [B, *space, C]. Padding counts as minus infinity.
 
     Args:
-        window, stride, padding: for every spatial axis, or one value for each of them.
-        ceil: keep a last window that hangs over the end, as Caffe did and as the weights of
-            GoogLeNet and SqueezeNet expect (PyTorch's ceil_mode).
+        x: [B, *space, C].
+        window, stride, padding: one value for all spatial axes, or a sequence of one per axis.
+        ceil: whether to keep a last window that reaches beyond the end (PyTorch's ceil_mode), as
+            Caffe did and as the weights of GoogLeNet and SqueezeNet expect.
+
+    Returns:
+        [B, *pooled, C].
     """
     rank = x.ndim - 2
     window, stride, padding = (per_axis(v, rank) for v in (window, stride, padding))
@@ -36,7 +40,7 @@ def max_pool(
 
 
 def _overhang(size: int, window: int, stride: int, padding: int) -> int:
-    """How far the last window reaches beyond the padding; it must start before the end."""
+    """Pixels by which the last window reaches beyond the padding; it must start before the end."""
     windows = -(-(size + 2 * padding - window) // stride) + 1
     if (windows - 1) * stride >= size + padding:
         windows -= 1
@@ -49,11 +53,18 @@ def global_mean(x: Array) -> Array:
 
 
 def adaptive_mean(x: Array, size: int) -> Array:
-    """The mean over a grid of `size` cells along every spatial axis: [B, *space, C].
+    """The mean over each cell of a grid with `size` cells along every spatial axis.
 
-    Cell i of an axis of n covers floor(i n / size) to ceil((i + 1) n / size), so that neighbours
-    overlap by a pixel where size does not divide n, and repeat where n < size. PyTorch's
-    AdaptiveAvgPool: it lets AlexNet's and VGG's dense layers take pictures of any size.
+    Cell i of an axis of n pixels covers floor(i n / size) to ceil((i + 1) n / size). Neighbours
+    overlap by a pixel if size does not divide n, and repeat if n < size. This is PyTorch's
+    AdaptiveAvgPool; with it the dense layers of AlexNet and VGG accept images of any size.
+
+    Args:
+        x: [B, *space, C].
+        size: cells per axis.
+
+    Returns:
+        [B, size, ..., C].
     """
     for axis in range(1, x.ndim - 1):
         n = x.shape[axis]

@@ -1,4 +1,4 @@
-"""Linear interpolation to another size, along every spatial axis."""
+"""Linear interpolation to another size, along all spatial axes."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,12 @@ from cnn_jax.typing import Array
 
 
 def resize_linear(x: Array, space: Sequence[int]) -> Array:
-    """Resamples x [B, *from, C] linearly to [B, *space, C].
+    """Resamples x [B, *old, C] linearly to [B, *space, C].
 
-    The corners of the first and last pixel stay where they are (half-pixel centres), and pixels
-    beyond the border repeat the outermost: PyTorch's interpolate(mode='bilinear') with its default
-    align_corners=False. When it shrinks, nothing is averaged (antialiased) either.
+    The outer corners of the first and last pixel stay where they are (half-pixel centres), and
+    the outermost pixels are repeated beyond the border. This is PyTorch's
+    interpolate(mode='bilinear') with its default align_corners=False; nor is there antialiasing
+    when the image shrinks.
     """
     shape = (x.shape[0], *space, x.shape[-1])
     if shape == x.shape:
@@ -27,14 +28,16 @@ def resize_linear(x: Array, space: Sequence[int]) -> Array:
 
 
 def _enlarge(x: Array, axis: int, factor: int) -> Array:
-    """`factor` times as many pixels along an axis, as the networks here enlarge.
+    """Enlarges an axis by a whole factor, as the networks here do.
 
-    Slices and sums, where the product with a matrix that `jax.image.resize` makes of it transposes
-    the features before and after.
+    It takes slices and sums. `jax.image.resize` multiplies by a matrix, which transposes the
+    features before and after.
     """
     if factor == 1:
         return x
-    shifts = (np.arange(factor) + 0.5) / factor - 0.5  # of the new pixels from the old, -0.5..0.5
+    shifts = (
+        np.arange(factor) + 0.5
+    ) / factor - 0.5  # from an old pixel to its new ones, -0.5..0.5
     shape = [1] * (x.ndim + 1)
     shape[axis + 1] = factor
     shift = jnp.asarray(shifts, x.dtype).reshape(shape)
@@ -45,6 +48,6 @@ def _enlarge(x: Array, axis: int, factor: int) -> Array:
     before = jnp.concatenate([first, but_last], axis)
     after = jnp.concatenate([but_first, last], axis)
     here, before, after = (jnp.expand_dims(part, axis + 1) for part in (x, before, after))
-    # [.., size, factor, ..]: half of them towards the pixel before, half towards the one after
+    # [.., size, factor, ..]: half of the new pixels lie towards the one before, half the one after
     y = here + jnp.maximum(-shift, 0) * (before - here) + jnp.maximum(shift, 0) * (after - here)
     return y.reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels weighted by what the whole picture holds."""
+"""Squeeze-and-excitation: channels weighted by features of the whole image."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,9 @@ class SqueezeExcite(nn.Module):
     """x * gate(W2 act(W1 mean(x))) (Hu et al. 2018, arXiv:1709.01507, equation 3).
 
     Attributes:
-        squeezed: channels of the bottleneck; the paper has C / 16.
-        act: between the two layers.
-        gate: to [0, 1]; MobileNetV3 has the hard sigmoid.
+        squeezed: channels in the bottleneck; C / 16 in the paper.
+        act: activation between the two layers.
+        gate: function to [0, 1]; the hard sigmoid in MobileNetV3.
     """
 
     squeezed: int

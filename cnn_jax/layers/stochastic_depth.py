@@ -1,4 +1,4 @@
-"""Stochastic depth: a residual branch is skipped at random, example by example."""
+"""Stochastic depth: a residual branch is skipped at random, for each example separately."""
 
 import flax.linen as nn
 import jax
@@ -10,13 +10,13 @@ from cnn_jax.typing import Array
 class StochasticDepth(nn.Module):
     """Zeroes a whole example with probability `rate` and scales the others by 1 / (1 - rate).
 
-    Stands at the end of a residual branch (Huang et al. 2016, arXiv:1603.09382). The scaling
-    keeps the expectation, so that evaluation needs none: the paper scales at test time instead.
-    Draws from the rng stream 'dropout'.
+    The last layer of a residual branch (Huang et al. 2016, arXiv:1603.09382). The scaling keeps
+    the expectation, so that evaluation needs none; the paper scales at test time instead. Random
+    numbers come from the rng stream 'dropout'.
 
     Attributes:
         rate: probability of skipping, in [0, 1).
-        deterministic: evaluation: the identity.
+        deterministic: whether to do nothing, as in evaluation.
     """
 
     rate: float
@@ -32,11 +32,14 @@ class StochasticDepth(nn.Module):
 
 
 def linear_rates(last: float, count: int) -> list[float]:
-    """Skipping probabilities that rise linearly over `count` blocks, from 0 to `last`.
+    """Probabilities of skipping that rise linearly over `count` blocks, from 0 to `last`.
 
     The linear decay rule of arXiv:1603.09382 section 4, with 0 for the first block as in
-    torchvision's ConvNeXt; networks that differ compute their own.
+    torchvision's ConvNeXt; networks with another rule compute their own.
+
+    Raises:
+        ValueError: if `last` is not in [0, 1).
     """
     if not 0 <= last < 1:
-        raise ValueError(f"stochastic_depth_rate is {last}; it must be in [0, 1).")
+        raise ValueError(f"stochastic_depth_rate={last}: give a rate in [0, 1).")
     return [last * i / max(count - 1, 1) for i in range(count)]

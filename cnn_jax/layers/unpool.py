@@ -1,4 +1,4 @@
-"""Max pooling that remembers where its maxima were, and the unpooling that puts them back."""
+"""Max pooling that returns the places of its maxima, and the unpooling that uses them."""
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,15 @@ from cnn_jax.typing import Array
 def max_pool_with_winners(x: Array) -> tuple[Array, Array]:
     """Max pooling in windows of 2 at stride 2, with the place of each maximum.
 
-    An odd side keeps a last window that hangs over its end. Ties go to the first place.
+    A side of odd length keeps a last window that reaches beyond its end. The first of equal maxima
+    wins.
 
     Args:
         x: [B, *space, C].
 
     Returns:
-        (pooled, winners): [B, *ceil(space / 2), C] each; the winners are int32 in
-        0 .. 2^rank - 1, the place within the window.
+        (pooled, winners), each [B, *ceil(space / 2), C]. A winner is the place within its window,
+        int32 in 0 .. 2^rank - 1.
     """
     odd = [(0, side % 2) for side in x.shape[1:-1]]
     padded = jnp.pad(x, [(0, 0), *odd, (0, 0)], constant_values=-jnp.inf)
@@ -32,8 +33,8 @@ def max_unpool(x: Array, winners: Array, space: tuple[int, ...]) -> Array:
 
     Args:
         x: [B, *half, C].
-        winners: of `max_pool_with_winners`, the same shape.
-        space: of the picture that was pooled.
+        winners: places from `max_pool_with_winners`, of the same shape.
+        space: spatial shape of the array that was pooled.
 
     Returns:
         [B, *space, C].

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax import boxes
+from cnn_jax.losses.weighted import at_least_float32
 from cnn_jax.typing import Array
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> Array:
     """-t log(p) - (1 - t) log(1 - p) with p = sigmoid(logits), for t in 0..1; any shape."""
-    return optax.sigmoid_binary_cross_entropy(_at_least_float32(logits), targets)
+    return optax.sigmoid_binary_cross_entropy(at_least_float32(logits), targets)
 
 
 def sigmoid_focal(
@@ -29,7 +30,7 @@ def sigmoid_focal(
         targets: 0 or 1, of the same shape.
     """
     weight = alpha if alpha >= 0 else None
-    return optax.sigmoid_focal_loss(_at_least_float32(logits), targets, alpha=weight, gamma=gamma)
+    return optax.sigmoid_focal_loss(at_least_float32(logits), targets, alpha=weight, gamma=gamma)
 
 
 def quality_focal(logits: Array, quality: Array, *, beta: float = 2.0) -> Array:
@@ -42,7 +43,7 @@ def quality_focal(logits: Array, quality: Array, *, beta: float = 2.0) -> Array:
         logits: any shape.
         quality: 0..1, of the same shape; 0 for negatives. No gradient flows through it.
     """
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     quality = jax.lax.stop_gradient(quality)
     error = jnp.abs(quality - jax.nn.sigmoid(logits))
     return binary_cross_entropy(logits, quality) * error**beta
@@ -53,7 +54,7 @@ def smooth_l1(predicted: Array, wanted: Array, *, beta: float = 1.0) -> Array:
 
     Girshick 2015, arXiv:1504.08083, equation 3, where beta = 1. With beta = 0 the absolute error.
     """
-    error = _at_least_float32(predicted) - wanted
+    error = at_least_float32(predicted) - wanted
     # Optax's Huber loss is this times beta, and so nothing at 0.
     return optax.huber_loss(error, delta=beta) / beta if beta > 0 else jnp.abs(error)
 
@@ -63,8 +64,4 @@ def giou(predicted: Array, wanted: Array) -> Array:
 
     Rezatofighi et al. 2019, arXiv:1902.09630, algorithm 1; see `cnn_jax.boxes.giou`.
     """
-    return 1 - boxes.giou(_at_least_float32(predicted), wanted)
-
-
-def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return 1 - boxes.giou(at_least_float32(predicted), wanted)

@@ -1,8 +1,8 @@
-"""Average precision by the COCO protocol, computed by pycocotools, and by Pascal VOC's.
+"""Average precision by the COCO protocol, computed by pycocotools, and by that of Pascal VOC.
 
-Rows are those of `cnn_jax.tasks.detection`: detections [B, M, 6] of (left, top, right, bottom,
+The rows are those of `cnn_jax.tasks.detection`: detections [B, M, 6] of (left, top, right, bottom,
 score, label) and truth [B, N, 6] of (left, top, right, bottom, crowd, label), in pixels of the
-pictures; label -1 fills up.
+images; padding has the label -1. Arrays of other shapes are a ValueError.
 """
 
 import contextlib
@@ -10,9 +10,12 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import chex
 import numpy as np
 
-# pycocotools' own names of its twelve figures, in its order; these are reported.
+from cnn_jax import shapes
+
+# The figures that are reported, with their places among pycocotools' twelve.
 FIGURES = {
     "ap": 0, "ap50": 1, "ap75": 2, "ap_small": 3, "ap_medium": 4, "ap_large": 5, "recall100": 8,
 }  # fmt: skip
@@ -24,7 +27,7 @@ class Curve(NamedTuple):
     Attributes:
         recall: float [R], ascending.
         precision: float [R].
-        score: float [R], the threshold that gives them.
+        score: float [R], the threshold that gives this recall and precision.
     """
 
     recall: np.ndarray
@@ -35,15 +38,15 @@ class Curve(NamedTuple):
 def evaluate(
     detections: np.ndarray, truth: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, float]:
-    """The COCO figures of a whole set.
+    """The COCO figures of a whole data set.
 
     Args:
-        detections: [B, M, 6], truth: [B, N, 6]: see above.
+        detections, truth: [B, M, 6] and [B, N, 6], see above.
         class_names: K names.
 
     Returns:
-        FIGURES in 0..1, and `ap/<class>` for each class; without those of which there is no object
-        to find (pycocotools says -1). If there is none at all, `ap`, `ap50` and `ap75` are nan.
+        FIGURES in 0..1, and `ap/<class>` for each class. A figure without objects to find is left
+        out (pycocotools gives -1). If there are none at all, `ap`, `ap50` and `ap75` are nan.
     """
     evaluation = _run(detections, truth, len(class_names))
     if evaluation is None:
@@ -59,9 +62,9 @@ def evaluate(
 def precision_recall(
     detections: np.ndarray, truth: np.ndarray, classes: int, *, iou: float = 0.5
 ) -> list[Curve]:
-    """For each class the curve of pycocotools, at 101 recalls, at one IoU threshold.
+    """The curve of each class by pycocotools, at 101 recalls and one IoU threshold.
 
-    Precision is made monotone as the protocol does: at a recall, the best at that recall or beyond.
+    As in the protocol, the precision at a recall is the best at that recall or beyond.
     """
     evaluation = _run(detections, truth, classes)
     recall = np.linspace(0, 1, 101)
@@ -83,15 +86,19 @@ def voc_average_precision(
 ) -> np.ndarray:
     """Average precision of each class by the protocol of Pascal VOC: [K], nan without an object.
 
-    A detection belongs to the object it overlaps most, of all; a second one of the same object is
-    an error; what belongs to a difficult object (crowd = 1) counts as neither. Everingham et al.
-    2010, doi:10.1007/s11263-009-0275-4, section 4.2. VOC counts both border pixels of a box, which
-    lie in our boxes from edge to edge already.
+    A detection belongs to the object that it overlaps most. A second detection of the same object
+    is an error; one of a difficult object (crowd = 1) is neither right nor wrong. Everingham et
+    al. 2010, doi:10.1007/s11263-009-0275-4, section 4.2. VOC counts both border pixels of a box;
+    our boxes reach from edge to edge and so contain them already.
 
     Args:
-        eleven_points: the mean precision at the recalls 0, 0.1 ... 1, as until 2009, in the place
-            of the area under the curve.
+        detections, truth: [B, M, 6] and [B, N, 6], see above.
+        classes: K.
+        iou: threshold from which a detection finds an object.
+        eleven_points: whether to take the mean precision at the recalls 0, 0.1 ... 1, as until
+            2009, instead of the area under the curve.
     """
+    _require_rows(detections, truth)
     return np.array(
         [_voc_class(detections, truth, label, iou, eleven_points) for label in range(classes)]
     )
@@ -101,23 +108,23 @@ def _voc_class(detections, truth, label: int, threshold: float, eleven_points: b
     objects = int(((truth[..., 5] == label) & (truth[..., 4] == 0)).sum())
     if not objects:
         return float("nan")
-    picture, row = np.nonzero((detections[..., 5] == label) & (detections[..., 4] > 0))
-    order = np.argsort(-detections[picture, row, 4], kind="stable")
+    image, row = np.nonzero((detections[..., 5] == label) & (detections[..., 4] > 0))
+    order = np.argsort(-detections[image, row, 4], kind="stable")
     outcomes, taken = [], set()
-    for p, r in zip(picture[order], row[order], strict=True):
-        candidates = np.flatnonzero(truth[p, :, 5] == label)
-        overlap = _iou(detections[p, r, :4], truth[p, candidates, :4])
+    for i, r in zip(image[order], row[order], strict=True):
+        candidates = np.flatnonzero(truth[i, :, 5] == label)
+        overlap = _iou(detections[i, r, :4], truth[i, candidates, :4])
         best = int(overlap.argmax()) if len(overlap) else -1
         if best < 0 or overlap[best] < threshold:
             outcomes.append(0.0)
-        elif truth[p, candidates[best], 4] == 0:
-            outcomes.append(float((p, best) not in taken))
-            taken.add((p, best))
+        elif truth[i, candidates[best], 4] == 0:
+            outcomes.append(float((i, best) not in taken))
+            taken.add((i, best))
     hits = np.array(outcomes)
     found = np.cumsum(hits)
     recall, precision = found / objects, found / np.arange(1, len(hits) + 1)
     if eleven_points:
-        # in whole numbers: 3 of 10 is a recall of 0.3, whatever 0.3 is in binary
+        # in integers: 3 of 10 is a recall of 0.3, although 0.3 is not exact in binary
         at = [precision[10 * found >= i * objects].max(initial=0) for i in range(11)]
         return float(np.mean(at))
     best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
@@ -133,15 +140,15 @@ def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _run(detections: np.ndarray, truth: np.ndarray, classes: int):
-    """An accumulated and summarised COCOeval; None where there is nothing to find."""
+    """An accumulated and summarised COCOeval; None if there is nothing to find."""
+    _require_rows(detections, truth)
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    pictures = len(truth)
-    where, which = np.nonzero(truth[..., 5] >= 0)
-    if not len(where):
+    images, objects = np.nonzero(truth[..., 5] >= 0)
+    if not len(images):
         return None
-    boxes = _corner_and_size(truth[where, which, :4])
+    boxes = _corner_and_size(truth[images, objects, :4])
     annotations = [
         {
             "id": i + 1,  # 0 would mean "no match"
@@ -151,23 +158,25 @@ def _run(detections: np.ndarray, truth: np.ndarray, classes: int):
             "area": box[2] * box[3],
             "iscrowd": int(row[4] > 0),
         }
-        for i, (image, row, box) in enumerate(zip(where, truth[where, which], boxes, strict=True))
+        for i, (image, row, box) in enumerate(
+            zip(images, truth[images, objects], boxes, strict=True)
+        )
     ]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         ours = COCO()
         ours.dataset = {
             "info": {},
-            "images": [{"id": i} for i in range(pictures)],
+            "images": [{"id": i} for i in range(len(truth))],
             "categories": [{"id": k, "name": str(k)} for k in range(classes)],
             "annotations": annotations,
         }
         ours.createIndex()
-        where, which = np.nonzero((detections[..., 5] >= 0) & (detections[..., 4] > 0))
-        found = detections[where, which]
+        images, which = np.nonzero((detections[..., 5] >= 0) & (detections[..., 4] > 0))
+        found = detections[images, which]
         if len(found):
             rows = np.concatenate(
                 [
-                    where[:, None],
+                    images[:, None],
                     np.array(_corner_and_size(found[:, :4])),
                     found[:, 4:6],
                 ],
@@ -183,6 +192,12 @@ def _run(detections: np.ndarray, truth: np.ndarray, classes: int):
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation
+
+
+def _require_rows(detections: np.ndarray, truth: np.ndarray) -> None:
+    what = "Average precision takes detections [B, M, 6] and truth [B, N, 6]"
+    with shapes.wanted(what, detections=detections, truth=truth):
+        chex.assert_shape([detections, truth], (len(truth), None, 6))
 
 
 def _corner_and_size(boxes: np.ndarray) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Networks, one paper a file. Importing this registers them all.
+"""Networks, one paper per file. Importing this package registers them all.
 
 model = create("resnet50", num_classes=10)
 variables = model.init(jax.random.key(0), images, train=False)
@@ -40,9 +40,18 @@ from cnn_jax.models import (
     wide_resnet,  # noqa: F401
 )
 from cnn_jax.models.pretrained import Pretrained, head_paths, load_pretrained, save_pretrained
-from cnn_jax.models.registry import Description, create, describe, list_models
+from cnn_jax.models.registry import (
+    MODELS,
+    Description,
+    create,
+    describe,
+    list_models,
+    register,
+    row,
+)
 
 __all__ = [
+    "MODELS",
     "Description",
     "Pretrained",
     "create",
@@ -50,6 +59,8 @@ __all__ = [
     "head_paths",
     "list_models",
     "load_pretrained",
+    "register",
+    "row",
     "save_pretrained",
 ]
 

@@ -1,7 +1,7 @@
 """The network of the CIFAR-10 speed records of Jordan 2024 (arXiv:2404.00498, section 3).
 
-Its first layer is not trained: it whitens patches of 2x2 pixels, by what it learns from the
-training pictures before the training begins. `models.describe("airbench").from_data` computes that.
+Its first layer is not trained. It whitens patches of 2x2 pixels, with a kernel that
+`models.describe("airbench").from_data` computes from training images before training begins.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,14 @@ from cnn_jax.layers import ModuleFactory, batch_norm, conv, lecun_uniform, max_p
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
-# Counted from the listing of appendix A: what is trained, without the whitening kernel (288) and
-# the scales of the batch norms, which stay 1 there.
+# Trained parameters, counted from the listing of appendix A: without the whitening kernel (288) and
+# the scales of the batch norms, which stay 1.
 TABLE = {
     "airbench": row(1_971_352),
 }
 
-WINDOW = 2  # pixels a side of the patches that are whitened
-EPSILON = 5e-4  # added to the eigenvalues: directions that hardly vary stay small
+WINDOW = 2  # side of the whitened patches, in pixels
+EPSILON = 5e-4  # added to the eigenvalues, so that directions with little variance stay small
 NORM_MOMENTUM, NORM_EPSILON = 0.6, 1e-12
 LOGIT_SCALE = 1 / 9
 
@@ -31,42 +31,43 @@ MIN_SIZE = 9  # 8 after the whitening, then three 2x2 pools
 
 
 def whitening(images: np.ndarray) -> np.ndarray:
-    """The kernel that whitens patches: an eigenvector of their second moments in each channel.
+    """The kernel that whitens patches: each channel is an eigenvector of their second moments.
 
     Section 3.1: every eigenvector is divided by the root of its eigenvalue, so that all channels
-    vary alike, and comes with its negative, because an activation follows that halves its input.
+    have the same variance. Its negative is there too, because the activation that follows keeps
+    about half of its input.
 
     Args:
         images: [N, *space, C], normalised as in training.
 
     Returns:
-        float32 [2, ..., C, 2 * K] for the K = 2 * 2 * C numbers of a patch, the most common
-        direction first.
+        float32 [2, ..., C, 2 * K] for the K = 2 * 2 * C numbers of a patch, the direction of the
+        largest variance first.
     """
     axes = tuple(range(1, images.ndim - 1))
     windows = (WINDOW,) * len(axes)
     size = WINDOW ** len(axes) * images.shape[-1]
     moments, count = np.zeros((size, size)), 0
-    for some in np.array_split(images, -(-len(images) // 500)):  # a few patches at a time
+    for some in np.array_split(images, -(-len(images) // 500)):  # few enough patches at a time
         patches = np.lib.stride_tricks.sliding_window_view(some, windows, axis=axes)  # type: ignore[call-overload]
         patches = np.moveaxis(patches, len(axes) + 1, -1).reshape(-1, size)  # [P, 2 * 2 * C]
         moments += patches.T @ patches
         count += len(patches)
     values, vectors = np.linalg.eigh(moments / count)  # ascending
-    scaled = (vectors / np.sqrt(values + EPSILON))[:, ::-1]  # [K, K], a filter a column
+    scaled = (vectors / np.sqrt(values + EPSILON))[:, ::-1]  # [K, K], one filter per column
     kernel = np.concatenate([scaled, -scaled], axis=1)
     return kernel.reshape(*windows, images.shape[-1], 2 * size).astype(np.float32)
 
 
 def from_data(images: np.ndarray) -> dict[str, Any]:
-    """What the network learns from training pictures [N, *space, C]: its collection 'whitening'."""
+    """Computes the collection 'whitening' from training images [N, *space, C]."""
     return {"whitening": {"layer0": {"kernel": whitening(images)}}}
 
 
 def dirac(remaining: Callable) -> Callable:
-    """Initial kernels whose first outputs are the inputs, and whose others are `remaining`'s.
+    """An initialiser whose first outputs are the inputs; `remaining` draws the others.
 
-    Section 3.2: the layer begins by handing on what it gets, as with a residual connection.
+    Section 3.2: the layer passes its input on at first, as with a residual connection.
     """
 
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
@@ -82,10 +83,10 @@ def dirac(remaining: Callable) -> Callable:
 
 
 class Whitening(nn.Module):
-    """A convolution whose kernel is data, not a parameter: it is in the collection 'whitening'.
+    """A convolution whose kernel is not a parameter: it is in the collection 'whitening'.
 
     No optimiser, weight decay or average touches it there. Without `from_data` it is a random
-    rotation of the patches, with the negatives. The bias is trained.
+    rotation of the patches, and its negative. The bias is trained.
     """
 
     dtype: Any = None
@@ -137,21 +138,22 @@ class Group(nn.Module):
 
 
 class Airbench(nn.Module):
-    """A whitening convolution and three groups, each of which halves the sides.
+    """A whitening convolution and three groups, each of which halves the resolution.
 
-    Stages: 'layer0' (stride 1, a pixel shorter), 'layer1' (2), 'layer2' (4), 'layer3' (8).
+    Stages: 'layer0' (stride 1, one pixel smaller), 'layer1' (2), 'layer2' (4), 'layer3' (8).
 
-    The global pool is a maximum: 3x3 for pictures of 32 pixels, as in the paper.
+    The global pool takes the maximum, over 3x3 positions for images of 32 pixels, as in the paper.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         widths: channels of the groups.
-        norm_momentum: of the running statistics; the paper's is for batches of 1,024 pictures.
-        drop_rate: of the dropout before the last layer; the paper has none.
+        norm_momentum: momentum of the running statistics; the paper's is for batches of
+            1,024 images.
+        drop_rate: dropout rate before the last layer; the paper has none.
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
 
     Raises:
-        ValueError: a side of less than 9 pixels.
+        ValueError: if a side is shorter than 9 pixels.
     """
 
     num_classes: int | None

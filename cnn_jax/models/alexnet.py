@@ -1,4 +1,4 @@
-"""AlexNet, in the form of "One weird trick" that became the usual one."""
+"""AlexNet, in the now usual form from "One weird trick"."""
 
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ LAYERS = (  # maps, kernel, stride, padding, max pool after it
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, True),
 )
-GRID = 6  # the side that five layers leave of 224 pixels; other sizes are averaged to it
+GRID = 6  # side after five layers for 224 pixels; other sizes are averaged to it
 MIN_SIZE = 63
 
 
@@ -32,10 +32,11 @@ class AlexNet(nn.Module):
     Stages: 'conv1' (stride 4), 'conv2' (8), 'conv3', 'conv4', 'conv5' (16), each before pooling.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        drop_rate: before the first two dense layers (Krizhevsky et al. 2012, section 4.2).
-        axis_name, remat: accepted as every model's, without effect: there is no BatchNorm and
-            most of what a step holds are parameters.
+        num_classes: number of classes; None to return the stages instead of logits.
+        drop_rate: dropout rate before the first two dense layers (Krizhevsky et al. 2012,
+            section 4.2).
+        axis_name, remat: accepted as in every model, without effect: there is no BatchNorm, and
+            parameters take most of the memory of a step.
     """
 
     num_classes: int | None

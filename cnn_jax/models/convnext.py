@@ -1,4 +1,4 @@
-"""ConvNeXt (Liu et al. 2022): a ResNet modernised step by step, until it meets Transformers."""
+"""ConvNeXt (Liu et al. 2022): a ResNet modernised step by step with the design of Transformers."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -50,11 +50,11 @@ TABLE = {
     ),
 }
 
-MIN_SIZE = 32  # a 4x4 patch, then three of 2x2
-LAYER_SCALE = 1e-6  # initial factor of a branch, appendix A.1 (arXiv:2103.17239)
+MIN_SIZE = 32  # patches of 4x4, then three times of 2x2
+LAYER_SCALE = 1e-6  # initial scale of a branch, appendix A.1 (arXiv:2103.17239)
 
-# Appendix A.1 says truncated normal, 0.02: the reference code truncates at 2, a hundred sigmas
-# away, where JAX would cut at two sigmas and be left with a spread of 0.0176.
+# Appendix A.1 says truncated normal, 0.02. The reference code truncates at 2, a hundred standard
+# deviations; JAX would truncate at two, which leaves a standard deviation of 0.0176.
 normal_002 = nn.initializers.normal(0.02)
 
 
@@ -86,21 +86,21 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Patches of 4x4, four stages, a LayerNorm and a 2x2 convolution between them.
+    """Patches of 4x4 and four stages, with a LayerNorm and a 2x2 convolution between them.
 
     Stages: 'stage1' (stride 4), 'stage2' (8), 'stage3' (16), 'stage4' (32). They are residual
-    sums; a dense task normalises each, as the last one is normalised here before the head.
+    sums; a dense task normalises each of them, as the last one is normalised here before the head.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        blocks, widths: of each stage.
-        stochastic_depth_rate: of the last block; rises linearly from 0.
-        drop_rate: of the dropout before the last layer; the paper has none.
-        axis_name: accepted as every model's, without effect: there is no BatchNorm here.
+        num_classes: number of classes; None to return the stages instead of logits.
+        blocks, widths: number of blocks and of channels in each stage.
+        stochastic_depth_rate: rate of the last block; the rates rise linearly from 0.
+        drop_rate: dropout rate before the last layer; the paper has none.
+        axis_name: accepted as in every model, without effect: there is no BatchNorm here.
         dtype, remat: see `cnn_jax.models.resnet.ResNet`.
 
     Raises:
-        ValueError: a side of less than 32 pixels.
+        ValueError: if a side is shorter than 32 pixels.
     """
 
     num_classes: int | None
@@ -141,7 +141,7 @@ class ConvNeXt(nn.Module):
         return head(x)  # [B, K]
 
 
-# torchvision counts stem, stage, downsampling, stage, ...: stage i is its features.{2i - 1}.
+# torchvision counts stem, stage, downsampling, stage ...: stage i is its features.{2i - 1}.
 TORCHVISION_RULES = [
     ("features.0.0", "stem_conv"),
     ("features.0.1", "stem_norm"),

@@ -1,4 +1,4 @@
-"""DenseNet: every layer of a block sees the maps of all the layers before it."""
+"""DenseNet: every layer of a block gets the maps of all layers before it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -23,8 +23,8 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # arXiv:1608.06993, Table 1: layers in each block at growth rate 32. 161 is the authors' own,
-    # at growth rate 48 with a stem of 96 maps.
+    # arXiv:1608.06993, Table 1: layers in each block at growth rate 32. 161 is from the authors'
+    # code, with growth rate 48 and a stem of 96 maps.
     "densenet121": row(7_978_856, 2.834, depths=(6, 12, 24, 16)),
     "densenet161": row(28_681_000, 7.728, depths=(6, 12, 36, 24), growth_rate=48, stem_width=96),
     "densenet169": row(14_149_480, 3.360, depths=(6, 12, 32, 32)),
@@ -47,7 +47,7 @@ class DenseLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, known: Moments | None) -> Array:
-        """x [B, H, W, C], with its moments in training -> [B, H, W, growth_rate]."""
+        """x [B, H, W, C], and in training its moments -> [B, H, W, growth_rate]."""
         layer = partial(conv, dtype=self.dtype, kernel_init=nn.initializers.he_normal())
         x = nn.relu(self.norm(name="norm1")(x, known=known))
         x = layer(x, BOTTLENECK * self.growth_rate, 1, name="conv1")
@@ -59,20 +59,20 @@ class DenseLayer(nn.Module):
 class DenseNet(nn.Module):
     """Dense blocks, with transitions between them that halve the maps and the resolution.
 
-    Each layer of a block normalises all maps before it. The statistics of a map are the same for
-    all of them, and are computed once.
+    Each layer of a block normalises all maps before it. The statistics of a map are the same in
+    all layers, and are computed once.
 
     Stages: 'block0' (stride 2), 'block1' (4), 'block2' (8), 'block3' (16), 'block4' (32).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         depths: number of layers in each block.
-        growth_rate: maps that each layer adds (k).
-        stem_width: maps of the first convolution.
-        drop_rate: after every layer; 0.2 in the paper where data are not augmented (section 4.2).
+        growth_rate: number of maps that each layer adds (k).
+        stem_width: number of maps of the first convolution.
+        drop_rate: dropout rate after every layer; 0.2 in the paper without augmentation (4.2).
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the layers in the backward pass. The concatenated maps grow with the
-            square of a block's depth, so that this saves most here (arXiv:1707.06990).
+        remat: whether to recompute the layers in the backward pass. The memory of
+            the concatenated maps grows with the square of a block's depth (arXiv:1707.06990).
     """
 
     num_classes: int | None
@@ -136,7 +136,7 @@ RULES = (  # timm kept torchvision's names
     ("features.norm5", "norm5"),
     ("classifier", "classifier"),
 )
-# The files torchvision publishes are older than its code, and write norm.1 for norm1.
+# torchvision's published files are older than its code, and write norm.1 for norm1.
 PUBLISHED_RULES = tuple((theirs.replace("{k}", ".{k}"), ours) for theirs, ours in RULES)
 
 register(

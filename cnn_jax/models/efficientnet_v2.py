@@ -1,4 +1,4 @@
-"""EfficientNetV2 (Tan and Le 2021): fused blocks where the image is large, found for speed."""
+"""EfficientNetV2 (Tan and Le 2021): fused blocks in the early stages, searched for speed."""
 
 from cnn_jax.models.efficientnet import EfficientNet, Stage, timm_rules, torchvision_rules
 from cnn_jax.models.registry import register, row
@@ -13,7 +13,7 @@ S_STAGES = (
     Stage("mb", 6, 3, 2, 256, 15),
 )
 
-# The paper gives M and L no table: these are those of its reference code.
+# The paper has no table for M and L: these are from its reference code.
 M_STAGES = (
     Stage("fused", 1, 3, 1, 24, 3),
     Stage("fused", 4, 3, 2, 48, 5),

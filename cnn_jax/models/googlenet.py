@@ -1,4 +1,4 @@
-"""GoogLeNet: Inception v1, with BatchNorm as its published weights have it."""
+"""GoogLeNet: Inception v1, with BatchNorm as in its published weights."""
 
 from functools import partial
 from typing import Any
@@ -38,7 +38,7 @@ INCEPTIONS = {  # arXiv:1409.4842, Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x
 }
 AUX_AFTER = {"4a": "aux1", "4d": "aux2"}
 AUX_GRID = 4
-# The published weights came from a port to TensorFlow in which the 5x5 convolutions were 3x3;
+# The published weights come from a port to TensorFlow in which the 5x5 convolutions are 3x3;
 # torchvision issue 906.
 LARGE_KERNEL = 3
 MIN_SIZE = 15
@@ -64,7 +64,7 @@ class Inception(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier half-way up, in training only (section 5)."""
+    """A classifier in the middle of the network, in training only (section 5)."""
 
     num_classes: int
     drop_rate: float
@@ -90,13 +90,13 @@ class GoogLeNet(nn.Module):
     'inception5b' (32).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        aux_heads: build the two auxiliary classifiers. In training the model then returns
-            {'logits', 'aux1', 'aux2'}; the paper adds their losses with weight 0.3.
-        drop_rate: before the last layer; 0.4 in the paper, 0.2 in torchvision.
-        aux_drop_rate: in the auxiliary heads, section 5.
+        num_classes: number of classes; None to return the stages instead of logits.
+        aux_heads: whether there are the two auxiliary classifiers. In training the model then
+            returns {'logits', 'aux1', 'aux2'}; the paper adds their losses with weight 0.3.
+        drop_rate: dropout rate before the last layer; 0.4 in the paper, 0.2 in torchvision.
+        aux_drop_rate: dropout rate in the auxiliary heads, section 5.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the inception modules in the backward pass.
+        remat: whether to recompute the inception modules in the backward pass.
     """
 
     num_classes: int | None

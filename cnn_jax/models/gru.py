@@ -1,7 +1,7 @@
 """A gated recurrent network (Cho et al. 2014, arXiv:1406.1078): not a convolution.
 
-It reads a sequence one step after the other and keeps what it needs, where a convolution sees many
-steps at once. Its steps cannot be computed side by side.
+It reads a sequence step by step and carries a state; a convolution sees many steps at once. Its
+steps cannot be computed in parallel.
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # MNIST-1D's baseline (Greydanus 2020, arXiv:2011.14439): 6 units in both directions, all the
-    # steps to the last layer. It counts 5,134: PyTorch's cell has two biases where one does.
+    # MNIST-1D's baseline (Greydanus 2020, arXiv:2011.14439): 6 units in both directions, all
+    # steps to the last layer. It has 5,134 parameters: PyTorch's cell has two biases for one.
     "gru": row(5_110),
     "gru_64": row(26_762, hidden=64, flatten=False),
 }
@@ -27,13 +27,13 @@ class GRU(nn.Module):
     Stages: 'states' [B, L, hidden or 2 * hidden].
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         hidden: units in each direction.
         bidirectional: whether a second layer reads from the end to the beginning.
-        flatten: classify the states of all steps, for sequences of one length; otherwise their
-            mean.
-        drop_rate: of the dropout before the last layer.
-        axis_name, remat: accepted as every model's, without effect.
+        flatten: whether the head gets the states of all steps, for sequences of one length;
+            otherwise it gets their mean.
+        drop_rate: dropout rate before the last layer.
+        axis_name, remat: accepted as in every model, without effect.
     """
 
     num_classes: int | None
@@ -59,7 +59,7 @@ class GRU(nn.Module):
         return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)  # [B, K]
 
     def _reader(self, direction: str) -> nn.RNN:
-        # PyTorch's initial values, which the published figures are with: all of one width
+        # PyTorch's initial values, as in the published figures: all of one range
         bound = self.hidden**-0.5
         init = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)  # noqa: E731
         cell = nn.GRUCell(

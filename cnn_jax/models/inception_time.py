@@ -1,6 +1,6 @@
-"""InceptionTime (Ismail Fawaz et al. 2019, arXiv:1909.04939): long kernels side by side.
+"""InceptionTime (Ismail Fawaz et al. 2019, arXiv:1909.04939): parallel long kernels.
 
-The paper's classifier is an ensemble of five such networks from different random beginnings.
+The paper's classifier is an ensemble of five such networks with different initial values.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # Section 3: six modules of 32 filters with kernels 10, 20 and 40, a shortcut every third.
+    # Section 3: six modules of 32 filters with kernels 10, 20 and 40, a shortcut every three.
     "inception_time": row(421_482),
 }
 
@@ -22,14 +22,14 @@ MODULES_PER_SHORTCUT = 3
 
 
 class InceptionModule(nn.Module):
-    """Convolutions of several lengths and a max pool on the same input, side by side (figure 2).
+    """Parallel convolutions of several lengths and a max pool on the same input (figure 2).
 
     Attributes:
-        features: channels of each branch; there are len(kernels) + 1.
-        kernels: their lengths.
-        bottleneck: channels that the input of the convolutions is reduced to, if it has more
+        features: channels of each of the len(kernels) + 1 branches.
+        kernels: lengths of the kernels.
+        bottleneck: number of channels to which the convolutions' input is reduced, if it has more
             than one.
-        norm: builds the normalisation.
+        norm: factory of the normalisation.
     """
 
     features: int
@@ -63,12 +63,12 @@ class InceptionTime(nn.Module):
     Stages: 'module1' [B, L, 4 * features], 'module2', ...
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         depth: number of modules.
         features, kernels, bottleneck: see `InceptionModule`.
-        drop_rate: of the dropout before the last layer; the paper has none.
+        drop_rate: dropout rate before the last layer; the paper has none.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the modules in the backward pass.
+        remat: whether to recompute the modules in the backward pass.
     """
 
     num_classes: int | None

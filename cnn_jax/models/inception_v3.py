@@ -1,4 +1,4 @@
-"""Inception v3: convolutions factorised into small and into asymmetric ones."""
+"""Inception v3: convolutions factorised into smaller and into asymmetric ones."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,11 +21,11 @@ from cnn_jax.typing import Array
 from cnn_jax.weights.torch import Rules
 
 TABLE = {
-    "inception_v3": row(27_161_264, 5.713),  # the auxiliary head included
+    "inception_v3": row(27_161_264, 5.713),  # with the auxiliary head
 }
 
-# A convolution of a branch: name, channels, kernel. A nested tuple stands for several that see
-# the same input, side by side.
+# A convolution of a branch: name, channels, kernel. A nested tuple stands for parallel ones with
+# the same input.
 Branch = Sequence[Any]
 
 _POOL = ("pool", 0, 0)
@@ -111,12 +111,12 @@ STEM = (  # name, channels, kernel, stride, padding, max pool after it
     ("conv4a", 192, 3, 1, 0, True),
 )
 
-_INIT = nn.initializers.truncated_normal(0.1)  # the released training code's
+_INIT = nn.initializers.truncated_normal(0.1)  # as in the released training code
 MIN_SIZE = 75
 
 
 class Mixed(nn.Module):
-    """Branches side by side, each a chain of convolutions."""
+    """Parallel branches, each a chain of convolutions."""
 
     branches: tuple[Branch, ...]
     reduce: bool
@@ -152,7 +152,7 @@ class Mixed(nn.Module):
 
 
 def _mean_3x3(x: Array) -> Array:
-    """Zeros around the picture count, as in the training of the published weights."""
+    """The mean with the zeros around the image counted, as for the published weights."""
     rank = x.ndim - 2
     return nn.avg_pool(x, per_axis(3, rank), per_axis(1, rank), padding=[(1, 1)] * rank)
 
@@ -181,15 +181,15 @@ class InceptionV3(nn.Module):
     """A stem and eleven modules of parallel convolutions.
 
     Stages: 'conv4' (stride 4, before its last pooling), 'mixed5' (8), 'mixed6' (16), 'mixed7'
-    (32): the strides are nominal, for valid convolutions also cut the border.
+    (32). The strides are nominal, since valid convolutions also cut the border.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        aux_heads: build the auxiliary classifier. In training the model then returns
-            {'logits', 'aux'}; the paper adds its loss with weight 0.4 (released code).
-        drop_rate: before the last layer.
+        num_classes: number of classes; None to return the stages instead of logits.
+        aux_heads: whether there is the auxiliary classifier. In training the model then returns
+            {'logits', 'aux'}; the released code adds its loss with weight 0.4.
+        drop_rate: dropout rate before the last layer.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the modules in the backward pass.
+        remat: whether to recompute the modules in the backward pass.
     """
 
     num_classes: int | None

@@ -12,10 +12,10 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # Today's: C3 sees all maps of S2, means for S2 and S4, ReLU: 61,706 with ten classes.
+    # As written today: C3 sees all maps of S2, S2 and S4 are means, ReLU: 61,706 with ten classes.
     "lenet5": row(61_706),
     # Figure 2 and section II.B: the layers C1..F6 have 156 + 12 + 1,516 + 32 + 48,120 + 10,164
-    # = 60,000 trainable parameters. The fixed RBF output is a dense layer here: 850 more.
+    # = 60,000 trainable parameters. The fixed RBF output is a dense layer here, with 850 more.
     "lenet5_1998": row(60_850, as_published=True),
 }
 
@@ -43,16 +43,16 @@ MIN_SIZE = 28
 class LeNet5(nn.Module):
     """C1 6@5x5, S2, C3 16@5x5, S4, C5 120@5x5, F6 84, output.
 
-    A side of 28 to 31 is padded to 32. On more than 32 pixels C5 has several positions, which
-    are averaged; on 32 it has one, as in the paper.
+    Sides of 28 to 31 pixels are padded to 32. For 32 pixels C5 has one position, as in the paper;
+    for more it has several, which are averaged.
 
     Stages: 'c1' [B, 28, 28, 6], 'c3' [B, 10, 10, 16], 'f6' [B, 84].
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        as_published: Table I's connections in C3, trainable subsampling, the scaled tanh
-            1.7159 tanh(2/3 a). Otherwise full connections, means and ReLU.
-        axis_name, remat: accepted as every model's, without effect.
+        num_classes: number of classes; None to return the stages instead of logits.
+        as_published: whether to use the connections of Table I in C3, trainable subsampling and the
+            scaled tanh 1.7159 tanh(2/3 a); otherwise full connections, means and ReLU.
+        axis_name, remat: accepted as in every model, without effect.
     """
 
     num_classes: int | None
@@ -89,14 +89,14 @@ class LeNet5(nn.Module):
         x = nn.avg_pool(x, (2,) * rank, (2,) * rank)
         if not self.as_published:
             return x
-        # The sum of four inputs, times a coefficient, plus a bias, through a sigmoidal unit.
+        # The sum of four inputs, times a coefficient, plus a bias, through a sigmoid unit.
         coefficient = self.param(f"{name}_coefficient", nn.initializers.ones, (x.shape[-1],))
         bias = self.param(f"{name}_bias", nn.initializers.zeros, (x.shape[-1],))
         return scaled_tanh(x * coefficient.astype(x.dtype) + bias.astype(x.dtype))
 
 
 class PartialConv(nn.Module):
-    """C3: a convolution whose connections Table I restricts, "to break the symmetry"."""
+    """C3: a convolution with the connections of Table I only, "to break the symmetry"."""
 
     dtype: Any = None
 
@@ -106,7 +106,7 @@ class PartialConv(nn.Module):
         connected = np.zeros((6, 16), bool)
         for i, maps in enumerate(TABLE_I):
             connected[i, list(maps)] = True
-        # One kernel for each of the 60 connections; the others stay zero and have no parameter.
+        # One kernel for each of the 60 connections; the others are zero and have no parameters.
         kernel = self.param("kernel", _uniform_25, (5,) * rank + (int(connected.sum()),))
         bias = self.param("bias", nn.initializers.zeros, (16,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)

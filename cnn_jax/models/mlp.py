@@ -23,11 +23,11 @@ class MLP(nn.Module):
     Stages: 'hidden1' [B, hidden[0]], 'hidden2', ...
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         hidden: widths of the hidden layers.
-        drop_rate: of the dropout after each hidden layer (arXiv:1207.0580 has 0.5).
-        axis_name, remat: accepted as every model's, without effect: there is no BatchNorm here
-            and nothing worth recomputing.
+        drop_rate: dropout rate after each hidden layer (0.5 in arXiv:1207.0580).
+        axis_name, remat: accepted as in every model, without effect: there is no BatchNorm, and
+            nothing is worth recomputing.
     """
 
     num_classes: int | None

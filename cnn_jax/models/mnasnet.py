@@ -1,4 +1,4 @@
-"""MnasNet-B1: the network that architecture search found for a phone's latency."""
+"""MnasNet-B1: the result of an architecture search for low latency on a phone."""
 
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ STACKS = (  # figure 7 a: channels, kernel, stride, expansion, repeats
     (192, 5, 2, 6, 4),
     (320, 3, 1, 6, 1),
 )
-MOMENTUM = 0.9997  # of the running statistics, the TensorFlow value of the reference training
+MOMENTUM = 0.9997  # of the running statistics, TensorFlow's value in the reference training
 
 
 class MNASNet(nn.Module):
@@ -44,11 +44,11 @@ class MNASNet(nn.Module):
     'stack5' (32), 'stack6' (32).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        width: multiplies the channels, rounded to eights.
-        drop_rate: before the last layer.
+        num_classes: number of classes; None to return the stages instead of logits.
+        width: multiplier of the channels, which are rounded to multiples of 8.
+        drop_rate: dropout rate before the last layer.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the blocks in the backward pass.
+        remat: whether to recompute the blocks in the backward pass.
     """
 
     num_classes: int | None
@@ -91,7 +91,7 @@ class MNASNet(nn.Module):
 
 
 def _torchvision_rules() -> Rules:
-    """torchvision counts the layers of `layers`, ReLU included, and so inside a block."""
+    """torchvision's names. It counts the layers, ReLU included, outside and inside the blocks."""
     units = [("layers.0", "layers.1", "stem")]
     units += [("layers.3", "layers.4", "separable_depthwise")]
     units += [("layers.6", "layers.7", "separable_project")]
@@ -111,7 +111,7 @@ def _torchvision_rules() -> Rules:
 
 
 def _timm_rules() -> Rules:
-    """timm's row 0 is the separable convolution; BatchNorms are numbered within a block."""
+    """timm's names. Row 0 is the separable convolution; BatchNorms are numbered within a block."""
     units = [("conv_stem", "bn1", "stem")]
     units += [("blocks.0.0.conv_dw", "blocks.0.0.bn1", "separable_depthwise")]
     units += [("blocks.0.0.conv_pw", "blocks.0.0.bn2", "separable_project")]

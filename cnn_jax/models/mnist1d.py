@@ -1,7 +1,7 @@
 """The baselines of MNIST-1D (Greydanus 2020, arXiv:2011.14439): linear, MLP and CNN.
 
-Its recurrent one is `gru`. The four are the yardstick of what convolution is worth: with the places
-in order the CNN is far ahead, with the places shuffled the MLP is.
+The recurrent baseline is `gru`. The four measure the worth of convolution: with the positions in
+order the CNN is far ahead, with the positions shuffled the MLP.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ KERNELS = (5, 3, 3)
 
 
 class Linear(nn.Module):
-    """One dense layer. The fields beside num_classes and dtype are without effect."""
+    """One dense layer. The fields other than num_classes and dtype are without effect."""
 
     num_classes: int | None
     drop_rate: float = 0.0
@@ -42,8 +42,8 @@ class ResidualMLP(nn.Module):
 
     Attributes:
         hidden: units of each hidden layer.
-        drop_rate: of the dropout before the last layer.
-        axis_name, remat: without effect.
+        drop_rate: dropout rate before the last layer.
+        axis_name, remat: accepted as in every model, without effect.
     """
 
     num_classes: int | None
@@ -65,14 +65,14 @@ class ResidualMLP(nn.Module):
 
 
 class StridedCNN(nn.Module):
-    """Three convolutions of stride 2, then a dense layer on all that is left.
+    """Three convolutions of stride 2, then a dense layer on all positions.
 
     Stages: 'conv1' [B, 19, C], 'conv2' [B, 10, C], 'conv3' [B, 5, C] for 40 steps.
 
     Attributes:
-        channels: of each convolution.
-        drop_rate: of the dropout before the last layer.
-        axis_name, remat: without effect.
+        channels: channels of each convolution.
+        drop_rate: dropout rate before the last layer.
+        axis_name, remat: accepted as in every model, without effect.
     """
 
     num_classes: int | None

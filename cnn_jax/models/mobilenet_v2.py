@@ -20,7 +20,7 @@ from cnn_jax.typing import Array
 
 
 class Stage(NamedTuple):
-    """A row of Table 2: expansion t, channels c, blocks n, stride s of the first."""
+    """A row of Table 2: expansion t, channels c, blocks n, stride s of the first block."""
 
     expand: int
     channels: int
@@ -44,7 +44,7 @@ TABLE = {
 }
 
 STEM = 32  # channels of the first convolution
-LAST = 1280  # of the last one, not made smaller by a width below 1
+LAST = 1280  # channels of the last one, which a width below 1 does not reduce
 
 
 class MobileNetV2(nn.Module):
@@ -52,12 +52,13 @@ class MobileNetV2(nn.Module):
 
     Stages: 'block00' (the stem, stride 2), 'block01' (2), 'block03' (4), 'block06' (8),
     'block13' (16), 'block17' (32) are the deepest of their strides; 'block18' is the last
-    convolution. All between are there too, and are torchvision's `features.N`.
+    convolution. The blocks between are stages too; the numbers are those of torchvision's
+    `features.N`.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        width: multiplier of the channels, rounded to 8.
-        drop_rate: of the dropout before the last layer.
+        num_classes: number of classes; None to return the stages instead of logits.
+        width: multiplier of the channels, which are rounded to multiples of 8.
+        drop_rate: dropout rate before the last layer.
         stochastic_depth_rate, dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -106,7 +107,7 @@ class MobileNetV2(nn.Module):
 
 
 def torchvision_rules() -> rules.Pairs:
-    """torchvision counts blocks, and layers within them; the projection is not a unit there."""
+    """torchvision's names. It counts blocks and their layers; the projection is not one unit."""
     pairs = rules.conv_norm_act("features.0", "stem")
     expansions = [stage.expand for stage in STAGES for _ in range(stage.blocks)]
     for i, expand in enumerate(expansions, start=1):
@@ -120,7 +121,7 @@ def torchvision_rules() -> rules.Pairs:
 
 
 def timm_rules() -> rules.Pairs:
-    """timm counts blocks within a row of the table."""
+    """timm's names. It counts blocks within a row of the table."""
     pairs, count = [("conv_stem", "stem/conv"), ("bn1", "stem/norm")], 0
     for i, stage in enumerate(STAGES):
         layers = (

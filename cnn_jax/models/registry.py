@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import fnmatch
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax.registry import Registry
 from cnn_jax.typing import Array
 from cnn_jax.weights.torch import Rules, check_rules
 
@@ -77,14 +79,14 @@ class Description:
 
 TASKS = ("classification", "segmentation", "detection")
 
-_REGISTRY: dict[str, Description] = {}
+MODELS: Registry[Description] = Registry("model")
 
 # Fields of every Flax module that are not part of the architecture.
 _FLAX_FIELDS = {"parent", "name"}
 
 
 def row(
-    params: int | None,
+    params: int | None = None,
     gmacs: float | None = None,
     *,
     changes: Mapping[str, Any] | None = None,
@@ -98,8 +100,8 @@ def register(
     module: type[nn.Module],
     table: Mapping[str, Row],
     *,
-    paper: str,
-    source: str,
+    paper: str = "",
+    source: str = "",
     input_shape: tuple[int, ...] = (224, 224, 3),
     num_classes: int = 1000,
     min_size: int = 1,
@@ -109,12 +111,26 @@ def register(
 ) -> None:
     """Makes the variants of `table` known to `create`. For the arguments see `Description`.
 
+    class Mine(nn.Module):
+        num_classes: int | None
+        width: int = 16
+
+        @nn.compact
+        def __call__(self, x, *, train): ...  # [B, *space, C] -> [B, num_classes]
+
+    register(Mine, {"mine": row(), "mine_wide": row(width=64)}, input_shape=(8, 8, 1))
+
     Raises:
-        ValueError: a name is taken, or the module lacks a field that a row sets.
+        ValueError: a name is taken, the module is no Flax module with a field `num_classes`, or it
+            lacks a field that a row sets.
     """
+    origin = sys._getframe(1).f_globals.get("__name__", "")
+    for name in table:
+        MODELS.check_free(name, origin=origin)
+    _check_module(module, table)
+    if task not in TASKS:
+        raise ValueError(f"There is no task {task!r}; choose one of {', '.join(TASKS)}.")
     for name, line in table.items():
-        if name in _REGISTRY:
-            raise ValueError(f"A model named {name!r} is registered twice.")
         _check_fields(name, module, line.fields)
         for translation in (rules or {}).values():
             check_rules(name, translation)
@@ -133,7 +149,18 @@ def register(
             rules=rules or {},
             from_data=from_data,
         )
-        _REGISTRY[name] = dataclasses.replace(family, **line.changes)
+        MODELS.register(name, dataclasses.replace(family, **line.changes), origin=origin)
+
+
+def _check_module(module: type[nn.Module], table: Mapping[str, Row]) -> None:
+    names = ", ".join(table)
+    if not (isinstance(module, type) and issubclass(module, nn.Module)):
+        raise ValueError(f"{names}: {module!r} is no Flax module; wanted a class of nn.Module.")
+    if "num_classes" not in getattr(module, "__dataclass_fields__", {}):
+        raise ValueError(
+            f"{names}: {module.__name__} has no field num_classes, the width of its logits; add "
+            "`num_classes: int | None`."
+        )
 
 
 def create(
@@ -195,9 +222,7 @@ def list_models(pattern: str = "*", *, task: str = "classification") -> list[str
     """
     if task not in TASKS:
         raise ValueError(f"There is no task {task!r}; choose one of {', '.join(TASKS)}.")
-    return [
-        name for name in sorted(fnmatch.filter(_REGISTRY, pattern)) if _REGISTRY[name].task == task
-    ]
+    return [name for name in sorted(fnmatch.filter(MODELS, pattern)) if MODELS[name].task == task]
 
 
 def describe(name: str) -> Description:
@@ -206,11 +231,11 @@ def describe(name: str) -> Description:
     Raises:
         ValueError: no network of that name; the message holds the nearest ones.
     """
-    if name not in _REGISTRY:
-        nearest = difflib.get_close_matches(name, _REGISTRY, n=5, cutoff=0.5)
+    if name not in MODELS:
+        nearest = difflib.get_close_matches(name, MODELS, n=5, cutoff=0.5)
         hint = f"the nearest names are {', '.join(nearest)}" if nearest else "no name is near it"
         raise ValueError(f"There is no model {name!r}: {hint}. list_models() gives all.")
-    return _REGISTRY[name]
+    return MODELS[name]
 
 
 def _check_fields(name: str, module: type[nn.Module], given: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""RegNet (Radosavovic et al. 2020): a space of networks that a line describes."""
+"""RegNet (Radosavovic et al. 2020): networks whose widths lie on a quantised line."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -71,15 +71,15 @@ STEM = 32  # channels of the first convolution
 class Stage(NamedTuple):
     blocks: int
     width: int
-    group: int  # channels of a group
+    group: int  # channels per group
 
 
 def stages_of(depth: int, w_0: int, w_a: float, w_m: float, group: int) -> list[Stage]:
     """The stages that the parameters describe, section 3.3, equations 2 to 4.
 
-    Block j would have the width w_0 + w_a j. Widths are quantised to w_0 w_m^s for whole s, and
-    to multiples of 8; blocks of one width are a stage. The width is then made a multiple of its
-    groups' (a network whose stage is narrower than a group has one group there).
+    The width of block j is w_0 + w_a j, quantised to w_0 w_m^s for a whole number s and to
+    multiples of 8. Blocks of the same width form a stage. Its width is then rounded to a multiple
+    of the group width; a stage narrower than a group has one group.
     """
     exponents = np.round(np.log(1 + w_a / w_0 * np.arange(depth)) / np.log(w_m))
     widths = (np.round(w_0 * w_m**exponents / 8) * 8).astype(int)
@@ -94,12 +94,12 @@ def stages_of(depth: int, w_0: int, w_a: float, w_m: float, group: int) -> list[
 
 
 class RegNetBlock(nn.Module):
-    """ResNeXt's bottleneck without the bottleneck: 1x1, grouped 3x3, 1x1 of one width (figure 4).
+    """ResNeXt's block without the bottleneck: 1x1, grouped 3x3, 1x1 of the same width (figure 4).
 
     Attributes:
         features: width of the block.
-        group: channels of a group.
-        squeezed: channels of the squeeze-and-excitation; 0 for none.
+        group: channels per group.
+        squeezed: channels in the bottleneck of the squeeze-and-excitation; 0 for none.
     """
 
     features: int
@@ -124,14 +124,15 @@ class RegNetBlock(nn.Module):
 
 
 class RegNet(nn.Module):
-    """A 3x3 convolution at stride 2, and stages that each halve the image.
+    """A 3x3 convolution at stride 2, and stages that each halve the resolution.
 
     Stages: 'stage0' (the stem, stride 2), 'stage1' (4), 'stage2' (8), 'stage3' (16), 'stage4' (32).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         depth, w_0, w_a, w_m, group: see `stages_of`.
-        squeeze: channels of the squeeze-and-excitation, relative to the block's input; 0 for none.
+        squeeze: channels in the bottleneck of the squeeze-and-excitation, as a fraction of the
+            block's input channels; 0 for none.
         stochastic_depth_rate, drop_rate, dtype, axis_name, remat: see
             `cnn_jax.models.resnet.ResNet`.
     """

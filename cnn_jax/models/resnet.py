@@ -1,4 +1,4 @@
-"""Residual networks for ImageNet: ResNet v1 and v1.5, ResNeXt, and their wide bottlenecks."""
+"""Residual networks for ImageNet: ResNet v1 and v1.5, ResNeXt, and Wide ResNet."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,12 +26,13 @@ class BasicBlock(nn.Module):
 
     Attributes:
         planes: width; the block returns planes * expansion channels.
-        stride: of the first 3x3 convolution.
-        first_dilation, dilation: of the first and of the second 3x3 convolution.
-        groups, width_per_group, stride_on_1x1: only for `Bottleneck`; here 1, 64, False.
-        squeeze_ratio: > 0 adds squeeze-and-excitation to planes * expansion / squeeze_ratio.
-        norm: builds a normalisation, norm(name='bn1').
-        drop: builds the stochastic depth of the residual branch.
+        stride: stride of the first 3x3 convolution.
+        first_dilation, dilation: dilations of the first and of the second 3x3 convolution.
+        groups, width_per_group, stride_on_1x1: fields for `Bottleneck`; here 1, 64, False.
+        squeeze_ratio: above 0, adds squeeze-and-excitation with planes * expansion / squeeze_ratio
+            channels in its bottleneck.
+        norm: factory of the normalisation, norm(name='bn1').
+        drop: factory of the stochastic depth of the residual branch.
     """
 
     expansion: ClassVar[int] = 1
@@ -52,7 +53,10 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:  # [B, H, W, C] -> [B, H/stride, W/stride, planes]
         if self.groups != 1 or self.width_per_group != 64 or self.stride_on_1x1:
-            raise ValueError("groups, width_per_group and stride_on_1x1 need block=Bottleneck.")
+            raise ValueError(
+                f"BasicBlock got groups={self.groups}, width_per_group={self.width_per_group} and "
+                f"stride_on_1x1={self.stride_on_1x1}: these need block=Bottleneck."
+            )
         conv3x3 = partial(conv, features=self.planes, kernel=3, dtype=self.dtype)
         y = conv3x3(x, stride=self.stride, dilation=self.first_dilation, name="conv1")
         y = nn.relu(self.norm(name="bn1")(y))
@@ -65,11 +69,11 @@ class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions and a shortcut (arXiv:1512.03385, figure 5 right).
 
     Attributes:
-        planes: the block returns planes * 4 channels.
-        stride: of the 3x3 convolution (v1.5), or of the first 1x1 (v1) with `stride_on_1x1`.
-        first_dilation: of the 3x3 convolution; `dilation` is for `BasicBlock`.
-        groups: of the 3x3 convolution (ResNeXt, arXiv:1611.05431).
-        width_per_group: channels of a group in the first stage, where planes = 64.
+        planes: width; the block returns planes * 4 channels.
+        stride: stride of the 3x3 convolution (v1.5), or of the first 1x1 if `stride_on_1x1` (v1).
+        first_dilation: dilation of the 3x3 convolution; `dilation` is for `BasicBlock`.
+        groups: number of groups of the 3x3 convolution (ResNeXt, arXiv:1611.05431).
+        width_per_group: channels per group in the first stage, where planes = 64.
         squeeze_ratio, zero_init_residual, norm, drop: see `BasicBlock`.
     """
 
@@ -111,7 +115,7 @@ class Bottleneck(nn.Module):
 
 
 def last_scale(zero: bool) -> Any:
-    """Initialiser of the last BatchNorm scale of a residual branch.
+    """The initialiser of the last BatchNorm scale of a residual branch.
 
     Zero makes every block start as the identity (Goyal et al. 2017, arXiv:1706.02677, 5.1).
     """
@@ -131,17 +135,17 @@ def residual_sum(block: BasicBlock | Bottleneck, x: Array, y: Array) -> Array:
 
 
 TABLE = {
-    # arXiv:1512.03385, Table 1, the stride on the 3x3 convolution ("v1.5") as in torchvision.
+    # arXiv:1512.03385, Table 1, with the stride on the 3x3 convolution ("v1.5") as in torchvision.
     "resnet18": row(11_689_512, 1.814, block=BasicBlock, stage_sizes=(2, 2, 2, 2)),
     "resnet34": row(21_797_672, 3.664, block=BasicBlock, stage_sizes=(3, 4, 6, 3)),
     "resnet50": row(25_557_032, 4.089, stage_sizes=(3, 4, 6, 3)),
     "resnet101": row(44_549_160, 7.801, stage_sizes=(3, 4, 23, 3)),
     "resnet152": row(60_192_808, 11.514, stage_sizes=(3, 8, 36, 3)),
-    # As published, the stride on the first 1x1: the paper counts 3.8, 7.6 and 11.3 10^9.
+    # As published, with the stride on the first 1x1; the paper counts 3.8, 7.6 and 11.3 10^9.
     "resnet50_v1": row(25_557_032, 3.8, stage_sizes=(3, 4, 6, 3), stride_on_1x1=True),
     "resnet101_v1": row(44_549_160, 7.6, stage_sizes=(3, 4, 23, 3), stride_on_1x1=True),
     "resnet152_v1": row(60_192_808, 11.3, stage_sizes=(3, 8, 36, 3), stride_on_1x1=True),
-    # ResNeXt, arXiv:1611.05431: cardinality x width of a group.
+    # ResNeXt, arXiv:1611.05431: number of groups x width of a group.
     "resnext50_32x4d": row(
         25_028_904, 4.230, stage_sizes=(3, 4, 6, 3), groups=32, width_per_group=4
     ),
@@ -166,21 +170,22 @@ class ResNet(nn.Module):
     'layer4' (32, or `output_stride`).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         stage_sizes: number of blocks in each stage.
         block: BasicBlock or Bottleneck.
         groups, width_per_group, stride_on_1x1, squeeze_ratio: see `Bottleneck`.
         stem: 'imagenet', a 7x7 convolution at stride 2 and a max pool at stride 2; or 'small',
             a 3x3 convolution at stride 1, for images of about 32 pixels.
-        output_stride: 32, 16 or 8: the stages that would go beyond are dilated instead
+        output_stride: 32, 16 or 8. Stages with a larger stride are dilated instead
             (arXiv:1706.05587). The first block of such a stage has the dilation of the stage
             before, as in torchvision's replace_stride_with_dilation.
-        zero_init_residual: start every block as the identity.
-        stochastic_depth_rate: of the last block; rises linearly from 0.
-        drop_rate: of the dropout before the last layer.
-        dtype: of the computation; parameters and statistics are float32.
+        zero_init_residual: whether every block starts as the identity.
+        stochastic_depth_rate: rate of the last block; the rates rise linearly from 0.
+        drop_rate: dropout rate before the last layer.
+        dtype: type of the computation; parameters and statistics are float32.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the blocks in the backward pass instead of keeping what they hold.
+        remat: whether to recompute the blocks in the backward pass instead of keeping their
+            activations.
     """
 
     num_classes: int | None
@@ -244,7 +249,7 @@ class ResNet(nn.Module):
 
     def _stem(self, x: Array, norm: ModuleFactory) -> tuple[Array, int]:
         if self.stem not in ("imagenet", "small"):
-            raise ValueError(f"stem is {self.stem!r}; it must be 'imagenet' or 'small'.")
+            raise ValueError(f"stem={self.stem!r}: give 'imagenet' or 'small'.")
         kernel, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = conv(x, 64, kernel, stride=stride, dtype=self.dtype, name="conv1")
         return nn.relu(norm(name="bn1")(x)), stride
@@ -260,7 +265,7 @@ TORCHVISION_RULES = (
     ("fc", "fc"),
 )
 
-# timm's names are the same, and it has squeeze-and-excitation (seresnet50).
+# timm has the same names, and squeeze-and-excitation (seresnet50).
 TIMM_RULES = (*TORCHVISION_RULES, ("layer{i}.{j}.se.fc{k}", "layer{i}_{j}/se/fc{k}"))
 
 register(

@@ -41,18 +41,18 @@ class ResidualPair(nn.Module):
 class ResNet9(nn.Module):
     """A convolution, three stages of convolution and 2x2 max pool, two of them with a residual.
 
-    Stages: 'layer0' (stride 1), 'layer1' (2), 'layer2' (4), 'layer3' (8). The global pool is a
-    maximum: 4x4 for pictures of 32 pixels.
+    Stages: 'layer0' (stride 1), 'layer1' (2), 'layer2' (4), 'layer3' (8). The global pool takes
+    the maximum, over 4x4 positions for images of 32 pixels.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         widths: channels of the stages.
-        logit_scale: the logits are multiplied by it, so that the last layer can start larger.
-        drop_rate: of the dropout before the last layer.
+        logit_scale: factor of the logits, so that the last layer can start with larger weights.
+        drop_rate: dropout rate before the last layer.
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
 
     Raises:
-        ValueError: a side of less than 8 pixels.
+        ValueError: if a side is shorter than 8 pixels.
     """
 
     num_classes: int | None

@@ -1,4 +1,4 @@
-"""The residual networks He et al. 2015 trained on CIFAR-10 (section 4.2)."""
+"""The residual networks that He et al. 2015 trained on CIFAR-10 (section 4.2)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -21,13 +21,13 @@ from cnn_jax.models.resnet import last_scale
 from cnn_jax.typing import Array
 
 TABLE = {
-    # Table 6: 0.27, 0.46, 0.66, 0.85 and 1.7 million parameters; 6n + 2 layers, n blocks a stage.
+    # Table 6: 0.27, 0.46, 0.66, 0.85 and 1.7 million parameters; 6n + 2 layers, n blocks per stage.
     "resnet20": row(269_722, 0.0408, stage_sizes=(3, 3, 3)),
     "resnet32": row(464_154, stage_sizes=(5, 5, 5)),
     "resnet44": row(658_586, stage_sizes=(7, 7, 7)),
     "resnet56": row(853_018, stage_sizes=(9, 9, 9)),
     "resnet110": row(1_727_962, stage_sizes=(18, 18, 18)),
-    # The rule of the family at n = 1, for small pictures such as 8x8 digits.
+    # The rule of the family at n = 1, for small images such as 8x8 digits.
     "resnet8": row(75_290, stage_sizes=(1, 1, 1)),
 }
 
@@ -36,9 +36,9 @@ class CifarBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut.
 
     Attributes:
-        features: channels of the output.
-        shortcut: where the shape changes, 'A': every second pixel, and zeros for the new
-            channels (no parameters, the paper's choice here); 'B': a 1x1 convolution.
+        features: number of output channels.
+        shortcut: shortcut where the shape changes. 'A': every second pixel, with zeros for the new
+            channels (no parameters; the paper's choice for CIFAR-10). 'B': a 1x1 convolution.
     """
 
     features: int
@@ -66,7 +66,7 @@ class CifarBlock(nn.Module):
     def _subsampled(self, x: Array) -> Array:
         rank, missing = x.ndim - 2, self.features - x.shape[-1]
         x = x[(slice(None), *[slice(None, None, self.stride)] * rank)]
-        # Half of the new channels on either side, the usual reading of "extra zero entries".
+        # Half of the new channels on each side, the usual reading of "extra zero entries".
         return jnp.pad(x, [(0, 0)] * (rank + 1) + [(missing // 2, missing - missing // 2)])
 
 
@@ -76,8 +76,8 @@ class CifarResNet(nn.Module):
     Stages: 'layer1' (stride 1), 'layer2' (2), 'layer3' (4).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        stage_sizes: n blocks in each stage.
+        num_classes: number of classes; None to return the stages instead of logits.
+        stage_sizes: number n of blocks in each stage.
         widths: channels of each stage.
         shortcut: 'A' or 'B', see `CifarBlock`.
         zero_init_residual, stochastic_depth_rate, drop_rate, dtype, axis_name, remat: see
@@ -98,7 +98,7 @@ class CifarResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
         if self.shortcut not in ("A", "B"):
-            raise ValueError(f"shortcut is {self.shortcut!r}; it must be 'A' or 'B'.")
+            raise ValueError(f"shortcut={self.shortcut!r}: give 'A' or 'B'.")
         norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         rates = iter(linear_rates(self.stochastic_depth_rate, sum(self.stage_sizes)))
         block = nn.remat(CifarBlock) if self.remat else CifarBlock

@@ -1,4 +1,4 @@
-"""How torchvision names the parts that several families share, see `cnn_jax.weights.torch`."""
+"""torchvision's names of the parts that several families share, see `cnn_jax.weights.torch`."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ def squeeze_excite(theirs: str, ours: str) -> Pairs:
 
 
 def sequence(theirs: str, ours: str, layers: Sequence[str]) -> Pairs:
-    """A block that torchvision keeps as a sequence of such parts, counted from 0.
+    """A block that is a sequence of such parts in torchvision, counted from 0.
 
     Args:
         theirs, ours: the paths of the block.
-        layers: our names of its parts in order; 'se' is the squeeze-and-excitation.
+        layers: our names of its parts, in order; 'se' is the squeeze-and-excitation.
     """
     pairs: Pairs = []
     for i, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""S3D: Inception v1 blown up to video, its convolutions split into space and time."""
+"""S3D: Inception v1 extended to video, with convolutions separated in space and time."""
 
 from functools import partial
 from typing import Any
@@ -15,8 +15,8 @@ TABLE = {
     "s3d": row(8_320_048, 17.979),
 }
 
-WINDOW = (2, 7, 7)  # of the mean before the last layer
-MIN_FRAMES, MIN_SIZE = 13, 209  # what leaves (2, 7, 7)
+WINDOW = (2, 7, 7)  # window of the mean before the last layer
+MIN_FRAMES, MIN_SIZE = 13, 209  # the smallest input that leaves (2, 7, 7)
 
 
 class SeparableConv(nn.Module):
@@ -37,7 +37,7 @@ class SeparableConv(nn.Module):
 
 
 class SeparableInception(nn.Module):
-    """The inception module, both of its large convolutions separable and 3x3x3 (figure 5)."""
+    """The inception module with separable 3x3x3 convolutions in two branches (figure 5)."""
 
     widths: tuple[int, int, int, int, int, int]
     norm: ModuleFactory = nn.BatchNorm
@@ -60,16 +60,16 @@ class SeparableInception(nn.Module):
 class S3D(nn.Module):
     """Separable convolutions and nine separable inception modules.
 
-    x is [B, T, H, W, C] with T >= 13 frames of 209 pixels a side or more.
+    x is [B, T, H, W, C] with 13 frames or more, with sides of 209 pixels or more.
 
     Stages, with their strides in time and space: 'conv1' (2, 2), 'conv3' (2, 4), 'mixed3' (2, 8),
     'mixed4' (4, 16), 'mixed5' (8, 32).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        drop_rate: before the last layer.
+        num_classes: number of classes; None to return the stages instead of logits.
+        drop_rate: dropout rate before the last layer.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the inception modules in the backward pass.
+        remat: whether to recompute the inception modules in the backward pass.
     """
 
     num_classes: int | None
@@ -81,7 +81,7 @@ class S3D(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
         if x.ndim != 5:
-            raise ValueError(f"A video is [B, T, H, W, C]; the input has shape {x.shape}.")
+            raise ValueError(f"S3D takes videos [B, T, H, W, C]; got the shape {list(x.shape)}.")
         norm = batch_norm(
             train, momentum=0.999, epsilon=1e-3, dtype=self.dtype, axis_name=self.axis_name
         )
@@ -105,8 +105,8 @@ class S3D(nn.Module):
 
         if any(n < w for n, w in zip(x.shape[1:-1], WINDOW, strict=True)):
             raise ValueError(
-                f"S3D needs {MIN_FRAMES} frames of {MIN_SIZE} pixels a side or more: the last "
-                f"stage has {x.shape[1:-1]}, and the mean before the head covers {WINDOW}."
+                f"S3D takes {MIN_FRAMES} frames or more with sides of {MIN_SIZE} pixels or more: "
+                f"its last stage is {x.shape[1:-1]}, and the mean before the head covers {WINDOW}."
             )
         x = nn.avg_pool(x, WINDOW, (1, 1, 1))
         x = nn.Dropout(self.drop_rate, deterministic=not train, name="drop")(x)
@@ -122,7 +122,7 @@ def _separable(theirs: str, ours: str) -> tuple[tuple[str, str], ...]:
     return *_unit(f"{theirs}.0", f"{ours}/space"), *_unit(f"{theirs}.1", f"{ours}/time")
 
 
-# torchvision counts the poolings too: modules 3a, 3b are features.5 and 6, 4a is features.8.
+# torchvision counts the poolings too: modules 3a and 3b are features.5 and 6, 4a is features.8.
 _POSITIONS = dict(zip(INCEPTIONS, (5, 6, 8, 9, 10, 11, 12, 14, 15), strict=True))
 
 TORCHVISION_RULES = (

@@ -12,7 +12,7 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # arXiv:1807.11164, Table 5: channels of stage 2, 3, 4 and of conv5.
+    # arXiv:1807.11164, Table 5: channels of stages 2, 3 and 4 and of conv5.
     "shufflenet_v2_x0_5": row(1_366_792, 0.040, widths=(48, 96, 192), last_width=1024),
     "shufflenet_v2_x1_0": row(2_278_604, 0.145, widths=(116, 232, 464), last_width=1024),
     "shufflenet_v2_x1_5": row(3_503_624, 0.296, widths=(176, 352, 704), last_width=1024),
@@ -26,8 +26,8 @@ REPEATS = (4, 8, 4)
 class ShuffleUnit(nn.Module):
     """Two branches, concatenated and shuffled (figure 3 c and d).
 
-    At stride 1 the left branch is the first half of the channels as they are; at stride 2 both
-    branches see all of them.
+    At stride 1 the left branch passes the first half of the channels through; at stride 2 both
+    branches get all of them.
     """
 
     features: int
@@ -75,12 +75,12 @@ class ShuffleNetV2(nn.Module):
     Stages: 'stage1' (stride 2), 'stage2' (8), 'stage3' (16), 'stage4' (32).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         widths: channels of the stages.
         last_width: channels of the last convolution.
-        drop_rate: before the last layer; none in the paper.
+        drop_rate: dropout rate before the last layer; none in the paper.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the units in the backward pass.
+        remat: whether to recompute the units in the backward pass.
     """
 
     num_classes: int | None

@@ -12,13 +12,13 @@ from cnn_jax.models.registry import Row, register, row
 from cnn_jax.typing import Array
 from cnn_jax.weights.torch import Rules
 
-# Table 1: fire2 .. fire9, channels of the squeeze and of each of the two expand convolutions.
+# Table 1, fire2 to fire9: channels of the squeeze and of each of the two expand convolutions.
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 MIN_SIZE = 21
 
 
 class Fire(nn.Module):
-    """A 1x1 "squeeze", then 1x1 and 3x3 "expand" convolutions side by side (figure 1)."""
+    """A 1x1 "squeeze", then parallel 1x1 and 3x3 "expand" convolutions (figure 1)."""
 
     squeeze: int
     expand: int
@@ -38,16 +38,16 @@ class Fire(nn.Module):
 class SqueezeNet(nn.Module):
     """A convolution, eight fire modules and a convolution to the classes.
 
-    Stages: 'conv1' (stride 2), 'fire4' and 'fire8' of 1.0, 'fire3' and 'fire5' of 1.1 (4, 8; each
-    before a pooling), 'fire9' (16).
+    Stages: 'conv1' (stride 2), 'fire4' and 'fire8' in version 1.0 or 'fire3' and 'fire5' in 1.1
+    (4 and 8, each before a pooling), 'fire9' (16).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        stem: maps and kernel of the first convolution.
-        pool_before: the fire modules that a max pool precedes.
-        drop_rate: before the last convolution (section 3.1, from fire9).
-        axis_name: accepted as every model's, without effect: there is no BatchNorm.
-        remat: recompute the fire modules in the backward pass.
+        num_classes: number of classes; None to return the stages instead of logits.
+        stem: channels and kernel of the first convolution.
+        pool_before: numbers of the fire modules that follow a max pool.
+        drop_rate: dropout rate before the last convolution (section 3.1, after fire9).
+        axis_name: accepted as in every model, without effect: there is no BatchNorm.
+        remat: whether to recompute the fire modules in the backward pass.
     """
 
     num_classes: int | None
@@ -84,7 +84,7 @@ class SqueezeNet(nn.Module):
 
 
 def _rules(pool_before: Sequence[int]) -> Rules:
-    """torchvision counts ReLU and pooling too: features.0, features.3, ..."""
+    """torchvision's names. It counts ReLU and pooling too: features.0, features.3, ..."""
     rules: list[tuple[str, str]] = [("features.0", "conv1")]
     index = 2
     for i in range(2, 2 + len(FIRES)):

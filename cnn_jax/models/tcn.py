@@ -1,7 +1,7 @@
 """The temporal convolutional network (Bai et al. 2018, arXiv:1803.01271): causal and dilated.
 
-An output at time t depends on inputs up to t only, and the dilation doubles from block to block, so
-that what is seen grows exponentially with depth: 1 + 2 (kernel - 1) (2^blocks - 1) steps.
+An output at time t depends on inputs up to t only. The dilation doubles from block to block, so
+that the receptive field grows exponentially with depth: 1 + 2 (kernel - 1) (2^blocks - 1) steps.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ TABLE = {
     # Table 2: sequential MNIST (784 pixels one after the other), k = 7, 8 levels of 25 channels,
     # dropout 0.05; "70K" parameters.
     "tcn": row(66_910, channels=(25,) * 8, kernel=7, drop_rate=0.05),
-    # The same in a size for some hundred steps: it sees 121.
+    # A smaller one, for about a hundred steps: it sees 121.
     "tcn_small": row(22_710, channels=(25,) * 4, kernel=5, drop_rate=0.05),
 }
 
-# Of a kernel at first, as in the authors' code: that of PyTorch's initial kernels, any fan-in.
+# Initial kernels as in the authors' code, whatever the fan-in.
 INITIAL_LENGTH = nn.initializers.constant(3**-0.5)
 
 
@@ -31,10 +31,10 @@ class TemporalBlock(nn.Module):
     """Two causal convolutions, each with weight norm, ReLU and dropout; and a shortcut (figure 1b).
 
     Attributes:
-        features: channels of the output.
+        features: number of output channels.
         kernel: length of the kernels.
         dilation: steps between the inputs of a kernel.
-        drop_rate: of whole channels ("spatial dropout").
+        drop_rate: dropout rate of whole channels ("spatial dropout").
         train: whether channels are dropped.
     """
 
@@ -63,7 +63,7 @@ class TemporalBlock(nn.Module):
 class WeightNormConv(nn.Module):
     """A causal convolution with weight norm (Salimans 2016, arXiv:1602.07868).
 
-    The kernel of each output channel is a length times a direction, learnt apart.
+    The kernel of each output channel is a length times a direction, learned separately.
     """
 
     features: int
@@ -91,17 +91,17 @@ class WeightNormConv(nn.Module):
 
 
 class TCN(nn.Module):
-    """A stack of temporal blocks; the last step, which has seen all, is classified.
+    """A stack of temporal blocks; the last step, which depends on all others, is classified.
 
     Stages: 'block1' [B, L, channels[0]], 'block2', ...
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        channels: of each block; block i has the dilation 2^i.
+        num_classes: number of classes; None to return the stages instead of logits.
+        channels: channels of each block; block i has the dilation 2^i.
         kernel: length of the kernels.
-        drop_rate: of whole channels, after each convolution.
-        axis_name: accepted as every model's, without effect: there is no BatchNorm.
-        remat: recompute the blocks in the backward pass.
+        drop_rate: dropout rate of whole channels, after each convolution.
+        axis_name: accepted as in every model, without effect: there is no BatchNorm.
+        remat: whether to recompute the blocks in the backward pass.
     """
 
     num_classes: int | None

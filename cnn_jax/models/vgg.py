@@ -13,7 +13,7 @@ from cnn_jax.weights.layouts import POINTWISE_CONV, convolved, flattened
 from cnn_jax.weights.torch import Rules
 
 WIDTHS = (64, 128, 256, 512, 512)
-GRID = 7  # the side that five poolings leave of 224 pixels; other sizes are averaged to it
+GRID = 7  # side after five poolings for 224 pixels; other sizes are averaged to it
 MIN_SIZE = 32
 
 
@@ -21,15 +21,15 @@ class VGG(nn.Module):
     """Five stages of 3x3 convolutions, a 2x2 max pool after each, and three dense layers.
 
     Stages: 'conv1' (stride 1), 'conv2' (2), 'conv3' (4), 'conv4' (8), 'conv5' (16), each before its
-    pooling: conv1_2 ... conv5_3 of VGG-16 in the papers that build on it.
+    pooling. Papers that build on VGG-16 call them conv1_2 ... conv5_3.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
+        num_classes: number of classes; None to return the stages instead of logits.
         depths: number of convolutions in each stage.
-        use_norm: BatchNorm after every convolution (arXiv:1502.03167).
-        drop_rate: after the first two dense layers, section 3.1.
+        use_norm: whether BatchNorm follows every convolution (arXiv:1502.03167).
+        drop_rate: dropout rate after the first two dense layers, section 3.1.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute each stage in the backward pass.
+        remat: whether to recompute each stage in the backward pass.
     """
 
     num_classes: int | None
@@ -51,7 +51,7 @@ class VGG(nn.Module):
         if self.num_classes is None:
             return stages
 
-        # Section 3.1: variance 0.01 squared; the convolutions' is that of arXiv:1502.01852.
+        # Section 3.1: variance 0.01 squared; for the convolutions that of arXiv:1502.01852.
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.01))
         drop = partial(nn.Dropout, self.drop_rate, deterministic=not train)
         x = adaptive_mean(x, GRID)  # [B, 7, 7, 512]
@@ -70,7 +70,7 @@ class VGG(nn.Module):
 
 
 def _features(depths: Sequence[int], *, use_norm: bool) -> Rules:
-    """torchvision and timm count every layer, ReLU and pooling included: features.0, ..."""
+    """Names in torchvision and timm, which count ReLU and pooling too: features.0, ..."""
     rules, index = [], 0
     for i, depth in enumerate(depths, start=1):
         for j in range(1, depth + 1):

@@ -1,4 +1,4 @@
-"""Residual networks for video: convolution in space and time, mixed, or one after the other."""
+"""Residual networks for video: convolutions in space and time, mixed, or one after the other."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,8 +11,8 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # arXiv:1711.11248, Table 1 and section 3: R3D everywhere 3x3x3; MC3 so in the first stage
-    # only and 1x3x3 after; R(2+1)D a convolution in space, then one in time.
+    # arXiv:1711.11248, Table 1 and section 3: R3D is 3x3x3 everywhere; MC3 is 3x3x3 in the first
+    # stage and 1x3x3 after it; R(2+1)D has a convolution in space, then one in time.
     "r3d_18": row(33_371_472, 40.697, kinds=("3d", "3d", "3d", "3d")),
     "mc3_18": row(11_695_440, 43.343, kinds=("3d", "2d", "2d", "2d")),
     "r2plus1d_18": row(31_505_325, 40.519, kinds=("2+1d", "2+1d", "2+1d", "2+1d"), stem="2+1d"),
@@ -36,7 +36,7 @@ def _conv(
     """A 3x3x3 convolution of one of three kinds; x is [B, T, H, W, C].
 
     Args:
-        stride: in space, and in time too unless kind is '2d'.
+        stride: stride in space, and also in time unless `kind` is '2d'.
         between: channels between the two parts of '2+1d'.
     """
     layer = partial(conv, dtype=dtype)
@@ -48,7 +48,7 @@ def _conv(
         x = layer(x, between, (1, 3, 3), stride=(1, stride, stride), name=f"{name}_space")
         x = nn.relu(norm(name=f"{name}_bn")(x))
         return layer(x, features, (3, 1, 1), stride=(stride, 1, 1), name=f"{name}_time")
-    raise ValueError(f"the kind of a convolution is {kind!r}; it must be '3d', '2d' or '2+1d'.")
+    raise ValueError(f"kind={kind!r} of a convolution: give '3d', '2d' or '2+1d'.")
 
 
 class BasicBlock(nn.Module):
@@ -63,7 +63,7 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:  # [B, T, H, W, C] -> [B, T/s, H/s, W/s, planes]
         c, planes = x.shape[-1], self.planes
-        # As many parameters as a full 3x3x3 convolution has (section 3.5).
+        # The number of parameters of a full 3x3x3 convolution (section 3.5).
         between = c * planes * 27 // (c * 9 + 3 * planes)
         layer = partial(_conv, kind=self.kind, between=between, norm=self.norm, dtype=self.dtype)
         y = nn.relu(self.norm(name="bn1")(layer(x, planes, stride=self.stride, name="conv1")))
@@ -79,18 +79,18 @@ class BasicBlock(nn.Module):
 class VideoResNet(nn.Module):
     """A residual network of 18 layers for clips of frames.
 
-    x is [B, T, H, W, C]: the first axis of space is time.
+    x is [B, T, H, W, C]: the first spatial axis is time.
 
     Stages: 'layer0' (stride 1 in time, 2 in space), 'layer1' (1, 2), 'layer2' (2, 4), 'layer3'
-    (4, 8), 'layer4' (8, 16); in MC3 time keeps stride 1.
+    (4, 8), 'layer4' (8, 16); MC3 has stride 1 in time throughout.
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        kinds: the convolutions of each stage: '3d', '2d' or '2+1d'.
-        stem: of the first layer, '3d' or '2+1d'.
-        drop_rate: before the last layer; none in the paper.
+        num_classes: number of classes; None to return the stages instead of logits.
+        kinds: kind of the convolutions of each stage: '3d', '2d' or '2+1d'.
+        stem: kind of the first layer, '3d' or '2+1d'.
+        drop_rate: dropout rate before the last layer; none in the paper.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute the blocks in the backward pass.
+        remat: whether to recompute the blocks in the backward pass.
     """
 
     num_classes: int | None
@@ -104,7 +104,9 @@ class VideoResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
         if x.ndim != 5:
-            raise ValueError(f"A video is [B, T, H, W, C]; the input has shape {x.shape}.")
+            raise ValueError(
+                f"VideoResNet takes videos [B, T, H, W, C]; got the shape {list(x.shape)}."
+            )
         norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         block = nn.remat(BasicBlock) if self.remat else BasicBlock
         stages = {}

@@ -1,7 +1,7 @@
-"""A stack of WaveNet's layers (van den Oord et al. 2016, arXiv:1609.03499) that classifies.
+"""A classifier of WaveNet's layers (van den Oord et al. 2016, arXiv:1609.03499).
 
-WaveNet generates sound sample by sample. Its layers, gated, causal and dilated, with a residual and
-a skip output each, also read: section 3.4 puts a mean over time on them to recognise speech.
+WaveNet generates sound sample by sample. Its layers are gated, causal and dilated, with a residual
+and a skip output each. Section 3.4 adds a mean over time to recognise speech.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # Section 2.1's pattern of dilations, doubled up to a limit and then repeated; the paper has the
-    # limit 512 and does not state its widths. This one sees 64 steps and is for short sequences.
+    # The dilations of section 2.1, doubled up to a limit and then repeated. In the paper the limit
+    # is 512, and the widths are not given. This network sees 64 steps, for short sequences.
     "wavenet": row(48_874, dilations=(1, 2, 4, 8, 16, 32)),
     "wavenet_512": row(151_466, dilations=tuple(2**i for i in range(10)) * 2),
 }
 
 
 class GatedLayer(nn.Module):
-    """tanh(filter * x) sigmoid(gate * x), then 1x1 convolutions for what goes on and what is kept.
+    """tanh(filter * x) sigmoid(gate * x), then 1x1 convolutions for the residual and the skip.
 
     Figure 4 of the paper.
 
     Attributes:
-        features: residual channels, those of x.
-        skip_features: channels of what is kept.
-        kernel, dilation: of the causal convolution.
+        features: residual channels, as many as x has.
+        skip_features: channels of the skip output.
+        kernel, dilation: length and dilation of the causal kernels.
     """
 
     features: int
@@ -60,14 +60,15 @@ class WaveNet(nn.Module):
     Stages: 'layer01' [B, L, features], 'layer02', ...
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        dilations: of each layer. It sees 1 + (kernel - 1) sum(dilations) steps.
+        num_classes: number of classes; None to return the stages instead of logits.
+        dilations: dilation of each layer. The receptive field is 1 + (kernel - 1) sum(dilations)
+            steps.
         features: residual channels.
         skip_features: channels of the skips.
         kernel: length of the kernels.
-        drop_rate: of the dropout before the last layer.
-        axis_name: accepted as every model's, without effect: there is no BatchNorm.
-        remat: recompute the layers in the backward pass.
+        drop_rate: dropout rate before the last layer.
+        axis_name: accepted as in every model, without effect: there is no BatchNorm.
+        remat: whether to recompute the layers in the backward pass.
     """
 
     num_classes: int | None

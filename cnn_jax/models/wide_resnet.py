@@ -40,9 +40,9 @@ class WideBlock(nn.Module):
     """BN-ReLU-conv, dropout, BN-ReLU-conv: B(3, 3) of section 3.
 
     Attributes:
-        features: channels of the output.
-        drop_rate: of the dropout between the convolutions (section 2.4).
-        train: as the model's.
+        features: number of output channels.
+        drop_rate: dropout rate between the convolutions (section 2.4).
+        train: whether dropout is active.
     """
 
     features: int
@@ -74,10 +74,10 @@ class WideResNet(nn.Module):
     Stages: 'layer1' (stride 1), 'layer2' (2), 'layer3' (4, normalised and rectified).
 
     Attributes:
-        num_classes: width of the logits; None for stages.
-        depth: 6n + 4, for n blocks a stage.
+        num_classes: number of classes; None to return the stages instead of logits.
+        depth: number of layers, 6n + 4 for n blocks per stage.
         widen: factor k of the widths 16, 32, 64.
-        drop_rate: of the dropout inside the blocks; the paper has 0.3 on CIFAR.
+        drop_rate: dropout rate inside the blocks; 0.3 on CIFAR in the paper.
         stochastic_depth_rate, dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -93,7 +93,7 @@ class WideResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
         if self.depth < 10 or (self.depth - 4) % 6:
-            raise ValueError(f"depth is {self.depth}; it must be 6n + 4: 10, 16, 22, 28, 40 ...")
+            raise ValueError(f"depth={self.depth}: give 6n + 4, such as 10, 16, 22, 28 or 40.")
         blocks = (self.depth - 4) // 6
         norm = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name)
         rates = iter(linear_rates(self.stochastic_depth_rate, 3 * blocks))

@@ -1,19 +1,20 @@
-"""Runs a small network many times with one command: --seeds=8, --learning_rates=0.1,0.03, or both.
+"""Trains a small network many times: seeds=8, learning_rates=(0.1, 0.03), or both.
 
-    python -m experiments.classification --dataset=mnist1d --model=mnist1d_cnn --seeds=8
+    run.train(run.Recipe(dataset="mnist1d", model="mnist1d_cnn", seeds=8))
 
 All runs share the data and one compiled step, whose arguments are the seed and the learning rate;
 each run gives the same result as a run of that seed alone. On an accelerator, and for networks
 without convolutions, the step is vectorised over the runs; otherwise they take turns, as many at a
-time as there are cores. They save no checkpoints: an interrupted command starts from the beginning.
+time as there are cores. They save no checkpoints: an interrupted sweep starts from the beginning.
 """
 
 import contextlib
-import itertools
 import json
+import operator
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,12 +26,17 @@ import numpy as np
 import rich.table
 from matplotlib.figure import Figure
 
-from cnn_jax.train import layout, loop, replicas, state, step, watchdog
-from cnn_jax.typing import HostBatch, PyTree
-from experiments import console, entry, run_directory, stopping, training
-from experiments import workdir as workdirs
-from experiments.interval import half_width
-from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
+from cnn_jax.analysis.interval import half_width
+from cnn_jax.run import directory as directories
+from cnn_jax.run import result as results
+from cnn_jax.run import workdir as workdirs
+from cnn_jax.run.experiment import Experiment, initial_variables
+from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
+from cnn_jax.run.program import Program
+from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.run.result import Result
+from cnn_jax.train import callback, evaluation, layout, loop, replicas, state, step, watchdog
+from cnn_jax.typing import HostBatch, Observed, PyTree
 
 RUNS_FILE = "runs.jsonl"
 
@@ -42,27 +48,26 @@ class Run(NamedTuple):
     learning_rate: float
 
 
-def run(recipe: TrainingRecipe, experiment: training.Experiment) -> int:
-    """`training.run`, or `run_many` if the recipe asks for several runs."""
-    if recipe.seeds == 1 and not recipe.learning_rates:
-        return training.run(recipe, experiment)
-    return run_many(recipe, experiment)
-
-
 def run_many(
-    recipe: TrainingRecipe, experiment: training.Experiment, *, side_by_side: bool | None = None
-) -> int:
-    """Trains and evaluates every run, and writes a run directory. Returns the exit status.
+    recipe: TrainingRecipe,
+    experiment: Experiment,
+    *,
+    side_by_side: bool | None = None,
+    program: Program | None = None,
+) -> Result:
+    """Trains and evaluates every run, and writes a run directory.
 
     Args:
         recipe: a recipe with `seeds`, the number of seeds from `seed` on, and `learning_rates`.
         experiment: the experiment of the first seed.
         side_by_side: whether to run all in one vectorised step; None: if that is faster.
+        program: what surrounds the runs.
 
     Raises:
         ValueError: the recipe asks for something that only a single run can do.
     """
     _check(recipe)
+    program = program or Program()
     began = time.monotonic()
     rates = recipe.learning_rates or (recipe.learning_rate,)
     seeds = range(recipe.seed, recipe.seed + recipe.seeds)
@@ -70,41 +75,58 @@ def run_many(
     if side_by_side is None:
         side_by_side = replicas.pays_side_by_side(experiment.model, experiment.image)
     with contextlib.ExitStack() as held:
-        opened = run_directory.open_run_directory(recipe, name=experiment.name, held=held)
+        opened = directories.open_run_directory(
+            recipe, name=experiment.name, held=held, ends=program.ends
+        )
         workdir = opened.path
         workdirs.keep_recipe(workdir, recipe)
-        console.if_lost(f"the runs go on without it, see {RUNS_FILE} in {opened.place}")
-        stopping.now("before the end of all runs: several seeds save no checkpoints, start again")
-        trainer = Trainer(recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side)
-        entry.CONSOLE.print(
+        program.without_output(f"the runs go on without it, see {RUNS_FILE} in {opened.place}")
+        program.interrupts(
+            "before the end of all runs: several seeds save no checkpoints, start again"
+        )
+        trainer = Trainer(
+            recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side, program=program
+        )
+        program.say(
             f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "
             f"{trainer.plan.steps} steps each, "
-            f"{'side by side' if side_by_side else 'taking turns'}, in {opened.place}",
-            markup=False, soft_wrap=True,
-        )  # fmt: skip
+            f"{'side by side' if side_by_side else 'taking turns'}, in {opened.place}"
+        )
         lanes = [runs] if side_by_side else [[one] for one in runs]
         at_once = 1 if jax.default_backend() != "cpu" else _cores()
-        with trainer.watchdog, ThreadPoolExecutor(at_once) as pool:
+        with trainer.watched, ThreadPoolExecutor(at_once) as pool:
             finals = [final for lane in pool.map(trainer.train, lanes) for final in lane]
         result = _result(recipe, experiment, trainer, finals, rates, opened.place)
         result["seconds"] = round(time.monotonic() - began, 2)
-        workdirs.write_result(workdir, result)
+        written = workdirs.write_result(workdir, result)
         opened.send()
-        stopping.now(f"while drawing the figure: result.json is in {opened.place}")
+        program.interrupts(f"while drawing the figure: result.json is in {opened.place}")
         if recipe.figures:
             _draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")
-        _show(result)
-    return 0
+        program.console.print(_table(result))
+        program.say(f"The runs are in {result['workdir']}")
+    metrics = {
+        name.removeprefix("test_"): value["mean"]
+        for name, value in result["summary"][0].items()
+        if name.startswith("test_") and len(rates) == 1
+    }
+    return Result(
+        place=opened.place,
+        directory=workdir,
+        step=trainer.plan.steps,
+        metrics=metrics,
+        json=json.loads(written.read_text()),
+    )
 
 
 def _check(recipe: TrainingRecipe) -> None:
     if recipe.seeds < 1:
-        raise ValueError(f"--seeds is {recipe.seeds}; it must be at least 1.")
+        raise ValueError(f"seeds={recipe.seeds}: it must be at least 1.")
     if any(rate <= 0 for rate in recipe.learning_rates):
-        raise ValueError(f"--learning_rates are {recipe.learning_rates}; they must be positive.")
+        raise ValueError(f"learning_rates={recipe.learning_rates}: they must be positive.")
     if recipe.layout != "jit" or jax.process_count() > 1:
         raise ValueError(
-            "--seeds and --learning_rates run on one device of one process, with --layout=jit. "
+            "`seeds` and `learning_rates` run on one device of one process, with layout=jit. "
             "For a network that needs more, start one run per seed."
         )
 
@@ -116,12 +138,14 @@ def _cores() -> int:
 class Trainer:
     """What all runs share: the compiled steps, the plan, and the file of their metrics."""
 
-    def __init__(self, recipe, experiment, path: Path, *, side_by_side: bool):
-        self.recipe, self.experiment = recipe, experiment
+    def __init__(self, recipe, experiment, path: Path, *, side_by_side: bool, program: Program):
+        self.recipe, self.experiment, self.program = recipe, experiment, program
         self.plan = plan_of(recipe, experiment.train.steps_per_epoch)
         self._side_by_side = side_by_side
         self._path, self._lock = path, threading.Lock()
         self.watchdog = watchdog.Watchdog(recipe.step_timeout, directory=path.parent)
+        # it ends the process, which is not for a library to do
+        self.watched = self.watchdog if program.ends else contextlib.nullcontext()
         path.write_text("")
         self._place = layout.make_layout("jit", jax.devices()[:1])
         train_step = replicas.make_replica_step(
@@ -153,8 +177,7 @@ class Trainer:
 
     def train(self, runs: Sequence[Run]) -> list[dict[str, float]]:
         """Trains the runs of a lane to the end; returns the last row of each."""
-        at = self.watchdog.at  # a step of any run is a sign of life
-        at(watchdog.COMPILING, 1)
+        self.watchdog.on_phase(callback.COMPILING, 1)
         states: Any = [self._begin(one) for one in runs]
         seeds, rates = (np.array(column) for column in zip(*runs, strict=True))
         arguments = [jnp.asarray(seeds, jnp.uint32), jnp.asarray(rates, jnp.float32)]
@@ -162,27 +185,24 @@ class Trainer:
             states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         else:
             states, arguments = states[0], [argument[0] for argument in arguments]
-        rows: list[dict[str, float]] = []
-        recent: list[jax.Array] = []
-        for done, batch in enumerate(itertools.islice(self._batches(runs), self.plan.steps), 1):
-            at(watchdog.STEP if done > 1 else watchdog.COMPILING, done)
-            states, metrics = self._step(states, *arguments, batch)
-            recent.append(metrics["loss"])
-            recent = recent[-self.plan.log_every :]
-            if len(recent) > loop.RUN_AHEAD:
-                recent[-1 - loop.RUN_AHEAD].block_until_ready()
-            if self.plan.due(self.plan.evaluate_every, done):
-                losses = np.stack(recent).reshape(len(recent), len(runs)).mean(0)
-                at(watchdog.COMPILING, done)
-                rows = [
-                    self._evaluate(one, done, float(loss), self._own(states, index))
-                    for index, (one, loss) in enumerate(zip(runs, losses, strict=True))
-                ]
-            at(watchdog.READING, done + 1)
-        return rows
+        lane = _Lane(self, runs)
+        loop.fit(
+            states,
+            train_step=lambda states, batch: self._step(states, *arguments, batch),
+            batches=self._batches(runs),
+            steps=self.plan.steps,
+            evaluation=evaluation.Evaluation(
+                lambda states, stop: self._observe(states, len(runs)),
+                lambda observed: [self.experiment.task.report(one) for one in observed],
+                self.plan.evaluate_every,
+            ),
+            callbacks=[lane],
+            nonfinite_limit=None,  # a learning rate that diverges stops no other run
+        )
+        return lane.rows
 
     def _begin(self, one: Run) -> state.TrainState:
-        variables = training.initial_variables(self.experiment, seed=one.seed)
+        variables = initial_variables(self.experiment, seed=one.seed)
         tx = self._optimizer(one.learning_rate)
         return state.state_from(variables, tx, ema=self.recipe.ema_decay > 0)
 
@@ -196,29 +216,54 @@ class Trainer:
             for batches in together
         )
 
-    def _own(self, states: PyTree, index: int) -> PyTree:
-        if not self._side_by_side:
-            return states
-        return jax.tree.map(lambda leaf: leaf[index], states)
+    def _observe(self, states: PyTree, count: int) -> list[Observed]:
+        """The observations of each run, with its own part of the states."""
+        found = []
+        for index in range(count):
+            own = jax.tree.map(operator.itemgetter(index), states) if self._side_by_side else states
+            one = evaluation.evaluate(self._eval_step, own, self.experiment.test(), self._place)
+            assert one is not None
+            found.append(one)
+        return found
 
-    def _evaluate(self, one: Run, done: int, train_loss: float, own: PyTree) -> dict[str, float]:
-        observed = loop.evaluate(self._eval_step, own, self.experiment.test(), self._place)
-        assert observed is not None
-        figures = self.experiment.task.report(observed)
-        row = {
-            **one._asdict(),
-            "step": done,
-            "train_loss": train_loss,
-            **{f"test_{name}": value for name, value in figures.items()},
-        }
+    def write(self, row: dict[str, Any]) -> None:
+        """Writes the row of one run to the file and to the console."""
         best = f"test_{self.experiment.best}"
         with self._lock, self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-            entry.CONSOLE.print(
-                f"seed {one.seed}, rate {one.learning_rate:g}, step {done}: "
-                f"loss {train_loss:.4f}, {best} {row[best]:.4f}"
+            self.program.console.print(
+                f"seed {row['seed']}, rate {row['learning_rate']:g}, step {row['step']}: "
+                f"loss {row['train_loss']:.4f}, {best} {row[best]:.4f}"
             )
-        return row
+
+
+class _Lane(callback.Callback):
+    """What goes along with the runs that share a step: their rows, and signs of life."""
+
+    def __init__(self, trainer: Trainer, runs: Sequence[Run]):
+        self.rows: list[dict[str, float]] = []
+        self._trainer, self._runs = trainer, runs
+        self._recent: deque[Any] = deque(maxlen=trainer.plan.log_every or None)
+
+    def on_phase(self, phase: str, step: int) -> None:
+        self._trainer.watchdog.on_phase(phase, step)  # a step of any run is a sign of life
+
+    def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        self._recent.append(metrics["loss"])
+
+    def on_evaluation(self, step: int, figures: Any, repeated: bool) -> None:
+        losses = np.array(self._recent, np.float32).reshape(-1, len(self._runs)).mean(0)
+        self.rows = [
+            {
+                **one._asdict(),
+                "step": step,
+                "train_loss": float(loss),
+                **{f"test_{name}": value for name, value in own.items()},
+            }
+            for one, loss, own in zip(self._runs, losses, figures, strict=True)
+        ]
+        for row in self.rows:
+            self._trainer.write(row)
 
 
 def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]:
@@ -238,9 +283,8 @@ def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]
                 },
             }
         )
-    names = ("model", "dataset", "num_classes")
     return {
-        **{name: experiment.facts[name] for name in names if name in experiment.facts},
+        **results.described(experiment),
         "steps": trainer.plan.steps,
         "seeds": recipe.seeds,
         "first_seed": recipe.seed,
@@ -250,9 +294,10 @@ def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]
     }
 
 
-def _show(result: dict[str, Any]) -> None:
+def _table(result: dict[str, Any]) -> rich.table.Table:
+    what = " on ".join(filter(None, (result.get("model"), result.get("dataset"))))
     over = f"mean and 95 % interval over {result['seeds']} seeds"
-    table = rich.table.Table(title=f"{result['model']} on {result['dataset']}: {over}")
+    table = rich.table.Table(title=f"{what or 'the runs'}: {over}")
     first = result["summary"][0]
     names = [name for name, value in first.items() if isinstance(value, dict)]
     for name in ("learning rate", *names):
@@ -260,8 +305,7 @@ def _show(result: dict[str, Any]) -> None:
     for row in result["summary"]:
         cells = [f"{row[n]['mean']:.4f} ± {row[n]['half_width_95']:.4f}" for n in names]
         table.add_row(f"{row['learning_rate']:g}", *cells)
-    entry.CONSOLE.print(table)
-    entry.say(f"The runs are in {result['workdir']}")
+    return table
 
 
 def _draw(path: Path, best: str, figure_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Classification: one label for an image, a sequence or a volume."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 from cnn_jax import augment as augmentations
 from cnn_jax import losses, metrics
 from cnn_jax.augment import mix
+from cnn_jax.losses import named
 from cnn_jax.tasks.prepare import make_prepare as make_prepare
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
@@ -16,39 +18,65 @@ from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 AUXILIARY_WEIGHT = 0.3
 
 
-def classification(num_classes: int, *, label_smoothing: float = 0.0) -> Task:
+def classification(
+    num_classes: int,
+    *,
+    label_smoothing: float = 0.0,
+    loss: str | Mapping[str, float] = "cross_entropy",
+) -> Task:
     """The task of predicting `batch['label']`, or the soft `batch['target']` if there is one.
 
-    It reports `accuracy`, `top5` (for 6 classes or more), `loss`, and the number of `examples`.
+    It reports `accuracy`, `top5` (for 6 classes or more) and `loss`: the loss for the labels as
+    they are, without smoothing. Accuracy is that of the largest logit whatever the loss, which for
+    losses of one class against the others is the most probable one too.
 
     Args:
         num_classes: K, the width of the logits.
-        label_smoothing: label smoothing in [0, 1), applied to the training loss only.
+        label_smoothing: label smoothing s in [0, 1), applied to the training loss only. The target
+            of a class becomes (1 - s) t + s / K for every loss: with the softmax's cross-entropy a
+            distribution still; for losses of one class against the others, K probabilities. So
+            does mixup: (1 - w) of one label and w of the other, for each class.
+        loss: losses of `cnn_jax.losses.LOSSES` with their weights, see `cnn_jax.losses.parse`.
 
     Raises:
-        ValueError: label_smoothing is outside [0, 1).
+        ValueError: label_smoothing is outside [0, 1), or a loss is unknown, is not for labels of
+            whole images, or returns something else than a Mean.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is {label_smoothing}; it must be in [0, 1).")
+    factors = losses.parse(loss)
+    for name in factors:
+        named.check(name, space=(), num_classes=num_classes)
 
-    def loss(outputs: Outputs, batch: Batch) -> dict[str, Mean]:
-        target = batch.get("target", batch["label"])
+    def of_head(logits: Array, target: Array, mask: Array) -> dict[str, Mean]:
+        return {name: losses.LOSSES[name](logits, target, mask) for name in factors}
+
+    def training_loss(outputs: Outputs, batch: Batch) -> dict[str, Mean]:
+        labels = batch.get("target", batch["label"])
         by_head = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
         means = {}
         for head, logits in by_head.items():
-            mean = losses.softmax_cross_entropy(
-                logits, target, mask=batch["mask"], label_smoothing=label_smoothing
-            )
-            if head == "logits":
-                means["cross_entropy"] = mean
-            else:
-                means[head] = Mean(AUXILIARY_WEIGHT * mean.total, mean.weight)
+            logits = losses.at_least_float32(logits)
+            target = losses.target_of(logits, labels, label_smoothing=label_smoothing)
+            share = 1.0 if head == "logits" else AUXILIARY_WEIGHT
+            for name, (total, weight) in of_head(logits, target, batch["mask"]).items():
+                factor = share * factors[name]
+                means[_mean_name(head, name)] = Mean(
+                    total if factor == 1 else factor * total, weight
+                )
         return means
+
+    def _mean_name(head: str, name: str) -> str:
+        if head == "logits":
+            return name
+        return head if len(factors) == 1 else f"{head}_{name}"
+
+    # a sum of its own for each loss, since each has its own weight
+    sum_names = {name: "loss" if len(factors) == 1 else f"loss_{name}" for name in factors}
 
     def observe(outputs: Outputs, batch: Batch) -> Observed:
         logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs
         label, mask = batch["label"], batch["mask"]
-        loss = losses.softmax_cross_entropy(logits, label, mask=mask)
         counts = {
             "correct": metrics.top_k_correct(logits, label, k=1, mask=mask),
             "correct_top5": metrics.top_k_correct(logits, label, k=5, mask=mask),
@@ -56,20 +84,26 @@ def classification(num_classes: int, *, label_smoothing: float = 0.0) -> Task:
                 logits.argmax(-1), label, num_classes=num_classes, mask=mask
             ),
             "examples": (mask > 0).sum(dtype=jnp.int32),
-            "loss": loss.total,
         }
+        logits = losses.at_least_float32(logits)
+        for name, mean in of_head(logits, losses.target_of(logits, label), mask).items():
+            counts[sum_names[name]] = mean.total
+            counts[f"{sum_names[name]}_weight"] = mean.weight
         return Observed(sums=counts, rows={})
 
     def report(observed: Observed) -> dict[str, float]:
         sums = {name: np.asarray(value, np.float64) for name, value in observed.sums.items()}
         examples = sums["examples"]
-        figures = {"accuracy": sums["correct"] / examples}
+        figures: dict[str, Any] = {"accuracy": sums["correct"] / examples}
         if num_classes > 5:
             figures["top5"] = sums["correct_top5"] / examples
-        figures["loss"] = sums["loss"] / examples
+        figures["loss"] = sum(
+            factors[name] * sums[total] / sums[f"{total}_weight"]
+            for name, total in sum_names.items()
+        )
         return {name: float(value) for name, value in figures.items()}
 
-    return Task(loss=loss, observe=observe, report=report)
+    return Task(loss=training_loss, observe=observe, report=report)
 
 
 def make_augment(

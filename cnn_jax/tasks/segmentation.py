@@ -7,19 +7,19 @@ import numpy as np
 
 from cnn_jax import augment as augmentations
 from cnn_jax import losses, metrics
+from cnn_jax.losses import named
+from cnn_jax.metrics import central
 from cnn_jax.tasks.prepare import make_prepare as make_prepare
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
 # Weight of the auxiliary heads: torchvision's references/segmentation/train.py.
 AUXILIARY_WEIGHT = 0.5
 
-LOSSES = ("cross_entropy", "dice", "cross_entropy+dice")
-
 
 def segmentation(
     class_names: Sequence[str],
     *,
-    loss: str = "cross_entropy",
+    loss: str | Mapping[str, float] = "cross_entropy",
     class_weights: Sequence[float] | None = None,
 ) -> Task:
     """The task of predicting `batch['label']` [B, *space], in which IGNORE does not count.
@@ -34,36 +34,36 @@ def segmentation(
 
     Args:
         class_names: K names.
-        loss: training loss, one of LOSSES.
-        class_weights: K weights of the cross-entropy in training, see
-            `cnn_jax.data.median_frequency_weights`; None for ones.
+        loss: training losses of `cnn_jax.losses.LOSSES` with their weights, see
+            `cnn_jax.losses.parse`.
+        class_weights: K weights of the pixels by their class in training, see
+            `cnn_jax.data.median_frequency_weights`; None for ones. Dice and Jaccard
+            count every class alike and look only at weights of 0.
 
     Raises:
-        ValueError: an unknown loss, or not K weights.
+        ValueError: an unknown loss, one that returns something else than a Mean, or not K weights.
     """
     classes = len(class_names)
-    if loss not in LOSSES:
-        raise ValueError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
     if class_weights is not None and len(class_weights) != classes:
         raise ValueError(f"{len(class_weights)} class weights for {classes} classes: give as many.")
     weights = None if class_weights is None else np.asarray(class_weights, np.float32)
-    parts = loss.split("+")
+    factors = losses.parse(loss)
+    for name in factors:
+        named.check(name, space=(4, 4), num_classes=classes)
 
     def training_loss(outputs: Outputs, batch: Batch) -> dict[str, Mean]:
         by_head = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
         means = {}
         for head, logits in by_head.items():
             labels = central(batch["label"], logits)
+            counts = losses.pixel_weights(
+                labels, classes, mask=batch["mask"], class_weights=weights
+            )
             share = 1.0 if head == "logits" else AUXILIARY_WEIGHT
             prefix = "" if head == "logits" else f"{head}_"
-            if "cross_entropy" in parts:
-                total, weight = losses.pixel_cross_entropy(
-                    logits, labels, mask=batch["mask"], class_weights=weights
-                )
-                means[f"{prefix}cross_entropy"] = Mean(share * total, weight)
-            if "dice" in parts:
-                total, weight = losses.dice(logits, labels, mask=batch["mask"])
-                means[f"{prefix}dice"] = Mean(share * total, weight)
+            for name, factor in factors.items():
+                total, weight = named.apply(name, logits, labels, counts)
+                means[f"{prefix}{name}"] = Mean(share * factor * total, weight)
         return means
 
     def observe(outputs: Outputs, batch: Batch) -> Observed:
@@ -122,17 +122,6 @@ def summary(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, floa
 def _mean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def central(labels: Array, logits: Array) -> Array:
-    """The middle of labels [B, *space] that logits [B, *smaller, K] belong to."""
-    margins = [have - want for have, want in zip(labels.shape, logits.shape, strict=False)]
-    if min(margins) < 0 or any(margin % 2 for margin in margins):
-        raise ValueError(
-            f"logits {logits.shape} cannot be those of the middle of labels {labels.shape}."
-        )
-    cuts = [slice(m // 2, m // 2 + size) for m, size in zip(margins, logits.shape, strict=False)]
-    return labels[tuple(cuts)]
 
 
 def _expand(mask: Array, labels: Array) -> Array:

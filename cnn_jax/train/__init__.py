@@ -9,8 +9,13 @@ from types import ModuleType
 from cnn_jax.namespace import submodule
 
 __all__ = [
+    "callback",
     "checkpoint",
+    "evaluation",
+    "goodput",
     "hosts",
+    "interruption",
+    "joining",
     "layout",
     "log",
     "loop",
@@ -18,9 +23,11 @@ __all__ = [
     "optim",
     "profile",
     "replicas",
+    "reporting",
     "sharding",
     "state",
     "step",
+    "watchdog",
 ]
 
 

@@ -8,15 +8,17 @@ operation; process 0 compares, and all end with the same line.
 
 import contextlib
 import json
+import logging
 import platform
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from absl import logging
 
 from cnn_jax.train import hosts
+
+log = logging.getLogger(__name__)
 
 NAMED = 4  # differences, and processes with the same value, that a message names at most
 LONGEST = 80  # characters of a value in a message
@@ -89,7 +91,10 @@ def line(found: Sequence[Difference], machines: Sequence[str]) -> str:
     parts = []
     for each in found[:NAMED]:
         values = [f"{_short(text)} in {where(indices)}" for text, indices in each.values]
-        parts.append(f"{each.name} is {' and '.join(values)}")
+        if each.name.endswith("="):  # a parameter: 'seed=0 in process 0 and seed=1 in process 1'
+            parts.append(" and ".join(each.name + value for value in values))
+        else:
+            parts.append(f"{each.name} is {' and '.join(values)}")
     if len(found) > NAMED:
         parts.append(f"and {len(found) - NAMED} more")
     return "; ".join(parts)
@@ -176,7 +181,7 @@ def _wait(key: str, stage: str, what: str) -> str:
             }
             missing = [i for i in range(jax.process_count()) if str(i) not in there]
             names = ", ".join(map(str, missing[:NAMED])) + (", ..." if missing[NAMED:] else "")
-            logging.warning(
+            log.warning(
                 "Waiting for process %s of %d to compare %s.",
                 names or "0",
                 jax.process_count(),

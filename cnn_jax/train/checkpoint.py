@@ -5,23 +5,17 @@ all start from the same numbers, or all raise the same error.
 """
 
 import contextlib
-import errno
-import json
 import logging
-import math
-import os
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
-from orbax.checkpoint import checkpoint_managers
 
-from cnn_jax.train import hosts
+from cnn_jax.train import hosts, manager
+from cnn_jax.train.contents import checksums, describe, difference, is_intact, signed
 from cnn_jax.typing import PyTree
 
 log = logging.getLogger(__name__)
@@ -33,23 +27,6 @@ class CheckpointError(ValueError):
 
 class OtherNetworkError(CheckpointError):
     """A checkpoint is intact, but belongs to another network or optimiser."""
-
-
-class _Manager(ocp.CheckpointManager):
-    def reached_preemption(self, step: int) -> bool:
-        """False: the loop itself asks, and its counter must not be mixed with Orbax's."""
-        return False
-
-    def metrics(self, step: int) -> dict[str, Any] | None:
-        """None also if they cannot be read: the directory must open all the same."""
-        try:
-            return super().metrics(step)
-        except Exception as error:
-            log.warning("The metrics of the checkpoint of step %d are lost (%s).", step, error)
-            return None
-
-
-_SCORE = "score"  # ranks the checkpoints; a reader need not know which metric it is
 
 
 class Checkpoints:
@@ -66,6 +43,7 @@ class Checkpoints:
         keep: int = 2,
         best: str = "accuracy",
         shared: bool = True,
+        read_only: bool = False,
     ):
         """Opens the directory, and creates it if it is missing.
 
@@ -76,37 +54,17 @@ class Checkpoints:
                 `save` needs it.
             shared: whether all processes see the directory. If not, process 0 writes whole
                 checkpoints and the others nothing.
+            read_only: write nothing, nor create the directory, which must be there: for looking
+                into a run that may be going on.
         """
         self.directory = Path(directory).absolute()
         self._best = best
-        self._alone: _Manager | None = None
+        self._alone: manager.Manager | None = None
         self._first_only = hosts.several() and not shared
-        more: dict[str, Any] = {"create": True}
-        if self._first_only:
-            if not hosts.is_first():
-                return
-            self.directory.mkdir(parents=True, exist_ok=True)
-            more = {"create": False, "multiprocessing_options": _of_first("writer")}
-        self._manager = _Manager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                **more,
-                enable_async_checkpointing=True,
-                best_fn=_score,
-                best_mode="max",
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                    [
-                        checkpoint_managers.LatestN(keep),
-                        checkpoint_managers.BestN(
-                            get_metric_fn=_score,
-                            n=1,
-                            keep_checkpoints_without_metrics=False,
-                        ),
-                    ]
-                ),
-            ),
-            item_names=("state", "meta"),
-        )
+        if not self._is_blind():
+            self._manager = manager.writer(
+                self.directory, keep=keep, first_only=self._first_only, read_only=read_only
+            )
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending; [] if this process sees no files."""
@@ -117,7 +75,7 @@ class Checkpoints:
     def best_step(self) -> int | None:
         """The step of the best checkpoint, or None if none was evaluated."""
         step = self._manager.best_step()
-        if step is None or _score(self._manager.metrics(step) or {}) == -np.inf:
+        if step is None or manager.score(self._manager.metrics(step) or {}) == -np.inf:
             return None
         return step
 
@@ -133,7 +91,7 @@ class Checkpoints:
             metrics: the metrics of an evaluation at this step, if there was one.
 
         Raises:
-            KeyError: `best` is not among the metrics.
+            ValueError: `best` is not among the metrics.
             CheckpointError: this checkpoint or the previous one cannot be written.
         """
         if self._is_blind():
@@ -141,8 +99,12 @@ class Checkpoints:
         if self._first_only:
             # numpy, since Orbax rejects an array that belongs to one of several processes
             state = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), state)
-        meta = {**meta, "crc32": checksums(state), "arrays": describe(state)}
-        meta["own_crc32"] = _text_checksum(meta)
+        meta = signed({**meta, "crc32": checksums(state), "arrays": describe(state)})
+        if metrics is not None and self._best not in metrics:
+            raise ValueError(
+                f"best={self._best} marks the best checkpoint, and the evaluation gives "
+                f"{', '.join(metrics)}. Choose one of these."
+            )
         score = -np.inf if metrics is None else metrics[self._best]
         if np.isnan(score):  # a metric that is undefined for this set
             score = -np.inf
@@ -155,7 +117,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
                 ),
-                metrics={**(metrics or {}), _SCORE: score},
+                metrics={**(metrics or {}), manager.SCORE: score},
             )
 
     def restore(
@@ -184,7 +146,7 @@ class Checkpoints:
             return meta
 
         meta = hosts.from_first(newest)
-        return _broadcast(read[0] if read else None, like), meta
+        return hosts.arrays_from_first(read[0] if read else None, like), meta
 
     def _restore_newest(self, like, step, accept) -> tuple[PyTree, dict[str, Any]]:
         candidates = [step] if step is not None else self.steps()[::-1]
@@ -225,11 +187,10 @@ class Checkpoints:
             )
         except Exception as error:  # Orbax raises bare Exception, KeyError, JSONDecodeError ...
             raise CheckpointError(
-                f"{self._where(step)} cannot be read ({_short(error)})."
+                f"{self._where(step)} cannot be read ({manager.short(error)})."
             ) from error
         meta = restored["meta"]
-        # checkpoints from before November 2026 have no checksum
-        if "own_crc32" in meta and meta["own_crc32"] != _text_checksum(meta):
+        if not is_intact(meta):
             raise CheckpointError(
                 f"{self._where(step)} is damaged: the checksum of its meta does not match."
             )
@@ -270,8 +231,8 @@ class Checkpoints:
             kept = [str(old) for old in self.steps() if old != step]
             what = "A checkpoint" if step is None else f"The checkpoint of step {step} or before it"
             raise CheckpointError(
-                f"{what} cannot be written to {self.directory} ({_reason(error)}). "
-                f"Make room or choose another --workdir. Checkpoints kept: "
+                f"{what} cannot be written to {self.directory} ({manager.reason(error)}). "
+                f"Make room or choose another workdir=DIRECTORY. Checkpoints kept: "
                 f"{', '.join(kept) or 'none'}."
             ) from error
 
@@ -281,13 +242,7 @@ class Checkpoints:
             return self._manager
         if self._alone is not None:
             return self._alone
-        self._alone = _Manager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                read_only=True, create=False, multiprocessing_options=_of_first("reader")
-            ),
-            item_names=("state", "meta"),
-        )
+        self._alone = manager.reader(self.directory)
         return self._alone
 
     def _restore(
@@ -295,7 +250,10 @@ class Checkpoints:
     ) -> tuple[PyTree, dict[str, Any]]:
         meta = self.meta(step)
         accept(meta)
-        _check_same_arrays(self._where(step), meta["arrays"], describe(like))
+        if found := difference(meta["arrays"], describe(like)):
+            raise OtherNetworkError(
+                f"{self._where(step)} belongs to another network or optimiser: {found}."
+            )
         single = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=single), like
@@ -308,7 +266,9 @@ class Checkpoints:
         try:
             return self._reader().restore(step, args=ocp.args.Composite(state=how))["state"]
         except Exception as error:
-            raise CheckpointError(f"{self._where(step)} is damaged ({_short(error)}).") from error
+            raise CheckpointError(
+                f"{self._where(step)} is damaged ({manager.short(error)})."
+            ) from error
 
     def _check(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
         found = checksums(state)
@@ -320,92 +280,3 @@ class Checkpoints:
 
     def _where(self, step: int) -> str:
         return f"The checkpoint of step {step} in {self.directory}"
-
-
-def _of_first(name: str) -> ocp.options.MultiprocessingOptions:
-    """Options for a manager that only process 0 has."""
-    return ocp.options.MultiprocessingOptions(
-        primary_host=0, active_processes={0}, barrier_sync_key_prefix=name
-    )
-
-
-def _broadcast(tree: PyTree | None, like: PyTree) -> PyTree:
-    """Sends the arrays of process 0, bit for bit, to all others, where `tree` is None."""
-    if not hosts.several():
-        return tree
-    leaves, structure = jax.tree.flatten(like)
-    total = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    content = np.zeros(total, np.uint8)  # bytes: as numbers, -0.0 would come back as 0.0
-    if tree is not None:
-        parts = [np.asarray(leaf).reshape(-1).view(np.uint8) for leaf in jax.tree.leaves(tree)]
-        content = np.concatenate(parts)
-    content = np.asarray(multihost_utils.broadcast_one_to_all(content))
-    arrays, start = [], 0
-    for leaf in leaves:
-        size = math.prod(leaf.shape) * leaf.dtype.itemsize
-        arrays.append(content[start : start + size].view(leaf.dtype).reshape(leaf.shape))
-        start += size
-    return jax.tree.unflatten(structure, arrays)
-
-
-def _score(metrics: Mapping[str, Any]) -> float:
-    value = metrics.get(_SCORE)
-    return value if isinstance(value, (int, float)) else -np.inf
-
-
-def _text_checksum(meta: Mapping[str, Any]) -> str:
-    """CRC-32 of the meta, independent of the order of its keys."""
-    rest = {name: value for name, value in meta.items() if name != "own_crc32"}
-    return f"{zlib.crc32(json.dumps(rest, sort_keys=True).encode()):08x}"
-
-
-def checksums(tree: PyTree) -> dict[str, str]:
-    """CRC-32 of the bytes of every array, by its path."""
-    return {
-        _name(path): f"{zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1)):08x}"
-        for path, leaf in jax.tree.leaves_with_path(jax.device_get(tree))
-    }
-
-
-def describe(tree: PyTree) -> dict[str, str]:
-    """Dtype and shape of every array by path: {'params/conv1/kernel': 'float32[3, 3, 1, 16]'}."""
-    return {
-        _name(path): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _check_same_arrays(where: str, saved: dict[str, str], wanted: dict[str, str]) -> None:
-    """Raises OtherNetworkError with the first few differences."""
-    if saved == wanted:
-        return
-    differences = [
-        f"{path} is {saved.get(path, 'absent')} and should be {wanted.get(path, 'absent')}"
-        for path in sorted(saved.keys() | wanted.keys())
-        if saved.get(path) != wanted.get(path)
-    ]
-    more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
-    raise OtherNetworkError(
-        f"{where} belongs to another network or optimiser: {'; '.join(differences[:3])}{more}."
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """The operating system's reason, if there is one; else the error's text."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
-        chain.append(cause)
-    text = " ".join(map(str, chain))
-    for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EIO):
-        if os.strerror(code) in text:
-            return os.strerror(code)
-    return _short(error)
-
-
-def _short(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"

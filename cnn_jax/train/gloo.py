@@ -8,17 +8,23 @@ addresses is on the route to them.
 
 import contextlib
 import json
+import logging
 import platform
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from absl import logging
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax import jax_internals
+from cnn_jax.train import hosts
+
+log = logging.getLogger(__name__)
 
 _FOREVER = 10**9  # milliseconds; `hosts` ends a process that waits too long
+_meetings = iter(range(2**62))  # numbers of the calls of `introduce`, likewise
 
 
 def on_the_way_to(host: str, port: int) -> str:
@@ -116,6 +122,32 @@ def listen_at(address: str, client: Any) -> bool:
     try:
         jax_internals.listen_by_gloo_at(address, client)
     except jax_internals.MovedError as error:
-        logging.warning("gloo's address cannot be chosen: %s.", error)
+        log.warning("gloo's address cannot be chosen: %s.", error)
         return False
     return True
+
+
+def introduce(mesh: Mesh) -> None:
+    """Connects the devices of several processes in advance: all together, and along each axis.
+
+    gloo, which sums between CPUs, gives the members of a new group 30 s to connect; once connected
+    it waits as long as necessary. A step that one process finds in its cache and another compiles
+    for a minute would end the run. So they wait for each other and connect here, before anything is
+    compiled. Every process calls it. Nothing happens in a single process or on other platforms.
+    """
+    devices = mesh.devices.ravel()
+    if devices[0].platform != "cpu" or len({device.process_index for device in devices}) == 1:
+        return
+    hosts.client().wait_at_barrier(f"cnn_jax/introduce/{next(_meetings)}", _FOREVER)
+    spec = PartitionSpec(*mesh.axis_names)
+    ones = jax.make_array_from_callback(
+        mesh.devices.shape,
+        NamedSharding(mesh, spec),
+        lambda _: np.ones((1,) * mesh.devices.ndim, np.float32),
+    )
+    for axes in dict.fromkeys((mesh.axis_names, *((name,) for name in mesh.axis_names))):
+        left = PartitionSpec(*(None if name in axes else name for name in mesh.axis_names))
+        add = jax.shard_map(
+            lambda x, axes=axes: jax.lax.psum(x, axes), mesh=mesh, in_specs=spec, out_specs=left
+        )
+        jax.block_until_ready(jax.jit(add)(ones))

@@ -3,7 +3,7 @@
 The definition is that of the scheduling and runtime parts of Google's ML Productivity Goodput
 ("Introducing ML Productivity Goodput", Google Cloud, 2024; the library ml-goodput-measurement):
 
-    goodput = productive seconds / all seconds since the first start of `experiments.training.run`
+    goodput = productive seconds / all seconds since the first start of the run
 
 The time of steps and evaluations that are part of the final result is productive. Not productive
 are: compilation; restoring; saving, as far as the run waits for it; waiting for data while the
@@ -20,9 +20,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import jax
+from cnn_jax.train.callback import CHECKPOINT, READING, Callback, Run
 
 ATTEMPTS_FILE = "attempts.json"
 
@@ -113,14 +113,17 @@ def _write(path: Path, attempts: Attempts) -> None:
     partial.replace(path)
 
 
-class Meter:
-    """Counts productive seconds; the caller reports what is not productive.
+class Meter(Callback):
+    """Counts productive seconds.
 
-    `now` returns seconds from an arbitrary origin.
+    Give it to `fit`, and what compiles through `compiled`. `now` returns seconds from an arbitrary
+    origin.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic):
         self._now = now
+        self._before = 0.0  # the count before an activity that may not be productive
+        self._saving = contextlib.ExitStack()
         self._since: float | None = None
         self._seconds = 0.0
         self._depth = 0
@@ -157,15 +160,33 @@ class Meter:
         if self._since is not None:
             self._since = self._now()
 
-    def waited_since(self, seconds: float, ahead: Mapping[str, Any]) -> None:
-        """The run has waited for data since the count was `seconds`. That time counts if the device
-        is still computing `ahead`, the metrics of the last step.
-        """
-        for figure in ahead.values():
-            if isinstance(figure, jax.Array) and not cast(Any, figure).is_ready():
-                return
-            break
-        self.back_to(seconds)
+    def on_begin(self, run: Run) -> None:
+        self.begin(run.resumed.get("wall_productive", 0.0))
+
+    def on_phase(self, phase: str, step: int) -> None:
+        self._saving.close()
+        if phase == CHECKPOINT:
+            self._saving.enter_context(self.lost())
+        elif phase == READING:
+            self._before = self.seconds
+
+    def on_batch(self, step: int, busy: bool) -> None:
+        """The time of waiting for data counts if the device was computing meanwhile."""
+        if not busy:
+            self.back_to(self._before)
+
+    def before_evaluation(self, step: int) -> None:
+        self._before = self.seconds
+
+    def after_evaluation(self, step: int, counts: bool) -> None:
+        if not counts:
+            self.back_to(self._before)
+
+    def to_save(self) -> dict[str, Any]:
+        return {"wall_productive": self.seconds}
+
+    def on_end(self, step: int) -> None:
+        self.end()
 
     def compiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Wraps `step`, a function of a state and a batch: its first call for each shape of batch,

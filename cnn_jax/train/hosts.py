@@ -1,251 +1,41 @@
 """Several processes, on one machine or many, that train together with JAX's distributed runtime.
 
-Process 0 runs the coordination service. All processes send it heartbeats; one that falls silent is
-reported to the others, which cannot continue, name it and exit. None waits for ever: with gloo on a
-CPU a lost connection is noticed at once, and elsewhere after `heartbeat`.
+`cnn_jax.train.joining` brings them together. All processes send heartbeats to process 0; one that
+falls silent is reported to the others, which cannot continue, name it and exit. None waits for
+ever: with gloo on a CPU a lost connection is noticed at once, and elsewhere after `heartbeat`.
 """
 
 import contextlib
 import faulthandler
-import importlib.util
 import json
-import os
+import math
 import re
-import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax import jax_internals
-from cnn_jax.train import ending, gloo, meeting, signals
+from cnn_jax.train import ending
+from cnn_jax.typing import PyTree
 
 # The exit status of a process that cannot continue because another is lost: sysexits.h's
 # EX_TEMPFAIL. Nothing is wrong with it, and the same command may be repeated.
 PEER_LOST = 75
 
-# The variables in which Slurm, Open MPI and indexed Kubernetes Jobs give the index of a process.
-OWN_ID = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
-
 LINGER = 2.0  # seconds
 OWN_WORDS = 0.5  # seconds for each process to report an error that several have
-LONGEST = 10**7  # seconds, some months: XLA counts in 32 bits, in places in milliseconds
 _FOREVER = 10**9  # milliseconds; a missing process is noticed by its heartbeat
 _heartbeat = 0  # seconds; 0 in a single process
 _questions = iter(range(2**62))  # numbers of the calls of `from_first`, equal in all processes
-_meetings = iter(range(2**62))  # numbers of the calls of `introduce`, likewise
-
-
-class HostsError(ConnectionError):
-    """The processes cannot find each other; the message names the setting to check."""
 
 
 class FirstFailed(RuntimeError):
     """An action of process 0 failed there; process 0 reports the error itself."""
-
-
-def detected() -> dict[str, str]:
-    """The launchers of several processes that the environment reveals; {} for none.
-
-    Slurm (srun), Open MPI (mpirun) and indexed Kubernetes Jobs set variables; a Cloud TPU is
-    recognised by its library.
-    """
-    found = {}
-    if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_NODELIST" in os.environ:
-        found["Slurm"] = f"SLURM_PROCID={os.environ.get('SLURM_PROCID')}"
-    if int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
-        found["Open MPI"] = f"OMPI_COMM_WORLD_RANK={os.environ.get('OMPI_COMM_WORLD_RANK')}"
-    if {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= os.environ.keys():
-        found["Kubernetes"] = f"JOB_COMPLETION_INDEX={os.environ['JOB_COMPLETION_INDEX']}"
-    if _is_tpu():
-        found["Cloud TPU"] = "libtpu"
-    return found
-
-
-def _may_be_first(process_id: int) -> bool:
-    """Whether this may be process 0, as far as is known before JAX asks the environment."""
-    said = (os.environ.get(name) for name in OWN_ID)
-    return process_id == 0 or (process_id < 0 and next(filter(None, said), "0") == "0")
-
-
-def _is_tpu() -> bool:
-    if "tpu" not in os.environ.get("JAX_PLATFORMS", "tpu"):
-        return False
-    chips = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")]
-    return bool(chips) and importlib.util.find_spec("libtpu") is not None
-
-
-def connect(
-    coordinator: str = "",
-    process_count: int = 0,
-    process_id: int = -1,
-    *,
-    bind_address: str = "",
-    heartbeat: int = 100,
-    patience: int = 300,
-) -> None:
-    """Joins the other processes. Call it before JAX is used for anything else.
-
-    Without arguments it joins those started by Slurm, Open MPI, an indexed Kubernetes Job or a
-    Cloud TPU, if any. With a process count of 1 it does nothing.
-
-    Args:
-        coordinator: HOST:PORT at which the others reach process 0.
-        process_count: number of processes; 0 if the environment gives it.
-        process_id: index of this process, from 0; -1 if the environment gives it.
-        bind_address: ADDRESS:PORT on which process 0 listens, to restrict it to one of its
-            addresses, such as 127.0.0.1 or that of an internal network; by default all. Anyone who
-            can connect there can join the run, and end it.
-        heartbeat: seconds without a sign of life after which a process counts as lost.
-        patience: seconds to wait at the start until all are there.
-
-    Raises:
-        ValueError: the arguments are incomplete or contradict each other.
-        HostsError: the port is taken, or the environment is not as JAX expects. If the others do
-            not arrive within `patience`, the process prints one line and ends with status 1.
-    """
-    bind_address = bind_address or os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "")
-    _check(coordinator, process_count, process_id, bind_address, heartbeat, patience)
-    if process_count == 1 or not (coordinator or detected()):
-        return
-    try:
-        client()
-    except jax_internals.MovedError as error:
-        raise HostsError(
-            f"several processes need a part of JAX that has moved: {error}. Run one process, or "
-            "install an earlier JAX."
-        ) from error
-    where = coordinator or " and ".join(f"{name} ({what})" for name, what in detected().items())
-    if coordinator and process_id == 0:
-        _check_port(bind_address or f":{coordinator.rpartition(':')[2]}", where)
-
-    def give_up() -> None:
-        seen = ""
-        if coordinator:
-            host, _, port = coordinator.rpartition(":")
-            seen = (
-                meeting.seen_by_other(host.strip("[]"), int(port))
-                if process_id
-                else meeting.seen_by_first(int(port), process_count)
-            )
-        leave(
-            1,
-            f"error: the processes did not all meet at {where} within {patience} s. {seen} Were "
-            f"all {process_count or ''} started, with different ids? --connect_timeout sets how "
-            "long to wait.".replace("  ", " "),
-        )
-
-    # XLA's client aborts the process with a stack trace after its own timeout: be earlier.
-    alarm = threading.Timer(patience, give_up)
-    alarm.daemon = True
-    alarm.start()
-    global _heartbeat
-    try:
-        jax.distributed.initialize(
-            coordinator or None,
-            process_count or None,
-            process_id if process_id >= 0 else None,
-            initialization_timeout=patience + 30,
-            coordinator_bind_address=bind_address or None,
-            # Without an answer to a heartbeat XLA aborts, after half of this at the earliest, but
-            # not in process 0; `_watch_first` reports the silence of process 0 before that.
-            heartbeat_timeout_seconds=(
-                heartbeat if _may_be_first(process_id) else -(-3 * heartbeat // 2)
-            ),
-            shutdown_timeout_seconds=3600,  # the others wait while process 0 draws
-        )
-        if jax_internals.coordination_state().num_processes > 1:
-            _heartbeat = heartbeat
-            gloo.listen_where_reached(jax_internals.coordination_state())
-    except (RuntimeError, ValueError) as error:  # JaxRuntimeError is a RuntimeError
-        raise HostsError(_explain(error, where)) from error
-    finally:
-        alarm.cancel()
-    if jax.process_count() > 1:
-        # if XLA aborts before we exit, its message is enough
-        faulthandler.disable()
-        for watch in (_watch, _listen, *((_watch_first,) if jax.process_index() else ())):
-            threading.Thread(target=watch, daemon=True).start()
-
-
-def _check(coordinator, process_count, process_id, bind_address, heartbeat, patience) -> None:
-    if not (1 <= heartbeat <= LONGEST and 1 <= patience <= LONGEST):
-        raise ValueError(
-            f"--heartbeat={heartbeat} and --connect_timeout={patience} must be seconds from 1 to "
-            f"{LONGEST:,}."
-        )
-    if process_count < 0 or process_id < -1:
-        raise ValueError(
-            f"--process_count={process_count} --process_id={process_id}: wanted the number of "
-            "processes, and the index of this one, from 0."
-        )
-    if process_count == 1 and process_id < 1:
-        return
-    given = {
-        "--coordinator": bool(coordinator),
-        "--process_count": process_count > 0,
-        "--process_id": process_id >= 0,
-    }
-    missing = [name for name, there in given.items() if not there]
-    if 0 < len(missing) < 3 and not detected():
-        raise ValueError(
-            f"{' and '.join(missing)} missing: several processes need --coordinator=HOST:PORT "
-            "--process_count=N --process_id=I, all three, unless Slurm, Open MPI, Kubernetes or a "
-            "Cloud TPU gives them."
-        )
-    if coordinator and not _has_port(coordinator):
-        raise ValueError(f"--coordinator={coordinator}: wanted HOST:PORT, such as 10.0.0.1:1234.")
-    if bind_address and not _has_port(bind_address):
-        raise ValueError(
-            f"bind_address={bind_address}: wanted ADDRESS:PORT, one of this machine's, such as "
-            "10.0.0.1:1234."
-        )
-    if process_count and process_id >= process_count:
-        raise ValueError(
-            f"--process_id={process_id}, but there are {process_count} processes: they are "
-            f"numbered from 0 to {process_count - 1}."
-        )
-
-
-def _has_port(address: str) -> bool:
-    """Whether an address is a name or number with a port: HOST:1 to HOST:65535."""
-    found = re.fullmatch(r".+:([0-9]{1,5})", address)
-    return found is not None and 1 <= int(found[1]) <= 65535
-
-
-def _check_port(bind_address: str, where: str) -> None:
-    """Raises HostsError if the port is taken: XLA's service (0.10.2) would crash."""
-    host, _, port = bind_address.rpartition(":")
-    host = host.strip("[]")
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run may just have ended
-        try:
-            probe.bind(("" if host == "::" else host, int(port)))
-        except OSError as error:
-            at = f"{where} ({bind_address})" if host else where
-            raise HostsError(
-                f"process 0 cannot listen at {at}: the port is taken or not allowed, or the "
-                f"address is not this machine's ({error.strerror})."
-            ) from error
-
-
-def _explain(error: Exception, where: str) -> str:
-    text = " ".join(str(error).split())
-    if "Failed to start RPC server" in text:
-        return f"process 0 cannot listen at {where}: the port is taken, or not allowed."
-    if "coordinator_address" in text:
-        return (
-            f"{where} started this process, but JAX cannot find process 0. Give "
-            "--coordinator=HOST:PORT too (on Kubernetes, or install the package `kubernetes`)."
-        )
-    return f"the processes cannot meet at {where}: {text[:300]}"
 
 
 def client() -> Any:
@@ -378,35 +168,27 @@ def finish(status: int) -> NoReturn:
     leave(status)
 
 
+def joined(heartbeat: int) -> None:
+    """Notes that this process has joined others, which hear of its end from now on.
+
+    Args:
+        heartbeat: seconds without a sign of life after which a process counts as lost.
+    """
+    global _heartbeat
+    _heartbeat = heartbeat
+
+
+def watch() -> None:
+    """Watches for the loss of another process, from threads of its own."""
+    # if XLA aborts before we exit, its message is enough
+    faulthandler.disable()
+    for each in (_watch, _listen, *((_watch_first,) if jax.process_index() else ())):
+        threading.Thread(target=each, daemon=True).start()
+
+
 def several() -> bool:
     """Whether there is more than one process."""
     return _heartbeat > 0
-
-
-def introduce(mesh: Mesh) -> None:
-    """Connects the devices of several processes in advance: all together, and along each axis.
-
-    gloo, which sums between CPUs, gives the members of a new group 30 s to connect; once connected
-    it waits as long as necessary. A step that one process finds in its cache and another compiles
-    for a minute would end the run. So they wait for each other and connect here, before anything is
-    compiled. Every process calls it. Nothing happens in a single process or on other platforms.
-    """
-    devices = mesh.devices.ravel()
-    if devices[0].platform != "cpu" or len({device.process_index for device in devices}) == 1:
-        return
-    client().wait_at_barrier(f"cnn_jax/introduce/{next(_meetings)}", _FOREVER)
-    spec = PartitionSpec(*mesh.axis_names)
-    ones = jax.make_array_from_callback(
-        mesh.devices.shape,
-        NamedSharding(mesh, spec),
-        lambda _: np.ones((1,) * mesh.devices.ndim, np.float32),
-    )
-    for axes in dict.fromkeys((mesh.axis_names, *((name,) for name in mesh.axis_names))):
-        left = PartitionSpec(*(None if name in axes else name for name in mesh.axis_names))
-        add = jax.shard_map(
-            lambda x, axes=axes: jax.lax.psum(x, axes), mesh=mesh, in_specs=spec, out_specs=left
-        )
-        jax.block_until_ready(jax.jit(add)(ones))
 
 
 class Places:
@@ -449,30 +231,20 @@ def from_first(make: Callable[[], Any]) -> Any:
     return value
 
 
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """As `loop.stop_signals`, for several processes: a signal to any stops all at the same step.
-
-    JAX's preemption service takes SIGTERM (since `connect`; Python does not see it) and answers all
-    processes at the same one of their calls, which must agree in number and order.
-    """
-    stopped: list[signal.Signals] = []
-    asked = iter(range(1, 2**62))
-
-    def to_sigterm(number, frame):
-        if stopped and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def ask() -> signal.Signals | None:
-        if not stopped and multihost_utils.reached_preemption_sync_point(next(asked)):
-            stopped.append(signal.SIGTERM)
-        return stopped[0] if stopped else None
-
-    passed_on = [number for number in signals.that_stop() if number != signal.SIGTERM]
-    before = {number: signal.signal(number, to_sigterm) for number in passed_on}
-    try:
-        yield ask
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+def arrays_from_first(tree: PyTree | None, like: PyTree) -> PyTree:
+    """Sends the arrays of process 0, bit for bit, to all others, where `tree` is None."""
+    if not several():
+        return tree
+    leaves, structure = jax.tree.flatten(like)
+    total = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    content = np.zeros(total, np.uint8)  # bytes: as numbers, -0.0 would come back as 0.0
+    if tree is not None:
+        parts = [np.asarray(leaf).reshape(-1).view(np.uint8) for leaf in jax.tree.leaves(tree)]
+        content = np.concatenate(parts)
+    content = np.asarray(multihost_utils.broadcast_one_to_all(content))
+    arrays, start = [], 0
+    for leaf in leaves:
+        size = math.prod(leaf.shape) * leaf.dtype.itemsize
+        arrays.append(content[start : start + size].view(leaf.dtype).reshape(leaf.shape))
+        start += size
+    return jax.tree.unflatten(structure, arrays)

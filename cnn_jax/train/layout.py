@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.train import hosts
+from cnn_jax.train import gloo
 from cnn_jax.typing import Batch, HostBatch, PyTree
 
 LAYOUTS = ("jit", "pmap")
@@ -70,6 +70,24 @@ def make_layout(name: str, devices: Sequence[jax.Device] | None = None) -> Layou
     raise ValueError(f"There is no layout {name!r}; choose one of {', '.join(LAYOUTS)}.")
 
 
+def single_device() -> Layout:
+    """JAX's default device, with nothing to share out: the steps compile by `jax.jit` alone."""
+
+    def copy(tree: PyTree) -> PyTree:
+        return jax.tree.map(jnp.copy, tree)
+
+    return Layout(
+        axis_name=None,
+        device_count=1,
+        local_device_count=1,
+        compile_train=lambda step: jax.jit(step, donate_argnums=0),
+        compile_eval=jax.jit,
+        replicate=copy,
+        shard=jax.device_put,
+        fetch=copy,
+    )
+
+
 def jit_layout(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Layout:
     """One program over a mesh of all devices; arrays are global.
 
@@ -78,7 +96,7 @@ def jit_layout(devices: Sequence[jax.Device], mesh: Mesh | None = None) -> Layou
         mesh: mesh of these devices, if it has more axes than 'data'; the batch is spread over all.
     """
     mesh = mesh or Mesh(np.asarray(devices), ("data",))
-    hosts.introduce(mesh)
+    gloo.introduce(mesh)
     everywhere = NamedSharding(mesh, PartitionSpec())
     by_example = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
@@ -119,7 +137,7 @@ def pmap_layout(devices: Sequence[jax.Device]) -> Layout:
     axis_name = "data"
     count, local = len(devices), _local_count(devices)
     mesh = Mesh(np.asarray(devices), (axis_name,))
-    hosts.introduce(mesh)
+    gloo.introduce(mesh)
     by_device = NamedSharding(mesh, PartitionSpec(axis_name))
     everywhere = NamedSharding(mesh, PartitionSpec())
 

@@ -1,63 +1,40 @@
-"""The training loop: steps, evaluation, checkpoints, interruption and errors."""
+"""The training loop: steps, evaluation, checkpoints and an end at the right step.
 
-import contextlib
-import math
+It serves a single run, a run of several processes, and R runs side by side alike. What only goes
+along with a run is a `cnn_jax.train.callback.Callback`.
+"""
+
 import signal
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from cnn_jax.train import hosts, signals
-from cnn_jax.train.checkpoint import Checkpoints
-from cnn_jax.train.goodput import Meter
-from cnn_jax.train.layout import Layout, pad_batch
-from cnn_jax.train.log import RunLog
-from cnn_jax.train.profile import Profile
-from cnn_jax.train.state import TrainState
-from cnn_jax.train.step import EvalStep, TrainStep
-from cnn_jax.train.watchdog import (
+from cnn_jax.train import feeding, nonfinite
+from cnn_jax.train.callback import (
     CHECKPOINT,
     COMPILING,
     EVALUATION,
-    LOG,
     READING,
     REPORT,
     STEP,
-    Watchdog,
+    Callback,
+    Callbacks,
+    Run,
+    due,
 )
-from cnn_jax.typing import Batch, HostBatch, Observed
+from cnn_jax.train.evaluation import Evaluation
+from cnn_jax.train.layout import Layout, single_device
+from cnn_jax.train.saving import Saving
+from cnn_jax.train.state import TrainState
+from cnn_jax.train.step import TrainStep
+from cnn_jax.typing import Batch
 
 # The number of steps that the host may run ahead of the device. The metrics of a step are fetched
 # this many steps later, when they are ready, so that the device never waits for the host.
 RUN_AHEAD = 2
-
-
-class NonFiniteError(ArithmeticError):
-    """The loss or the gradient is NaN or infinite."""
-
-
-class Plan(NamedTuple):
-    """The schedule of a run, in steps; 0 means only at the end.
-
-    Attributes:
-        steps: number of steps of the whole run.
-        log_every: steps between rows of training metrics.
-        evaluate_every: steps between evaluations, each with a checkpoint.
-        checkpoint_every: steps between checkpoints.
-    """
-
-    steps: int
-    log_every: int
-    evaluate_every: int = 0
-    checkpoint_every: int = 0
-
-    def due(self, every: int, step: int) -> bool:
-        """Whether something done every `every` steps is due after `step` updates."""
-        return step == self.steps or (every > 0 and step > 0 and step % every == 0)
 
 
 class Outcome(NamedTuple):
@@ -66,370 +43,211 @@ class Outcome(NamedTuple):
     Attributes:
         state: the state, placed by the layout.
         step: number of updates made.
-        observed: observations of the evaluation at this step, or None if it was not due.
+        observed: observations of the evaluation at this step, or None if there was none.
+        figures: its named metrics, likewise.
         interrupted: the signal that stopped the run, or None.
     """
 
     state: TrainState
     step: int
-    observed: Observed | None
+    observed: Any
+    figures: Any
     interrupted: signal.Signals | None
-
-
-def evaluate(
-    eval_step: EvalStep,
-    state: TrainState,
-    batches: Iterable[HostBatch],
-    layout: Layout,
-    *,
-    stop: Callable[[], bool] = lambda: False,
-) -> Observed | None:
-    """Runs `eval_step` over `batches` and adds up the observations.
-
-    Args:
-        eval_step: evaluation step compiled by `layout`.
-        state: state placed by `layout`.
-        batches: masked numpy batches of any size; each is padded to the number of devices. Every
-            process supplies its own rows, and as many batches as the others.
-        layout: the layout.
-        stop: called before each batch; the evaluation is aborted once it returns True.
-
-    Returns:
-        Observed in numpy, with the sums as float64; None if it was aborted.
-    """
-    sums: dict[str, np.ndarray] = {}
-    rows: dict[str, list[np.ndarray]] = {}
-    pending: deque[tuple[Observed, int]] = deque()
-
-    def collect(observed: Observed, size: int) -> None:
-        host = jax.device_get(observed)
-        for name, value in host.sums.items():
-            sums[name] = sums.get(name, 0.0) + np.asarray(value, np.float64)
-        for name, value in host.rows.items():
-            # without the padding of each process, the rows are those of the global batch
-            parts = value.reshape(processes, -1, *value.shape[1:])[:, :size]
-            rows.setdefault(name, []).append(parts.reshape(-1, *value.shape[1:]))
-
-    processes = layout.device_count // layout.local_device_count
-    for batch in batches:
-        if stop():
-            return None
-        padded = pad_batch(batch, layout.local_device_count)
-        pending.append((eval_step(state, layout.shard(padded)), len(batch["mask"])))
-        if len(pending) > RUN_AHEAD:
-            collect(*pending.popleft())
-    for observed, size in pending:
-        collect(observed, size)
-    return Observed(sums, {name: np.concatenate(parts) for name, parts in rows.items()})
 
 
 def fit(
     state: TrainState,
     *,
-    plan: Plan,
-    layout: Layout,
     train_step: TrainStep,
-    batches: Callable[[int], Iterator[HostBatch]],
-    evaluator: Callable[[TrainState, Callable[[], bool]], Observed | None],
-    report: Callable[[Observed], dict[str, float]],
-    learning_rate: Callable[[int], float],
-    log: RunLog,
-    checkpoints: Checkpoints,
-    meta: dict[str, Any],
-    resumed: dict[str, Any] | None = None,
-    meter: Meter | None = None,
-    nonfinite_limit: int = 0,
-    profile: Profile | None = None,
-    speed: Callable[[float], dict[str, float]] = lambda rate: {},
-    started: Callable[[], None] = lambda: None,
-    watchdog: Watchdog | None = None,
+    batches: feeding.Batches,
+    steps: int,
+    layout: Layout | None = None,
+    evaluation: Evaluation | None = None,
+    saving: Saving | None = None,
+    callbacks: Sequence[Callback] = (),
+    resumed: Mapping[str, Any] | None = None,
+    learning_rate: Callable[[int], float] | None = None,
+    nonfinite_limit: int | None = 0,
+    stopped: Callable[[], signal.Signals | None] = lambda: None,
 ) -> Outcome:
-    """Trains until `plan.steps`, or until SIGTERM, SIGHUP or Ctrl-C, which end with a checkpoint.
+    """Trains until `steps` updates are made, or until `stopped` says so.
+
+    The same state, batches and steps give the same numbers, bit for bit, whether the run was
+    interrupted or not. `fit` installs no signal handlers and writes no files of its own.
 
     Args:
-        state: initial state, placed by `layout`; training continues from its step. It is donated.
-        plan: the schedule of the run.
-        layout: the layout.
-        train_step: training step compiled by `layout`.
-        batches: step -> an iterator over the batches from that step on.
-        evaluator: (state, stop) -> Observed, or None if `stop()` became true meanwhile.
-        report: Observed -> named metrics.
-        learning_rate: step -> learning rate, for the log.
-        log: log of the metrics.
-        checkpoints: checkpoints of the states.
-        meta: JSON saved with every state.
+        state: initial state, placed by `layout`; training continues from its step. A compiled step
+            usually donates it, so that it cannot be used again.
+        train_step: compiled training step: (state, batch) -> (state, metrics), such as
+            `jax.jit(make_train_step(...), donate_argnums=0)` or that of `layout.compile_train`.
+        batches: batches by their step: an object with `iterate`, such as
+            `cnn_jax.data.TrainBatches`; a function step -> iterator from that step on; or an
+            iterable, whose first batch is that of step 0.
+        steps: number of updates at the end of the run, including those of `state`.
+        layout: the layout; None: one device, see `layout.single_device`.
+        evaluation: evaluations during the run and at its end.
+        saving: checkpoints during the run and at its end.
+        callbacks: what goes along with the run, see `cnn_jax.train.callback`.
         resumed: the meta of the checkpoint that `state` comes from; None for a new run.
-        meter: counts productive seconds, from those of that checkpoint on.
+        learning_rate: number of updates made -> learning rate, for messages and the log.
         nonfinite_limit: number of non-finite steps that `train_step` may skip or roll back in the
-            whole run.
-        profile: profile of some of the steps.
-        speed: examples per second -> other measures of speed, by name.
-        started: called once the first step is compiled and running.
-        watchdog: is told the phase of the loop; it ends a run that hangs.
+            whole run; None: steps are not checked.
+        stopped: asked before each step and each batch of an evaluation; anything but None stops the
+            run, with a checkpoint. See `cnn_jax.train.interruption.stop_signals`.
 
     Raises:
+        ValueError: the state is beyond `steps`, or there are too few batches.
         NonFiniteError: the loss or the gradient is not finite, or has been so too often; the last
             good checkpoint is kept.
     """
-    resumed, meter = resumed or {}, meter or Meter()
-    train_step = meter.compiled(train_step)
-    first = step = int(layout.fetch(state.step))
-    window = Window(resumed.get("window", {}))
-    evaluated_at = step if resumed.get("evaluated") else -1
-    saved = (step, evaluated_at == step) if resumed else None
-    observed: Observed | None = None
-    figures: dict[str, float] | None = None
-    pending: deque[tuple[int, dict]] = deque()
-    bar = log.progress(plan.steps, step)
-    clock = Clock()
-    at = watchdog.at if watchdog is not None else lambda phase, step: None
+    layout, companions = layout or single_device(), Callbacks(callbacks)
+    first = int(np.ravel(layout.fetch(state.step))[0])  # [R] of R runs, which agree
+    if not 0 <= first <= steps:
+        raise ValueError(
+            f"steps={steps}, and the state has made {first} updates already; steps counts these "
+            "too. Raise it, or begin with a new state."
+        )
+    run = Run(first, steps, resumed or {}, learning_rate, nonfinite_limit, companions.enter)
+    training = _Training(run, companions, state, train_step, layout, evaluation, saving, stopped)
+    with companions:
+        return training.go(batches)
 
-    def collect(limit: int) -> None:
-        while len(pending) > limit:
-            done, metrics = pending.popleft()
-            at(STEP, done)
-            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            count, spoiled = values.pop("nonfinite", 0), values.pop("spoiled", 0)
-            if spoiled and count <= nonfinite_limit:
-                log.say(_spoiled(values, done, int(count), nonfinite_limit))
-            else:
-                _check_finite(values, done, learning_rate(done - 1), checkpoints, bool(spoiled))
-                window.add(values)
-            if plan.due(plan.log_every, done):
-                at(LOG, done)
-                row = {**window.means(), "learning_rate": float(learning_rate(done - 1))}
-                window.clear()
-                if count:
-                    row["nonfinite"] = int(count)
-                rate = clock.examples_per_second()
-                other = speed(rate)
-                log.row(done, "train", row, images_per_second=rate, **other)
-                line = f"loss {row.get('loss', math.nan):.4f}  {_rate(rate, other)}"
-                if bar is None:
-                    eta = clock.remaining(done, plan.steps)
-                    log.say(f"step {done}/{plan.steps}  {line}  ETA {eta:,.0f} s")
-                else:
-                    bar.update(bar.task_ids[0], figures=line)
 
-    @meter.lost()
-    def save() -> None:
-        nonlocal saved
-        evaluated = evaluated_at == step
-        if saved != (step, evaluated):
-            at(CHECKPOINT, step)
-            checkpoints.save(
-                step,
-                layout.fetch(state),
-                # a copy: the file is written in the background, while the window changes
-                meta={
-                    **meta,
-                    "window": dict(window.sums),
-                    "evaluated": evaluated,
-                    "wall_productive": meter.seconds,
-                },
-                metrics=figures if evaluated else None,
-            )
-            saved = (step, evaluated)
+class _Training:
+    """A run while it is under way."""
 
-    batches_asked = evaluations = 0
+    def __init__(
+        self,
+        run: Run,
+        callbacks: Callbacks,
+        state: TrainState,
+        train_step: TrainStep,
+        layout: Layout,
+        evaluation: Evaluation | None,
+        saving: Saving | None,
+        stopped: Callable[[], signal.Signals | None],
+    ):
+        self._run, self._callbacks, self._stopped = run, callbacks, stopped
+        self._state, self._train_step, self._layout = state, train_step, layout
+        self._evaluation, self._saving = evaluation, saving
+        self._step = run.first
+        self._pending: deque[tuple[int, Mapping[str, Any]]] = deque()  # steps perhaps not finished
+        evaluated = bool(run.resumed.get("evaluated"))
+        self._evaluated_at = run.first if evaluated else -1
+        self._saved = (run.first, evaluated) if run.resumed else None
+        self._observed: Any = None
+        self._figures: Any = None
+        self._batches_asked = self._evaluations = 0
 
-    def asked() -> bool:
-        """Whether to stop. An evaluation asks before each batch; by the second it is compiled."""
-        nonlocal batches_asked
-        batches_asked += 1
-        if batches_asked > 1:
-            at(EVALUATION, step)
-        return stopped() is not None
-
-    with contextlib.ExitStack() as held:
-        stopped = held.enter_context(hosts.stop_signals() if hosts.several() else stop_signals())
-        if profile is not None:
-            held.enter_context(profile)
-        if watchdog is not None:
-            held.enter_context(watchdog)
-        at(READING, step + 1)
-        ahead = _ahead(batches(step), layout)
-        meter.begin(resumed.get("wall_productive", 0.0))
+    def go(self, batches: feeding.Batches) -> Outcome:
+        self._run.enter(READING, self._step + 1)
+        ahead = feeding.ahead(batches, self._step, self._layout)
+        self._callbacks.tell("on_begin", self._run)
         while True:
-            if plan.due(plan.evaluate_every, step):
-                collect(0)
-                if evaluated_at != step or step == plan.steps:
-                    before = meter.seconds
-                    clock.pause()
-                    at(EVALUATION if evaluations else COMPILING, step)
-                    observed = evaluator(state, asked)
-                    clock.resume()
-                    if observed is None or evaluated_at == step:  # aborted, or repeated
-                        meter.back_to(before)
-                    if observed is not None:
-                        evaluations += 1
-                        at(REPORT, step)
-                        figures = report(observed)
-                        at(LOG, step)
-                        fresh, evaluated_at = evaluated_at != step, step
-                        if fresh:
-                            log.row(step, "test", figures)
-                        # metrics of single classes, 'iou/road', are for the log only
-                        table = "  ".join(
-                            f"{name} {value:.4f}"
-                            for name, value in figures.items()
-                            if "/" not in name
-                        )
-                        log.say(f"step {step}/{plan.steps}  test: {table}")
-                        if fresh:
-                            save()
-            if plan.due(plan.checkpoint_every, step) or stopped():
-                collect(0)
-                save()
-            if step == plan.steps or stopped():
+            self._evaluate_if_due()
+            self._save_if_due()
+            if self._step == self._run.steps or self._stopped():
                 break
-            at(READING, step + 1)
-            before = meter.seconds
-            batch = next(ahead)
-            meter.waited_since(before, pending[-1][1] if pending else {})
-            at(STEP if step > first else COMPILING, step + 1)
-            size = int(np.prod(batch["mask"].shape))
-            with profile.step(step, state) if profile else contextlib.nullcontext():
-                state, metrics = train_step(state, batch)
-            step += 1
-            if step == first + 1:
-                started()
-            pending.append((step, metrics))
-            collect(RUN_AHEAD)
-            clock.tick(size, step - first)
-            if bar is not None:
-                bar.update(bar.task_ids[0], completed=step)
-        meter.end()
-        if bar is not None:
-            bar.stop()
-        at(CHECKPOINT, step)
-        checkpoints.wait()
-        interrupted = stopped()
-    return Outcome(state, step, observed if evaluated_at == step else None, interrupted)
+            self._advance(ahead)
+        self._collect()
+        self._callbacks.tell("on_end", self._step)
+        if self._saving is not None:
+            self._run.enter(CHECKPOINT, self._step)
+            self._saving.checkpoints.wait()
+        here = self._evaluated_at == self._step
+        observed, figures = (self._observed, self._figures) if here else (None, None)
+        return Outcome(self._state, self._step, observed, figures, self._stopped())
+
+    def _advance(self, ahead: Iterator[Batch]) -> None:
+        """Starts one update, and waits for the one RUN_AHEAD steps before it."""
+        run = self._run
+        run.enter(READING, self._step + 1)
+        batch = next(ahead, None)
+        if batch is None:
+            raise ValueError(
+                f"The batches end after {self._step} steps, and steps={run.steps}. Give more "
+                "batches, or fewer steps."
+            )
+        busy = bool(self._pending) and _computing(self._pending[-1][1])
+        self._callbacks.tell("on_batch", self._step, busy)
+        run.enter(STEP if self._step > run.first else COMPILING, self._step + 1)
+        examples = feeding.examples(batch)  # before the batch may be donated
+        with self._callbacks.around_step(self._step, self._state):
+            self._state, metrics = self._train_step(self._state, batch)
+        self._step += 1
+        self._pending.append((self._step, metrics))
+        self._collect(RUN_AHEAD)
+        self._callbacks.tell("on_dispatch", self._step, examples)
+
+    def _collect(self, limit: int = 0) -> None:
+        """Waits for the metrics of all steps but the last `limit`, and hands them on."""
+        run = self._run
+        while len(self._pending) > limit:
+            step, metrics = self._pending.popleft()
+            run.enter(STEP, step)
+            values = {
+                name: value if np.ndim(value) else float(value)
+                for name, value in jax.device_get(metrics).items()
+            }
+            if run.nonfinite_limit is not None:
+                kept = None if self._saving is None else self._saving.checkpoints.steps
+                nonfinite.check(
+                    values, step, run.nonfinite_limit, learning_rate=run.learning_rate, kept=kept
+                )
+            self._callbacks.tell("on_step", step, values)
+
+    def _evaluate_if_due(self) -> None:
+        if self._evaluation is None or not due(self._evaluation.every, self._step, self._run.steps):
+            return
+        self._collect()
+        repeated = self._evaluated_at == self._step
+        if repeated and self._step != self._run.steps:
+            return
+        self._callbacks.tell("before_evaluation", self._step)
+        self._run.enter(EVALUATION if self._evaluations else COMPILING, self._step)
+        self._observed = self._evaluation.evaluate(self._state, self._asked)
+        counts = self._observed is not None and not repeated
+        self._callbacks.tell("after_evaluation", self._step, counts)
+        if self._observed is None:
+            return
+        self._evaluations += 1
+        self._run.enter(REPORT, self._step)
+        self._figures = self._evaluation.report(self._observed)
+        self._evaluated_at = self._step
+        self._callbacks.tell("on_evaluation", self._step, self._figures, repeated)
+        if not repeated:
+            self._save()
+
+    def _asked(self) -> bool:
+        """Whether to stop. An evaluation asks before each batch; by the second it is compiled."""
+        self._batches_asked += 1
+        if self._batches_asked > 1:
+            self._run.enter(EVALUATION, self._step)
+        return self._stopped() is not None
+
+    def _save_if_due(self) -> None:
+        if self._saving is None:
+            return
+        if due(self._saving.every, self._step, self._run.steps) or self._stopped():
+            self._collect()
+            self._save()
+
+    def _save(self) -> None:
+        evaluated = self._evaluated_at == self._step
+        if self._saving is None or self._saved == (self._step, evaluated):
+            return
+        self._run.enter(CHECKPOINT, self._step)
+        self._saving.checkpoints.save(
+            self._step,
+            self._layout.fetch(self._state),
+            meta={**self._saving.meta, **self._callbacks.to_save(), "evaluated": evaluated},
+            metrics=self._figures if evaluated else None,
+        )
+        self._saved = (self._step, evaluated)
 
 
-class Window:
-    """Running means of the training metrics since the last row. They are part of the checkpoint, so
-    that a resumed run writes the same rows."""
-
-    def __init__(self, sums: dict[str, Sequence[float]]):
-        self.sums = {name: list(pair) for name, pair in sums.items()}
-
-    def add(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            total, count = self.sums.get(name, (0.0, 0))
-            self.sums[name] = [total + value, count + 1]
-
-    def means(self) -> dict[str, float]:
-        return {name: total / count for name, (total, count) in self.sums.items()}
-
-    def clear(self) -> None:
-        self.sums = {}
-
-
-class Clock:
-    """Examples per second since the last reading, without evaluation and the first step, which
-    compiles."""
-
-    def __init__(self):
-        self._examples = 0
-        self._steps = 0
-        self._since = self._begin = time.monotonic()
-        self._paused = 0.0
-
-    def tick(self, examples: int, steps_done: int) -> None:
-        if steps_done == 1:
-            self._since = self._begin = time.monotonic()
-        else:
-            self._examples += examples
-            self._steps += 1
-
-    def pause(self) -> None:
-        self._paused = time.monotonic()
-
-    def resume(self) -> None:
-        pause = time.monotonic() - self._paused
-        self._since += pause
-        self._begin += pause
-
-    def examples_per_second(self) -> float:
-        now = time.monotonic()
-        rate = self._examples / max(now - self._since, 1e-9)
-        self._examples, self._since = 0, now
-        return rate
-
-    def remaining(self, step: int, steps: int) -> float:
-        """Estimated seconds until `steps`, without evaluations."""
-        each = (time.monotonic() - self._begin) / max(self._steps, 1)
-        return each * (steps - step)
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """Turns SIGTERM, SIGHUP and the first Ctrl-C into requests: the yielded function returns the
-    signal, or None.
-
-    A second Ctrl-C is a KeyboardInterrupt as usual. Outside the main thread this does nothing.
-    """
-    received: list[signal.Signals] = []
-
-    def remember(number, frame):
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(signal.Signals(number))
-
-    before = {}
-    with contextlib.suppress(ValueError):  # not in the main thread
-        for number in signals.that_stop():
-            before[number] = signal.signal(number, remember)
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
-def _ahead(source: Iterator[HostBatch], layout: Layout) -> Iterator[Batch]:
-    """The batches on the device, each transferred one step before it is needed."""
-    queue: deque[Batch] = deque()
-    for batch in source:
-        queue.append(layout.shard(batch))
-        if len(queue) > 1:
-            yield queue.popleft()
-    yield from queue
-
-
-def _rate(images: float, other: dict[str, float]) -> str:
-    """'1,200 images/s', and the share of the hardware's peak where it is known."""
-    share = f"  MFU {other['mfu']:.1%}" if "mfu" in other else ""
-    return f"{images:,.0f} images/s{share}"
-
-
-def _spoiled(values: dict[str, float], step: int, count: int, limit: int) -> str:
-    return (
-        f"step {step}: {_what(values)}; continuing from an earlier state "
-        f"({count} of at most {limit} such steps)"
-    )
-
-
-def _what(values: dict[str, float]) -> str:
-    bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-    return " and ".join(bad) or "a parameter or a statistic is not finite"
-
-
-def _check_finite(
-    values: dict[str, float],
-    step: int,
-    learning_rate: float,
-    checkpoints: Checkpoints,
-    spoiled: bool = False,
-) -> None:
-    if not spoiled and all(math.isfinite(value) for value in values.values()):
-        return
-    kept = checkpoints.steps()
-    good = f"The checkpoint of step {kept[-1]} is good" if kept else "There is no checkpoint yet"
-    raise NonFiniteError(
-        f"{_what(values)} at step {step}, with a learning rate of {learning_rate:g}"
-        f"{', once more than --nonfinite_limit allows' if spoiled else ''}. {good}. Lower the "
-        "learning rate, lengthen its warm-up, or clip the gradient."
-    )
+def _computing(metrics: Mapping[str, Any]) -> bool:
+    """Whether the device is still computing a step."""
+    for value in metrics.values():
+        return isinstance(value, jax.Array) and not value.is_ready()  # type: ignore[attr-defined]
+    return False

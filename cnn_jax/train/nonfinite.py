@@ -1,9 +1,10 @@
-"""What a training step does when its result is NaN or infinite: skip the step, or roll back.
+"""What a training step does when its result is NaN or infinite: stop the run, skip, or roll back.
 
-Both are decided inside the step, from its arrays alone, so that they are the same on every layout
-and any number of hosts, cost no copy to the host, and are repeated bit for bit by a resumed run.
-The step counter, and every other counter, advances in either case: the next step sees other
-examples, other random numbers, and the learning rate of its own step.
+The loop stops the run, see `check`. The other two are decided inside the step, from its arrays
+alone, so that they are the same on every layout and any number of hosts, cost no copy to the host,
+and are repeated bit for bit by a resumed run. The step counter, and every other counter, advances
+in either case: the next step sees other examples, other random numbers, and the learning rate of
+its own step.
 
     skip      everything else stays as it was before the step
     rollback  everything else returns to the last kept copy, at most `every` steps old
@@ -17,16 +18,22 @@ Neither cures a learning rate that is too high, so their number is limited, see
 `cnn_jax.train.loop.fit`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cnn_jax.typing import Array, PyTree
 
 POLICIES = ("stop", "skip", "rollback")
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or the gradient is NaN or infinite."""
 
 
 @flax.struct.dataclass
@@ -98,6 +105,56 @@ def all_finite(tree: PyTree) -> Array:
     """bool scalar: whether every number of every array is finite."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+
+
+def check(
+    metrics: Mapping[str, Any],
+    step: int,
+    limit: int,
+    *,
+    learning_rate: Callable[[int], float] | None = None,
+    kept: Callable[[], Sequence[int]] | None = None,
+) -> None:
+    """Checks the metrics of a step, on the host.
+
+    Args:
+        metrics: metrics of `make_train_step`.
+        step: number of the update, from 1.
+        limit: number of non-finite steps that may be skipped or rolled back.
+        learning_rate: number of updates made -> learning rate, for the message.
+        kept: () -> the steps that have a checkpoint, for the message.
+
+    Raises:
+        NonFiniteError: a metric is not finite, or the step was skipped once more than `limit`.
+    """
+    values = {
+        name: value for name, value in metrics.items() if name not in ("nonfinite", "spoiled")
+    }
+    spoiled = bool(metrics.get("spoiled", False))
+    if spoiled and metrics["nonfinite"] <= limit:
+        return
+    if not spoiled and all(np.isfinite(value).all() for value in values.values()):
+        return
+    at = "" if learning_rate is None else f", with a learning rate of {learning_rate(step - 1):g}"
+    more = f", once more than nonfinite_limit={limit} allows" if spoiled else ""
+    good = ""
+    if kept is not None:
+        steps = kept()
+        good = (
+            f" The checkpoint of step {steps[-1]} is good."
+            if steps
+            else (" There is no checkpoint yet.")
+        )
+    raise NonFiniteError(
+        f"{what(values)} at step {step}{at}{more}.{good} Lower the learning rate, lengthen its "
+        "warm-up, or clip the gradient."
+    )
+
+
+def what(values: Mapping[str, Any]) -> str:
+    """What is not finite, in words: 'loss is nan and grad_norm is inf'."""
+    bad = [f"{name} is {value}" for name, value in values.items() if not np.isfinite(value).all()]
+    return " and ".join(bad) or "a parameter or a statistic is not finite"
 
 
 def _choose(finite: Array, after: PyTree, before: PyTree) -> PyTree:

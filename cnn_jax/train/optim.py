@@ -1,16 +1,24 @@
-"""Optimisers and learning-rate schedules by name: Optax's, combined as papers use them."""
+"""Optimisers by name: Optax's, combined as papers use them."""
 
-import difflib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import optax
 from optax import contrib
 
+from cnn_jax.registry import Registry
+from cnn_jax.train.schedules import SCHEDULES, make_schedule
 from cnn_jax.typing import PyTree
 
-SCHEDULES = ("constant", "step", "cosine", "linear", "one_cycle")
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "decayed",
+    "kernel_matrices",
+    "make_optimizer",
+    "make_schedule",
+    "scale_by_path",
+]
 
 
 def decayed(params: PyTree) -> PyTree:
@@ -62,6 +70,7 @@ def _adamw(learning_rate, *, momentum, weight_decay, nesterov):
 
 
 def _lamb(learning_rate, *, momentum, weight_decay, nesterov):
+    _without_nesterov("lamb", nesterov)
     return optax.lamb(learning_rate, b1=momentum, weight_decay=weight_decay, mask=decayed)
 
 
@@ -77,6 +86,7 @@ def _lars(learning_rate, *, momentum, weight_decay, nesterov):
 
 
 def _lion(learning_rate, *, momentum, weight_decay, nesterov):
+    _without_nesterov("lion", nesterov)
     return optax.lion(learning_rate, b1=momentum, weight_decay=weight_decay, mask=decayed)
 
 
@@ -91,18 +101,22 @@ def _muon(learning_rate, *, momentum, weight_decay, nesterov):
     )
 
 
+def _without_nesterov(name: str, nesterov: bool) -> None:
+    if nesterov:
+        raise ValueError(f"{name} has no Nesterov form; switch nesterov off.")
+
+
+# (learning rate or schedule, *, momentum, weight_decay, nesterov) -> an Optax transformation.
 # `momentum` is the decay of the first moment: b1 in the Adam family, beta in Muon. `nesterov`
-# means something to sgd, adam, adamw, lars and muon.
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    "sgd": _sgd,
-    "adam": _adam,
-    "adamw": _adamw,
-    "lamb": _lamb,
-    "lars": _lars,
-    "lion": _lion,
-    "muon": _muon,
-}
-WITHOUT_NESTEROV = ("lamb", "lion")
+# means something to sgd, adam, adamw, lars and muon. Any function of this form can be registered.
+OPTIMIZERS: Registry[Callable[..., optax.GradientTransformation]] = Registry("optimizer")
+OPTIMIZERS.register("sgd", _sgd)
+OPTIMIZERS.register("adam", _adam)
+OPTIMIZERS.register("adamw", _adamw)
+OPTIMIZERS.register("lamb", _lamb)
+OPTIMIZERS.register("lars", _lars)
+OPTIMIZERS.register("lion", _lion)
+OPTIMIZERS.register("muon", _muon)
 
 
 def make_optimizer(
@@ -128,21 +142,22 @@ def make_optimizer(
     Raises:
         ValueError: an unknown name, or a number out of range.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(unknown("optimizer", name, OPTIMIZERS))
+    optimizer = OPTIMIZERS[name]
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum is {momentum}; it must be in [0, 1).")
     if weight_decay < 0 or clip_norm < 0:
         raise ValueError(
             f"weight_decay is {weight_decay} and clip_norm {clip_norm}; both must be 0 or more."
         )
-    if nesterov and name in WITHOUT_NESTEROV:
-        raise ValueError(f"{name} has no Nesterov form; switch nesterov off.")
     if nesterov and not momentum:
         raise ValueError("nesterov needs a momentum above 0.")
-    tx = OPTIMIZERS[name](
-        learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
-    )
+    OPTIMIZERS.check_call(name, 1, "momentum", "weight_decay", "nesterov")
+    tx = optimizer(learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    if not isinstance(tx, optax.GradientTransformation):
+        raise ValueError(
+            f"The optimizer {name!r} ({OPTIMIZERS.origin(name)}) returned {type(tx).__name__}; it "
+            "must return an optax.GradientTransformation."
+        )
     return optax.chain(optax.clip_by_global_norm(clip_norm), tx) if clip_norm else tx
 
 
@@ -166,71 +181,3 @@ def scale_by_path(
         )
 
     return optax.chain(tx, optax.stateless(scale))
-
-
-def make_schedule(
-    name: str,
-    peak: float,
-    *,
-    steps: int,
-    warmup_steps: int = 0,
-    final: float = 0.0,
-    boundaries: Sequence[int] = (),
-    factor: float = 0.1,
-) -> optax.Schedule:
-    """Learning rate as a function of the step: a linear warm-up from 0, then the schedule.
-
-    Args:
-        name: one of SCHEDULES. 'constant'; 'step' multiplies by `factor` at each boundary; 'cosine'
-            (Loshchilov 2017, arXiv:1608.03983) and 'linear' fall from the peak after the warm-up to
-            `final` at the last step; 'one_cycle' (Smith 2018, arXiv:1708.07120) rises along a
-            cosine from peak / 25 during the warm-up (30% of the steps unless given) and falls along
-            one to `final`.
-        peak: peak learning rate.
-        steps: number of steps of the whole run.
-        warmup_steps: number of warm-up steps; the first has 1 / warmup_steps of the peak, not 0.
-        final: learning rate at the end; in the unit of `peak`.
-        boundaries: steps at which 'step' drops, counted from the beginning of the run.
-        factor: factor of 'step' at each boundary.
-
-    Raises:
-        ValueError: an unknown name, or inconsistent numbers.
-    """
-    if name not in SCHEDULES:
-        raise ValueError(unknown("schedule", name, SCHEDULES))
-    if steps < 1 or not 0 <= warmup_steps <= steps:
-        raise ValueError(
-            f"{warmup_steps} warm-up steps of {steps} steps; wanted at least one step, and "
-            "a warm-up of 0 to all of them."
-        )
-    if not (peak > 0 and math.isfinite(peak)):
-        raise ValueError(f"The learning rate is {peak}; it must be above 0.")
-    if name == "one_cycle":
-        warmup_steps = warmup_steps or max(1, round(0.3 * steps))
-        rise = optax.cosine_decay_schedule(peak / 25 - peak, warmup_steps)
-        fall = optax.cosine_decay_schedule(peak - final, max(1, steps - warmup_steps))
-        return optax.join_schedules(
-            [lambda step: peak + rise(step), lambda step: final + fall(step)], [warmup_steps]
-        )
-    rest = max(1, steps - warmup_steps)
-    if name == "constant":
-        after = optax.constant_schedule(peak)
-    elif name == "step":
-        after = optax.piecewise_constant_schedule(
-            peak, {boundary - warmup_steps: factor for boundary in boundaries}
-        )
-    elif name == "cosine":
-        after = optax.cosine_decay_schedule(peak, rest, alpha=final / peak)
-    else:
-        after = optax.linear_schedule(peak, final, rest)
-    if not warmup_steps:
-        return after
-    warmup = optax.linear_schedule(peak / warmup_steps, peak, max(1, warmup_steps - 1))
-    return optax.join_schedules([warmup, after], [warmup_steps])
-
-
-def unknown(kind: str, name: str, known) -> str:
-    """The message for an unknown name, with the nearest names, or all."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(known)}."
-    return f"There is no {kind} {name!r}; {hint}"

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from cnn_jax.train.callback import Callback
+from cnn_jax.train.loop import fit
 from cnn_jax.train.state import TrainState, inference_variables, state_from
 from cnn_jax.train.step import make_train_step
 from cnn_jax.typing import Array, Batch, HostBatch, PyTree, Task
@@ -93,7 +95,7 @@ def train_replicas(
     def step(state: TrainState, seed: Array, rate: Array, chosen: Array, everything: Batch):
         batch = {name: leaf[chosen] for name, leaf in everything.items()}
         state, metrics = update(state, seed, rate, {**batch, "mask": jnp.ones(batch_size)})
-        return state, (metrics["loss"], metrics["grad_norm"])
+        return state, {name: metrics[name] for name in _Recorder.NAMES}
 
     runs = [(seed, rate) for rate in learning_rates for seed in seeds]
     lanes = [runs] if side_by_side else [[run] for run in runs]  # the runs that share a step
@@ -104,15 +106,17 @@ def train_replicas(
     def train(lane: list[tuple[int, float]]) -> Trained:
         columns = zip(*lane, strict=True) if side_by_side else lane[0]
         seed, rate = map(jnp.asarray, columns, (jnp.uint32, jnp.float32))
-        orders = [_order(seed, examples, batch_size) for seed, _ in lane]
-        state, metrics = begin(seed, rate), []
-        for _ in range(steps):
-            chosen = np.stack([next(order) for order in orders])  # [runs, B]
-            rows = jnp.asarray(chosen if side_by_side else chosen[0])
-            state, observed = step(state, seed, rate, rows, everything)
-            metrics.append(observed)
-        losses, norms = (np.stack(column, axis=-1) for column in zip(*metrics, strict=True))
-        return Trained(inference_variables(state), losses, norms)
+        recorder = _Recorder()
+        outcome = fit(
+            begin(seed, rate),
+            train_step=lambda state, batch: step(state, seed, rate, batch["rows"], everything),
+            batches=_rows([seed for seed, _ in lane], examples, batch_size, side_by_side),
+            steps=steps,
+            callbacks=[recorder],
+            nonfinite_limit=None,  # a learning rate that diverges stops no other run
+        )
+        losses, norms = recorder.columns()
+        return Trained(inference_variables(outcome.state), losses, norms)
 
     trained = [train(lane) for lane in lanes]
     if side_by_side:
@@ -182,6 +186,30 @@ def predict_replicas(
 def accuracies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The accuracy of every run, [R], from logits [R, N, K] and labels [N]."""
     return (logits.argmax(-1) == labels).mean(-1)
+
+
+class _Recorder(Callback):
+    """Keeps the metrics of every step."""
+
+    NAMES = ("loss", "grad_norm")
+
+    def __init__(self) -> None:
+        self._steps: list[list[Any]] = []
+
+    def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        self._steps.append([metrics[name] for name in self.NAMES])
+
+    def columns(self) -> np.ndarray:
+        """float32 [metrics, runs, steps], or [metrics, steps] of a single run."""
+        return np.moveaxis(np.array(self._steps, np.float32), 0, -1)
+
+
+def _rows(
+    seeds: Sequence[int], examples: int, batch_size: int, side_by_side: bool
+) -> Iterator[HostBatch]:
+    """The indices of the examples of every batch: [runs, B] side by side, else [B]."""
+    for chosen in zip(*(_order(seed, examples, batch_size) for seed in seeds), strict=True):
+        yield {"rows": np.stack(chosen) if side_by_side else chosen[0]}
 
 
 def _order(seed: int, examples: int, batch_size: int) -> Iterator[np.ndarray]:

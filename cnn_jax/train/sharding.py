@@ -30,7 +30,7 @@ def parse_mesh(text: str, devices: int) -> dict[str, int]:
     Raises:
         ValueError: other axes or sizes, or another number of devices.
     """
-    wanted = f"--mesh={text}: wanted sizes of data and model, such as data:4,model:2."
+    wanted = f"mesh={text}: wanted sizes of data and model, such as data:4,model:2."
     sizes = dict.fromkeys(AXES, 1)
     given = []
     for item in text.split(","):
@@ -41,7 +41,7 @@ def parse_mesh(text: str, devices: int) -> dict[str, int]:
         sizes[name] = int(size)
     if math.prod(sizes.values()) != devices:
         raise ValueError(
-            f"--mesh={text} has {math.prod(sizes.values())} places for {devices} devices."
+            f"mesh={text} has {math.prod(sizes.values())} places for {devices} devices."
         )
     return sizes
 

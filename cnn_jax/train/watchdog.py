@@ -17,10 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from cnn_jax.train import hosts
-
-COMPILING, STEP, READING = "compiling", "computing", "reading data"
-EVALUATION, REPORT = "evaluation", "figures of the evaluation"
-CHECKPOINT, LOG = "checkpoint", "writing the log"
+from cnn_jax.train.callback import COMPILING, EVALUATION, READING, STEP, Callback
 
 LEAST = 300.0  # seconds that a step may always take
 FACTOR = 10.0  # times the slowest step so far
@@ -34,7 +31,7 @@ class Place(NamedTuple):
     """The place of a process in the run.
 
     Attributes:
-        phase: one of the phases above.
+        phase: one of the phases of `cnn_jax.train.callback`.
         step: number of the current step, from 1, or of the last one before another phase.
         seconds: seconds since the phase began.
         limit: seconds that the phase may take.
@@ -58,8 +55,8 @@ class Others(Protocol):
         ...
 
 
-class Watchdog:
-    """A context manager that watches the run from a separate thread.
+class Watchdog(Callback):
+    """Watches a run from a separate thread.
 
     Time is counted in checks of that thread: while the whole process is suspended, by Ctrl-Z or a
     closed laptop lid, no time counts.
@@ -91,7 +88,7 @@ class Watchdog:
             ValueError: a negative timeout.
         """
         if timeout < 0:
-            raise ValueError(f"--step_timeout is {timeout:g}; it must be 0 or more seconds.")
+            raise ValueError(f"step_timeout={timeout:g}; it must be 0 or more seconds.")
         self._timeout, self._tick = timeout, tick
         self._index, self._count, self._others = index, count, others
         self._directory, self._end = directory, end or self._leave
@@ -102,8 +99,8 @@ class Watchdog:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def at(self, phase: str, step: int) -> None:
-        """Reports that the run enters this phase. It costs no more than an assignment."""
+    def on_phase(self, phase: str, step: int) -> None:
+        """Notes that the run enters this phase. It costs no more than an assignment."""
         self._mark = (phase, step)
 
     def limit(self, phase: str) -> float:
@@ -187,7 +184,7 @@ class Watchdog:
         hosts.leave(
             hosts.PEER_LOST,
             f"error: {message}. {where}The same command resumes from the last checkpoint; "
-            "--step_timeout sets how long to wait.",
+            "step_timeout=SECONDS sets how long to wait.",
             tell=True,
         )
 

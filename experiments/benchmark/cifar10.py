@@ -2,8 +2,8 @@
 
     python -m experiments.benchmark.cifar10 --data_dir=DIR --workdir=DIR --runs=3
 
-Both train the network of a recipe with that recipe: same layers, initialisation, optimiser,
-learning rates, augmentation, order of batches and evaluations; other random numbers. Ours is
+Both train the network of a recipe with that recipe: the same layers, initialisation, optimiser,
+learning rates, augmentation, order of batches and evaluations, but other random numbers. Ours is
 `python -m experiments.classification` as a user starts it, without a cache of compiled programs,
 checkpoints or figures; PyTorch's is `experiments.benchmark.pytorch.cifar10`, eager. Each run is a
 process, timed from start to end, including imports, decoding and compilation. The time to
@@ -25,8 +25,11 @@ from typing import Any
 from absl import flags
 
 from cnn_jax import data
+from cnn_jax.run import classification
+from cnn_jax.run.network import create_model
+from cnn_jax.run.optimisation import plan_of, warmup_steps_of
 from cnn_jax.train import log
-from experiments import classification, entry, settings
+from experiments import entry
 from experiments import recipe as recipes
 from experiments.benchmark import timing
 
@@ -61,7 +64,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
     """The recipe as fields of `pytorch.cifar10.Settings`.
 
     Raises:
-        ValueError: the recipe asks for something that PyTorch's side lacks.
+        ValueError: the recipe has a setting that PyTorch's side lacks.
     """
     words = recipe.augment.split(",")
     wanted = {
@@ -85,14 +88,17 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
         if getattr(recipe, name) != value:
             raise ValueError(
                 f"--{name}={getattr(recipe, name)}: PyTorch's side of this benchmark has {value!r} "
-                "only. Leave PyTorch out with --notorch."
+                "only. Give that, or --notorch to leave PyTorch out."
             )
     if len(words) != 2 or words[0] != "flip" or not words[1].startswith("crop:"):
-        raise ValueError(f"--augment={recipe.augment}: PyTorch's side knows 'flip,crop:PIXELS'.")
-    model = settings.create_model(recipe.model, recipe, num_classes=10)
+        raise ValueError(
+            f"--augment={recipe.augment}: PyTorch's side of this benchmark has 'flip,crop:PIXELS' "
+            "only. Give that, or --notorch to leave PyTorch out."
+        )
+    model = create_model(recipe.model, recipe, num_classes=10)
     source = data.load_source("cifar10", recipe.train_split, data_dir=recipe.data_dir or None)
     per_epoch = len(source) / recipe.batch_size
-    plan = settings.plan_of(recipe, per_epoch)
+    plan = plan_of(recipe, per_epoch)
     mean, std = data.statistics("cifar10", 3)
     return {
         "widths": model.widths,
@@ -106,7 +112,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
         "batch_size": recipe.batch_size,
         "eval_batch_size": recipe.eval_batch_size or recipe.batch_size,
         "steps": plan.steps,
-        "warmup_steps": settings.warmup_steps_of(recipe, plan.steps, per_epoch),
+        "warmup_steps": warmup_steps_of(recipe, plan.steps, per_epoch),
         "evaluate_every": plan.evaluate_every or plan.steps,
         "learning_rate": recipe.learning_rate,
         "momentum": recipe.momentum,
@@ -114,7 +120,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
         "bias_factor": recipe.bias_factor,
         "label_smoothing": recipe.label_smoothing,
         "shift": int(words[1].removeprefix("crop:")),
-        "pictures": classification.FIRST_PICTURES,
+        "whitening_images": classification.FIRST_PICTURES,
         "test_time_flip": recipe.test_time_flip,
     }
 
@@ -177,14 +183,14 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def run_once(contender: str, seed: int, arguments: list[str], threshold: float) -> dict[str, Any]:
     """Makes one run in a separate process."""
     arguments = [*arguments, f"--seed={seed}"]
-    with tempfile.TemporaryDirectory() as where:
-        folder = pathlib.Path(where)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = pathlib.Path(directory)
         if contender == "ours":
-            program = ["experiments.classification", *arguments, *OURS, f"--workdir={where}"]
+            program = ["experiments.classification", *arguments, *OURS, f"--workdir={directory}"]
         else:
             file = folder / "settings.json"
             file.write_text(json.dumps(torch_settings(parsed(arguments))))
-            program = ["experiments.benchmark.pytorch.cifar10", str(file), where]
+            program = ["experiments.benchmark.pytorch.cifar10", str(file), directory]
         return timed([sys.executable, "-m", *program], folder, threshold)
 
 

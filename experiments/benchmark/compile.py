@@ -1,12 +1,12 @@
-"""Seconds to the first step (initialisation, tracing, compilation) by the depth of a ResNet.
+"""Seconds to the first step (initialisation, tracing, compilation) for ResNets of several depths.
 
     python -m experiments.benchmark.compile --workdir=DIR
     python -m experiments.benchmark.compile --depths=50 --variants=ours,stock
 
 Each row is a separate process without a cache of compiled programs; `cached_compile_seconds` is
-from a second process that finds the first one's cache. The variants are the same network with
-`cnn_jax.cpu`, with JAX's own convolutions, and with the equal blocks of each stage scanned over
-(`nn.scan`) under `cnn_jax.cpu`. `step_ms` is the median of a few compiled steps.
+from a second process, with the cache of the first one. The variants are the same network with
+`cnn_jax.cpu`, with JAX's own convolutions, and with `cnn_jax.cpu` and the equal blocks of each
+stage scanned over (`nn.scan`). `step_ms` is the median of a few compiled steps.
 
 Before that, `--starts` consecutive runs of the default experiment are timed from the start of
 Python to the first row of metrics.jsonl; the first run finds no cache of compiled programs.
@@ -52,13 +52,13 @@ def probe(depth: str, variant: str) -> int:
     if variant == "scan":
         model = scanned.ScannedResNet(program.CLASSES, model.stage_sizes, model.block)
     made = program.classifier(model, (SIZE.value, SIZE.value, 3), BATCH.value)
-    where = layout.jit_layout(jax.devices()[:1])
+    placed = layout.jit_layout(jax.devices()[:1])
     marks = [time.perf_counter()]
     now = jax.block_until_ready(made.create())
     marks.append(time.perf_counter())
-    now, batch = where.replicate(now), where.shard(made.batch)
+    now, batch = placed.replicate(now), placed.shard(made.batch)
     start = time.perf_counter()
-    lowered = where.compile_train(made.step).lower(now, batch)
+    lowered = placed.compile_train(made.step).lower(now, batch)
     marks.append(time.perf_counter())
     compiled = lowered.compile()
     marks.append(time.perf_counter())

@@ -4,8 +4,8 @@
 
 Each row is a layer of a published network at a batch that trains on a CPU. The three contenders
 take turns; each time is the median of `--repeats` calls, with inputs already on the device, in
-float32 and NHWC (PyTorch: channels_last). `share` is the direct convolution's FLOP/s as a share of
-the machine's measured matrix-product peak: Winograd can exceed 1.
+float32 and NHWC (PyTorch: channels_last). `share` is the FLOP/s of the direct convolution divided
+by the measured peak of matrix products on this machine; Winograd can exceed 1.
 """
 
 import json
@@ -24,12 +24,12 @@ from cnn_jax.cpu import memory
 from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for result.json.")
-QUICK = flags.DEFINE_bool("quick", False, "Check only: a third of the table, batches of 2.")
-REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each contender.")
+QUICK = flags.DEFINE_bool("quick", False, "Run a short check: a third of the table, batches of 2.")
+REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed calls of each contender.")
 SECONDS = flags.DEFINE_float("seconds", 2.0, "Seconds after which a contender sits out.")
 ONLY = flags.DEFINE_string("only", "", "Text that the names of rows must contain.")
-STOCK = flags.DEFINE_bool("stock", True, "Time XLA's own convolutions, by far the slowest.")
-TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch, if it is installed.")
+STOCK = flags.DEFINE_bool("stock", True, "Time XLA's own convolutions too, by far the slowest.")
+TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch too, if it is installed.")
 
 
 class Layer(NamedTuple):
@@ -48,7 +48,7 @@ class Layer(NamedTuple):
 
 
 TABLE = [
-    # He et al. 2016 with the CIFAR stem, 32x32, batch 64: the four stages and their entrances
+    # He et al. 2016 with the CIFAR stem, 32x32, batch 64: the four stages and their first layers
     Layer("resnet18 stem 3x3", 64, 32, 3, 64, 3),
     Layer("resnet18 stage1 3x3", 64, 32, 64, 64, 3),
     Layer("resnet18 stage2 3x3", 64, 16, 128, 128, 3),

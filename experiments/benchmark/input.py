@@ -4,11 +4,11 @@
 
 There are two jobs. `memory`: shuffled batches of 128 from 10,000 images of 32x32. `jpeg`: 512
 photographs of 500x375 (cropped from the two that come with scikit-learn; nothing is downloaded),
-decoded, a random resized crop of each to 224x224, batches of 64. PyTorch does the same with
+decoded, each cropped at random and resized to 224x224, in batches of 64. PyTorch does the same with
 `TensorDataset`, and with torchvision's `ImageFolder`, `RandomResizedCrop` and `PILToTensor`, in the
 main process and in two workers. The contenders take turns; each turn opens a fresh iterator, drops
-the first batches and times the next ones, so start-up is not counted. For comparison, the rate at
-which a training step of ResNet-20 consumes images of 32x32 is measured too.
+the first batches and times the next ones, so that start-up does not count. For comparison, the rate
+at which a training step of ResNet-20 consumes images of 32x32 is measured too.
 """
 
 import itertools
@@ -34,10 +34,10 @@ from cnn_jax.train import layout, optim, state, step
 from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for result.json.")
-QUICK = flags.DEFINE_bool("quick", False, "Check only: one round of a few batches.")
-REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each contender.")
+QUICK = flags.DEFINE_bool("quick", False, "Run a short check: one round of a few batches.")
+REPEATS = flags.DEFINE_integer("repeats", 7, "Number of timed turns of each contender.")
 
-PICTURES = 10_000  # of 32x32, the size of CIFAR's test set
+IMAGES = 10_000  # of 32x32, the size of CIFAR's test set
 PHOTOGRAPHS = 512
 PHOTOGRAPH_SIZE = (375, 500)  # pixels: about the mean of ImageNet, 400x350
 QUALITY = 90  # quality of the JPEGs
@@ -67,10 +67,10 @@ def write_photographs(folder: pathlib.Path) -> None:
     rng = np.random.default_rng(0)
     height, width = PHOTOGRAPH_SIZE
     for number in range(PHOTOGRAPHS):
-        name, picture = [("china", photographs[0]), ("flower", photographs[1])][number % 2]
-        top = rng.integers(picture.shape[0] - height + 1)
-        left = rng.integers(picture.shape[1] - width + 1)
-        cut = np.ascontiguousarray(picture[top : top + height, left : left + width])
+        name, photograph = [("china", photographs[0]), ("flower", photographs[1])][number % 2]
+        top = rng.integers(photograph.shape[0] - height + 1)
+        left = rng.integers(photograph.shape[1] - width + 1)
+        cut = np.ascontiguousarray(photograph[top : top + height, left : left + width])
         path = folder / "train" / name / f"{number:04}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         jpeg = simplejpeg.encode_jpeg(cut, QUALITY, colorspace="RGB", colorsubsampling="420")
@@ -79,8 +79,8 @@ def write_photographs(folder: pathlib.Path) -> None:
 
 def cifar_shaped() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
-    return images, rng.integers(0, 10, PICTURES).astype(np.int32)
+    images = rng.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8)
+    return images, rng.integers(0, 10, IMAGES).astype(np.int32)
 
 
 Open = Callable[[], Iterator]  # a fresh, endless iterator over batches
@@ -181,11 +181,11 @@ def step_rate(images: np.ndarray, labels: np.ndarray, repeats: int) -> float:
         seed=0,
         augment=lambda keys, batch: prepare(batch),
     )
-    where = layout.make_layout("jit")
-    train_step = where.compile_train(body)
-    current = where.replicate(state.create_state(model, tx, image, seed=0))
+    placed = layout.make_layout("jit")
+    train_step = placed.compile_train(body)
+    current = placed.replicate(state.create_state(model, tx, image, seed=0))
     mask = np.ones(MEMORY_BATCH, np.float32)
-    batch = where.shard(
+    batch = placed.shard(
         {"image": images[:MEMORY_BATCH], "label": labels[:MEMORY_BATCH], "mask": mask}
     )
     times = []

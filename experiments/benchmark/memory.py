@@ -24,10 +24,10 @@ from experiments import entry
 from experiments.benchmark import program, timing
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
-MODEL = flags.DEFINE_string("model", "resnet18", "The network.")
+MODEL = flags.DEFINE_string("model", "resnet18", "Name of the network.")
 OPTIONS = flags.DEFINE_bool("small_stem", True, "Use the stem for small images (ResNets).")
 SIZE = flags.DEFINE_integer("image_size", 32, "Height and width of the images.", lower_bound=8)
-BATCHES = flags.DEFINE_list("batch_sizes", ["16", "32", "64"], "Batch sizes.")
+BATCHES = flags.DEFINE_list("batch_sizes", ["16", "32", "64"], "Batch sizes to compile.")
 CONVOLUTIONS = flags.DEFINE_bool("cpu_convolutions", True, "Use cnn_jax.cpu.")
 MESHES = flags.DEFINE_list("meshes", ["8:1", "4:2", "2:4"], "Meshes DATA:MODEL of eight devices.")
 
@@ -64,16 +64,16 @@ def measure(row: Row) -> dict[str, Any]:
     model = models.create(
         MODEL.value, num_classes=program.CLASSES, dtype=dtype, remat=row.remat, **options
     )
-    where = layout.jit_layout(jax.devices()[:1])
+    placed = layout.jit_layout(jax.devices()[:1])
     if row.mesh:
         data, parts = map(int, row.mesh.split(":"))
-        where = sharding.mesh_layout(jax.devices()[: data * parts], {"data": data, "model": parts})
+        placed = sharding.mesh_layout(jax.devices()[: data * parts], {"data": data, "model": parts})
     shape = (SIZE.value, SIZE.value, 3)
     made = program.classifier(
-        model, shape, row.batch_size, accumulate=row.accumulate, whole=where.whole
+        model, shape, row.batch_size, accumulate=row.accumulate, whole=placed.whole
     )
-    now = where.replicate(made.create())
-    compiled = where.compile_train(made.step).lower(now, where.shard(made.batch)).compile()
+    now = placed.replicate(made.create())
+    compiled = placed.compile_train(made.step).lower(now, placed.shard(made.batch)).compile()
     seen = compiled.memory_analysis()
     arguments, temporary = seen.argument_size_in_bytes, seen.temp_size_in_bytes
     # not `peak_memory_in_bytes`, which omits the temporary buffers on a CPU

@@ -25,7 +25,7 @@ from experiments import entry
 from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
-REPEATS = flags.DEFINE_integer("repeats", 5, "Timed steps of each.", lower_bound=1)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed steps of each.", lower_bound=1)
 
 BATCH, SIZE, WIDTH, BLOCKS, CLASSES = 32, 32, 64, 3, 10
 

@@ -15,10 +15,10 @@ CLASSES = 10
 
 
 class Program(NamedTuple):
-    """What a layout compiles, and its arguments.
+    """A step for a layout to compile, and its arguments.
 
     Attributes:
-        create: () -> the state before the first step; under `jax.eval_shape` its shapes.
+        create: () -> the state before the first step, or its shapes under `jax.eval_shape`.
         step: (state, batch) -> (state, metrics).
         batch: uint8 images, labels and mask, on the host.
     """

@@ -24,21 +24,21 @@ import jax
 from absl import flags
 
 from cnn_jax import models
-from cnn_jax.train import hosts, layout
+from cnn_jax.train import joining, layout
 from experiments import entry, launch
 from experiments.benchmark import program, timing
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
 MODEL = flags.DEFINE_string("model", "resnet8", "Name of the network, for images of 32x32.")
-BATCH = flags.DEFINE_integer("batch_size", 256, "Global batch: examples per step.")
-STEPS = flags.DEFINE_integer("steps", 10, "Timed steps of a measurement.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 2, "Measurements of each row.", lower_bound=1)
+BATCH = flags.DEFINE_integer("batch_size", 256, "Global batch size: examples per step.")
+STEPS = flags.DEFINE_integer("steps", 10, "Number of timed steps.", lower_bound=1)
+ROUNDS = flags.DEFINE_integer("rounds", 2, "Number of measurements per row.", lower_bound=1)
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of virtual devices.")
 PROCESS_COUNTS = flags.DEFINE_list("process_counts", ["2", "4"], "Numbers of one-device processes.")
 LAYOUTS = flags.DEFINE_list("layouts", list(layout.LAYOUTS), "Layouts to measure.")
 PROBE = flags.DEFINE_string("probe", "", "Internal: measure here, and write to this file.")
 CACHE = flags.DEFINE_string(
-    "compilation_cache", "", "Directory for compiled programs; '': one of this run alone."
+    "compilation_cache", "", "Directory for compiled programs; '' for a temporary one."
 )
 LAYOUT = flags.DEFINE_string("layout", "jit", "Internal: layout of the probe.")
 CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 1, "Internal: devices of the probe.")
@@ -61,16 +61,16 @@ def probe() -> int:
         cpu_devices=CPU_DEVICES.value,
         cpu_convolutions=True,
         compilation_cache=CACHE.value,
-        connect=lambda: hosts.connect(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value),
     )
-    where = layout.make_layout(LAYOUT.value)
+    joining.connect(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
+    placed = layout.make_layout(LAYOUT.value)
     model = models.create(MODEL.value, num_classes=program.CLASSES)
-    made = program.classifier(model, (32, 32, 3), BATCH.value, axis_name=where.axis_name)
-    train_step = where.compile_train(made.step)
+    made = program.classifier(model, (32, 32, 3), BATCH.value, axis_name=placed.axis_name)
+    train_step = placed.compile_train(made.step)
     own = BATCH.value // jax.process_count()
     rows = slice(jax.process_index() * own, (jax.process_index() + 1) * own)
-    batch = where.shard({name: leaf[rows] for name, leaf in made.batch.items()})
-    now = where.replicate(made.create())
+    batch = placed.shard({name: leaf[rows] for name, leaf in made.batch.items()})
+    now = placed.replicate(made.create())
     seconds = []
     for _ in range(STEPS.value + 2):  # the first compiles, the second warms up
         start = time.perf_counter()
@@ -126,7 +126,8 @@ def main() -> int:
     for row in rows:
         if BATCH.value % row.devices:
             raise ValueError(
-                f"--batch_size={BATCH.value} does not divide over {row.devices} devices."
+                f"--batch_size={BATCH.value} cannot be divided among {row.devices} devices: give a "
+                "multiple."
             )
     seen: dict[Row, list[dict[str, Any]]] = {row: [] for row in rows}
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ from cnn_jax.typing import Array
 
 
 class _Repeated(nn.Module):
-    """A block as `nn.scan` wants it: (carry, nothing) -> (carry, nothing)."""
+    """A block in the form that `nn.scan` needs: (carry, nothing) -> (carry, nothing)."""
 
     block: type[BasicBlock] | type[Bottleneck]
     planes: int

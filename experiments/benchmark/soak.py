@@ -23,11 +23,11 @@ from experiments import entry
 from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
-STEPS = flags.DEFINE_integer("steps", 20_000, "Steps of the run.", lower_bound=100)
-MODEL = flags.DEFINE_string("model", "resnet8", "The network.")
+STEPS = flags.DEFINE_integer("steps", 20_000, "Number of steps.", lower_bound=100)
+MODEL = flags.DEFINE_string("model", "resnet8", "Name of the network.")
 BATCH = flags.DEFINE_integer("batch_size", 32, "Examples per step.", lower_bound=1)
 EVERY = flags.DEFINE_integer("checkpoint_every", 200, "Steps between checkpoints.", lower_bound=1)
-WARM_UP = flags.DEFINE_integer("warm_up", 1000, "First steps that the slope omits.", lower_bound=0)
+WARM_UP = flags.DEFINE_integer("warm_up", 1000, "Steps before the slope begins.", lower_bound=0)
 SECONDS = flags.DEFINE_float("seconds", 0.0, "Seconds to a SIGTERM; 0: run to the end.")
 
 

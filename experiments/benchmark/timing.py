@@ -39,7 +39,7 @@ def alternate(
 
     Args:
         functions: name -> a call that returns when its work is done.
-        repeats: timed rounds.
+        repeats: number of timed rounds.
         seconds: total time of a function's calls after which it sits out further rounds.
         pause: seconds of sleep before each turn, see PAUSE.
         settle: seconds of warm-up calls in each turn, see SETTLE.
@@ -71,7 +71,7 @@ def geometric_mean(values) -> float:
 
 
 def matmul_peak(size: int = 2048, repeats: int = 5) -> float:
-    """FLOP/s of JAX's float32 product of two [size, size] matrices: the yardstick."""
+    """FLOP/s of JAX's float32 product of two [size, size] matrices, for comparison."""
     a = jax.random.normal(jax.random.key(0), (size, size))
     product = jax.jit(lambda a: a @ a)
     times = alternate({"product": lambda: product(a).block_until_ready()}, repeats=repeats)
@@ -84,7 +84,7 @@ def peak_memory() -> int:
 
 
 def machine() -> dict[str, object]:
-    """What timings depend on: processor, cores, versions."""
+    """The processor, cores and versions that timings depend on."""
     versions = {}
     for package in ("jax", "jaxlib", "flax", "torch", "numpy"):
         try:

@@ -35,11 +35,11 @@ from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
 ONLY = flags.DEFINE_list("only", [], "Names of the rows to measure; empty for all.")
-REPEATS = flags.DEFINE_integer("repeats", 5, "Timed steps of each contender.", lower_bound=1)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Number of timed steps per contender.", lower_bound=1)
 STOCK = flags.DEFINE_bool("stock", True, "Time JAX's own convolutions too.")
 SECONDS = flags.DEFINE_float("seconds", 30.0, "Seconds after which a contender sits out.")
 TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch too, if it is installed.")
-COMPILE = flags.DEFINE_bool("compile", False, "Time torch.compile besides eager PyTorch.")
+COMPILE = flags.DEFINE_bool("compile", False, "Time torch.compile too, besides eager PyTorch.")
 SERVE = flags.DEFINE_string("serve", "", "Internal: the contender that this process is.")
 
 
@@ -54,7 +54,7 @@ class Network(NamedTuple):
     batch: int
     input_shape: tuple[int, ...]
     fields: dict
-    dense: bool = False  # a class for every pixel
+    dense: bool = False  # whether it gives a class for every pixel
     num_classes: int = 10
 
 
@@ -171,7 +171,7 @@ def build(contender: str, network: Network) -> Any:
 
 
 def serve(contender: str) -> int:
-    """Makes the steps that stdin asks for, one per line, and answers each with a line of JSON."""
+    """Runs the steps that stdin asks for, one per line, and answers each with a line of JSON."""
     (network,) = (row for row in TABLE if row.name in ONLY.value)
     steps = build(contender, network)
     compiled = getattr(steps, "train_compile_seconds", None)

@@ -49,10 +49,10 @@ def main() -> int:
         entry.CONSOLE.print("All of them, on one page: python -m experiments.concepts --all")
         return 0
     runs = command.measure(CONCEPTS)
-    where = Path(command.WORKDIR.value).expanduser()
+    directory = Path(command.WORKDIR.value).expanduser()
     for each in LANGUAGES:  # one page each, from the same measurements
-        page.write(runs, where / f"lesson_{each}.html", each)
-    entry.CONSOLE.print(f"The page is {where / f'lesson_{language}.html'}", soft_wrap=True)
+        page.write(runs, directory / f"lesson_{each}.html", each)
+    entry.CONSOLE.print(f"The page is {directory / f'lesson_{language}.html'}", soft_wrap=True)
     return 0
 
 

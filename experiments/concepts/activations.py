@@ -98,7 +98,7 @@ def measure(effort: Effort) -> Findings:
 
 
 def _dead(name: str, variables, images: np.ndarray) -> np.ndarray:
-    """The share of units [runs] whose slope is 0 for every example at every position.
+    """The fraction of units [runs] whose slope is 0 for every example at every position.
 
     Such a unit gets no gradient and never recovers.
     """

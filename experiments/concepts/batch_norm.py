@@ -27,7 +27,7 @@ from experiments.concepts.lesson import (
 
 NORMS = ("none", "batch", "group", "layer")
 RATES = (0.01, 0.1, 1.0, 10.0)  # learning rates of plain SGD
-GOOD = 1.9  # a training loss below this has learnt something; guessing gives log(10) = 2.30
+GOOD = 1.9  # a training loss below this has learned something; guessing gives log(10) = 2.30
 BATCHES = (2, 8, 32, 128)
 
 
@@ -81,7 +81,7 @@ def _final_losses(norm: str, data, steps: int, effort: Effort) -> np.ndarray:
         batch_size=64,
         learning_rates=RATES,
     )
-    # a loss that is not finite has not learnt either
+    # a loss that is not finite has learned nothing either
     losses = np.nan_to_num(trained.losses[:, -20:].mean(-1), nan=10.0, posinf=10.0)
     return np.minimum(losses, 10.0).reshape(len(RATES), len(effort.seeds))
 

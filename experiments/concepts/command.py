@@ -1,4 +1,4 @@
-"""The command line of the concepts: for one, for the list, and for all on one page."""
+"""The command line of the concepts: of one, of the list, and of all on one page."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,9 @@ from experiments.concepts import page
 from experiments.concepts.lesson import LANGUAGES, Concept, Effort
 
 QUICK = flags.DEFINE_bool("quick", False, "Use fewer steps and seeds: minutes instead of hours.")
-LANGUAGE = flags.DEFINE_enum("language", "en", list(LANGUAGES), "Language: English or Chinese.")
+LANGUAGE = flags.DEFINE_enum(
+    "language", "en", list(LANGUAGES), "Language of the text: en for English, zh for Chinese."
+)
 WORKDIR = flags.DEFINE_string("workdir", "runs/concepts", "Directory for figures, tables and page.")
 
 
@@ -19,10 +21,10 @@ def measure(concepts: list[Concept]) -> list[page.Run]:
     entry.set_up_jax(
         cpu_devices=0, cpu_convolutions=True, compilation_cache="~/.cache/cnn_jax/compiled"
     )
-    where = Path(WORKDIR.value).expanduser()
+    directory = Path(WORKDIR.value).expanduser()
     runs = []
     for concept in concepts:
-        runs.append(page.run(concept, Effort(QUICK.value), where))
+        runs.append(page.run(concept, Effort(QUICK.value), directory))
         page.show(runs[-1], LANGUAGE.value)
         sys.stdout.flush()
     return runs

@@ -112,7 +112,7 @@ def measure(effort: Effort) -> Findings:
 
 
 def _inside(maps: np.ndarray, place: np.ndarray) -> float:
-    """The share of the maps [B, 8, 8] within the squares of 8x8 pixels at `place` [B, 2]."""
+    """The fraction of the maps [B, 8, 8] within the squares of 8x8 pixels at `place` [B, 2]."""
     fine = maps.repeat(SIDE // maps.shape[1], 1).repeat(SIDE // maps.shape[2], 2)  # [B, 16, 16]
     along = np.arange(SIDE)
     within = (along >= place[..., None]) & (along < place[..., None] + 8)  # [B, 2, 16]

@@ -1,4 +1,4 @@
-"""What a concept is made of: a question, a measurement, and what was expected of it."""
+"""The parts of a concept: a question, a measurement, and the expectations of it."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,9 +7,9 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
+from cnn_jax.analysis.interval import half_width
 from cnn_jax.data import eval_batches, load_source
 from cnn_jax.typing import HostBatch
-from experiments.interval import half_width
 
 LANGUAGES = ("en", "zh")
 
@@ -57,7 +57,7 @@ class Findings(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """How much to compute: `--quick` is for a look, the full effort for quoting."""
+    """The amount of computation: `--quick` for a look, the full effort for figures to quote."""
 
     quick: bool
 
@@ -92,7 +92,7 @@ def mean_and_interval(
 
 
 def percent(values: Sequence[float] | np.ndarray) -> str:
-    """Shares in percent: '94.1 ± 0.3 %'."""
+    """Fractions in percent: '94.1 ± 0.3 %'."""
     return mean_and_interval(values, scale=100) + " %"
 
 

@@ -11,7 +11,8 @@ import rich.table
 import rich.text
 from matplotlib.figure import Figure
 
-from experiments import entry, workdir
+from cnn_jax.run import workdir
+from experiments import entry
 from experiments.concepts.lesson import Concept, Effort, Findings, Text
 
 HEADINGS = {
@@ -53,12 +54,12 @@ class Run(NamedTuple):
     figure: Path
 
 
-def run(concept: Concept, effort: Effort, where: Path) -> Run:
-    """Measures, draws `<name>.png` and writes `<name>/result.json` into the directory `where`."""
+def run(concept: Concept, effort: Effort, directory: Path) -> Run:
+    """Measures, draws `<name>.png` and writes `<name>/result.json` into `directory`."""
     began = time.monotonic()
     findings = concept.measure(effort)
     seconds = time.monotonic() - began
-    own = where / concept.name
+    own = directory / concept.name
     own.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=findings.size, layout="constrained")
     findings.draw(figure)

@@ -4,8 +4,8 @@
 
 Each round is a small run with one fault: a signal to one of its processes during a step, a save, an
 evaluation or the start; a step that never ends; damage to the files of its newest checkpoint or the
-loss of its recipe.flags; data that have partly disappeared; a disk that is full or read-only; the
-end of the pipe that it prints into. The same command is repeated until the run is finished; a run
+loss of its recipe.flags; data that have partly disappeared; a disk that is full or read-only; a
+closed pipe at its output. The same command is repeated until the run is finished; a run
 that cannot continue must say why in one line, and continue once that is repaired. Its final state
 and metrics must then equal those of an undisturbed run bit for bit, and no attempt may take longer
 than --timeout.
@@ -26,7 +26,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import entry, workdir
+from cnn_jax.run import workdir
+from experiments import entry
 from experiments.drill import attempt as runs
 from experiments.drill import faults
 from experiments.drill.run import Fault
@@ -41,20 +42,20 @@ FIRST = flags.DEFINE_integer(
 MINUTES = flags.DEFINE_float("minutes", 0.0, "Minutes after which no round begins; 0: no limit.")
 
 
-def interrupted_run(where: Path, more: Sequence[str] = ()) -> Path:
+def interrupted_run(directory: Path, more: Sequence[str] = ()) -> Path:
     """A run that SIGTERM stopped before its second evaluation."""
-    fault = Fault("SIGTERM", "step", runs.STEPS // 2, 0.0, 0, str(where.with_suffix(".fired")))
-    runs.attempt(where, 1, fault, more=more)
-    if (where / workdir.RESULT_FILE).exists():
-        raise RuntimeError(f"SIGTERM did not stop the run in {where}.")
-    return where
+    fault = Fault("SIGTERM", "step", runs.STEPS // 2, 0.0, 0, str(directory.with_suffix(".fired")))
+    runs.attempt(directory, 1, fault, more=more)
+    if (directory / workdir.RESULT_FILE).exists():
+        raise RuntimeError(f"SIGTERM did not stop the run in {directory}.")
+    return directory
 
 
 def main() -> int:
     began = time.monotonic()
     root = Path(WORKDIR.value).expanduser().absolute()
     if root.exists():
-        raise ValueError(f"--workdir={root} exists; name a new directory.")
+        raise ValueError(f"--workdir={root} exists: give a new directory.")
     root.mkdir(parents=True)
     data = root / "data"
     interrupted, on_folder = root / "interrupted", root / "interrupted-folder"
@@ -89,11 +90,11 @@ def main() -> int:
     references = {}
     for name in {plays[fault][0] for fault in chosen.values()}:
         processes, more = kinds[name]
-        where = root / f"undisturbed-{name}"
-        status, output = runs.attempt(where, processes, more=more)
+        directory = root / f"undisturbed-{name}"
+        status, output = runs.attempt(directory, processes, more=more)
         if status:
             raise RuntimeError(f"The undisturbed run ended with {status}: {output[-2000:]}")
-        references[name] = runs.outcome(where)
+        references[name] = runs.outcome(directory)
     if "1" in references:
         interrupted_run(interrupted)
     if "folder" in references:
@@ -105,10 +106,10 @@ def main() -> int:
         chance = random.Random(f"{SEED.value}/{number}")
         reference, play = plays[name]
         made = runs.Round(name)
-        where = root / f"{number:03}"
+        directory = root / f"{number:03}"
         try:
-            play(where, chance, made)
-            made.identical = runs.outcome(where) == references[reference]
+            play(directory, chance, made)
+            made.identical = runs.outcome(directory) == references[reference]
         except runs.Hang as error:
             made.hung, made.said = True, str(error)
         except (RuntimeError, OSError) as error:
@@ -122,7 +123,7 @@ def main() -> int:
             soft_wrap=True,
         )
         if made.identical:
-            shutil.rmtree(where)
+            shutil.rmtree(directory)
     result = summary(rounds, mounts, time.monotonic() - began)
     workdir.write_result(root, result)
     entry.CONSOLE.print_json(json.dumps({k: v for k, v in result.items() if k != "log"}))

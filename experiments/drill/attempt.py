@@ -12,8 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
+from cnn_jax.run import workdir
 from cnn_jax.train import log
-from experiments import workdir
 from experiments.drill.run import Fault
 
 TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds after which an attempt counts as hung.")
@@ -42,11 +42,11 @@ class Round:
     attempts: int = 0
     identical: bool = False
     hung: bool = False
-    said: str = ""  # the error line of the attempt that was struck
+    said: str = ""  # the error line of the attempt with the fault
 
 
 def attempt(
-    where: Path,
+    directory: Path,
     processes: int,
     fault: Fault | None = None,
     *,
@@ -57,7 +57,7 @@ def attempt(
     """Starts the experiment once and waits for it; returns its exit status and its output.
 
     Args:
-        where: the run directory.
+        directory: directory of the run.
         processes: number of processes; several use the launcher.
         fault: a fault within the run.
         more: further flags.
@@ -67,7 +67,12 @@ def attempt(
     Raises:
         Hang: it took longer than --timeout.
     """
-    target = ["experiments.drill.run", *SETTINGS, f"--workdir={where}", f"--heartbeat={HEARTBEAT}"]
+    target = [
+        "experiments.drill.run",
+        *SETTINGS,
+        f"--workdir={directory}",
+        f"--heartbeat={HEARTBEAT}",
+    ]
     target += more
     command = [sys.executable, "-m", *target, f"--cpu_devices={2 // processes}"]
     if processes > 1:
@@ -106,7 +111,7 @@ def attempt(
 
 
 def finish(
-    where: Path,
+    directory: Path,
     processes: int,
     made: Round,
     fault: Fault | None = None,
@@ -114,9 +119,9 @@ def finish(
     more: Sequence[str] = (),
 ) -> None:
     """Restarts the run until there is a result."""
-    while not (where / workdir.RESULT_FILE).exists() and made.attempts < ATTEMPTS:
+    while not (directory / workdir.RESULT_FILE).exists() and made.attempts < ATTEMPTS:
         made.attempts += 1
-        status, output = attempt(where, processes, fault, more=more)
+        status, output = attempt(directory, processes, fault, more=more)
         lines = [line for line in output.splitlines() if "error:" in line or "damaged" in line]
         if lines and not made.said:
             made.said = lines[0][:300]
@@ -124,18 +129,18 @@ def finish(
             made.detail += f"; attempt {made.attempts} ended with {status}"
 
 
-def outcome(where: Path) -> tuple[dict, list]:
+def outcome(directory: Path) -> tuple[dict, list]:
     """Checksums of the final state, and the metrics of all rows."""
-    saved = where / "checkpoints" / str(STEPS) / "meta" / "metadata"
+    saved = directory / "checkpoints" / str(STEPS) / "meta" / "metadata"
     rows = [
         {name: value for name, value in row.items() if not name.startswith("wall_")}
-        for row in log.read_rows(where / "metrics.jsonl")
+        for row in log.read_rows(directory / "metrics.jsonl")
     ]
     return json.loads(saved.read_text())["crc32"], rows
 
 
 def expect_one_line(
-    where: Path,
+    directory: Path,
     made: Round,
     fault: Fault | None = None,
     *,
@@ -147,7 +152,7 @@ def expect_one_line(
     If `naming` is given, the attempt must fail and the line contain it.
     """
     made.attempts += 1
-    status, output = attempt(where, 1, fault, more=more)
+    status, output = attempt(directory, 1, fault, more=more)
     errors = [line for line in output.splitlines() if line.startswith("error:")]
     made.struck = status != 0
     made.said = (errors or [""])[0][:300]

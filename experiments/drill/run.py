@@ -16,8 +16,9 @@ from typing import Any
 
 from absl import flags
 
-from cnn_jax.train import checkpoint, loop
-from experiments import classification, entry, training
+from cnn_jax import run
+from cnn_jax.train import checkpoint, evaluation, layout
+from experiments import command, entry
 from experiments import recipe as recipes
 
 MOMENTS = ("step", "save", "evaluation")
@@ -30,11 +31,11 @@ class Fault:
     Attributes:
         signal: name of a signal, 'SIGKILL'; or 'FSIZE' for a limit on the size of files, like a
             full disk; or 'FREEZE' for a main thread that hangs.
-        moment: one of MOMENTS.
-        count: number of these moments that pass before it.
+        moment: moment at which it strikes, one of MOMENTS.
+        count: number of such moments that pass before it.
         delay: seconds from the beginning of the moment.
         process: index of the process.
-        fired: the file that notes that the fault has struck.
+        fired: path of a file that exists once the fault has struck.
     """
 
     signal: str
@@ -60,7 +61,9 @@ def arm(fault: Fault) -> None:
                 timer = threading.Timer(fault.delay, strike, args=(fault,))
                 timer.daemon = True
                 timer.start()
-                time.sleep(fault.delay / 2)  # so that it strikes sometimes inside, sometimes after
+                time.sleep(
+                    fault.delay / 2
+                )  # so that it strikes sometimes during the call, sometimes after
             return function(*arguments, **more)
 
         return call
@@ -68,15 +71,15 @@ def arm(fault: Fault) -> None:
     if fault.moment == "save":
         checkpoint.Checkpoints.save = noticing(checkpoint.Checkpoints.save)  # type: ignore
     elif fault.moment == "evaluation":
-        loop.evaluate = noticing(loop.evaluate)
+        evaluation.evaluate = noticing(evaluation.evaluate)
     else:
-        make = training.layout.make_layout
+        make = layout.make_layout
 
         def make_layout(*arguments):
-            where = make(*arguments)
-            return where._replace(compile_train=lambda step: noticing(where.compile_train(step)))
+            placed = make(*arguments)
+            return placed._replace(compile_train=lambda step: noticing(placed.compile_train(step)))
 
-        training.layout.make_layout = make_layout
+        layout.make_layout = make_layout
 
 
 def strike(fault: Fault) -> None:
@@ -96,9 +99,9 @@ def main() -> int:
         fault = Fault(**json.loads(text))
         if max(flags.FLAGS.process_id, 0) == fault.process and not Path(fault.fired).exists():
             arm(fault)
-    return classification.main()
+    return command.train(run.Recipe)
 
 
 if __name__ == "__main__":
-    recipes.define_flags(classification.ClassificationRecipe)
+    recipes.define_flags(run.Recipe)
     entry.launch(main)

@@ -120,7 +120,7 @@ def test_the_class_is_the_one_predicted():
         np.testing.assert_array_equal(
             method(model, variables, X), method(model, variables, X, class_index=said)
         )
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="steps=0: give"):
         attribution.integrated_gradients(model, variables, X, steps=0)
 
 
@@ -131,7 +131,7 @@ def test_features():
     expected = nn.Conv(5, (3, 3)).apply({"params": variables["params"]["conv1"]}, X)
     np.testing.assert_allclose(found["conv1"], expected, atol=1e-6)
     assert list(attribution.features(model, variables, X, layers=["conv2"])) == ["conv2"]
-    with pytest.raises(ValueError, match="no layer 'conv9'; there are conv1, conv2, fc"):
+    with pytest.raises(ValueError, match="no layer 'conv9': choose from conv1, conv2, fc"):
         attribution.features(model, variables, X, layers=["conv9"])
 
 

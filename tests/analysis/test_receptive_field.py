@@ -102,7 +102,7 @@ def test_an_enlarging_layer_has_a_stride_below_one():
 
 
 def test_an_axis_that_is_not_there():
-    with pytest.raises(ValueError, match="axis is 2; of 2 spatial axes it must be 0 to 1"):
+    with pytest.raises(ValueError, match="axis=2: give one of the 2 spatial axes, 0 to 1"):
         receptive_fields(nn.Conv(1, (3, 3)), axis=2)
 
 

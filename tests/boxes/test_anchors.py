@@ -35,9 +35,9 @@ def test_ssd300_has_8732_boxes():
 
 
 def test_levels_must_agree():
-    with pytest.raises(ValueError, match="2 levels but sizes for 1"):
+    with pytest.raises(ValueError, match="2 levels and sizes for 1: give"):
         A.grid_anchors((64, 64), [(8, 8), (4, 4)], sizes=[(32,)])
-    with pytest.raises(ValueError, match=r"1 levels but 2 scales"):
+    with pytest.raises(ValueError, match=r"1 levels and 2 scales"):
         A.default_boxes((64, 64), [(8, 8)], ratios=[(2,)], scales=(0.1, 0.2, 0.3))
 
 

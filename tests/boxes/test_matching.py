@@ -92,7 +92,7 @@ def test_no_objects_no_slots_and_an_object_out_of_reach():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"low 0.6 exceeds high 0.5"):
+    with pytest.raises(ValueError, match=r"low=0.6 above high=0.5"):
         M.match_by_iou(ANCHORS, ANCHORS[:1], np.ones(1, bool), high=0.5, low=0.6)
 
 

@@ -5,7 +5,7 @@ with non-negative coefficients. Run on absolute values in float64 it gives a maj
 partial sums, and a float32 evaluation whose longest chain of roundings has n links errs by
 at most n * eps * M (Higham 2002, "Accuracy and stability of numerical algorithms", section 3.1),
 element by element. That bound, with n read off the configuration, is the tolerance. Winograd's
-rounding is that of the plain sum times at most `winograd.amplification`, in units of the largest
+rounding is that of the plain sum times at most `amplification`, in units of the largest
 M that meets a tile: where a window has three taps or more (which sub-pixel decomposition may cut
 into threes), that is allowed on top in float32. float64 never uses Winograd and gets no such
 allowance, so that it holds all the rest to the bound.
@@ -192,6 +192,15 @@ def inputs_for(case: Case):
     return [random.standard_normal(s).astype(np.float32) for s in shapes]
 
 
+def amplification(m: int, axes: int) -> float:
+    """The largest factor by which tiles of m enlarge the rounding of a direct sum.
+
+    The norm product of Barabasz et al. 2020, arXiv 1803.10986.
+    """
+    b_t, g, a_t = map(abs, winograd.matrices(m))
+    return float((a_t @ (g.sum(1) * b_t.sum(1))).max() ** axes)
+
+
 def most_taps(case: Case) -> list[int]:
     """Along each axis, the longest window that any of the programs slides: the kernel's own, or
     that of the kernel gradient, which is the output."""
@@ -225,14 +234,14 @@ def check(case: Case, names):
         got64 = jax.device_get(ours64(*wide))
     got = jax.device_get(ours32(*arguments))
     threes = min(2, sum(size >= winograd.TAPS for size in most_taps(case)))
-    amplification = winograd.amplification(4, threes) if threes else 0.0
+    enlarged = amplification(4, threes) if threes else 0.0
     for name, (_, depth) in chosen.items():
         rows = zip(got[name], got64[name], want[name], most[name], strict=True)
         for have, have64, true, bound in rows:
             n = depth * (min(terms, 64) + 10)
             assert have.shape == true.shape
             assert have.dtype == np.float32
-            tile = amplification * bound.max()
+            tile = enlarged * bound.max()
             np.testing.assert_array_less(
                 abs(have - true), n * 2.0**-24 * (bound + tile) + 1e-30, name
             )

@@ -7,8 +7,11 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from cnn_jax import augment
+from cnn_jax.run import segmentation
+from cnn_jax.run.network import create_model
 from experiments import recipe as recipes
-from experiments import segmentation, settings, training
+from tests.run import as_command
 
 
 def recipe_of(*arguments):
@@ -54,7 +57,7 @@ def test_a_street_scene_set_trains_with_flags_alone(streets, tmp_path):
         "--layout=pmap",
         "--devices=2",
     )
-    assert training.run(recipe, segmentation.make_experiment(recipe)) == 0
+    assert as_command.run(recipe, segmentation.make_experiment(recipe)) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["test_mean_iou"] > 0.9
     assert result["test_iou/road"] > 0.9
@@ -68,4 +71,4 @@ def test_a_street_scene_set_trains_with_flags_alone(streets, tmp_path):
 def test_recipes_are_readable(name):
     recipe = recipe_of(f"--flagfile=experiments/recipes/{name}.flags")
     augment.parse(recipe.augment, holds="mask")
-    settings.create_model(recipe.model, recipe, num_classes=3)
+    create_model(recipe.model, recipe, num_classes=3)

@@ -167,7 +167,7 @@ def test_the_initialiser_draws_what_flax_draws(shape, mode, distribution):
 
 
 def test_an_initialiser_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match=r"'fan_in' or 'fan_out'.*'fan_avg'"):
+    with pytest.raises(ValueError, match=r"'fan_avg'.*'fan_in' or 'fan_out'"):
         variance_scaling(1.0, "fan_avg", "normal")
-    with pytest.raises(ValueError, match=r"\[\*window, in, out\].*\(7,\)"):
+    with pytest.raises(ValueError, match=r"\[\*window, in, out\].*\[7\]"):
         variance_scaling(1.0, "fan_in", "normal")(jax.random.key(0), (7,))

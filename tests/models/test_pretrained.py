@@ -85,7 +85,7 @@ def test_another_architecture(tmp_path):
 
 
 def test_a_publisher_without_names_for_the_model(tmp_path):
-    with pytest.raises(WeightsError, match="timm has no names for shufflenet_v2_x0_5"):
+    with pytest.raises(WeightsError, match="publisher='timm' has no names for shufflenet_v2_x0_5"):
         save_pretrained(
             tmp_path / "a", NAME, variables(create(NAME, num_classes=2)), publisher="timm"
         )

@@ -176,11 +176,11 @@ def test_training_draws_and_evaluation_does_not():
 @pytest.mark.parametrize(
     ("name", "field", "message"),
     [
-        ("resnet18", {"stem": "cifar"}, "stem is 'cifar'; it must be 'imagenet' or 'small'"),
+        ("resnet18", {"stem": "cifar"}, "stem='cifar': give 'imagenet' or 'small'"),
         ("resnet18", {"groups": 32}, "need block=Bottleneck"),
-        ("resnet20", {"shortcut": "C"}, "shortcut is 'C'; it must be 'A' or 'B'"),
-        ("wrn_16_4", {"depth": 17}, r"depth is 17; it must be 6n \+ 4"),
-        ("resnet18", {"stochastic_depth_rate": 1.5}, "stochastic_depth_rate is 1.5"),
+        ("resnet20", {"shortcut": "C"}, "shortcut='C': give 'A' or 'B'"),
+        ("wrn_16_4", {"depth": 17}, r"depth=17: give 6n \+ 4"),
+        ("resnet18", {"stochastic_depth_rate": 1.5}, "stochastic_depth_rate=1.5: give"),
     ],
 )
 def test_wrong_fields(name, field, message):
@@ -193,5 +193,5 @@ def test_wrong_fields(name, field, message):
 )
 def test_an_image_that_is_too_small(name, size, minimum):
     shapes(name, (1, minimum, minimum, 1))
-    with pytest.raises(ValueError, match=f"{size} pixels to nothing: it takes {minimum}"):
+    with pytest.raises(ValueError, match=f"{size} pixels to nothing; it takes sides of {minimum}"):
         shapes(name, (1, minimum, size, 1))

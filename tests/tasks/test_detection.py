@@ -11,7 +11,7 @@ import pytest
 from cnn_jax.models import create
 from cnn_jax.models.detection import centres, single_level
 from cnn_jax.tasks import detection
-from cnn_jax.train import layout, loop, state, step
+from cnn_jax.train import evaluation, layout, state, step
 
 NAMES = ("a", "b", "c")
 SIZE = (32, 32)
@@ -219,7 +219,7 @@ def observe(trained, batches, make, devices):
     model, task, now, _ = trained
     where = make(jax.devices()[:devices])
     eval_step = step.make_eval_step(model, task, axis_name=where.axis_name, prepare=PREPARE)
-    return loop.evaluate(where.compile_eval(eval_step), where.replicate(now), batches, where)
+    return evaluation.evaluate(where.compile_eval(eval_step), where.replicate(now), batches, where)
 
 
 def cut(whole, size):

@@ -8,7 +8,7 @@ import sklearn.metrics
 
 from cnn_jax import losses
 from cnn_jax.tasks import segmentation
-from cnn_jax.train import layout, loop, state, step
+from cnn_jax.train import evaluation, layout, state, step
 from cnn_jax.typing import Observed
 
 K = 5
@@ -114,7 +114,7 @@ def test_the_same_on_any_number_of_devices(name, devices):
         }
         for i in range(0, len(label), 4)
     ]
-    observed = loop.evaluate(evaluate, where.replicate(now), batches, where)
+    observed = evaluation.evaluate(evaluate, where.replicate(now), batches, where)
     figures, expected = task.report(observed), brute_force(logits, label)
     for figure in ("mean_iou", "pixel_accuracy", "mean_accuracy", "loss"):
         assert figures[figure] == pytest.approx(expected[figure], rel=1e-5), figure

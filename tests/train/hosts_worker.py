@@ -24,8 +24,9 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.layers.stochastic_depth import StochasticDepth
-from cnn_jax.train import hosts, layout, loop, state, step
-from experiments import classification, detection, segmentation, settings
+from cnn_jax.run import classification, detection, segmentation
+from cnn_jax.run.optimisation import optimizer_of, schedule_of
+from cnn_jax.train import evaluation, hosts, joining, layout, state, step
 
 STEPS = 4
 SIZE = (24, 32)  # of the pictures of the two folder sets
@@ -141,8 +142,8 @@ def train(recipe, experiment, where, dtype, *, shaken: float = 0.0) -> dict[str,
 
         return prepared
 
-    schedule = settings.schedule_of(recipe, STEPS, experiment.train.steps_per_epoch)
-    tx = settings.optimizer_of(recipe, schedule, experiment.head)
+    schedule = schedule_of(recipe, STEPS, experiment.train.steps_per_epoch)
+    tx = optimizer_of(recipe, schedule, experiment.head)
     with jax.enable_x64(False):  # the same parameters for both types
         variables = state.init_variables(experiment.model, experiment.image, seed=recipe.seed)
     rng = np.random.default_rng(0)
@@ -172,7 +173,7 @@ def train(recipe, experiment, where, dtype, *, shaken: float = 0.0) -> dict[str,
     for _, batch in zip(range(STEPS), experiment.train.iterate(0), strict=False):
         now, metrics = train_step(now, where.shard(batch))
         losses.append(jax.device_get(metrics))
-    observed = loop.evaluate(eval_step, now, experiment.test(), where)
+    observed = evaluation.evaluate(eval_step, now, experiment.test(), where)
     tree = {
         "state": jax.device_get(where.fetch(now)),
         "losses": losses,
@@ -191,7 +192,9 @@ def main() -> None:
     cache = Path(tempfile.gettempdir()) / f"cnn_jax_tests_{getpass.getuser()}"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     if int(processes) > 1:
-        hosts.connect(f"localhost:{port}", int(processes), int(index), heartbeat=60, patience=120)
+        joining.connect(
+            f"localhost:{port}", int(processes), int(index), heartbeat=60, connect_timeout=120
+        )
     arrays = {}
     for task, (recipe, experiment) in experiments(Path(root)).items():
         for case in cases.split(","):

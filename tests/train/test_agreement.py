@@ -16,9 +16,11 @@ from unittest import mock
 import jax
 import pytest
 
-from cnn_jax.train import agreement, gloo, hosts, meeting, state
-from experiments import agreement as parts
-from experiments import classification, detection, launch, segmentation, training, workdir
+import experiments
+from cnn_jax.run import agreement as parts
+from cnn_jax.run import classification, detection, initial_variables, segmentation, workdir
+from cnn_jax.train import agreement, gloo, joining, meeting, state
+from experiments import launch
 from tests.train.test_hosts import ROOT, environment
 
 RECIPES = (
@@ -64,10 +66,12 @@ def test_what_only_one_has_of_what_counts_where_it_is_shared():
 
 
 def test_the_line_names_the_field_the_values_and_the_processes():
-    found = agreement.differences([{"--seed": 0}, {"--seed": 1}, {"--seed": 0}])
+    found = agreement.differences([{"size": 0}, {"size": 1}, {"size": 0}])
     assert agreement.line(found, ["a", "b", "c"]) == (
-        "--seed is 0 in processes 0 (a), 2 (c) and 1 in process 1 (b)"
+        "size is 0 in processes 0 (a), 2 (c) and 1 in process 1 (b)"
     )
+    found = agreement.differences([{"seed=": 0}, {"seed=": 1}])
+    assert agreement.line(found, "ab") == "seed=0 in process 0 (a) and seed=1 in process 1 (b)"
 
 
 def test_the_line_is_short_and_one():
@@ -99,7 +103,7 @@ def test_it_is_said_for_whom_it_waits(monkeypatch):
     monkeypatch.setattr(agreement, "NOTICE", -1.0)
     monkeypatch.setattr(agreement.hosts, "client", lambda: client)
     monkeypatch.setattr(agreement.jax, "process_count", lambda: 4)
-    monkeypatch.setattr(agreement.logging, "warning", lambda text, *more: said.append(text % more))
+    monkeypatch.setattr(agreement.log, "warning", lambda text, *more: said.append(text % more))
     assert agreement._wait("key", "stage", "the data") == "value"
     assert said == ["Waiting for process 1, 3 of 4 to compare the data."]
 
@@ -111,7 +115,7 @@ def test_it_is_said_for_whom_it_waits(monkeypatch):
 def test_every_setting_is_compared_but_for_those_of_the_host(recipe):
     names = {field.name for field in dataclasses.fields(recipe)}
     assert names >= parts.MAY_DIFFER
-    compared = {name.removeprefix("--") for name in parts.settings_of(recipe()) if "--" in name}
+    compared = {name[:-1] for name in parts.settings_of(recipe()) if name.endswith("=")}
     assert compared == names - parts.MAY_DIFFER
     results = {field.name for field in dataclasses.fields(recipe) if field.metadata["result"]}
     assert results <= compared
@@ -153,8 +157,8 @@ def test_another_experiment_is_another():
 
 
 def test_a_changed_line_of_code_is_another_program(tmp_path, monkeypatch):
-    before = parts.source_files()
-    assert {"cnn_jax/train/agreement.py", "experiments/agreement.py"} <= before.keys()
+    before = parts.source_files([experiments])
+    assert {"cnn_jax/run/agreement.py", "experiments/command.py"} <= before.keys()
     (tmp_path / "cnn_jax").mkdir()
     monkeypatch.setattr(parts.cnn_jax, "__path__", [str(tmp_path / "cnn_jax")])
     hashes = set()
@@ -168,7 +172,7 @@ def test_a_changed_line_of_code_is_another_program(tmp_path, monkeypatch):
 def made(tmp_path_factory):
     recipe = classification.ClassificationRecipe(model="mlp", compilation_cache="")
     experiment = classification.make_experiment(recipe)
-    return experiment, training.initial_variables(experiment, seed=0)
+    return experiment, initial_variables(experiment, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +188,16 @@ def made(tmp_path_factory):
 def test_data_network_and_given_weights_are_compared(made, change, name, values):
     experiment, variables = made
     experiment = other = experiment._replace(variables=variables)
-    facts = copy.deepcopy(experiment.facts)
+    facts = experiment.facts
     match change:
         case {"best": best}:
             other = experiment._replace(best=best)
         case {"data": count}:
-            facts["data"]["train"]["examples"] = count
+            data = copy.deepcopy(facts.data)
+            data["train"]["examples"] = count
+            facts = dataclasses.replace(facts, data=data)
         case {"names": first}:
-            facts["class_names"][0] = first
+            facts = dataclasses.replace(facts, class_names=(first, *facts.class_names[1:]))
         case {"weights": shift}:
             moved = jax.tree.map(lambda leaf: leaf + shift, variables)
             other = experiment._replace(variables=moved)
@@ -225,11 +231,11 @@ def test_a_lock_of_an_earlier_run_does_not_make_a_directory_a_shared_one(tmp_pat
      (-1, {"SLURM_PROCID": "3"}, False), (0, {"SLURM_PROCID": "3"}, True)],
 )  # fmt: skip
 def test_which_process_serves_the_others(given, environment, first, monkeypatch):
-    for name in hosts.OWN_ID:
+    for name in joining.OWN_ID:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert hosts._may_be_first(given) == first
+    assert joining._may_be_first(given) == first
 
 
 # --- where gloo listens ---
@@ -306,21 +312,21 @@ def test_why_the_first_is_not_reached(monkeypatch):
 
 
 def test_an_address_that_is_not_this_machines():
-    with pytest.raises(ValueError, match="bind_address=here: wanted ADDRESS:PORT"):
-        hosts.connect("here:1234", 2, 0, bind_address="here")
+    with pytest.raises(ValueError, match="coordinator_bind_address=here: wanted ADDRESS:PORT"):
+        joining.connect("here:1234", 2, 0, coordinator_bind_address="here")
     # of TEST-NET-3, which nobody has: RFC 5737
-    with pytest.raises(hosts.HostsError, match=r"cannot listen at here:1 \(203.0.113.1:1\)"):
-        hosts._check_port("203.0.113.1:1", "here:1")
+    with pytest.raises(joining.HostsError, match=r"cannot listen at here:1 \(203.0.113.1:1\)"):
+        joining._check_port("203.0.113.1:1", "here:1")
 
 
 # --- two processes ---
 
 SETTLE = """
 import os, subprocess, sys
-from cnn_jax.train import agreement, hosts
+from cnn_jax.train import agreement, hosts, joining
 given = dict(each.removeprefix("--").split("=") for each in sys.argv[1:])
 index = int(given["process_id"])
-hosts.connect(given["coordinator"], 2, index, heartbeat=6, patience=60)
+joining.connect(given["coordinator"], 2, index, heartbeat=6, connect_timeout=60)
 agreement.check("x", {"same": [1, None]})
 listening = subprocess.run(["ss", "-ltnHp"], capture_output=True, text=True).stdout.splitlines()
 own = [line.split()[3] for line in listening if f"pid={os.getpid()}," in line]
@@ -356,9 +362,9 @@ def test_two_that_differ_end_with_one_line_and_no_stranger_could_join_them(tmp_p
 
 FAILS = """
 import os, signal, sys
-from cnn_jax.train import agreement, hosts
+from cnn_jax.train import agreement, hosts, joining
 index = int(sys.argv[2])
-hosts.connect(sys.argv[1], 2, index, heartbeat=int(sys.argv[5]), patience=60)
+joining.connect(sys.argv[1], 2, index, heartbeat=int(sys.argv[5]), connect_timeout=60)
 if index == int(sys.argv[3]):
     if sys.argv[4] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -7,7 +7,7 @@ import pytest
 
 from cnn_jax import data, models
 from cnn_jax.tasks import classification
-from cnn_jax.train import layout, loop, state, step
+from cnn_jax.train import evaluation, layout, state, step
 
 COUNTS = ("correct", "correct_top5", "confusion", "examples")
 
@@ -27,7 +27,7 @@ def observe(setting, batch_size, devices, make=layout.jit_layout):
     source, now, eval_step, _ = setting
     where = make(jax.devices()[:devices])
     batches = data.eval_batches(source, batch_size=batch_size)
-    return loop.evaluate(where.compile_eval(eval_step), where.replicate(now), batches, where)
+    return evaluation.evaluate(where.compile_eval(eval_step), where.replicate(now), batches, where)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_giving_up_returns_nothing(setting):
     source, now, eval_step, _ = setting
     where = layout.jit_layout(jax.devices()[:1])
     batches = data.eval_batches(source, batch_size=64)
-    assert loop.evaluate(eval_step, now, batches, where, stop=lambda: True) is None
+    assert evaluation.evaluate(eval_step, now, batches, where, stop=lambda: True) is None
 
 
 def test_views_are_averaged(setting):

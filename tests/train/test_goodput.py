@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.train import goodput
+from cnn_jax.train.callback import CHECKPOINT, READING, STEP
 
 
 class Time:
@@ -43,32 +44,29 @@ def test_only_what_is_productive_counts():
             time.passes(1)
         assert meter.seconds == 10
     time.passes(2)
-    before = meter.seconds
+    meter.on_phase(READING, 3)
     time.passes(4)
-    meter.waited_since(before, {})  # the device has nothing to do
+    meter.on_batch(2, busy=False)  # the device has nothing to do
     assert meter.seconds == 12
-    before = meter.seconds
-    time.passes(9)  # an evaluation that was broken off
-    meter.back_to(before)
-    meter.end()
+    meter.on_phase(STEP, 3)
+    meter.before_evaluation(3)
+    time.passes(9)
+    meter.after_evaluation(3, counts=False)  # it was broken off
+    meter.on_phase(CHECKPOINT, 3)
+    time.passes(20)
+    assert meter.to_save() == {"wall_productive": 12}
+    meter.on_end(3)
     time.passes(100)
     assert meter.seconds == 12
 
 
-class Busy:
-    """A result that is still being computed, as `jax.Array` tells it."""
-
-    def is_ready(self):
-        return False
-
-
-def test_a_device_that_computes_makes_waiting_worth_it(monkeypatch):
-    monkeypatch.setattr(goodput.jax, "Array", Busy)
+def test_a_device_that_computes_makes_waiting_worth_it():
     time = Time()
     meter = goodput.Meter(now=time)
     meter.begin()
+    meter.on_phase(READING, 1)
     time.passes(4)
-    meter.waited_since(0.0, {"loss": Busy()})
+    meter.on_batch(0, busy=True)
     assert meter.seconds == 4
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_jax.train import hosts
+from cnn_jax.train import hosts, joining
 from experiments import launch
 
 ROOT = Path(__file__).parent.parent.parent
@@ -51,35 +51,36 @@ def alone(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("", 2, 0), "--coordinator missing"),
-        (("here:1234", 0, 0), "--process_count missing"),
-        (("here:1234", 2, -1), "--process_id missing"),
-        (("here:1234", 0, -1), "--process_count and --process_id missing"),
-        (("", 0, 1), "--coordinator and --process_count missing"),
+        (("", 2, 0), "coordinator missing"),
+        (("here:1234", 0, 0), "process_count missing"),
+        (("here:1234", 2, -1), "process_id missing"),
+        (("here:1234", 0, -1), "process_count and process_id missing"),
+        (("", 0, 1), "coordinator and process_count missing"),
         (("here", 2, 0), "wanted HOST:PORT"),
         (("here:0", 2, 0), "wanted HOST:PORT"),
         (("here:65536", 2, 0), "wanted HOST:PORT"),
         (("here:1234", 2, 2), "numbered from 0 to 1"),
         (("here:1234", -2, 0), "wanted the number of processes"),
-        (("", 1, 3), "--coordinator missing"),
+        (("", 1, 3), "coordinator missing"),
     ],
 )
 def test_incomplete_or_contradictory(alone, arguments, complaint):
     with pytest.raises(ValueError, match=re.escape(complaint)):
-        hosts.connect(*arguments)
+        joining.connect(*arguments)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"heartbeat": 0}, {"heartbeat": 2**31}, {"patience": 0}, {"patience": 10**12}]
+    "changes",
+    [{"heartbeat": 0}, {"heartbeat": 2**31}, {"connect_timeout": 0}, {"connect_timeout": 10**12}],
 )
 def test_seconds_that_nobody_can_count(alone, changes):
     with pytest.raises(ValueError, match="must be seconds from 1 to 10,000,000"):
-        hosts.connect("here:1234", 2, 0, **changes)
+        joining.connect("here:1234", 2, 0, **changes)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_one_process_joins_nobody(alone, count):
-    hosts.connect("", count, -1)
+    joining.connect("", count, -1)
     assert not hosts.several()
     assert hosts.is_first()
     assert hosts.from_first(lambda: {"a": 1}) == {"a": 1}
@@ -87,21 +88,21 @@ def test_one_process_joins_nobody(alone, count):
 
 def test_detection_by_the_environment(alone):
     alone.setenv("JAX_PLATFORMS", "cpu")
-    assert hosts.detected() == {}
+    assert joining.detected() == {}
     with alone.context() as patch:  # salloc's shell, or a job of one task
         patch.setenv("SLURM_NTASKS", "1")
         patch.setenv("SLURM_STEP_NODELIST", "node1")
-        assert hosts.detected() == {}
+        assert joining.detected() == {}
         patch.setenv("SLURM_NTASKS", "4")
-        assert list(hosts.detected()) == ["Slurm"]
+        assert list(joining.detected()) == ["Slurm"]
     with alone.context() as patch:
         patch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-        assert list(hosts.detected()) == ["Open MPI"]
+        assert list(joining.detected()) == ["Open MPI"]
     with alone.context() as patch:  # any pod has the first; only an indexed Job the second
         patch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-        assert hosts.detected() == {}
+        assert joining.detected() == {}
         patch.setenv("JOB_COMPLETION_INDEX", "0")
-        assert list(hosts.detected()) == ["Kubernetes"]
+        assert list(joining.detected()) == ["Kubernetes"]
 
 
 def test_launcher_leaves_out_what_gloo_prints(capsys):
@@ -145,9 +146,9 @@ def test_the_launcher_names_who_failed_first(index, tmp_path):
 
 MEET = """
 import sys
-from cnn_jax.train import hosts
+from cnn_jax.train import hosts, joining
 try:
-    hosts.connect(sys.argv[1], 2, int(sys.argv[2]), heartbeat=6, patience=int(sys.argv[3]))
+    joining.connect(sys.argv[1], 2, int(sys.argv[2]), heartbeat=6, connect_timeout=int(sys.argv[3]))
 except OSError as error:
     hosts.leave(1, f"error: {error}")
 said = hosts.from_first(lambda: {"from": 0, "text": "a"})
@@ -209,11 +210,11 @@ import json, sys, time
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
-from cnn_jax.train import hosts, layout, sharding
+from cnn_jax.train import hosts, joining, layout, sharding
 
 jax.config.update("jax_num_cpu_devices", 2)
 index = int(sys.argv[2])
-hosts.connect(sys.argv[1], 2, index)
+joining.connect(sys.argv[1], 2, index)
 time.sleep(3 * index)
 several = {name: layout.make_layout(name) for name in layout.LAYOUTS}
 devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))

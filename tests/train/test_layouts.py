@@ -9,7 +9,7 @@ import pytest
 
 from cnn_jax import models
 from cnn_jax.tasks import classification
-from cnn_jax.train import layout, loop, optim, state, step
+from cnn_jax.train import evaluation, layout, optim, state, step
 
 CLASSES = 10
 
@@ -76,14 +76,16 @@ def five_steps(where, dtype):
         )
     )
     eval_step = where.compile_eval(
-        step.make_eval_step(model, task, axis_name=where.axis_name, prepare=prepare)
+        chex.assert_max_traces(n=1)(
+            step.make_eval_step(model, task, axis_name=where.axis_name, prepare=prepare)
+        )
     )
     now = where.replicate(now)
     history = []
     for batch in batches:
         now, metrics = train_step(now, where.shard(batch))
         history.append(jax.device_get(metrics))
-    observed = loop.evaluate(eval_step, now, batches, where)
+    observed = evaluation.evaluate(eval_step, now, batches, where)
     return jax.device_get(where.fetch(now)), history, observed
 
 

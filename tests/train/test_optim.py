@@ -5,9 +5,10 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from cnn_jax.train import optim
+from cnn_jax.train import optim, schedules
 
 STEPS, WARMUP, PEAK = 100, 10, 0.4
 
@@ -146,3 +147,47 @@ def test_clipping_bounds_the_global_norm():
 def test_optimizer_errors(name, options, message):
     with pytest.raises(ValueError, match=message):
         optim.make_optimizer(name, 0.1, **options)
+
+
+@pytest.fixture
+def added():
+    """Registers optimisers and schedules that are gone after the test."""
+    tables = (optim.OPTIMIZERS, optim.SCHEDULES)
+    before = [set(table) for table in tables]
+    yield optim.OPTIMIZERS.register, optim.SCHEDULES.register
+    for table, names in zip(tables, before, strict=True):
+        for name in set(table) - names:
+            table.forget(name)
+
+
+def test_an_optimizer_and_a_schedule_of_ones_own(added):
+    optimizer, schedule = added
+    optimizer("sign", lambda rate, *, momentum, weight_decay, nesterov: optax.sign_sgd(rate))
+    tx = optim.make_optimizer("sign", 0.5)
+    updates, _ = tx.update({"w": jnp.asarray([-3.0, 2.0])}, tx.init({"w": jnp.zeros(2)}))
+    np.testing.assert_array_equal(updates["w"], [0.5, -0.5])
+
+    def halved(peak, *, steps, warmup_steps, **_):
+        half = optax.constant_schedule(peak / 2)
+        return schedules.warmed_up(peak, warmup_steps, half)
+
+    schedule("halved", halved)
+    rates = values("halved", warmup_steps=WARMUP)
+    assert rates[WARMUP - 1] == pytest.approx(PEAK)
+    assert rates[WARMUP] == pytest.approx(PEAK / 2)
+
+
+def test_what_cannot_be_called_as_one_is_refused_by_name(added):
+    optimizer, schedule = added
+    optimizer("mine", lambda rate: optax.sgd(rate))
+    with pytest.raises(ValueError, match=f"optimizer 'mine' \\({__name__}\\) must take the argum"):
+        optim.make_optimizer("mine", 0.1)
+    optimizer("none", lambda rate, **_: None)
+    with pytest.raises(ValueError, match=r"'none' .* returned NoneType; it must return an optax"):
+        optim.make_optimizer("none", 0.1)
+    schedule("mine", lambda peak: peak)
+    with pytest.raises(ValueError, match=r"schedule 'mine' .* must take the arguments 1 by"):
+        values("mine")
+    schedule("number", lambda peak, **_: peak)
+    with pytest.raises(ValueError, match=r"'number' .* returned float; it must return a function"):
+        values("number")

@@ -8,20 +8,11 @@ import time
 
 import pytest
 
+from cnn_jax.run import classification
 from cnn_jax.train import hosts, watchdog
-from cnn_jax.train.watchdog import (
-    CHECKPOINT,
-    COMPILING,
-    EVALUATION,
-    LEAST,
-    LOG,
-    LONG,
-    READING,
-    REPORT,
-    STEP,
-    Watchdog,
-)
-from experiments import classification, training
+from cnn_jax.train.callback import CHECKPOINT, COMPILING, EVALUATION, LOG, READING, REPORT, STEP
+from cnn_jax.train.watchdog import LEAST, LONG, Watchdog
+from tests.run import as_command
 
 
 def passes(dog, seconds, by=1.0):
@@ -34,7 +25,7 @@ def passes(dog, seconds, by=1.0):
 
 def test_a_step_that_takes_too_long_is_named():
     dog = Watchdog(20)
-    dog.at(STEP, 13)
+    dog.on_phase(STEP, 13)
     message, after = passes(dog, 60)
     assert message == "no step within 20 s: the run was computing step 13 for 21 s"
     assert after == 21
@@ -44,9 +35,9 @@ def test_by_itself_it_waits_for_ten_of_the_slowest_and_at_least_300_seconds():
     dog = Watchdog()
     assert dog.limit(STEP) == LEAST == 300
     for step in range(5):
-        dog.at(STEP, step)
+        dog.on_phase(STEP, step)
         assert passes(dog, 50) == ("", 50)
-    dog.at(READING, 5)
+    dog.on_phase(READING, 5)
     dog.look(1)
     assert dog.limit(STEP) == dog.limit(READING) == dog.limit(EVALUATION) == 500
     message, after = passes(dog, 1000)
@@ -57,9 +48,9 @@ def test_by_itself_it_waits_for_ten_of_the_slowest_and_at_least_300_seconds():
 def test_the_first_step_may_compile():
     """And what it took says nothing of later ones."""
     dog = Watchdog()
-    dog.at(COMPILING, 1)
+    dog.on_phase(COMPILING, 1)
     assert passes(dog, 2000, by=10) == ("", 2000)
-    dog.at(STEP, 2)
+    dog.on_phase(STEP, 2)
     dog.look(1)
     assert dog.limit(STEP) == LEAST
     assert Watchdog(20).limit(COMPILING) == 300
@@ -70,11 +61,11 @@ def test_the_first_step_may_compile():
 def test_what_happens_seldom_has_its_own_time(phase):
     dog = Watchdog(20)
     assert dog.limit(phase) == LONG
-    dog.at(STEP, 1)
+    dog.on_phase(STEP, 1)
     dog.look(15)
-    dog.at(phase, 1)
+    dog.on_phase(phase, 1)
     assert passes(dog, 600) == ("", 600)
-    dog.at(STEP, 2)
+    dog.on_phase(STEP, 2)
     dog.look(1)
     assert dog.limit(STEP) == 20
 
@@ -82,14 +73,14 @@ def test_what_happens_seldom_has_its_own_time(phase):
 def test_each_batch_of_an_evaluation_is_a_sign_of_life():
     dog = Watchdog(20)
     for _ in range(10):
-        dog.at(EVALUATION, 40)
+        dog.on_phase(EVALUATION, 40)
         assert passes(dog, 15) == ("", 15)
     message, _ = passes(dog, 60)
     assert "the run was at evaluation after step 40" in message
 
 
 def test_a_negative_time_is_refused():
-    with pytest.raises(ValueError, match="--step_timeout is -1"):
+    with pytest.raises(ValueError, match="step_timeout=-1"):
         Watchdog(-1)
 
 
@@ -128,9 +119,9 @@ def together(dogs, seconds):
 
 def test_all_say_where_each_process_was():
     dogs, _ = group(3, 20)
-    dogs[0].at(STEP, 13)
-    dogs[1].at(READING, 13)
-    dogs[2].at(STEP, 13)
+    dogs[0].on_phase(STEP, 13)
+    dogs[1].on_phase(READING, 13)
+    dogs[2].on_phase(STEP, 13)
     said = together(dogs, 60)
     assert sorted(said) == [0, 1, 2]
     for message, when in said.values():
@@ -141,10 +132,10 @@ def test_all_say_where_each_process_was():
 
 def test_one_that_waits_for_a_peer_that_compiles_waits_with_it():
     dogs, _ = group(2, 20)
-    dogs[0].at(STEP, 1)
-    dogs[1].at(COMPILING, 1)
+    dogs[0].on_phase(STEP, 1)
+    dogs[1].on_phase(COMPILING, 1)
     assert together(dogs, 250) == {}
-    dogs[1].at(STEP, 1)
+    dogs[1].on_phase(STEP, 1)
     assert together(dogs, 18) == {}
     assert sorted(together(dogs, 30)) == [0, 1]
 
@@ -153,9 +144,9 @@ def test_a_peer_whose_word_does_not_change_is_not_waited_for():
     """Its thread does not run: it is stopped, or a library holds the interpreter."""
     dogs, _ = group(2, 20)
     for dog in dogs:
-        dog.at(STEP, 7)
+        dog.on_phase(STEP, 7)
     together(dogs, 10)
-    dogs[0].at(STEP, 8)
+    dogs[0].on_phase(STEP, 8)
     said = together(dogs[:1], 80)
     assert said[0][1] < 50
     assert "process 1 computing step 7" in said[0][0]
@@ -164,7 +155,7 @@ def test_a_peer_whose_word_does_not_change_is_not_waited_for():
 def test_a_peer_that_never_spoke_is_on_its_way_and_named_in_the_end():
     """It may initialise its network, or compile, where this process found both in a cache."""
     dogs, room = group(2, 20)
-    dogs[0].at(STEP, 7)
+    dogs[0].on_phase(STEP, 7)
     assert together(dogs[:1], 290) == {}
     said = together(dogs[:1], 80)
     assert "process 1 not heard of" in said[0][0]
@@ -181,7 +172,7 @@ def test_a_process_that_was_stopped_as_a_whole_goes_on():
     """Ctrl-Z and a laptop's lid: what the thread did not see does not count."""
     said = []
     dog = Watchdog(3, end=said.append, tick=0.01)
-    dog.at(STEP, 1)
+    dog.on_phase(STEP, 1)
     clock = iter([0.0, 0.01, 5000.0, 5000.01, 5000.02])
     original, watchdog.time.monotonic = watchdog.time.monotonic, lambda: next(clock)
     try:
@@ -197,20 +188,20 @@ def test_a_sign_of_life_costs_next_to_nothing():
     dog = Watchdog()
     began = time.perf_counter()
     for step in range(100_000):
-        dog.at(STEP, step)
+        dog.on_phase(STEP, step)
     assert (time.perf_counter() - began) / 100_000 < 2e-5  # seconds; about 1e-7 on an idle core
 
 
 def test_a_run_says_what_it_is_at(tmp_path, monkeypatch):
     """Each kind of work is a phase of its own, and what compiles is known as such."""
     marks = []
-    monkeypatch.setattr(Watchdog, "at", lambda self, phase, step: marks.append((phase, step)))
+    monkeypatch.setattr(Watchdog, "on_phase", lambda self, phase, step: marks.append((phase, step)))
     chosen = classification.ClassificationRecipe(
         model="mlp", batch_size=32, eval_batch_size=128, steps=4, log_every=2, figures=False,
         devices=1, workdir=str(tmp_path), compilation_cache="", evaluate_every_steps=2,
         checkpoint_every_steps=1,
     )  # fmt: skip
-    assert training.run(chosen, classification.make_experiment(chosen)) == 0
+    assert as_command.run(chosen, classification.make_experiment(chosen)) == 0
     assert marks[:3] == [(READING, 1), (READING, 1), (COMPILING, 1)]
     assert [mark for mark in marks if mark[0] == COMPILING] == [(COMPILING, 1), (COMPILING, 2)]
     # 359 test examples are three batches: the first one compiles
@@ -228,8 +219,8 @@ HANGS = """
 import sys, time
 from absl import flags
 from cnn_jax.data import pipeline
-from experiments import classification, entry
-from experiments import recipe as recipes
+from cnn_jax import run
+from experiments import command
 
 make = pipeline.TrainBatches._make
 
@@ -239,8 +230,7 @@ def making(self, at):
     return make(self, at)
 
 pipeline.TrainBatches._make = making
-recipes.define_flags(classification.ClassificationRecipe)
-entry.launch(classification.main)
+command.launch(run.Recipe)
 """
 
 

@@ -1,4 +1,4 @@
-"""Networks that put a box around every object: [B, H, W, C] -> raw scores and boxes by name.
+"""Networks that put a box around every object: [B, H, W, C] -> named raw scores and boxes.
 
 model = create("detector_small", num_classes=10)
 variables = model.init(jax.random.key(0), images, train=False)

@@ -1,4 +1,4 @@
-"""Which point of a feature map has to find which object: FCOS's rule.
+"""FCOS's rule of assignment: which point of a feature map should predict which object.
 
 Tian et al. 2019, arXiv:1904.01355, section 3.1, with the centre sampling of the journal version
 (arXiv:2006.09214, section 2.3).
@@ -10,11 +10,13 @@ from cnn_jax.typing import Array, Targets
 
 
 def centres(height: int, width: int, stride: float, *, offset: float = 0.5) -> Array:
-    """Where the cells of a map lie in the picture, row by row: (x, y) in pixels, [P, 2].
+    """The positions of a map's cells in the image, row by row: (x, y) in pixels, [P, 2].
 
     Args:
-        stride: pixels from a cell to the next.
-        offset: of the first one, in strides: 0.5 is the middle of its pixels. torchvision has 0.
+        height, width: numbers of rows and columns of the map.
+        stride: pixels between neighbouring cells.
+        offset: position of the first cell, in strides: 0.5 is the middle of its pixels; torchvision
+            has 0.
     """
     y, x = jnp.meshgrid(
         (jnp.arange(height) + offset) * stride, (jnp.arange(width) + offset) * stride, indexing="ij"
@@ -23,9 +25,9 @@ def centres(height: int, width: int, stride: float, *, offset: float = 0.5) -> A
 
 
 def distances(points: Array, boxes: Array) -> Array:
-    """From points [P, 2] to the four sides of boxes [..., N, 4]: [..., P, N, 4].
+    """Distances from points [P, 2] to the four sides of boxes [..., N, 4]: [..., P, N, 4].
 
-    Positive where the point is inside.
+    All four are positive if the point is inside.
     """
     x, y = points[:, 0, None], points[:, 1, None]  # [P, 1]
     left, top, right, bottom = (boxes[..., None, :, i] for i in range(4))  # [..., 1, N]
@@ -41,15 +43,16 @@ def match_centres(
     lower: Array | float = 0.0,
     upper: Array | float = jnp.inf,
 ) -> Array:
-    """The object of each point: the smallest box around it that it is central to.
+    """The object of each point: the smallest box around it in which the point is central.
 
     Args:
         points: [P, 2], (x, y).
-        strides: [P], of the map that each point belongs to.
+        strides: [P], stride of the map of each point.
         targets: [B, N] objects.
-        radius: a point is central within this many strides of the middle, along both axes.
-        lower, upper: [P]; the largest of the four distances must lie between them, so that each
-            map has objects of its size.
+        radius: distance from the middle of a box, in strides along both axes, within which a point
+            is central.
+        lower, upper: [P], bounds of the largest of the four distances, so that each map gets
+            objects of its size.
 
     Returns:
         int32 [B, P], an index into the N objects, or -1.

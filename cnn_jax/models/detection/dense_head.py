@@ -1,4 +1,4 @@
-"""What RetinaNet and FCOS share: a tower of convolutions that slides over every level."""
+"""The head of RetinaNet and FCOS: a tower of convolutions that slides over every level."""
 
 import math
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ import jax.numpy as jnp
 
 from cnn_jax.typing import Array
 
-PRIOR = 0.01  # probability of an object at first: arXiv:1708.02002, section 4.1
+PRIOR = 0.01  # initial probability of an object: arXiv:1708.02002, section 4.1
 prior_bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
-small_normal = nn.initializers.normal(0.01)  # there too
+small_normal = nn.initializers.normal(0.01)  # same section
 
 
 class DenseHead(nn.Module):
     """The same convolutions on all levels: levels [B, H, W, C] -> each of `outputs` [B, P, n].
 
-    P counts the anchors of all levels: level by level, row by row, place by place.
+    P counts the anchors of all levels: by level, then by row, then by cell.
 
     Attributes:
-        outputs: (name, anchors a place, columns n, bias initialiser) of the last convolutions.
-        depth: 3x3 convolutions before them, 4 in both papers.
-        groups: of GroupNorm after each (arXiv:1803.08494); 0 for no normalisation.
+        outputs: (name, anchors per cell, columns n, bias initialiser) of the last convolutions.
+        depth: number of 3x3 convolutions before them, 4 in both papers.
+        groups: number of groups of GroupNorm after each (arXiv:1803.08494); 0 for no normalisation.
         biased: whether those convolutions have a bias.
     """
 

@@ -1,4 +1,4 @@
-"""Faster R-CNN: one network proposes boxes, another says what is in each and where exactly."""
+"""Faster R-CNN: one network proposes boxes, another classifies and refines them."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -26,8 +26,8 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 from cnn_jax.weights.layouts import flattened
 
-GRID = 7  # bins a side of RoIAlign
-BETA = 1 / 9  # of smooth L1, torchvision's, after Detectron
+GRID = 7  # bins along each side of RoIAlign
+BETA = 1 / 9  # parameter of smooth L1 in torchvision, after Detectron
 
 
 class BoxHead(nn.Module):
@@ -35,9 +35,9 @@ class BoxHead(nn.Module):
 
     Attributes:
         hidden: width of the dense layers.
-        convolutions: 3x3 with BatchNorm, before one dense layer (arXiv:1803.08494, section 5.1);
-            with 0 of them there are two dense layers.
-        train, axis_name: of the BatchNorm.
+        convolutions: number of 3x3 convolutions with BatchNorm before one dense layer
+            (arXiv:1803.08494, section 5.1); without any there are two dense layers.
+        train, axis_name: settings of the BatchNorm.
     """
 
     train: bool
@@ -51,7 +51,7 @@ class BoxHead(nn.Module):
         norm = batch_norm(self.train, dtype=self.dtype, axis_name=self.axis_name)
         for i in range(self.convolutions):
             x = conv(x, x.shape[-1], 3, dtype=self.dtype, name=f"conv{i}")
-            # the padding has no part in the statistics
+            # padding does not count in the statistics
             x = nn.relu(norm(name=f"bn{i}")(x, mask=valid[:, None, None, None]))
         x = x.reshape(x.shape[0], -1)
         for i in range(1 if self.convolutions else 2):
@@ -62,31 +62,34 @@ class BoxHead(nn.Module):
 class FasterRCNN(nn.Module):
     """Ren et al. 2015, arXiv:1506.01497, on a feature pyramid (Lin et al. 2017, arXiv:1612.03144).
 
-    Settings are torchvision's where it differs from the papers. With `targets` it returns what the
-    losses need: for the R proposals that were drawn, {'class_logits': [B, R, K + 1], the background
-    first, 'box_deltas': [B, R, K + 1, 4], 'proposals': [B, R, 4], 'labels': [B, R], 'wanted':
-    [B, R, 4]}, and the same of the first stage with 'objectness', 'anchor_deltas', 'anchors',
-    'anchor_labels' and 'anchor_wanted'; labels as in `region_proposals.Drawn`. Without, for the P
-    best proposals, {'class_logits', 'box_deltas', 'proposals', 'valid': [B, P]}.
+    Where torchvision differs from the papers, its settings are used.
+
+    With `targets` the network returns what the losses need. For the R sampled proposals that is
+    {'class_logits': [B, R, K + 1], the background first, 'box_deltas': [B, R, K + 1, 4],
+    'proposals': [B, R, 4], 'labels': [B, R], 'wanted': [B, R, 4]}; for the first stage it is
+    'objectness', 'anchor_deltas', 'anchors', 'anchor_labels' and 'anchor_wanted'. Labels are as in
+    `region_proposals.Drawn`. Without `targets` it returns {'class_logits', 'box_deltas',
+    'proposals', 'valid': [B, P]} for the P best proposals.
 
     Stages: the levels of the pyramid, 'p0', 'p1' ...
 
     Attributes:
-        num_classes: K, without the background; None for stages.
+        num_classes: number of classes K, without the background; None to return the stages.
         backbone: a classification network of the registry.
-        backbone_options: its fields.
-        stages, strides: of it, for the pyramid.
-        sizes: of the anchors of each level; the last level is the pyramid's own, half the size.
-        roi_levels: how many levels the second stage looks at.
+        backbone_options: fields of the backbone that differ from the registry.
+        stages, strides: stages of the backbone for the pyramid, and their strides.
+        sizes: anchor sizes of each level; the last level is added by the pyramid, at half the size.
+        roi_levels: number of levels that the second stage pools from.
         features: channels of the pyramid.
-        pyramid_norm: BatchNorm in the pyramid.
-        proposal_depth: of `RegionProposalHead`.
-        box_convolutions: of `BoxHead`.
-        candidates, proposals: of each level before, and of all after the first suppression, (in
-            training, in prediction).
-        proposal_threshold: the least objectness.
-        anchors_drawn, proposals_drawn: to learn from, of each picture.
-        max_detections, score_threshold, iou_threshold: of `detect`.
+        pyramid_norm: whether the pyramid has BatchNorm.
+        proposal_depth: depth of the `RegionProposalHead`.
+        box_convolutions: number of convolutions of the `BoxHead`.
+        candidates: number of boxes per level before the first suppression, (in training, in
+            prediction).
+        proposals: number of boxes of all levels after it, likewise.
+        proposal_threshold: least objectness of a proposal.
+        anchors_drawn, proposals_drawn: numbers of samples per image to learn from.
+        max_detections, score_threshold, iou_threshold: arguments of `suppress_by_class`.
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -131,7 +134,7 @@ class FasterRCNN(nn.Module):
             return {f"p{i}": level for i, level in enumerate(levels)}
         learning = targets is not None
         if train and not learning:
-            raise ValueError("Faster R-CNN draws what it learns from: in training give it targets.")
+            raise ValueError("Faster R-CNN samples from the targets: give targets in training.")
         size = (x.shape[1], x.shape[2])
         per_place = len(anchors.RATIOS) * len(self.sizes[0])
         head = RegionProposalHead(per_place, self.proposal_depth, dtype=self.dtype, name="rpn")
@@ -176,7 +179,7 @@ class FasterRCNN(nn.Module):
             share=0.5,
         )
         objectness, deltas = (jnp.concatenate(parts, 1) for parts in zip(*heads, strict=True))
-        # The objects themselves are proposals too: at first there would be hardly a good one.
+        # The objects themselves are proposals too: at first there would hardly be a good one.
         pool = Proposals(
             jnp.concatenate([proposals.boxes, targets.boxes], 1),
             jnp.concatenate([proposals.valid, targets.labels >= 0], 1),
@@ -234,7 +237,7 @@ class FasterRCNN(nn.Module):
 
     @nn.nowrap
     def losses(self, outputs: Outputs, targets: Targets, mask: Array) -> dict[str, Mean]:
-        """Cross-entropy and smooth L1 of both stages, over what was drawn of all pictures."""
+        """Cross-entropy and smooth L1 of both stages, over the samples of all images."""
         real = mask[:, None] > 0
         drawn, found = outputs["anchor_labels"] >= -1, outputs["anchor_labels"] >= 0
         entropy = losses.binary_cross_entropy(outputs["objectness"], found)
@@ -310,12 +313,12 @@ _MOBILE_FIELDS = {
     "stages": ("block13", "block16"),
     "strides": (32, 32),
     "sizes": anchors.FASTER_RCNN_MOBILENET_SIZES,
-    "roi_levels": 1,  # of two with one stride, torchvision takes the first
+    "roi_levels": 1,  # torchvision takes the first of two levels with the same stride
     "proposal_threshold": 0.05,
 }
 
-# torchvision's figures, 90 classes and the background; but for the second network they leave out
-# the BatchNorms of the backbone, which it freezes: 53,120 and 24,400.
+# torchvision's figures, for 90 classes and the background. Except for the second network they leave
+# out the BatchNorms of the backbone, which torchvision freezes: 53,120 and 24,400.
 TABLE = {
     "fasterrcnn_resnet50_fpn": row(41_808_406, 134.38, changes={"rules": _rules(_RESNET)}),
     # "v2" after Li et al. 2021, arXiv:2111.11429, section 3
@@ -345,7 +348,7 @@ register(
     TABLE,
     paper="Ren et al. 2015, Faster R-CNN, arXiv:1506.01497; Lin et al. 2017, Feature Pyramid "
     "Networks for Object Detection, arXiv:1612.03144",
-    source="torchvision 0.29, of pictures of 800x1066 or so",
+    source="torchvision 0.29, for images of about 800x1066",
     input_shape=(800, 1066, 3),
     num_classes=90,
     min_size=64,

@@ -1,4 +1,4 @@
-"""FCOS: no anchors. Every place predicts its distances to the sides, and how central it is."""
+"""FCOS: no anchors. Every point predicts its distances to the sides, and its centreness."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,25 +18,25 @@ from cnn_jax.models.detection.retinanet import STRIDES, level_sizes
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
-# torchvision's 32,269,600 leave out the 53,120 of the BatchNorms, which it freezes.
+# torchvision's 32,269,600 leave out the 53,120 of the BatchNorms, which torchvision freezes.
 TABLE = {"fcos_resnet50_fpn": row(32_322_720, 128.207)}
 
 
 class FCOS(nn.Module):
     """Tian et al. 2019, arXiv:1904.01355, with torchvision's settings where the two differ.
 
-    Returns, for the P places of all levels, fine to coarse, {'class_logits': [B, P, K],
-    'distances': [B, P, 4] to the sides of the box, in strides, 'centreness': [B, P] logits,
-    'points': [P, 2], 'strides': [P]}.
+    Returns {'class_logits': [B, P, K], 'distances': [B, P, 4] to the sides of the box, in strides,
+    'centreness': [B, P] logits, 'points': [P, 2], 'strides': [P]} for the P points of all levels,
+    fine to coarse.
 
     Stages: the levels of the pyramid, 'p3' to 'p7'.
 
     Attributes:
-        num_classes: K; None for stages.
+        num_classes: number of classes K; None to return the stages.
         backbone, stages, features, extra: see `RetinaNet`.
-        offset: of the first place, in strides: 0 in torchvision, 0.5 in the paper.
-        centre_radius: of centre sampling, in strides (arXiv:2006.09214, section 2.3).
-        max_detections, score_threshold, iou_threshold, candidates: of `detect`.
+        offset: position of the first point, in strides: 0 in torchvision, 0.5 in the paper.
+        centre_radius: radius of centre sampling, in strides (arXiv:2006.09214, section 2.3).
+        max_detections, score_threshold, iou_threshold, candidates: arguments of `suppress`.
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -85,9 +85,9 @@ class FCOS(nn.Module):
 
     @nn.nowrap
     def losses(self, outputs: Outputs, targets: Targets, mask: Array) -> dict[str, Mean]:
-        """Focal loss, GIoU and centreness, over the number of places that have an object."""
+        """Focal loss, GIoU and centreness, divided by the number of points that have an object."""
         points, strides = outputs["points"], outputs["strides"]
-        # Each level has objects of its size: the largest distance is 4 to 8 strides.
+        # Each level gets objects of its size: the largest distance is 4 to 8 strides.
         lower = jnp.where(strides == STRIDES[0], 0.0, 4 * strides)
         upper = jnp.where(strides == STRIDES[-1], jnp.inf, 8 * strides)
         matched = match_centres(
@@ -112,7 +112,7 @@ class FCOS(nn.Module):
 
     @nn.nowrap
     def detect(self, outputs: Outputs, size: tuple[int, int]) -> Detections:
-        """The best boxes after suppression; the score is the geometric mean of class and centre."""
+        """The best boxes after suppression; scores are geometric means of class and centreness."""
         central = nn.sigmoid(outputs["centreness"])[..., None]
         return suppress(
             boxes_of(outputs),
@@ -127,16 +127,16 @@ class FCOS(nn.Module):
 
 
 def boxes_of(outputs: Outputs) -> Array:
-    """The boxes [B, P, 4] that points and distances (in strides) stand for."""
+    """The boxes [B, P, 4] from the points and distances (in strides) of the outputs."""
     points = outputs["points"]
     sides = outputs["distances"] * outputs["strides"][:, None]
     return jnp.concatenate([points - sides[..., :2], points + sides[..., 2:]], axis=-1)
 
 
 def centreness(points: Array, boxes: Array) -> Array:
-    """1 in the middle of its box, 0 on the border: points [P, 2], boxes [B, P, 4] -> [B, P].
+    """Centreness of points [P, 2] in boxes [B, P, 4]: [B, P], 1 in the middle, 0 at the border.
 
-    arXiv:1904.01355, equation 3. 0 outside.
+    arXiv:1904.01355, equation 3; 0 outside the box.
     """
     low, high = points - boxes[..., :2], boxes[..., 2:] - points
     short, long = jnp.minimum(low, high), jnp.maximum(low, high)
@@ -164,7 +164,7 @@ register(
     TABLE,
     paper="Tian et al. 2019, FCOS: Fully Convolutional One-Stage Object Detection, "
     "arXiv:1904.01355",
-    source="torchvision 0.29, of pictures of 800x1066 or so",
+    source="torchvision 0.29, for images of about 800x1066",
     input_shape=(800, 1066, 3),
     num_classes=91,
     min_size=32,

@@ -1,4 +1,4 @@
-"""From a score for every class at every place to a short list of boxes, the same length always."""
+"""From scores of every class at every place to a short list of boxes of fixed length."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from cnn_jax import boxes as box_ops
 from cnn_jax.boxes.nms import nms
 from cnn_jax.typing import Array, Detections
 
-SEQUENTIAL = 1024  # candidates from which pictures are handled one after the other
-CLASSES_AT_ONCE = 16  # each holds the overlaps of its candidates with each other
+SEQUENTIAL = 1024  # number of candidates from which images are handled one after the other
+CLASSES_AT_ONCE = 16  # each needs memory for the overlaps of its candidates with each other
 
 
 def suppress(
@@ -24,17 +24,17 @@ def suppress(
     candidates: int = 400,
     level_sizes: Sequence[int] = (),
 ) -> Detections:
-    """Keeps the best boxes, and of those of a class that overlap the best one.
+    """Keeps the best boxes; of boxes of one class that overlap, only the best one.
 
     Args:
-        boxes: [B, P, 4], or [B, P, K, 4] where each class has a box of its own.
+        boxes: [B, P, 4], or [B, P, K, 4] with a separate box for each class.
         scores: [B, P, K] in 0..1.
-        size: (height, width) of the picture, to which the boxes are cut.
-        score_threshold: what scores no more is no detection.
-        iou_threshold: what overlaps a better one of its class by more is dropped.
-        max_detections: M.
-        candidates: how many of the best (place, class) pairs of each level take part.
-        level_sizes: how many of the P places each level has; () for one level.
+        size: (height, width) of the image, to which the boxes are clipped.
+        score_threshold: score that a detection must exceed.
+        iou_threshold: largest IoU with a better box of the same class.
+        max_detections: number M of detections.
+        candidates: number of best (place, class) pairs of each level that take part.
+        level_sizes: number of places of each level, P in all; () for one level.
 
     Returns:
         [B, M] detections, best first.
@@ -61,14 +61,14 @@ def suppress(
             labels=jnp.where(found, label[kept], -1).astype(jnp.int32),
         )
 
-    # The overlaps of all candidates with all are [C, C] for each picture.
+    # The overlaps of all pairs of candidates are [C, C] for each image.
     if candidates * len(sizes) > SEQUENTIAL:
         return jax.lax.map(one, (boxes, scores))
     return jax.vmap(one)((boxes, scores))
 
 
 def _candidates(scores: Array, count: int, sizes: Sequence[int]) -> tuple[Array, Array, Array]:
-    """Place, class and score of the best of each level, of scores [P, K]: [C] each."""
+    """Place, class and score of the best of each level, given scores [P, K]: each [C]."""
     classes, start, found = scores.shape[1], 0, []
     for size in sizes:
         best, flat = jax.lax.top_k(
@@ -91,13 +91,13 @@ def suppress_by_class(
     candidates: int,
     smallest_side: float = 0.0,
 ) -> Detections:
-    """As `suppress`, where of each class its own best candidates take part.
+    """Like `suppress`, but the best candidates of each class take part.
 
     Args:
-        boxes: [B, P, 4], or [B, P, K, 4] where each class has a box of its own.
-        candidates: of each class.
-        smallest_side: in pixels; boxes with a shorter one are no detections.
-        Others as `suppress`.
+        boxes: [B, P, 4], or [B, P, K, 4] with a separate box for each class.
+        candidates: number of best places of each class that take part.
+        smallest_side: least side of a detection, in pixels.
+        scores, size, score_threshold, iou_threshold, max_detections: as for `suppress`.
 
     Returns:
         [B, M] detections, best first.

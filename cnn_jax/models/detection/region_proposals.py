@@ -1,4 +1,4 @@
-"""The first stage of Faster R-CNN: boxes that may hold an object, of whatever class."""
+"""The first stage of Faster R-CNN: boxes that may contain an object of any class."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,15 +14,15 @@ from cnn_jax.boxes.sampling import sample_balanced
 from cnn_jax.models.detection.dense_head import small_normal
 from cnn_jax.typing import Array, Targets
 
-SMALLEST_SIDE = 1e-3  # pixels; torchvision's
+SMALLEST_SIDE = 1e-3  # pixels, as in torchvision
 
 
 class Proposals(NamedTuple):
-    """As many as asked for, best first, then padding.
+    """Proposed boxes, best first, then padding.
 
     Attributes:
         boxes: [B, P, 4]; no gradient flows through them.
-        valid: bool [B, P], False where there is padding.
+        valid: bool [B, P], False for padding.
     """
 
     boxes: Array
@@ -35,8 +35,8 @@ class RegionProposalHead(nn.Module):
     Ren et al. 2015, arXiv:1506.01497, section 3.1: a small network that slides over every level.
 
     Attributes:
-        anchors: of each place.
-        depth: 3x3 convolutions, 1 in the paper.
+        anchors: number of anchors per cell.
+        depth: number of 3x3 convolutions, 1 in the paper.
     """
 
     anchors: int
@@ -88,13 +88,13 @@ def propose(
     """The best boxes of all levels, after suppression within each.
 
     Args:
-        heads: of each level, objectness [B, A] and deltas [B, A, 4].
-        anchors: of each level, [A, 4].
-        size: (height, width) of the picture, to which the boxes are cut.
-        candidates: how many of each level take part.
-        count: P.
-        iou_threshold: of the suppression.
-        score_threshold: the least objectness in 0..1.
+        heads: objectness [B, A] and deltas [B, A, 4] of each level.
+        anchors: anchors [A, 4] of each level.
+        size: (height, width) of the image, to which the boxes are clipped.
+        candidates: number of boxes of each level that take part.
+        count: number P of proposals.
+        iou_threshold: IoU above which a better box suppresses another.
+        score_threshold: least objectness, in 0..1.
     """
 
     def one_level(logits: Array, deltas: Array, anchors: Array) -> tuple[Array, Array]:
@@ -108,7 +108,7 @@ def propose(
         )
         return boxes[kept], jnp.where(valid, score[kept], -1.0)
 
-    def one_picture(heads: Sequence[tuple[Array, Array]]) -> Proposals:
+    def one_image(heads: Sequence[tuple[Array, Array]]) -> Proposals:
         found = [one_level(*head, own) for head, own in zip(heads, anchors, strict=True)]
         boxes, scores = (jnp.concatenate(parts) for parts in zip(*found, strict=True))
         missing = max(count - len(scores), 0)
@@ -118,15 +118,15 @@ def propose(
         chosen = boxes[jnp.where(valid, order, 0)]
         return Proposals(jnp.where(valid[:, None], chosen, 0.0), valid)
 
-    # one picture after the other: the overlaps of all candidates with all take memory
-    return jax.lax.map(one_picture, jax.lax.stop_gradient(list(heads)))
+    # One image after the other, because the overlaps of all pairs of candidates take memory.
+    return jax.lax.map(one_image, jax.lax.stop_gradient(list(heads)))
 
 
 class Drawn(NamedTuple):
-    """Boxes to learn from, of each picture S.
+    """Boxes to learn from, S per image.
 
     Attributes:
-        indices: int32 [B, S], into the boxes that came.
+        indices: int32 [B, S], indices into the given boxes.
         labels: int32 [B, S]: the class 0..K-1, -1 for background, -2 for padding.
         wanted: [B, S, 4], the box of the object.
     """
@@ -148,10 +148,10 @@ def draw(
     size: int,
     share: float,
 ) -> Drawn:
-    """Matches boxes to objects and draws from both kinds.
+    """Matches boxes to objects, and samples boxes with an object and without.
 
     Args:
-        key: of the batch.
+        key: random key of the batch.
         boxes: [B, N, 4].
         valid: bool [B, N].
         targets: [B, M] objects.

@@ -1,4 +1,4 @@
-"""RetinaNet: one stage, nine anchors a place, and the focal loss against so much background."""
+"""RetinaNet: one stage, nine anchors per cell, and the focal loss against so much background."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,7 +19,7 @@ from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 
 def torchvision_rules(*, use_norm: bool) -> tuple:
-    """torchvision counts the head's layers from 0, in sequences."""
+    """torchvision's names. It counts the layers of each head from 0, in sequences."""
     rules = detector_rules(resnet.TORCHVISION_RULES, drop=("fc",))
     for theirs, ours in (("classification", "class"), ("regression", "box")):
         for i in range(4):
@@ -34,12 +34,12 @@ def torchvision_rules(*, use_norm: bool) -> tuple:
 
 
 TABLE = {
-    # torchvision's figures are for the 91 columns that it counts COCO's classes by; its 34,014,999
-    # leave out the 53,120 of the BatchNorms, which it freezes.
+    # torchvision's figures are for its 91 columns of COCO's classes; its 34,014,999 leave out the
+    # 53,120 of the BatchNorms, which it freezes.
     "retinanet_resnet50_fpn": row(
         34_068_119, 151.54, changes={"rules": {"torchvision": torchvision_rules(use_norm=False)}}
     ),
-    # "v2" after Zhang et al. 2020, arXiv:1912.02424, table 1: GroupNorm, GIoU; P6 of C5.
+    # "v2" after Zhang et al. 2020, arXiv:1912.02424, table 1: GroupNorm, GIoU, and P6 from C5.
     "retinanet_resnet50_fpn_v2": row(
         38_198_935,
         152.238,
@@ -64,15 +64,15 @@ class RetinaNet(nn.Module):
     Stages: the levels of the pyramid, 'p3' to 'p7'.
 
     Attributes:
-        num_classes: K; None for stages.
+        num_classes: number of classes K; None to return the stages.
         backbone: a classification network of the registry.
-        stages: of it, at the strides 8, 16 and 32.
+        stages: stages of the backbone with strides 8, 16 and 32.
         features: channels of the pyramid and of the heads.
         extra: see `FeaturePyramid`.
-        head_groups: of GroupNorm in the heads; 0 for none.
-        box_loss: 'l1' on the deltas, as torchvision; 'giou' on the boxes.
-        max_detections, score_threshold, iou_threshold, candidates: of `detect`; `candidates` of
-            each level take part in the suppression (section 4: 1,000).
+        head_groups: number of groups of GroupNorm in the heads; 0 for no normalisation.
+        box_loss: 'l1' on the deltas, as in torchvision; 'giou' on the boxes.
+        max_detections, score_threshold, iou_threshold, candidates: arguments of `suppress`;
+            section 4 has 1,000 candidates per level.
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -118,9 +118,9 @@ class RetinaNet(nn.Module):
 
     @nn.nowrap
     def losses(self, outputs: Outputs, targets: Targets, mask: Array) -> dict[str, Mean]:
-        """Focal and box loss, of each picture over its matched anchors (section 4.1)."""
+        """Focal and box loss, of each image divided by its matched anchors (section 4.1)."""
         if self.box_loss not in BOX_LOSSES:
-            raise ValueError(f"box_loss is {self.box_loss!r}; choose one of {BOX_LOSSES}.")
+            raise ValueError(f"box_loss={self.box_loss!r}: choose from {', '.join(BOX_LOSSES)}.")
         boxes = outputs["anchors"]
         matched = jax.vmap(
             lambda b, valid: matching.match_by_iou(boxes, b, valid, high=0.5, low=0.4)
@@ -162,9 +162,9 @@ class RetinaNet(nn.Module):
 
 
 def level_sizes(size: tuple[int, int], total: int) -> list[int]:
-    """How many of `total` anchors the levels of strides 8, 16 ... 128 have, in a picture of `size`.
+    """The number of anchors on each level of strides 8, 16 ... 128, `total` in all.
 
-    Every layer with a stride of 2 gives half its input, rounded up.
+    `size` is that of the image. A layer with a stride of 2 halves its input, rounded up.
     """
     places = [-(-size[0] // stride) * -(-size[1] // stride) for stride in STRIDES]
     return [total // sum(places) * n for n in places]
@@ -174,7 +174,7 @@ register(
     RetinaNet,
     TABLE,
     paper="Lin et al. 2017, Focal Loss for Dense Object Detection, arXiv:1708.02002",
-    source="torchvision 0.29, of pictures of 800x1066 or so",
+    source="torchvision 0.29, for images of about 800x1066",
     input_shape=(800, 1066, 3),
     num_classes=91,
     min_size=32,

@@ -1,9 +1,9 @@
 """A small detector for small machines: every cell of one feature map may hold one object.
 
-What it takes from where: a cell predicts its distances to the four sides of the box (FCOS, Tian et
-al. 2019, arXiv:1904.01355); one feature map for all sizes, into which the deeper ones are added
-(Lin et al. 2017, arXiv:1612.03144); and a score that means both "this class" and "this well placed"
-(Li et al. 2020, arXiv:2006.04388), so that no third branch is needed.
+Its parts and their sources: a cell predicts its distances to the four sides of the box (FCOS, Tian
+et al. 2019, arXiv:1904.01355); one feature map serves all sizes, and the deeper ones are added to
+it (Lin et al. 2017, arXiv:1612.03144); a score stands for both class and quality of the box (Li et
+al. 2020, arXiv:2006.04388), so that there is no third branch.
 """
 
 import math
@@ -27,7 +27,7 @@ from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 TABLE = {
     "detector_small": row(None, stages=("stage2", "stage3", "stage4")),
-    # arXiv:1905.11946's B0 without squeeze-and-excitation, for photographs.
+    # For photographs: B0 of arXiv:1905.11946 without squeeze-and-excitation.
     "detector_efficientnet_lite0": row(
         None,
         backbone="efficientnet_lite0",
@@ -36,8 +36,8 @@ TABLE = {
     ),
 }
 
-PRIOR = 0.01  # probability of an object at first: arXiv:1708.02002, section 3.3
-LARGEST = 6.0  # of the logarithm of a distance in strides: e^6 strides are larger than any picture
+PRIOR = 0.01  # initial probability of an object: arXiv:1708.02002, section 3.3
+LARGEST = 6.0  # largest log distance in strides: e^6 strides exceed any image
 
 
 class SmallTrunk(nn.Module):
@@ -69,24 +69,24 @@ class SmallTrunk(nn.Module):
 
 
 class SingleLevelDetector(nn.Module):
-    """A trunk, its stages added up at the resolution of the first, and one head.
+    """A trunk, its stages added at the resolution of the first, and one head.
 
-    Returns, for the P cells of the map, {'class_logits': [B, P, K], 'distances': [B, P, 4] from
-    the cell to the sides of its box, 'points': [P, 2] where the cells are, 'strides': [P]}, all in
-    pixels.
+    Returns {'class_logits': [B, P, K], 'distances': [B, P, 4] from the cell to the sides of its
+    box, 'points': [P, 2] the positions of the cells, 'strides': [P]} for the P cells of the map,
+    all in pixels.
 
     Stages: the trunk's.
 
     Attributes:
-        num_classes: K; None for stages.
-        stages: of the trunk, shallow to deep; the head has the resolution of the first.
+        num_classes: number of classes K; None to return the stages.
+        stages: stages of the trunk, shallow to deep; the head has the resolution of the first.
         backbone: a classification network of the registry; None for `SmallTrunk`.
         features: channels of the head.
-        depth: 3x3 convolutions of the head before the predictions.
-        centre_radius: in strides; cells so near to the middle of a box learn to find it
-            (FCOS's centre sampling, 1.5).
-        box_weight: of the GIoU loss (arXiv:2006.04388, section 4: 2).
-        max_detections, score_threshold, iou_threshold: of `detect`.
+        depth: number of 3x3 convolutions in the head, before the predictions.
+        centre_radius: radius of centre sampling, in strides: cells so near to the middle of a box
+            learn to find it (1.5 in FCOS).
+        box_weight: weight of the GIoU loss (2 in arXiv:2006.04388, section 4).
+        max_detections, score_threshold, iou_threshold: arguments of `suppress`.
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -145,7 +145,7 @@ class SingleLevelDetector(nn.Module):
 
     @nn.nowrap
     def losses(self, outputs: Outputs, targets: Targets, mask: Array) -> dict[str, Mean]:
-        """Quality focal loss and GIoU, both over the number of cells that have an object."""
+        """Quality focal loss and GIoU, both divided by the number of cells that have an object."""
         logits, boxes = outputs["class_logits"], boxes_of(outputs)
         matched = match_centres(
             outputs["points"], outputs["strides"], targets, radius=self.centre_radius
@@ -179,7 +179,7 @@ class SingleLevelDetector(nn.Module):
 
 
 def boxes_of(outputs: Outputs) -> Array:
-    """The boxes [B, P, 4] that points and distances stand for."""
+    """The boxes [B, P, 4] from the points and distances of the outputs."""
     points, sides = outputs["points"], outputs["distances"]
     return jnp.concatenate([points - sides[..., :2], points + sides[..., 2:]], axis=-1)
 

@@ -1,4 +1,4 @@
-"""SSD: default boxes on maps of six sizes, each with a classifier of its own."""
+"""SSD: default boxes on maps of six sizes, each with its own classifier."""
 
 from functools import partial
 from typing import Any
@@ -17,14 +17,14 @@ from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
 xavier = nn.initializers.xavier_uniform()
 
-NEGATIVES = 3  # for each positive, section 2.2: "at most 3:1"
+NEGATIVES = 3  # per positive, section 2.2: "at most 3:1"
 
 
 def ssd_losses(outputs: Outputs, targets: Targets, mask: Array) -> dict[str, Mean]:
-    """Cross-entropy with hard negative mining, and smooth L1, over the number of matched boxes.
+    """Cross-entropy with hard negative mining, and smooth L1, divided by the number of matches.
 
-    arXiv:1512.02325, section 2.2: of a picture's background boxes only those with the highest loss
-    count, three for each that is matched.
+    arXiv:1512.02325, section 2.2: of an image's background boxes only those with the highest loss
+    count, three for each matched box.
     """
     boxes, logits = outputs["anchors"], outputs["class_logits"]
     matched = jax.vmap(
@@ -65,19 +65,20 @@ def ssd_detect(detector: Any, outputs: Outputs, size: tuple[int, int]) -> Detect
 
 
 class SSD300(nn.Module):
-    """Liu et al. 2016, arXiv:1512.02325, on VGG-16, for pictures of 300x300 pixels.
+    """Liu et al. 2016, arXiv:1512.02325, on VGG-16, for images of 300x300 pixels.
 
     Returns {'class_logits': [B, A, K + 1], the background first, 'box_deltas': [B, A, 4],
     'anchors': [A, 4]} for the A = 8,732 default boxes.
 
-    Stages: the six maps, 'map1' (stride 8) to 'map6' (the whole picture).
+    Stages: the six maps, 'map1' (stride 8) to 'map6' (the whole image).
 
     Attributes:
-        num_classes: K, without the background; None for stages.
-        max_detections, score_threshold, iou_threshold, candidates: of `detect`; section 3.1.
-        dtype: of the computation; parameters are float32.
-        axis_name: not used: there is no BatchNorm.
-        remat: recompute the convolutions of VGG in the backward pass.
+        num_classes: number of classes K, without the background; None to return the stages.
+        max_detections, score_threshold, iou_threshold, candidates: arguments of
+            `suppress_by_class`; section 3.1.
+        dtype: type of the computation; parameters are float32.
+        axis_name: accepted as in every model, without effect: there is no BatchNorm.
+        remat: whether to recompute the convolutions of VGG in the backward pass.
     """
 
     num_classes: int | None
@@ -93,8 +94,8 @@ class SSD300(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> dict[str, Array]:
         if x.shape[1:3] != (300, 300):
             raise ValueError(
-                f"SSD300 got pictures of {x.shape[1]}x{x.shape[2]} pixels; it takes 300x300: give "
-                "--image_size=300 --fit=stretch."
+                f"SSD300 got images of {x.shape[1]}x{x.shape[2]} pixels and takes 300x300: give "
+                "image_size=300 and fit=stretch."
             )
         maps = SSDVGG(dtype=self.dtype, name="backbone")(x)
         if self.num_classes is None:
@@ -131,14 +132,14 @@ class SSD300(nn.Module):
         return ssd_detect(self, outputs, size)
 
 
-# Figure 2: after VGG-16 to conv5_3, fc6 and fc7 as convolutions ("atrous", dilation 6), then four
+# Figure 2: VGG-16 up to conv5_3, fc6 and fc7 as convolutions ("atrous", dilation 6), then four
 # pairs of a 1x1 and a 3x3 convolution: (channels, channels, stride, padding).
 EXTRA = ((256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
 VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions, channels
 
 
 class SSDVGG(nn.Module):
-    """VGG-16 and what SSD puts on it: [B, 300, 300, 3] -> maps of 38, 19, 10, 5, 3, 1 pixels."""
+    """VGG-16 and the layers SSD adds: [B, 300, 300, 3] -> maps of 38, 19, 10, 5, 3, 1 pixels."""
 
     dtype: Any = None
 
@@ -149,7 +150,7 @@ class SSDVGG(nn.Module):
         for i, (depth, channels) in enumerate(VGG16, start=1):
             for j in range(1, depth + 1):
                 x = nn.relu(layer(x, channels, 3, name=f"conv{i}_{j}"))
-            if i == 4:  # section 3.1: conv4_3 has another scale; L2-normalised, times 20 to begin
+            if i == 4:  # section 3.1: conv4_3 has another scale; L2-normalised, times 20 at first
                 scale = self.param("scale", nn.initializers.constant(20.0), (channels,))
                 norm = jnp.linalg.norm(x.astype(jnp.float32), axis=-1, keepdims=True)
                 maps.append((x / jnp.maximum(norm, 1e-12) * scale).astype(x.dtype))
@@ -171,10 +172,10 @@ def _torchvision_rules() -> tuple:
     rules, index = [("backbone.scale_weight", "backbone/scale")], 0
     for i, (depth, _) in enumerate(VGG16, start=1):
         if i == 5:
-            index = 1  # a sequence of its own, after its pooling
+            index = 1  # in a separate sequence, after its pooling
         for j in range(1, depth + 1):
-            where = "features" if i < 5 else "extra.0"
-            rules.append((f"backbone.{where}.{index}", f"backbone/conv{i}_{j}"))
+            part = "features" if i < 5 else "extra.0"
+            rules.append((f"backbone.{part}.{index}", f"backbone/conv{i}_{j}"))
             index += 2
         index += 1
     rules += [("backbone.extra.0.7.1", "backbone/fc6"), ("backbone.extra.0.7.3", "backbone/fc7")]
@@ -190,7 +191,7 @@ def _torchvision_rules() -> tuple:
 
 register(
     SSD300,
-    # torchvision's figures, 90 classes and the background
+    # torchvision's figures, for 90 classes and the background
     {"ssd300_vgg16": row(35_641_826, 34.858)},
     paper="Liu et al. 2016, SSD: Single Shot MultiBox Detector, arXiv:1512.02325",
     source="torchvision 0.29",

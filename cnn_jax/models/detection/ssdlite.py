@@ -15,7 +15,7 @@ from cnn_jax.models.mobilenet_v3 import ACTIVATIONS, Block
 from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array, Detections, Mean, Outputs, Targets
 
-normal = nn.initializers.normal(0.03)  # torchvision's, after the MobileNet code
+normal = nn.initializers.normal(0.03)  # as in torchvision, after the MobileNet code
 
 # Howard et al. 2019, arXiv:1905.02244, table 6 and section 6.3: for detection "we additionally
 # reduce the channel counts of all feature layers between C4 and C5 by a factor of 2".
@@ -25,9 +25,9 @@ REDUCED = (
     Block(5, 480, 80, True, "HS", 1),
     Block(5, 480, 80, True, "HS", 1),
 )
-C4 = 13  # the block whose expansion is the first map: the last that has a stride
-EXTRA = (512, 256, 256, 128)  # channels of the four maps after the network's last
-PER_PLACE = 6  # two squares and four of the ratios 2 and 3
+C4 = 13  # the last block with a stride; its expansion is the first map
+EXTRA = (512, 256, 256, 128)  # channels of the four maps after MobileNet's last
+PER_PLACE = 6  # two squares, and four boxes of the ratios 2 and 3
 
 
 class SSDLite(nn.Module):
@@ -39,9 +39,10 @@ class SSDLite(nn.Module):
     Stages: the six maps, 'map1' (stride 16) to 'map6'.
 
     Attributes:
-        num_classes: K, without the background; None for stages.
+        num_classes: number of classes K, without the background; None to return the stages.
         blocks: rows of MobileNetV3's table.
-        max_detections, score_threshold, iou_threshold, candidates: of `detect`.
+        max_detections, score_threshold, iou_threshold, candidates: arguments of
+            `suppress_by_class`.
         dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
 
@@ -57,7 +58,7 @@ class SSDLite(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> dict[str, Array]:
-        # torchvision's momentum of 0.03 is one minus this; epsilon as in the mobile networks.
+        # torchvision's momentum of 0.03 is one minus this. Epsilon is that of the mobile networks.
         norm = batch_norm(
             train, momentum=0.97, epsilon=1e-3, dtype=self.dtype, axis_name=self.axis_name
         )
@@ -110,7 +111,7 @@ class SSDLite(nn.Module):
         maps = []
         for i, block in enumerate(self.blocks, start=1):
             if i == C4:
-                # the map is inside the block: its expansion stands before it
+                # The map is inside the block, after its expansion.
                 x = unit(block.expanded, 1, name=f"backbone_block{i:02}_expand")(x)
                 maps.append(x)
             x = residual(
@@ -141,7 +142,7 @@ class SSDLite(nn.Module):
 
 
 def _torchvision_rules() -> tuple:
-    """torchvision cuts the network in two sequences, in the middle of block C4."""
+    """torchvision's names. It cuts the network into two sequences in the middle of block C4."""
     rules: list[tuple[str, str]] = []
 
     def unit(theirs: str, ours: str) -> None:
@@ -162,7 +163,7 @@ def _torchvision_rules() -> tuple:
             theirs, layers = "backbone.features.1.0", layers[1:]
         else:
             theirs = f"backbone.features.1.{i - C4}.block"
-        # the rest of C4 keeps the numbers it had in the whole block
+        # the rest of C4 keeps its numbers from the whole block
         for j, layer in enumerate(layers, start=int(i == C4)):
             if layer == "se":
                 rules.append((f"{theirs}.{j}.fc{{k}}", f"{ours}/se/fc{{k}}"))
@@ -181,7 +182,7 @@ def _torchvision_rules() -> tuple:
 
 register(
     SSDLite,
-    # torchvision's figures, 90 classes and the background
+    # torchvision's figures, for 90 classes and the background
     {"ssdlite320_mobilenet_v3_large": row(3_440_060, 0.583)},
     paper="Sandler et al. 2018, MobileNetV2, arXiv:1801.04381, section 6.2; Howard et al. 2019, "
     "Searching for MobileNetV3, arXiv:1905.02244, section 6.3",

@@ -1,10 +1,10 @@
-"""Networks that give a class to every pixel: [B, *space, C] -> logits [B, *space, K].
+"""Networks that classify every pixel: [B, *space, C] -> logits [B, *space, K].
 
 model = create("unet_small", num_classes=11)
 variables = model.init(jax.random.key(0), images, train=False)
 logits = model.apply(variables, images, train=False)  # [B, H, W, 11]
 
-With auxiliary heads the model returns {'logits', 'aux'} in training.
+A model with an auxiliary head returns {'logits', 'aux'} in training.
 """
 
 from cnn_jax.models.segmentation import (

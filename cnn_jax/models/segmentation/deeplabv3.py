@@ -1,4 +1,4 @@
-"""DeepLabV3: convolutions at several dilations side by side, on a dilated backbone."""
+"""DeepLabV3: parallel convolutions at several dilations, on a dilated backbone."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -44,7 +44,7 @@ TABLE = {
     # With the auxiliary head and 21 classes.
     "deeplabv3_resnet50": row(42_004_074, 178.722, backbone="resnet50", aux_stage="layer3"),
     "deeplabv3_resnet101": row(60_996_202, 258.743, backbone="resnet101", aux_stage="layer3"),
-    # torchvision takes the rates of stride 8 at stride 16, too.
+    # torchvision uses the rates of stride 8 at stride 16 too.
     "deeplabv3_mobilenet_v3_large": row(
         11_029_328,
         10.452,
@@ -63,18 +63,18 @@ class DeepLabV3(nn.Module):
     Stages: the backbone's.
 
     Attributes:
-        num_classes: K, channels of the output; None for stages.
+        num_classes: number of classes K; None to return the stages.
         backbone: a classification network of the registry.
-        output_stride: of the backbone, 8 or 16; None leaves it as it is.
+        output_stride: stride of the backbone, 8 or 16; None leaves it as it is.
         rates: dilations of the parallel convolutions; None for those of section 3.3.
         features: channels of each of them.
-        aux_stage: the stage of an auxiliary FCN head; in training the model then returns
-            {'logits', 'aux'}. None for no such head.
-        drop_rate: after the parallel convolutions.
-        aux_drop_rate: in the auxiliary head.
-        dtype: of the computation; parameters and statistics are float32.
+        aux_stage: stage of an auxiliary FCN head; None for no such head. With one, the model
+            returns {'logits', 'aux'} in training.
+        drop_rate: dropout rate after the parallel convolutions.
+        aux_drop_rate: dropout rate in the auxiliary head.
+        dtype: type of the computation; parameters and statistics are float32.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: of the backbone.
+        remat: whether the backbone is recomputed in the backward pass.
     """
 
     num_classes: int | None
@@ -97,9 +97,9 @@ class DeepLabV3(nn.Module):
 
     @nn.compact
     def outputs(self, x: Array, *, train: bool, auxiliary: bool) -> dict[str, Array]:
-        """{'logits', 'aux'}, [B, H, W, K] each, with 'aux' where it is asked for and there is one.
+        """{'logits', 'aux'}, each [B, H, W, K]; 'aux' if `auxiliary` and there is such a head.
 
-        `__call__` asks for it in training only; `model.apply(..., method="outputs")` at any time.
+        `__call__` asks for it in training only, `model.apply(..., method="outputs")` at any time.
         """
         stages = stages_of(self, x, train=train, output_stride=self.output_stride)
         if self.num_classes is None:
@@ -129,13 +129,14 @@ class DeepLabV3(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling with a branch for the whole picture (section 3.3, figure 5).
+    """Atrous spatial pyramid pooling with a branch for the whole image (section 3.3, figure 5).
 
     Attributes:
         rates: dilations of the 3x3 convolutions.
         features: channels of each branch and of the result.
-        norm: builds a normalisation.
-        drop_rate: at the end; train: whether it is active.
+        norm: factory of the normalisation.
+        drop_rate: dropout rate at the end.
+        train: whether dropout is active.
     """
 
     rates: Sequence[int]

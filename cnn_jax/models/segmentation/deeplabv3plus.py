@@ -1,4 +1,4 @@
-"""DeepLabV3+: DeepLabV3 with a small decoder that brings back the edges."""
+"""DeepLabV3+: DeepLabV3 with a small decoder that sharpens the edges."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +14,8 @@ from cnn_jax.models.segmentation.deeplabv3 import ASPP, RATES
 from cnn_jax.typing import Array
 
 TABLE = {
-    # The paper's backbones are ResNet-101 and a modified Xception; the low-level features are those
-    # of stride 4, "Conv2 before striding" (section 4.1). No parameter counts are published.
+    # The paper's backbones are ResNet-101 and a modified Xception. The low-level features have
+    # stride 4, "Conv2 before striding" (section 4.1). No parameter counts are published.
     "deeplabv3plus_resnet18": row(None, backbone="resnet18", low_stage="layer1"),
     "deeplabv3plus_resnet50": row(None, backbone="resnet50", low_stage="layer1"),
     "deeplabv3plus_resnet101": row(None, backbone="resnet101", low_stage="layer1"),
@@ -26,22 +26,23 @@ TABLE = {
 
 
 class DeepLabV3Plus(nn.Module):
-    """Chen et al. 2018 on any backbone with dilation; with full instead of separable convolutions.
+    """Chen et al. 2018 on any backbone with dilation, with full instead of separable convolutions.
 
     Stages: the backbone's.
 
     Attributes:
-        num_classes: K, channels of the output; None for stages.
+        num_classes: number of classes K; None to return the stages.
         backbone: a classification network of the registry.
-        low_stage: its stage of stride 4 that the decoder gets.
-        output_stride: of the backbone, 16 (the paper's for training) or 8; None leaves it as it is.
+        low_stage: stage of stride 4 for the decoder.
+        output_stride: stride of the backbone, 16 (for training in the paper) or 8; None leaves it
+            as it is.
         rates: dilations of the parallel convolutions; None for those of DeepLabV3.
         features: channels of the parallel convolutions and of the decoder.
-        low_features: channels that the low-level features are reduced to (table 1: 48).
-        drop_rate: after the parallel convolutions.
-        dtype: of the computation; parameters and statistics are float32.
+        low_features: number of channels to which low-level features are reduced (table 1: 48).
+        drop_rate: dropout rate after the parallel convolutions.
+        dtype: type of the computation; parameters and statistics are float32.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: of the backbone.
+        remat: whether the backbone is recomputed in the backward pass.
     """
 
     num_classes: int | None

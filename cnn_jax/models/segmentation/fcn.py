@@ -1,4 +1,4 @@
-"""Fully convolutional networks: a classifier at every position, enlarged to the picture."""
+"""Fully convolutional networks: a classifier at every position, enlarged to the image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # Section 4: "FCN-32s" scores VGG-16 after its last pooling, stride 32. "FCN-16s" adds those
-    # of stride 16 on the way up, and "FCN-8s" those of stride 8 too. Here with a head of one 3x3
-    # convolution, where the paper turns VGG's dense layers into one of 7x7 with 4096 channels.
+    # Section 4: "FCN-32s" scores VGG-16 after its last pooling (stride 32). "FCN-16s" adds scores
+    # of stride 16 on the way up, and "FCN-8s" also of stride 8. Here the head is one 3x3
+    # convolution; the paper turns VGG's dense layers into one of 7x7 with 4096 channels.
     "fcn32s_vgg16": row(None, backbone="vgg16", pool_stages=True),
     "fcn16s_vgg16": row(None, backbone="vgg16", pool_stages=True, skips=("conv4",)),
     "fcn8s_vgg16": row(None, backbone="vgg16", pool_stages=True, skips=("conv4", "conv3")),
-    # torchvision's: a dilated ResNet instead of skips. With the auxiliary head and 21 classes.
+    # torchvision's, with a dilated ResNet instead of skips; with the auxiliary head and 21 classes.
     "fcn_resnet50": row(
         35_322_218, 152.717, backbone="resnet50", output_stride=8, aux_stage="layer3"
     ),
@@ -35,19 +35,19 @@ class FCN(nn.Module):
     Stages: the backbone's.
 
     Attributes:
-        num_classes: K, channels of the output; None for stages.
+        num_classes: number of classes K; None to return the stages.
         backbone: a classification network of the registry.
-        output_stride: 8 or 16 dilates the backbone's last stages (arXiv:1511.07122); None leaves
+        output_stride: 8 or 16, to dilate the backbone's last stages (arXiv:1511.07122); None leaves
             it as it is.
         skips: stages whose scores are added on the way up, deep to shallow (section 4.2).
-        pool_stages: halve the stages once more before they are scored: VGG's are those before
-            each pooling, and the paper's are those after it.
-        aux_stage: the stage of an auxiliary head; in training the model then returns
-            {'logits', 'aux'}. None for no such head.
-        drop_rate: in the heads, before the scores.
-        dtype: of the computation; parameters and statistics are float32.
+        pool_stages: whether stages are pooled before they are scored: those of VGG end before a
+            pooling, and the paper scores what comes after it.
+        aux_stage: stage of an auxiliary head; None for no such head. With one, the model returns
+            {'logits', 'aux'} in training.
+        drop_rate: dropout rate in the heads, before the scores.
+        dtype: type of the computation; parameters and statistics are float32.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: of the backbone.
+        remat: whether the backbone is recomputed in the backward pass.
     """
 
     num_classes: int | None
@@ -69,9 +69,9 @@ class FCN(nn.Module):
 
     @nn.compact
     def outputs(self, x: Array, *, train: bool, auxiliary: bool) -> dict[str, Array]:
-        """{'logits', 'aux'}, [B, H, W, K] each, with 'aux' where it is asked for and there is one.
+        """{'logits', 'aux'}, each [B, H, W, K]; 'aux' if `auxiliary` and there is such a head.
 
-        `__call__` asks for it in training only; `model.apply(..., method="outputs")` at any time.
+        `__call__` asks for it in training only, `model.apply(..., method="outputs")` at any time.
         """
         stages = stages_of(self, x, train=train, output_stride=self.output_stride)
         if self.num_classes is None:
@@ -90,7 +90,7 @@ class FCN(nn.Module):
                 self.num_classes,
                 1,
                 use_bias=True,
-                kernel_init=nn.initializers.zeros,  # section 4.2: the new net starts as the old
+                kernel_init=nn.initializers.zeros,  # section 4.2: the new network starts as the old
                 dtype=self.dtype,
                 name=f"score_{name}",
             )
@@ -104,7 +104,7 @@ class FCN(nn.Module):
 
 
 class FCNHead(nn.Module):
-    """A 3x3 convolution to a quarter of the channels, dropout, and the scores (torchvision's)."""
+    """torchvision's head: a 3x3 convolution to a quarter of the channels, dropout, the scores."""
 
     num_classes: int
     norm: ModuleFactory

@@ -1,4 +1,4 @@
-"""The baseline without convolutions: every pixel of the output sees every pixel of the input."""
+"""The baseline without convolutions: every output pixel depends on every input pixel."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from cnn_jax.models.registry import register, row
 from cnn_jax.typing import Array
 
 TABLE = {
-    # 64 * 64 * 3 * 256 + 256 * 64 * 64 * 11, with biases, for pictures of 64x64 and 11 classes.
+    # 64 * 64 * 3 * 256 + 256 * 64 * 64 * 11, with biases, for images of 64x64 and 11 classes.
     "pixel_mlp": row(14_725_376),
 }
 
@@ -18,15 +18,15 @@ TABLE = {
 class PixelMLP(nn.Module):
     """Flatten, dense layers with ReLU, and a dense layer to the classes of all pixels at once.
 
-    What it learns of a digit in one place tells it nothing of the same digit in another.
+    It has to learn the same digit anew in each place.
 
     Stages: 'hidden1' [B, hidden[0]], 'hidden2', ...
 
     Attributes:
-        num_classes: K, channels of the output; None for stages.
+        num_classes: number of classes K; None to return the stages.
         hidden: widths of the hidden layers.
-        drop_rate: of the dropout after each hidden layer.
-        axis_name, remat: accepted as every model's, without effect.
+        drop_rate: dropout rate after each hidden layer.
+        axis_name, remat: accepted as in every model, without effect.
     """
 
     num_classes: int | None
@@ -54,7 +54,7 @@ class PixelMLP(nn.Module):
 register(
     PixelMLP,
     TABLE,
-    paper="the fully connected baseline of this project",
+    paper="the fully connected baseline of cnn_jax",
     source="counted from the sizes of its layers",
     input_shape=(64, 64, 3),
     num_classes=11,

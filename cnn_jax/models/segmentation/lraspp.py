@@ -23,21 +23,21 @@ TABLE = {
 class LRASPP(nn.Module):
     """Howard et al. 2019, section 6.4 and figure 10, on any backbone.
 
-    The gate averages the whole picture, as torchvision's does; the paper has windows of 49x49
-    pixels at strides of 16 and 20, which fit Cityscapes.
+    The gate averages the whole image, as in torchvision; the paper has windows of 49x49 pixels at
+    strides of 16 and 20, which suit Cityscapes.
 
     Stages: the backbone's.
 
     Attributes:
-        num_classes: K, channels of the output; None for stages.
+        num_classes: number of classes K; None to return the stages.
         backbone: a classification network of the registry.
-        low_stage: its stage of stride 8 (or 4), whose scores are added to those of the deepest.
-        output_stride: of the backbone; None leaves it as it is.
-        features: channels of the head, 128.
-        drop_rate: before the scores; the paper has no dropout here.
-        dtype: of the computation; parameters and statistics are float32.
+        low_stage: stage of stride 8 (or 4), whose scores are added to those of the deepest stage.
+        output_stride: stride of the backbone; None leaves it as it is.
+        features: channels of the head; 128 in the paper.
+        drop_rate: dropout rate before the scores; none in the paper.
+        dtype: type of the computation; parameters and statistics are float32.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: of the backbone.
+        remat: whether the backbone is recomputed in the backward pass.
     """
 
     num_classes: int | None

@@ -1,4 +1,4 @@
-"""SegNet: the decoder unpools to where the encoder's maxima were."""
+"""SegNet: the decoder unpools to the places of the encoder's maxima."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -30,22 +30,24 @@ TABLE = {
 
 
 class SegNet(nn.Module):
-    """Badrinarayanan et al. 2015, in as many dimensions as x has, for pictures of any size.
+    """Badrinarayanan et al. 2015, in as many dimensions as x has, for images of any size.
 
     Stages: 'encoder1' (stride 1), 'encoder2' (2), ... each before its pooling.
 
     Attributes:
-        num_classes: K, channels of the output; None for stages.
+        num_classes: number of classes K; None to return the stages.
         stages: widths of the convolutions of each encoder, shallow to deep; the decoders mirror
             them.
-        kernel: side of every convolution but the last.
-        head_kernel: side of the last, which gives the classes. It takes the place of the last
-            convolution of the decoders, or, if it is 1x1, follows it.
-        decoder_act: ReLU in the decoder.
-        drop_rate: after the deepest encoder and decoder (Bayesian SegNet, arXiv:1511.02680).
-        dtype: of the computation; parameters and statistics are float32.
+        kernel: kernel size of all convolutions but the last.
+        head_kernel: kernel size of the last one, which gives the classes. It replaces the last
+            convolution of the decoders, or follows it if it is 1x1.
+        decoder_act: whether the decoder has ReLU.
+        drop_rate: dropout rate after the deepest encoder and decoder (Bayesian SegNet,
+            arXiv:1511.02680).
+        dtype: type of the computation; parameters and statistics are float32.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute each stage in the backward pass instead of keeping what it holds.
+        remat: whether to recompute each stage in the backward pass instead of keeping its
+            activations.
     """
 
     num_classes: int | None
@@ -77,7 +79,7 @@ class SegNet(nn.Module):
         for i in reversed(range(1, len(self.stages) + 1)):
             winners, space = pooled[i - 1]
             x = max_unpool(x, winners, space)
-            # Each decoder ends in the width of the pooling below it, so that its winners fit.
+            # Each decoder ends with the width of the next pooling up, so that its winners fit.
             widths = [*self.stages[i - 1][1:][::-1], self.stages[max(i - 2, 0)][-1]]
             if i == 1 and self.head_kernel > 1:
                 widths = widths[:-1]
@@ -90,7 +92,7 @@ class SegNet(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """Convolutions, each with BatchNorm and mostly ReLU."""
+    """Convolutions with BatchNorm and, unless `act` is False, ReLU."""
 
     widths: Sequence[int]
     kernel: int

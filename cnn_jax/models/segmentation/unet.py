@@ -19,7 +19,7 @@ TABLE = {
     "unet_same": row(
         31_036_546, padding="same", use_norm=True, changes={"input_shape": (256, 256, 1)}
     ),
-    # For small pictures and small machines: narrow where the pictures are large.
+    # For small images and small machines: narrow at the high resolutions.
     "unet_small": row(
         267_723,
         padding="same",
@@ -39,19 +39,20 @@ class UNet(nn.Module):
     Stages: 'encoder0' (stride 1), 'encoder1' (2), ... 'encoder<depth>' (2^depth).
 
     Attributes:
-        num_classes: K, channels of the output; None for stages.
-        width: channels of the first level, of which each level below has twice as many; or those of
-            all depth + 1 levels.
-        depth: how many times the resolution is halved.
+        num_classes: number of classes K; None to return the stages.
+        width: channels of the first level, which double with each level below; or a sequence of the
+            channels of all depth + 1 levels.
+        depth: number of times that the resolution is halved.
         padding: 'valid', as published: every convolution loses a pixel at each border, and the
-            output is smaller than the input; or 'same': it is as large.
-        use_norm: BatchNorm after every 3x3 convolution, which then has no bias. The paper, which is
-            as old as BatchNorm, has none.
-        drop_rate: "Drop-out layers at the end of the contracting path" (section 3.1), on the two
-            deepest levels.
-        dtype: of the computation; parameters and statistics are float32.
+            output is smaller than the input; or 'same', for an output as large as the input.
+        use_norm: whether BatchNorm follows every 3x3 convolution, which then has no bias. There is
+            none in the paper, which is as old as BatchNorm.
+        drop_rate: dropout rate on the two deepest levels: "Drop-out layers at the end of the
+            contracting path" (section 3.1).
+        dtype: type of the computation; parameters and statistics are float32.
         axis_name: pmap axis of the BatchNorm statistics.
-        remat: recompute each level in the backward pass instead of keeping what it holds.
+        remat: whether to recompute each level in the backward pass instead of keeping its
+            activations.
     """
 
     num_classes: int | None
@@ -69,16 +70,17 @@ class UNet(nn.Module):
         """[B, *space, C] -> [B, *space, K], smaller with padding='valid'.
 
         Raises:
-            ValueError: the picture is too small, or, with 'valid', a level has an odd size.
+            ValueError: the image is too small, or with 'valid' a level has an odd size.
         """
         if self.padding not in PADDINGS:
-            raise ValueError(f"padding is {self.padding!r}; choose one of {', '.join(PADDINGS)}.")
+            raise ValueError(f"padding={self.padding!r}: choose from {', '.join(PADDINGS)}.")
         widths = self.width
         if isinstance(widths, int):
             widths = [widths * 2**i for i in range(self.depth + 1)]
         if len(widths) != self.depth + 1:
             raise ValueError(
-                f"{tuple(widths)} are {len(widths)} widths for {self.depth + 1} levels."
+                f"width={tuple(widths)} has {len(widths)} entries for {self.depth + 1} levels: "
+                "give one per level."
             )
         valid = self.padding == "valid"
         _check_size(x.shape[1:-1], self.depth, valid=valid)
@@ -110,7 +112,7 @@ class UNet(nn.Module):
 
 
 class DoubleConv(nn.Module):
-    """Two 3x3 convolutions, each with a ReLU, and a BatchNorm between if there is one."""
+    """Two 3x3 convolutions with ReLU, and with BatchNorm before it if `norm` is given."""
 
     features: int
     padding: int
@@ -134,7 +136,7 @@ class DoubleConv(nn.Module):
 
 
 def _up_convolution(x: Array, features: int, dtype: Any, *, name: str) -> Array:
-    """The paper's "up-convolution" 2x2: twice the size, half the channels."""
+    """The paper's 2x2 "up-convolution": twice the size, half the channels."""
     rank = x.ndim - 2
     up = nn.ConvTranspose(
         features, (2,) * rank, strides=(2,) * rank, padding="VALID", dtype=dtype, name=name
@@ -143,14 +145,14 @@ def _up_convolution(x: Array, features: int, dtype: Any, *, name: str) -> Array:
 
 
 def _centre(x: Array, shape: tuple[int, ...]) -> Array:
-    """The middle of x, cut to the spatial shape of `shape`."""
+    """The middle of x, cropped to the spatial part of `shape`."""
     margins = [(have - want) // 2 for have, want in zip(x.shape, shape, strict=True)][1:-1]
     space = zip(margins, shape[1:-1], strict=True)
     return x[(slice(None), *(slice(start, start + size) for start, size in space))]
 
 
 def _padded(x: Array, shape: tuple[int, ...]) -> Array:
-    """x with zeros at the end of the sides that pooling made shorter by an odd pixel."""
+    """x with zeros at the end of each side that lost an odd pixel in pooling."""
     missing = [(0, want - have) for have, want in zip(x.shape, shape, strict=True)][1:-1]
     return jnp.pad(x, [(0, 0), *missing, (0, 0)])
 
@@ -159,8 +161,8 @@ def _check_size(space: tuple[int, ...], depth: int, *, valid: bool) -> None:
     if not valid:
         if min(space) < 2**depth:
             raise ValueError(
-                f"A U-Net that halves {depth} times takes pictures of {2**depth} pixels a side or "
-                f"more, and got {'x'.join(map(str, space))}: enlarge them, or give a smaller depth."
+                f"A U-Net of depth {depth} takes images with sides of {2**depth} pixels or more; "
+                f"got {'x'.join(map(str, space))}. Enlarge them, or give a smaller depth."
             )
         return
     for side in space:
@@ -168,9 +170,9 @@ def _check_size(space: tuple[int, ...], depth: int, *, valid: bool) -> None:
             fitting = [n for n in range(1, side + 2**depth * 16) if fits_valid(n, depth)]
             nearest = min(fitting, key=lambda n: abs(n - side))
             raise ValueError(
-                f"A U-Net without padding cannot take a side of {side} pixels: a level would have "
-                f"an odd or no size. The nearest side that works is {nearest}; padding='same' "
-                "takes any."
+                f"A U-Net without padding got a side of {side} pixels, with which a level has an "
+                f"odd size or none. The nearest side that works is {nearest}; with padding='same' "
+                "all work."
             )
 
 

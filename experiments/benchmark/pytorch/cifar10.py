@@ -43,7 +43,7 @@ class Settings(NamedTuple):
     bias_factor: float
     label_smoothing: float
     shift: int  # pixels
-    pictures: int  # images from which the whitening is computed
+    whitening_images: int  # number of images from which the whitening is computed
     test_time_flip: bool
 
 
@@ -134,8 +134,8 @@ def augment(images: torch.Tensor, shift: int, random: torch.Generator) -> torch.
     columns = _mirrored(torch.arange(width) + moves[1], width)  # [B, W]
     flipped = torch.rand((count, 1), generator=random) < 0.5
     columns = torch.where(flipped, columns.flip(1), columns)
-    picture = torch.arange(count)[:, None, None]
-    return images[picture, rows[:, :, None], columns[:, None, :]]
+    example = torch.arange(count)[:, None, None]
+    return images[example, rows[:, :, None], columns[:, None, :]]
 
 
 def _mirrored(position: torch.Tensor, size: int) -> torch.Tensor:
@@ -176,7 +176,7 @@ def train(settings: Settings) -> Iterator[dict]:
     )
     batches = data.train_batches(source, batch_size=settings.batch_size, seed=settings.seed)
     test = data.eval_batches(test_source, batch_size=settings.eval_batch_size)
-    first = data.eval_batches(source, batch_size=min(settings.pictures, len(source)))[0]
+    first = data.eval_batches(source, batch_size=min(settings.whitening_images, len(source)))[0]
 
     model = Airbench(source.num_classes, settings.widths, settings.norm_momentum)
     model.layer0.weight.data = whitening(prepare(torch.from_numpy(first["image"]), settings))

@@ -1,6 +1,6 @@
-"""PyTorch's side of the benchmarks: the same networks, from torchvision or written here.
+"""PyTorch's side of `experiments.benchmark.train_step`: the same networks. Needs torch.
 
-Needs torch.
+They come from torchvision, or are written here.
 """
 
 from collections.abc import Callable
@@ -171,7 +171,7 @@ def build(name: str, num_classes: int) -> nn.Module:
 
 
 class Steps:
-    """Training and evaluation steps of a network on a fixed batch, at PyTorch's best.
+    """PyTorch's fastest training and evaluation steps of a network, on a fixed batch.
 
     They use channels_last, all cores and oneDNN; optionally torch.compile.
     """

@@ -10,7 +10,7 @@ import pytest
 
 from cnn_jax import models
 from cnn_jax.models.airbench import whitening
-from experiments import settings
+from cnn_jax.run.optimisation import optimizer_of, schedule_of
 from experiments.benchmark import cifar10
 
 torch = pytest.importorskip("torch")
@@ -92,7 +92,7 @@ def test_same_updates():
     """Three steps of the optimiser on the same gradients, warm-up, decay and bias factor in it."""
     chosen = recipe("--warmup_epochs=2", "--weight_decay=0.01")
     steps, warmup = 6, 2
-    schedule = settings.schedule_of(chosen, steps, 1.0)
+    schedule = schedule_of(chosen, steps, 1.0)
     shared = common(
         **{name: getattr(chosen, name) for name in
            ("learning_rate", "momentum", "weight_decay", "bias_factor")},
@@ -104,7 +104,7 @@ def test_same_updates():
         [chosen.learning_rate * f for f in factors[:steps]], rates, rtol=1e-5
     )
 
-    tx = settings.optimizer_of(chosen, schedule, frozenset())
+    tx = optimizer_of(chosen, schedule, frozenset())
     layer = torch.nn.Linear(3, 2)
     params = {"kernel": jnp.asarray(layer.weight.detach().numpy().T), "bias": jnp.zeros(2)}
     torch.nn.init.zeros_(layer.bias)
@@ -136,7 +136,7 @@ def test_augmentation_moves_and_mirrors():
         for column in range(2 * shift + 1):
             part = padded[row : row + side, column : column + side]
             wanted |= {part.tobytes(), part[:, ::-1].tobytes()}
-    found = {picture.numpy().tobytes() for picture in many}
+    found = {each.numpy().tobytes() for each in many}
     assert found == wanted  # all 50 of them, and nothing else
 
 
@@ -176,12 +176,12 @@ def test_same_evaluation(flip):
     model[1].weight.data = torch.from_numpy(weight)
     mask = np.ones(64, np.float32)
     mask[::9] = 0
-    pictures = rng.integers(0, 256, (64, 32, 32, 3), np.uint8)
-    planes = ((pictures / 255 - 0.5) / 0.2).transpose(0, 3, 1, 2).astype(np.float32)
+    images = rng.integers(0, 256, (64, 32, 32, 3), np.uint8)
+    planes = ((images / 255 - 0.5) / 0.2).transpose(0, 3, 1, 2).astype(np.float32)
     logits = planes.reshape(64, -1) @ weight.T
     if flip:
         logits += planes[..., ::-1].reshape(64, -1) @ weight.T
-    batch = {"image": pictures, "label": logits.argmax(1), "mask": mask}
+    batch = {"image": images, "label": logits.argmax(1), "mask": mask}
     batch["label"][:20] = 9 - batch["label"][:20]
     want = (logits.argmax(1) == batch["label"])[mask > 0].mean()
     assert torch_cifar10.evaluate(model, [batch], common(test_time_flip=flip)) == want

@@ -25,7 +25,7 @@ def test_what_cannot_go_on_says_so_and_goes_on_once_it_is_mended(tmp_path):
 
 
 def ending(status, output):
-    return lambda where, processes, fault, *, more=(): (status, output)
+    return lambda directory, processes, fault, *, more=(): (status, output)
 
 
 def test_one_clear_line_is_wanted(monkeypatch, tmp_path):

@@ -117,7 +117,7 @@ def test_faster_rcnn_learns_through_the_train_step():
 
 def test_faster_rcnn_wants_targets_in_training():
     model, x, variables = shapes("fasterrcnn_mobilenet_v3_large_320_fpn", 2)
-    with pytest.raises(ValueError, match="in training give it targets"):
+    with pytest.raises(ValueError, match="give targets in training"):
         jax.eval_shape(partial(model.apply, train=True, mutable=["batch_stats"]), variables, x)
     targets = Targets(
         jax.ShapeDtypeStruct((2, 3, 4), jnp.float32), jax.ShapeDtypeStruct((2, 3), jnp.int32)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.models import create, describe, list_models
+from cnn_jax.models import MODELS, create, describe, list_models, register, row
 from cnn_jax.models.segmentation.unet import fits_valid
 
 NAMES = list_models(task="segmentation")
@@ -99,19 +99,43 @@ def test_unet_without_padding_gives_the_middle():
     assert logits.shape[1:3] == (12, 12)
     moved = model.apply(variables, np.roll(x, 4, axis=2), train=False)
     np.testing.assert_allclose(moved[:, :, 4:], logits[:, :, :-4], atol=1e-5)
-    with pytest.raises(ValueError, match="nearest side that works is 44; padding='same'"):
+    with pytest.raises(ValueError, match="nearest side that works is 44; with padding='same'"):
         jax.eval_shape(
             functools.partial(model.init, train=False), jax.random.key(0), np.zeros((1, 45, 44, 1))
         )
 
 
-def test_unet_too_small_a_picture():
+def test_an_image_too_small_for_a_unet():
     model = create("unet_small", num_classes=2)
-    with pytest.raises(ValueError, match=r"8 pixels a side or more, and got 4x20"):
+    with pytest.raises(ValueError, match=r"sides of 8 pixels or more; got 4x20"):
         model.init(jax.random.key(0), np.zeros((1, 4, 20, 1)), train=False)
     model = create("unet_small", num_classes=2, depth=2)
-    with pytest.raises(ValueError, match=r"\(8, 24, 48, 96\) are 4 widths for 3 levels"):
+    with pytest.raises(ValueError, match=r"\(8, 24, 48, 96\) has 4 entries for 3 levels"):
         model.init(jax.random.key(0), np.zeros((1, 16, 20, 1)), train=False)
+
+
+def test_a_backbone_without_the_fields_of_ours():
+    class Plain(nn.Module):
+        num_classes: int | None
+
+        @nn.compact
+        def __call__(self, x, *, train):
+            return {"stage1": nn.Conv(4, (3, 3), strides=2, name="conv1")(x)}
+
+    register(Plain, {"plain_of_mine": row()})
+    try:
+        x = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+        options = {"backbone": "plain_of_mine", "output_stride": None, "aux_stage": None}
+        model = create("deeplabv3_resnet50", num_classes=2, **options)
+        init = functools.partial(model.init_with_output, train=False)
+        assert jax.eval_shape(init, jax.random.key(0), x)[0].shape == (1, 16, 16, 2)
+        remade = functools.partial(model.clone(remat=True).init_with_output, train=False)
+        with pytest.raises(
+            ValueError, match="plain_of_mine cannot be a backbone with remat: it has"
+        ):
+            jax.eval_shape(remade, jax.random.key(0), x)
+    finally:
+        MODELS.forget("plain_of_mine")
 
 
 def test_a_backbone_that_cannot_be_dilated_or_lacks_the_stage():
@@ -119,14 +143,15 @@ def test_a_backbone_that_cannot_be_dilated_or_lacks_the_stage():
     for overrides, message in [
         ({"backbone": "vgg11"}, "vgg11 cannot be dilated to an output stride of 8"),
         ({"aux_stage": "layer9"}, "resnet50 has no stage 'layer9'; it has conv1, layer1"),
-        ({"backbone": "unet_small"}, "unet_small is a network for segmentation and cannot be a"),
     ]:
         model = create("deeplabv3_resnet50", num_classes=2, **overrides)
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), x)
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2", "vgg11", "densenet121"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "mobilenet_v2", "vgg11", "densenet121", "unet_small"]
+)
 def test_any_backbone_of_the_zoo(backbone):
     model = create(
         "deeplabv3_resnet50", num_classes=5, backbone=backbone, output_stride=None, aux_stage=None

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import pipeline
-from cnn_jax.train import checkpoint, log, loop
-from experiments import classification, training
+from cnn_jax.run import classification
+from cnn_jax.train import checkpoint, log, nonfinite
+from tests.run import as_command
 
 SETTINGS = {
     "dataset": "mnist1d",
@@ -31,7 +32,7 @@ SETTINGS = {
 
 def run(where, **changes):
     chosen = classification.ClassificationRecipe(**{**SETTINGS, "workdir": str(where), **changes})
-    return training.run(chosen, classification.make_experiment(chosen))
+    return as_command.run(chosen, classification.make_experiment(chosen))
 
 
 def outcome(where):
@@ -67,7 +68,7 @@ def disturbed(monkeypatch):
 
 def test_stop_is_the_default(disturbed, tmp_path):
     disturbed(spoil=(8,))
-    with pytest.raises(loop.NonFiniteError, match=r"loss is nan.* at step 9.*step 6 is good"):
+    with pytest.raises(nonfinite.NonFiniteError, match=r"loss is nan.* at step 9.*step 6 is good"):
         run(tmp_path)
 
 
@@ -96,7 +97,7 @@ def test_interrupted_or_not_the_result_is_the_same(policy, disturbed, tmp_path, 
 @pytest.mark.parametrize("policy", ["skip", "rollback"])
 def test_the_limit_ends_it(policy, disturbed, tmp_path):
     disturbed(spoil=range(8, 24))
-    with pytest.raises(loop.NonFiniteError, match=r"at step 12.*--nonfinite_limit"):
+    with pytest.raises(nonfinite.NonFiniteError, match=r"at step 12.*nonfinite_limit="):
         run(tmp_path, on_nonfinite=policy, nonfinite_limit=3)
     assert not (tmp_path / "result.json").exists()
     disturbed(spoil=(8, 9))  # the same command goes on from the last good state

@@ -1,0 +1,36 @@
+"""Shapes and types of arguments: checked by chex while tracing, reported in one line.
+
+with shapes.wanted("area takes boxes [..., 4]", boxes=boxes):
+    chex.assert_axis_dimension(boxes, -1, 4)
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def wanted(what: str, **arguments: Any) -> Iterator[None]:
+    """Turns a failed assertion of chex into an error that says what was wanted and what came.
+
+    Args:
+        what: beginning of the message: the function, and what it takes.
+        **arguments: arrays, and lists of arrays, whose shapes and types the message names. Those
+            that are None are left out.
+
+    Raises:
+        ValueError: an assertion within the block failed.
+    """
+    try:
+        yield
+    except AssertionError:
+        came = ", ".join(f"{k} {_shape(v)}" for k, v in arguments.items() if v is not None)
+        raise ValueError(f"{what}; got {came}.") from None
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "(" + ", ".join(map(_shape, value)) + ")"
+    if not hasattr(value, "shape"):
+        return type(value).__name__
+    return f"{list(value.shape)} {value.dtype}"

@@ -1,0 +1,166 @@
+"""The rows of a run in its log, and its line on the console."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import rich.progress
+
+from cnn_jax.train.callback import LOG, Callback, Run, due
+from cnn_jax.train.log import RunLog
+from cnn_jax.train.nonfinite import what
+
+
+class Reporting(Callback):
+    """Writes the means of the training metrics every `every` steps, and each evaluation.
+
+    On a terminal a progress bar goes along; anywhere else, plain lines.
+    """
+
+    def __init__(
+        self,
+        log: RunLog,
+        *,
+        every: int = 0,
+        speed: Callable[[float], dict[str, float]] = lambda rate: {},
+    ):
+        """Prepares to write.
+
+        Args:
+            log: log of the metrics.
+            every: steps between rows of training metrics; 0: one row, at the end.
+            speed: examples per second -> other measures of speed, by name.
+        """
+        self._log, self._every, self._speed = log, every, speed
+        self._window, self._clock = Window({}), Clock()
+        self._bar: rich.progress.Progress | None = None
+        self._run: Run
+
+    def on_begin(self, run: Run) -> None:
+        self._run = run
+        self._window, self._clock = Window(run.resumed.get("window", {})), Clock()
+        self._bar = self._log.progress(run.steps, run.first)
+
+    def on_dispatch(self, step: int, examples: int) -> None:
+        self._clock.tick(examples, step - self._run.first)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=step)
+
+    def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        values = dict(metrics)
+        count, spoiled = int(values.pop("nonfinite", 0)), values.pop("spoiled", 0)
+        if spoiled:
+            most = self._run.nonfinite_limit
+            self._log.say(
+                f"step {step}: {what(values)}; continuing from an earlier state "
+                f"({count}{'' if most is None else f' of at most {most}'} such steps)"
+            )
+        else:
+            self._window.add(values)
+        if due(self._every, step, self._run.steps):
+            self._run.enter(LOG, step)
+            self._write(step, count)
+
+    def _write(self, step: int, count: int) -> None:
+        row = self._window.means()
+        self._window.clear()
+        if self._run.learning_rate is not None:
+            row["learning_rate"] = float(self._run.learning_rate(step - 1))
+        if count:
+            row["nonfinite"] = count
+        rate = self._clock.examples_per_second()
+        other = self._speed(rate)
+        self._log.row(step, "train", row, images_per_second=rate, **other)
+        line = f"loss {row.get('loss', math.nan):.4f}  {_rate(rate, other)}"
+        if self._bar is None:
+            eta = self._clock.remaining(step, self._run.steps)
+            self._log.say(f"step {step}/{self._run.steps}  {line}  ETA {eta:,.0f} s")
+        else:
+            self._bar.update(self._bar.task_ids[0], figures=line)
+
+    def before_evaluation(self, step: int) -> None:
+        self._clock.pause()
+
+    def after_evaluation(self, step: int, counts: bool) -> None:
+        self._clock.resume()
+
+    def on_evaluation(self, step: int, figures: Any, repeated: bool) -> None:
+        self._run.enter(LOG, step)
+        if not repeated:
+            self._log.row(step, "test", figures)
+        # metrics of single classes, 'iou/road', are for the log only
+        table = "  ".join(
+            f"{name} {value:.4f}" for name, value in figures.items() if "/" not in name
+        )
+        self._log.say(f"step {step}/{self._run.steps}  test: {table}")
+
+    def to_save(self) -> dict[str, Any]:
+        # a copy: the file is written in the background, while the window changes
+        return {"window": dict(self._window.sums)}
+
+    def on_end(self, step: int) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class Window:
+    """Running means of the training metrics since the last row. They are part of the checkpoint, so
+    that a resumed run writes the same rows."""
+
+    def __init__(self, sums: dict[str, Sequence[float]]):
+        self.sums = {name: list(pair) for name, pair in sums.items()}
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = [total + value, count + 1]
+
+    def means(self) -> dict[str, float]:
+        return {name: total / count for name, (total, count) in self.sums.items()}
+
+    def clear(self) -> None:
+        self.sums = {}
+
+
+class Clock:
+    """Examples per second since the last reading, without evaluation and the first step, which
+    compiles."""
+
+    def __init__(self):
+        self._examples = 0
+        self._steps = 0
+        self._since = self._begin = time.monotonic()
+        self._paused = 0.0
+
+    def tick(self, examples: int, steps_done: int) -> None:
+        if steps_done == 1:
+            self._since = self._begin = time.monotonic()
+        else:
+            self._examples += examples
+            self._steps += 1
+
+    def pause(self) -> None:
+        self._paused = time.monotonic()
+
+    def resume(self) -> None:
+        pause = time.monotonic() - self._paused
+        self._since += pause
+        self._begin += pause
+
+    def examples_per_second(self) -> float:
+        now = time.monotonic()
+        rate = self._examples / max(now - self._since, 1e-9)
+        self._examples, self._since = 0, now
+        return rate
+
+    def remaining(self, step: int, steps: int) -> float:
+        """Estimated seconds until `steps`, without evaluations."""
+        each = (time.monotonic() - self._begin) / max(self._steps, 1)
+        return each * (steps - step)
+
+
+def _rate(images: float, other: dict[str, float]) -> str:
+    """'1,200 images/s', and the share of the hardware's peak where it is known."""
+    share = f"  MFU {other['mfu']:.1%}" if "mfu" in other else ""
+    return f"{images:,.0f} images/s{share}"
