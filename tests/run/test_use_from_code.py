@@ -308,9 +308,7 @@ def test_the_figures_of_the_run_and_of_other_data(done):
     other = run.evaluate(done.place, split="train[:100]", eval_batch_size=50)
     assert set(other) == set(figures)
     assert tree(done.directory) == before
-    with pytest.raises(
-        ValueError, match=r"shape \[40, 1\], .* trained on \[8, 8, 1\]"
-    ):
+    with pytest.raises(ValueError, match=r"shape \[40, 1\], .* trained on \[8, 8, 1\]"):
         run.evaluate(done.place, dataset="mnist1d", split="test")
     with pytest.raises(ValueError, match="batchsize: no setting"):
         run.evaluate(done.place, batchsize=3)
