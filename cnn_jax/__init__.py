@@ -22,6 +22,7 @@ __all__ = [
     "metrics",
     "models",
     "plugins",
+    "run",
     "tasks",
     "train",
     "typing",

@@ -26,6 +26,8 @@ from typing import Any
 
 from cnn_jax import registry
 
+__all__ = ["GROUP", "Plugin", "PluginError", "installed", "load", "load_all", "loaded"]
+
 GROUP = "cnn_jax.plugins"  # of entry points
 OURS = ("cnn_jax", "experiments")  # packages whose registrations are no plug-in's
 
@@ -266,8 +268,13 @@ def _added() -> Iterator[tuple[str, str, str]]:
     for table in registry.tables():
         for name in table:
             origin = table.origin(name)
-            if not any(_within(origin, package) for package in OURS):
+            if is_added(origin):
                 yield table.what, name, origin
+
+
+def is_added(origin: str) -> bool:
+    """Whether a module that registered something is none of this package."""
+    return not any(_within(origin, package) for package in OURS)
 
 
 def _forget(names: set[tuple[str, str]], imported: set[str], module: str) -> None:
@@ -303,3 +310,7 @@ def _digest(file: str) -> str:
     except OSError:
         return ""
     return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,19 +7,20 @@ import sys
 import traceback
 from collections.abc import Callable
 
-import jax
 import rich.console
 from absl import app, flags
 from absl import logging as absl_logging
 
 import cnn_jax.cpu
 from cnn_jax import jax_internals
-from cnn_jax.printable import PlainConsole, printable
+from cnn_jax.printable import PlainConsole, PlainFormatter, printable
+from cnn_jax.run import machine
 from cnn_jax.stores import is_store
 from cnn_jax.train import ending, hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.nonfinite import NonFiniteError
 from experiments import console, environment, gpu_options, stopping, xla_flags
+from experiments.flag_names import in_flags
 
 # Errors that a user's input can cause: shown as one line, with exit status 1. Anything else is a
 # bug of ours and keeps its traceback.
@@ -40,6 +41,13 @@ STOPPED = "SIGINT: stopped at once; what was saved before is unchanged"
 TRACEBACK = flags.DEFINE_bool(
     "traceback", False, "Show the traceback of an error instead of one line."
 )
+
+
+class FlagFormatter(PlainFormatter):
+    """The message of a log record, with flags in the place of parameters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_flags(super().format(record))
 
 
 def say(text: str) -> None:
@@ -68,6 +76,8 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
         stopping.together(hosts.several)
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger().handlers = [log.handler(CONSOLE)]
+        logging.getLogger().handlers[0].setFormatter(FlagFormatter("%(message)s"))
+        ending.show_as(in_flags)
         # Orbax also logs, with a traceback, what it raises
         logging.getLogger().handlers[0].addFilter(lambda record: "orbax" not in record.pathname)
         try:
@@ -111,7 +121,7 @@ def _tell(error: BaseException) -> int:
     error = environment.explained(error)
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
-    print("error:", printable(" ".join(str(error).split())), file=sys.stderr)
+    print("error:", printable(in_flags(" ".join(str(error).split()))), file=sys.stderr)
     return 1
 
 
@@ -132,33 +142,26 @@ def _leave(error: BaseException) -> None:
 
 
 def set_up_jax(
-    *,
-    cpu_devices: int,
-    cpu_convolutions: bool,
-    compilation_cache: str,
-    connect: Callable[[], None] = lambda: None,
+    *, cpu_devices: int = 0, cpu_convolutions: bool = True, compilation_cache: str
 ) -> None:
-    """Configures JAX before its first use.
+    """Configures JAX before its first use, for a command that trains no recipe.
 
     Args:
         cpu_devices: number of devices to split the CPU into; 0 leaves JAX's default of one.
         cpu_convolutions: whether to use the faster convolutions of `cnn_jax.cpu`.
         compilation_cache: directory for compiled programs; '' for none.
-        connect: joins the other processes, if there are any.
     """
-    if cpu_devices < 0:
-        raise ValueError(f"--cpu_devices is {cpu_devices}; it must be 0 (JAX's default) or more.")
-    gpu_options.set_gpu_options()
-    if cpu_devices:
-        jax.config.update("jax_num_cpu_devices", cpu_devices)
-        xla_flags.warn_of_devices(cpu_devices)
+    prepare_jax(cpu_devices)
+    machine.split_cpu(cpu_devices)
     if cpu_convolutions:
         cnn_jax.cpu.enable()
-    directory = environment.cache_directory(compilation_cache) if compilation_cache else None
-    if directory is not None:
-        jax.config.update("jax_compilation_cache_dir", str(directory))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    machine.keep_compiled(compilation_cache)
+
+
+def prepare_jax(cpu_devices: int) -> None:
+    """Sets what JAX reads when it starts, in a command of its own process, and quiets it."""
+    gpu_options.set_gpu_options()
+    xla_flags.warn_of_devices(cpu_devices)
     jax_internals.platform_logger().setLevel(logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # silences XLA's own notes
-    connect()

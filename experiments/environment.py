@@ -6,11 +6,9 @@ does not have ends the program, with one line instead of JAX's traceback.
 
 import contextlib
 import errno
-import logging
 import os
 import re
 import shutil
-import tempfile
 import traceback
 from pathlib import Path
 
@@ -18,10 +16,8 @@ import jax
 from absl import flags
 
 from cnn_jax.printable import never_fail_to_print
-from cnn_jax.stores import is_store
 
 DESCRIPTORS = 65_536  # file descriptors; more than any data set here opens at once
-LEAST_FREE = 64 * 2**20  # bytes for compiled programs; a large network's take 20 MB
 
 
 def prepare() -> None:
@@ -34,34 +30,6 @@ def prepare() -> None:
         most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
         if soft != resource.RLIM_INFINITY and soft < most:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def cache_directory(name: str) -> Path | None:
-    """The directory of compiled programs, created if missing. If it cannot be written: None, with a
-    warning, and each program is compiled anew."""
-    if is_store(name):  # JAX itself can write to gs://, which was not tested here
-        logging.warning(
-            "--compilation_cache=%s is in a store: compiled programs are not kept. Give a "
-            "directory on this machine.",
-            name,
-        )
-        return None
-    try:
-        directory = Path(name).expanduser()
-        directory.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(directory).free) < LEAST_FREE:
-            raise OSError(errno.ENOSPC, f"{free:,} bytes are free")
-        with tempfile.TemporaryFile(dir=directory):
-            return directory
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
-        reason = getattr(error, "strerror", None) or error
-        logging.warning(
-            "%s cannot be written (%s): compiled programs are not kept. Choose another directory "
-            "with --compilation_cache.",
-            name,
-            reason,
-        )
-        return None
 
 
 def explained(error: BaseException) -> BaseException:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from cnn_jax import models
+from cnn_jax import models, run
 from cnn_jax.analysis import attribution, cam, feature_figures, figure_files, figures, summary
 from cnn_jax.analysis.layer_time import layer_seconds
 from cnn_jax.analysis.receptive_field import receptive_fields
@@ -56,15 +56,19 @@ def _print_fields(name: str, input_shape: tuple[int, ...]) -> None:
 
 def pictures(paths: list[str], output: Path) -> None:
     """Draws filters, feature maps and attributions of each image."""
-    run = predict.open_run(predict.RUN.value) if predict.RUN.value else None
-    predictor = predict.published() if run is None else predict.trained(run)
+    predictor = predict.opened()
+    if not isinstance(predictor, run.ClassPredictor):
+        raise ValueError(
+            f"--run={predict.RUN.value} is a run of {predictor.facts.task}: give one of "
+            "classification."
+        )
     output.mkdir(parents=True, exist_ok=True)
     figures.first_filters(predictor.variables["params"], output / "filters.png")
     model, variables = predictor.model, predictor.variables
     for path in paths:
-        x = jnp.asarray(predictor.preprocess(predict.open_picture(path)))[None]
+        x = jnp.asarray(predictor.preprocess(path))[None]
         scores = np.asarray(model.apply(variables, x, train=False))[0]
-        said = predictor.class_names[int(scores.argmax())]
+        said = predictor.facts.class_names[int(scores.argmax())]
         maps = {
             "gradient": attribution.gradient(model, variables, x),
             "integrated gradients": attribution.integrated_gradients(model, variables, x),

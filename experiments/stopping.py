@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from cnn_jax.train import ending, signals
 
 # The programs that train; in others Ctrl-C is a KeyboardInterrupt, so that they can clean up.
-TRAINING = ("classification", "segmentation", "detection", "drill.run", "launch")
+TRAINING = ("train", "classification", "segmentation", "detection", "drill.run", "launch")
 FLAG = "--interrupted_status"
 
 _situation = "before the first step: nothing new was saved"

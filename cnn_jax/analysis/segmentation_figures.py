@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL import Image
 
 from cnn_jax import shapes
 from cnn_jax.analysis import figure_files
@@ -120,3 +121,42 @@ def predictions(
 def _middle(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     top, left = [(have - want) // 2 for have, want in zip(label.shape, shape, strict=True)]
     return label[top : top + shape[0], left : left + shape[1]]
+
+
+def draw(
+    picture: Image.Image, label: np.ndarray, class_names: Sequence[str], directory: Path, path: str
+) -> tuple[Path, Path]:
+    """Writes the classes as a palette PNG, and the image with its classes laid over it.
+
+    Args:
+        picture: the image as it was opened.
+        label: uint8 [H, W], of the image's size.
+        class_names: K names.
+        directory: the directory to write to, created if missing.
+        path: path of the image, for the names of the files.
+
+    Returns:
+        The two files.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    classes = len(class_names)
+    mask = Image.fromarray(label).convert("P")
+    mask.putpalette(palette(classes).ravel().tolist())
+    mask.putdata(label.ravel().tolist())
+    written = directory / figure_files.named_after(path, "_classes.png")
+    mask.save(written)
+    height, width = label.shape
+    figure = Figure(figsize=(max(4.0, width / 100), max(3.0, height / 100 + 0.8)), dpi=100,
+                    layout="constrained")  # fmt: skip
+    axis = figure.subplots()
+    axis.imshow(overlay(np.asarray(picture), label, classes))
+    axis.set_axis_off()
+    colours = palette(classes) / 255
+    handles = [
+        Patch(color=colours[k], label=in_figure(class_names[k])) for k in np.unique(label) if k > 0
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
+    overlaid = directory / figure_files.named_after(path, "_overlay.png")
+    figure_files.save(figure, overlaid)
+    return written, overlaid

@@ -17,6 +17,7 @@ from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Examples, Gathered, InMemory, Streamed, available_cpus
 from cnn_jax.data.loaders.image import image_loader
 from cnn_jax.data.types import Loader, Source
+from cnn_jax.data.workers import in_processes
 
 _log = logging.getLogger(__name__)
 
@@ -232,11 +233,7 @@ def _prefetch(make, start: int, stop: int, workers: int) -> Iterator:
     ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=3)  # batches, not examples
     dataset = grain.MapDataset.range(start, stop).map(make).to_iter_dataset(ahead)
     if workers:
-        from absl import flags
-
-        if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl's flags
-            flags.FLAGS.mark_as_parsed()
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        dataset = in_processes(dataset, workers)
     batches = iter(dataset)
     try:
         yield from batches

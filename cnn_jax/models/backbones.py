@@ -62,14 +62,9 @@ def make_backbone(name: str, *, output_stride: int | None, **fields: Any) -> nn.
         **fields: dtype, axis_name, remat.
 
     Raises:
-        ValueError: no classification network of that name, or it cannot be dilated.
+        ValueError: no network of that name, it cannot be dilated, or it has no such field.
     """
     described = describe(name)
-    if described.task != "classification":
-        raise ValueError(
-            f"{name} is a network for {described.task} and cannot be a backbone; choose one for "
-            "classification, such as resnet50."
-        )
     if output_stride is not None:
         if "output_stride" not in described.module.__dataclass_fields__:
             raise ValueError(
@@ -78,7 +73,14 @@ def make_backbone(name: str, *, output_stride: int | None, **fields: Any) -> nn.
                 "to take its stages as they are, or another backbone, such as resnet50."
             )
         fields["output_stride"] = output_stride
-    return described.module(num_classes=None, name="backbone", **{**described.fields, **fields})
+    # a network of a plug-in may do without dtype, axis_name and remat, where they are not used
+    known = described.module.__dataclass_fields__
+    used = {k: value for k, value in fields.items() if k in known or value not in (None, False)}
+    if unknown := sorted(set(used) - set(known)):
+        raise ValueError(
+            f"{name} cannot be a backbone with {', '.join(unknown)}: it has no such field."
+        )
+    return described.module(num_classes=None, name="backbone", **{**described.fields, **used})
 
 
 def stage(stages: Mapping[str, Array], name: str | None, *, backbone: str) -> Array:

@@ -6,19 +6,20 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
 
 import cnn_jax
-import experiments
 from cnn_jax.train import agreement, hosts
 from cnn_jax.train.contents import checksums, describe
 from cnn_jax.typing import PyTree
 
 # Settings that may differ between hosts: local paths, and what only process 0 uses. All others are
-# compared, even those that cannot change the result: with another --log_every one process would
+# compared, even those that cannot change the result: with another `log_every` one process would
 # wait for metrics that another does not ask for.
 MAY_DIFFER = frozenset(
     {
@@ -70,23 +71,27 @@ ENVIRONMENT = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 SOURCES = "the source file"
 
 
-def check_start(recipe: Any) -> None:
+def check_start(recipe: Any, sources: Sequence[ModuleType] = ()) -> None:
     """Compares settings, versions, code and devices, as soon as the processes have met.
+
+    Args:
+        recipe: recipe of the run.
+        sources: packages, besides cnn_jax, whose code must be the same.
 
     Raises:
         DisagreementError: in every process, if they differ.
     """
     if hosts.several():
-        start = {**settings_of(recipe), **machine(), SOURCES: source_files()}
+        start = {**settings_of(recipe), **machine(), SOURCES: source_files(sources)}
         agreement.check("what to do", start, shared=(SOURCES,))
 
 
 def settings_of(recipe: Any) -> dict[str, Any]:
-    """The experiment and its settings, as flags, without those of MAY_DIFFER."""
+    """The experiment and its settings, without those of MAY_DIFFER."""
     return {
         "the experiment": type(recipe).__name__,
         **{
-            f"--{field.name}": getattr(recipe, field.name)
+            f"{field.name}=": getattr(recipe, field.name)
             for field in dataclasses.fields(recipe)
             if field.name not in MAY_DIFFER
         },
@@ -125,10 +130,11 @@ def _xla_flags(text: str) -> str:
     return " ".join(sorted(flag for name, flag in given.items() if "xla_dump" not in name))
 
 
-def source_files() -> dict[str, str]:
-    """A hash of every source file by its name: {'cnn_jax/typing.py': '6f0e...'}."""
+def source_files(more: Sequence[ModuleType] = ()) -> dict[str, str]:
+    """A hash of every source file of cnn_jax, and of `more` packages, by its name:
+    {'cnn_jax/typing.py': '6f0e...'}."""
     files = {}
-    for package in (cnn_jax, experiments):
+    for package in (cnn_jax, *more):
         root = Path(package.__path__[0])
         for path in sorted(root.rglob("*.py")):
             name = f"{root.name}/{path.relative_to(root).as_posix()}"
@@ -142,7 +148,7 @@ def check_experiment(experiment: Any, variables: PyTree) -> None:
     """Compares the data and the network, before anything is compiled.
 
     Args:
-        experiment: a `training.Experiment`.
+        experiment: an `Experiment`.
         variables: variables of the network, or their shapes.
 
     Raises:
@@ -157,7 +163,7 @@ def parts_of(experiment: Any, variables: PyTree) -> dict[str, Any]:
     given = {**(experiment.variables or {}), **experiment.learnt}
     return {
         "the run's name": experiment.name,
-        "the data set's": experiment.facts,
+        "the data set's": experiment.facts.to_json(),
         "the number of steps in an epoch": experiment.train.steps_per_epoch,
         "the shape of a batch": f"{experiment.image.dtype}{list(experiment.image.shape)}",
         "the figure to choose by": experiment.best,

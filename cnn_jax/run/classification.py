@@ -1,30 +1,33 @@
-"""Trains a network to classify images, sequences or volumes.
-
-    python -m experiments.classification
-    python -m experiments.classification --flagfile=experiments/recipes/cifar10_resnet20.flags
-    python -m experiments.classification --dataset=folder:PATH --model=resnet18 --image_size=224
-
-Without flags it trains a small residual network on handwritten digits.
-"""
+"""Classification of images, sequences or volumes: its recipe, and what it makes."""
 
 import dataclasses
 import itertools
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
 from cnn_jax import data, models
 from cnn_jax.analysis import figures
 from cnn_jax.augment import spec
-from cnn_jax.data import fingerprint
 from cnn_jax.losses import LOSSES
+from cnn_jax.run.experiment import (
+    Experiment,
+    HeldOut,
+    assemble,
+    normalisation,
+    open_splits,
+    rows_of_process,
+)
+from cnn_jax.run.facts import Facts
+from cnn_jax.run.network import create_model, load_pretrained
+from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Array, Observed, PyTree
-from experiments import entry, seeds, settings, training
-from experiments import recipe as recipes
-from experiments.recipe import setting
 
 # Images on the sheet of sample predictions.
 SAMPLES = 25
@@ -33,29 +36,25 @@ HEAD_STD = 0.01
 # Training images from which a network initialises layers before training (whitening): Jordan 2024,
 # arXiv:2404.00498, section 3.1.
 FIRST_PICTURES = 5_000
-# What --augment=auto means for images: 10 degrees, a tenth of the image, 10% of the size.
+# What augment='auto' means for images: 10 degrees, a tenth of the image, 10% of the size.
 AUGMENT_PICTURES = "affine:10:0.1:0.9:1.1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassificationRecipe(settings.TrainingRecipe):
-    """The settings of `experiments.classification`; the defaults are the digits recipe."""
+@with_defaults(epochs=60.0, nesterov=True, weight_decay=5e-4, warmup_epochs=2.0)  # for digits
+class ClassificationRecipe(TrainingRecipe):
+    """The settings of classification; the defaults are for handwritten digits."""
 
     dataset: str = setting(
         "digits",
         "Data set: a TFDS name; folder:PATH with one sub-folder per class; ucr:NAME for time "
         "series; mnist1d or mnist1d_shuffled.",
     )
-    # The digits recipe, where it differs from the settings that all experiments share.
-    epochs: float = setting(60.0, "Number of passes over the training set.")
-    nesterov: bool = setting(True, "Use Nesterov momentum.")
-    weight_decay: float = setting(5e-4, "Weight decay of kernels; coupled for sgd, adam and lars.")
-    warmup_epochs: float = setting(2.0, "Epochs of linear warm-up.")
     image_size: int = setting(0, "Height and width of the input in pixels; 0: as stored.")
     channels: int = setting(0, "Channels of the input: 1 for grey, 3 for colour; 0: as stored.")
     crop: str = setting(
         "random_resized",
-        "How images are brought to --image_size: a random crop in training and the centre in "
+        "How images are brought to `image_size`: a random crop in training and the centre in "
         "evaluation; always the centre; or the whole image, stretched.",
         choices=("random_resized", "center", "whole"),
     )
@@ -78,129 +77,124 @@ class ClassificationRecipe(settings.TrainingRecipe):
     )
 
 
-def make_experiment(recipe: ClassificationRecipe) -> training.Experiment:
+def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     """The parts of a run that the recipe describes."""
-    train_source = data.load_source(
-        recipe.dataset,
-        recipe.train_split,
-        data_dir=recipe.data_dir or None,
-        skip_corrupt=recipe.skip_corrupt,
-        channels=recipe.channels or None,
-    )
-    test_source = data.load_source(
-        recipe.dataset,
-        recipe.test_split,
-        data_dir=recipe.data_dir or None,
-        skip_corrupt=recipe.skip_corrupt,
-        channels=recipe.channels or None,
-    )
-    classes = train_source.num_classes
-    model = settings.create_model(recipe.model, recipe, num_classes=classes)
-    size = recipe.image_size or None
-    cropped = size and recipe.crop != "whole"
-    load = data.image_loader(train_source, size, recipe.crop if cropped else None)
-    load_centre = data.image_loader(test_source, size, "center" if cropped else None)
+    splits = open_splits(recipe, partial(open_split, recipe))
+    model = create_model(recipe.model, recipe, num_classes=splits.train.num_classes)
     train = data.train_batches(
-        train_source,
-        load,
+        splits.train,
+        _loader(recipe, splits.train, recipe.crop),
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         workers=recipe.workers,
-        **settings.shared_rows(),
+        **rows_of_process(),
     )
-    channels = train_source.image_shape[-1]
-    sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
+    space = train[0]["image"].shape[1:-1]
+    sample = jax.ShapeDtypeStruct((1, *space, splits.channels), np.float32)
     head = frozenset(
         path.removeprefix("params/") for path in models.head_paths(recipe.model, model)
     )
-    pretrained = settings.load_pretrained(recipe, model, sample)
-    variables = None if pretrained is None else pretrained.variables
-    if variables is not None and recipe.init_head:
-        variables = {**variables, "params": small_head(variables["params"], head)}
-    pictures = len(train_source.image_shape) == 3
+    pretrained = load_pretrained(recipe, model, sample)
+    if pretrained is not None and recipe.init_head:
+        params = small_head(pretrained.variables["params"], head)
+        pretrained = pretrained._replace(variables={**pretrained.variables, "params": params})
+    pictures = len(splits.train.image_shape) == 3
     if recipe.test_time_flip and not pictures:
         raise ValueError(
-            f"--test_time_flip needs images to mirror, and {recipe.dataset} has examples of shape "
-            f"{train_source.image_shape}. Leave the flag out."
+            f"test_time_flip=True needs images to mirror, and {recipe.dataset} has examples of "
+            f"shape {splits.train.image_shape}. Leave it out."
         )
-    mean, std = data.statistics(train_source.name, channels)
-    if len(train_source.image_shape) == 2:  # sequences are standardised already
-        mean, std = (0.0,) * channels, (1.0,) * channels
-    if pretrained is not None and pretrained.preprocessing is not None:
-        mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
-    prepare = tasks.make_prepare(mean, std)
+    statistics = normalisation(splits, pretrained)
+    if len(splits.train.image_shape) == 2 and (
+        pretrained is None or pretrained.preprocessing is None
+    ):  # sequences are standardised already
+        statistics = (0.0,) * splits.channels, (1.0,) * splits.channels
+    prepare = tasks.make_prepare(*statistics)
     augment = tasks.make_augment(
         prepare,
-        num_classes=classes,
+        num_classes=splits.train.num_classes,
         augment=(AUGMENT_PICTURES if pictures else "")
         if recipe.augment == "auto"
         else recipe.augment,
         mixup=recipe.mixup,
         cutmix=recipe.cutmix,
     )
-    first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), *first["mask"].shape))
-    image = jax.eval_shape(augment, keys, first)["image"]
+    learnt = {}
+    if pretrained is None and (from_data := models.describe(recipe.model).from_data):
+        few = data.eval_batches(
+            splits.train,
+            _loader(recipe, splits.train, "center"),
+            batch_size=min(FIRST_PICTURES, len(splits.train)),
+        )[0]
+        learnt = from_data(np.asarray(prepare(few)["image"])[few["mask"] > 0])
+    return assemble(
+        recipe,
+        "classification",
+        splits,
+        model=model,
+        pretrained=pretrained,
+        statistics=statistics,
+        train=train,
+        augment=augment,
+        held_out=held_out,
+        draw=_draw,
+        best="accuracy",
+        head=head,
+        learnt=learnt,
+    )
 
-    def test(**rows: Any):
+
+def open_split(recipe: ClassificationRecipe, split: str) -> data.Source:
+    """A split of the recipe's data set."""
+    return data.load_source(
+        recipe.dataset,
+        split,
+        data_dir=recipe.data_dir or None,
+        skip_corrupt=recipe.skip_corrupt,
+        channels=recipe.channels or None,
+    )
+
+
+def held_out(
+    recipe: ClassificationRecipe, facts: Facts, model: nn.Module, source: data.Source
+) -> HeldOut:
+    """How examples that were not trained on are evaluated."""
+    load = _loader(recipe, source, "center")
+
+    def batches(**rows: Any):
         return data.eval_batches(
-            test_source,
-            load_centre,
+            source,
+            load,
             batch_size=recipe.eval_batch_size or recipe.batch_size,
             workers=recipe.workers,
             **rows,
         )
 
-    shared = test(**settings.shared_rows())
-    learnt = {}
-    if pretrained is None and (from_data := models.describe(recipe.model).from_data):
-        few = data.eval_batches(
-            train_source,
-            data.image_loader(train_source, size, "center" if cropped else None),
-            batch_size=min(FIRST_PICTURES, len(train_source)),
-        )[0]
-        learnt = from_data(np.asarray(prepare(few)["image"])[few["mask"] > 0])
-
-    def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
-        figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
-        figures.confusion_matrix(
-            observed.sums["confusion"], train_source.class_names, workdir / "confusion_matrix.png"
-        )
-        images, labels, logits = _samples(test(), predict)
-        figures.predictions(
-            images, labels, logits, train_source.class_names, workdir / "predictions.png"
-        )
-        figures.first_filters(variables["params"], workdir / "filters.png")
-
-    return training.Experiment(
-        name=f"{recipe.model}-{recipe.dataset}",
-        model=model,
+    return HeldOut(
         task=tasks.classification(
-            classes, label_smoothing=recipe.label_smoothing, loss=recipe.loss
+            facts.num_classes, label_smoothing=recipe.label_smoothing, loss=recipe.loss
         ),
-        image=image,
-        train=train,
-        test=lambda: shared,
-        augment=augment,
-        prepare=prepare,
+        batches=batches,
+        prepare=tasks.make_prepare(facts.mean, facts.std),
         views=(mirrored,) if recipe.test_time_flip else (),
-        head=head,
-        variables=variables,
-        learnt=learnt,
-        facts={
-            "model": recipe.model,
-            "dataset": recipe.dataset,
-            "num_classes": classes,
-            # experiments.predict reads these, and only from the checkpoint
-            "class_names": list(train_source.class_names),
-            "image_shape": list(image.shape[1:]),
-            "mean": list(mean),
-            "std": list(std),
-            "data": fingerprint.described({"train": train_source, "test": test_source}),
-        },
-        best="accuracy",
-        draw=draw,
     )
+
+
+def _loader(recipe: ClassificationRecipe, source: data.Source, crop: str) -> Any:
+    """What makes an example of a record: images are brought to their size by this crop."""
+    size = recipe.image_size or None
+    return data.image_loader(source, size, crop if size and recipe.crop != "whole" else None)
+
+
+def _draw(
+    held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
+) -> None:
+    names = facts.class_names
+    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
+    figures.confusion_matrix(observed.sums["confusion"], names, workdir / "confusion_matrix.png")
+    images, labels, logits = _samples(held.batches(), predict)
+    figures.predictions(images, labels, logits, names, workdir / "predictions.png")
+    figures.first_filters(variables["params"], workdir / "filters.png")
 
 
 def mirrored(images: Array) -> Array:
@@ -249,14 +243,3 @@ def _samples(batches, predict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     wrong = wrong[: max(SAMPLES // 2, SAMPLES - len(right))]
     images, labels, rows = map(np.stack, zip(*(wrong + right)[:SAMPLES], strict=True))
     return images, labels, rows
-
-
-def main() -> int:
-    recipe = recipes.from_flags(ClassificationRecipe)
-    settings.set_up_jax(recipe)
-    return seeds.run(recipe, make_experiment(recipe))
-
-
-if __name__ == "__main__":
-    recipes.define_flags(ClassificationRecipe)
-    entry.launch(main)

@@ -1,39 +1,57 @@
-"""Trains a network to detect objects: a box and a class for each.
-
-    python -m experiments.detection
-    python -m experiments.detection --flagfile=experiments/recipes/bccd.flags --data_dir=DIR
-    python -m experiments.detection --dataset=coco:PATH --model=retinanet_resnet50_fpn
-
-Without flags it trains a small detector on scenes of handwritten digits.
-"""
+"""Detection of objects, a box and a class for each: its recipe, and what it makes."""
 
 import dataclasses
+import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
 import jax
 import numpy as np
-from absl import logging
 
 from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
 from cnn_jax.augment import with_boxes
-from cnn_jax.data import fingerprint
+from cnn_jax.run.experiment import (
+    Experiment,
+    HeldOut,
+    assemble,
+    normalisation,
+    open_splits,
+    rows_of_process,
+)
+from cnn_jax.run.facts import Facts
+from cnn_jax.run.network import create_model, load_pretrained
+from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import detection as tasks
-from cnn_jax.train import optim, state
+from cnn_jax.train import state
 from cnn_jax.typing import Observed, PyTree
-from experiments import entry, seeds, settings, training
-from experiments import recipe as recipes
-from experiments.recipe import setting
+
+_log = logging.getLogger(__name__)
 
 SAMPLES = 12  # images on the sheet of predictions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectionRecipe(settings.TrainingRecipe):
-    """The settings of `experiments.detection`; the defaults are the digit_scenes recipe."""
+@with_defaults(
+    batch_size=16,
+    epochs=8.0,
+    optimizer="muon",
+    learning_rate=0.02,
+    momentum=0.95,
+    nesterov=True,
+    weight_decay=0.01,
+    schedule="one_cycle",
+    clip_norm=10.0,
+    ema_decay=0.998,
+    evaluate_every_epochs=4.0,
+    checkpoint_every_epochs=4.0,
+)
+class DetectionRecipe(TrainingRecipe):
+    """The settings of detection; the defaults are for scenes of handwritten digits."""
 
     model: str = setting("detector_small", "Name of the detection network.")
     dataset: str = setting(
@@ -45,7 +63,7 @@ class DetectionRecipe(settings.TrainingRecipe):
     )
     fit: str = setting(
         "letterbox",
-        "How images are fitted to --image_size: in proportion, or stretched.",
+        "How images are fitted to `image_size`: in proportion, or stretched.",
         choices=data.FITS,
     )
     jitter: tuple[float, ...] = setting(
@@ -62,152 +80,125 @@ class DetectionRecipe(settings.TrainingRecipe):
     )
     mosaic: float = setting(0.0, "Share of training images composed of four others.")
     pretrained_backbone: str = setting(
-        "", "Pretrained weights of the backbone, a classification network; as --pretrained."
+        "", "Pretrained weights of the backbone, a classification network; as `pretrained`."
     )
-    # The digit_scenes recipe, where it differs from the settings that all experiments share.
-    batch_size: int = setting(16, "Global batch: examples per step, over all devices.")
-    epochs: float = setting(8.0, "Number of passes over the training set.")
-    optimizer: str = setting("muon", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
-    learning_rate: float = setting(0.02, "Peak learning rate.")
-    momentum: float = setting(0.95, "Momentum; b1 of the Adam family.")
-    nesterov: bool = setting(True, "Use Nesterov momentum.")
-    weight_decay: float = setting(0.01, "Weight decay of kernels; coupled for sgd, adam and lars.")
-    schedule: str = setting("one_cycle", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
-    clip_norm: float = setting(10.0, "Global norm to clip the gradient at; 0: no clipping.")
-    ema_decay: float = setting(0.998, "Decay of the moving average of the parameters; 0: none.")
-    evaluate_every_epochs: float = setting(
-        4.0, "Epochs between evaluations; 0: only at the end.", result=False
-    )
-    checkpoint_every_epochs: float = setting(4.0, "Epochs between checkpoints.", result=False)
 
 
-def make_experiment(recipe: DetectionRecipe) -> training.Experiment:
+def make_experiment(recipe: DetectionRecipe) -> Experiment:
     """The parts of a run that the recipe describes."""
-    opened = {
-        split: data.open_source(
-            recipe.dataset,
-            split,
-            holds="boxes",
-            data_dir=recipe.data_dir,
-            skip_corrupt=recipe.skip_corrupt,
-        )
-        for split in (recipe.train_split, recipe.test_split)
-    }
-    train_source, test_source = opened[recipe.train_split], opened[recipe.test_split]
-    class_names = train_source.class_names
-    if test_source.class_names != class_names:
-        raise ValueError(
-            f"{recipe.dataset}: the classes of {recipe.test_split} are "
-            f"{', '.join(test_source.class_names)}, those of {recipe.train_split} are "
-            f"{', '.join(class_names)}. Give both splits the same classes."
-        )
-    held = {split: _survey(source) for split, source in opened.items()}
-    channels = train_source.image_shape[2]
-    size = data.parse_size(recipe.image_size)
-    model = settings.create_model(recipe.model, recipe, num_classes=len(class_names))
-    mean, std = data.statistics(train_source.name, channels)
-    pretrained = _pretrained(recipe, model, channels)
-    if pretrained is not None and pretrained.preprocessing is not None:
-        mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
-
-    def reading(source, capacity, jitter=()) -> dict:
-        load = data.box_loader(
-            source, size, capacity=capacity, fit=recipe.fit, mean=mean, jitter=jitter
-        )
-        return {"load": load, "workers": recipe.workers}
-
-    most = max(held[recipe.train_split].most, 1)
+    splits = open_splits(recipe, partial(open_split, recipe))
+    most = max(_survey(splits.train).most, 1)
     capacity = recipe.max_boxes or most
     if capacity < most:
-        logging.warning(
-            "--max_boxes=%d: some training images have up to %d boxes, and keep the largest.",
+        _log.warning(
+            "max_boxes=%d: some training images have up to %d boxes, and keep the largest.",
             capacity,
             most,
         )
+    model = create_model(recipe.model, recipe, num_classes=len(splits.class_names))
+    pretrained = _pretrained(recipe, model, splits.channels)
+    statistics = normalisation(splits, pretrained)
     train = data.train_batches(
-        train_source,
+        splits.train,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        **reading(train_source, capacity, recipe.jitter),
-        **settings.shared_rows(),
+        **_reading(recipe, splits.train, statistics, capacity, recipe.jitter),
+        **rows_of_process(),
     )
-    prepare = tasks.make_prepare(mean, std)
-    augment = tasks.make_augment(prepare, augment=recipe.augment, mosaic=recipe.mosaic)
-    first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), *first["mask"].shape))
-    image = jax.eval_shape(augment, keys, first)["image"]
-    frame = image.shape[1:3]
-
-    def test(**rows):
-        return data.eval_batches(
-            test_source,
-            batch_size=recipe.eval_batch_size or recipe.batch_size,
-            # the ground truth keeps every object
-            **reading(test_source, max(held[recipe.test_split].most, 1)),
-            **rows,
-        )
-
-    def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
-        figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
-        detection_figures.precision_recall(
-            observed.rows["detections"],
-            observed.rows["truth"],
-            class_names,
-            workdir / "precision_recall.png",
-        )
-        detection_figures.predictions(
-            test(),
-            observed.rows["detections"],
-            observed.rows["truth"],
-            class_names,
-            workdir / "predictions.png",
-            count=SAMPLES,
-        )
-
-    return training.Experiment(
-        name=f"{recipe.model}-{recipe.dataset}",
+    made = assemble(
+        recipe,
+        "detection",
+        splits,
         model=model,
-        task=tasks.detection(class_names, model, size=frame),
-        image=image,
+        pretrained=pretrained,
+        statistics=statistics,
         train=train,
-        test=lambda: test(**settings.shared_rows()),
-        augment=augment,
-        prepare=prepare,
-        head=_head(recipe, model, image),
-        variables=None if pretrained is None else pretrained.variables,
-        facts={
-            "task": "detection",
-            "model": recipe.model,
-            "dataset": recipe.dataset,
-            "num_classes": len(class_names),
-            # experiments.predict reads these, and only from the checkpoint
-            "class_names": list(class_names),
-            "image_shape": list(image.shape[1:]),
-            "fit": recipe.fit,
-            "mean": list(mean),
-            "std": list(std),
-            "data": fingerprint.described({"train": train_source, "test": test_source}),
-        },
+        augment=tasks.make_augment(
+            tasks.make_prepare(*statistics), augment=recipe.augment, mosaic=recipe.mosaic
+        ),
+        held_out=held_out,
+        draw=_draw,
+        fit=recipe.fit,
         best="ap",
-        draw=draw,
+    )
+    return made._replace(head=_head(recipe, model, made.image))
+
+
+def open_split(recipe: DetectionRecipe, split: str) -> data.Source:
+    """A split of the recipe's data set."""
+    return data.open_source(
+        recipe.dataset,
+        split,
+        holds="boxes",
+        data_dir=recipe.data_dir,
+        skip_corrupt=recipe.skip_corrupt,
+    )
+
+
+def held_out(
+    recipe: DetectionRecipe, facts: Facts, model: nn.Module, source: data.Source
+) -> HeldOut:
+    """How images that were not trained on are evaluated."""
+    most = max(_survey(source).most, 1)  # the ground truth keeps every object
+    return HeldOut(
+        task=tasks.detection(
+            facts.class_names, model, size=(facts.image_shape[0], facts.image_shape[1])
+        ),
+        batches=partial(
+            data.eval_batches,
+            source,
+            batch_size=recipe.eval_batch_size or recipe.batch_size,
+            **_reading(recipe, source, (facts.mean, facts.std), most),
+        ),
+        prepare=tasks.make_prepare(facts.mean, facts.std),
+    )
+
+
+def _reading(
+    recipe: DetectionRecipe, source: data.Source, statistics: Any, capacity: int, jitter: Any = ()
+) -> dict[str, Any]:
+    """The arguments of the pipeline that reads this source."""
+    mean, _ = statistics
+    size = data.parse_size(recipe.image_size)
+    load = data.box_loader(
+        source, size, capacity=capacity, fit=recipe.fit, mean=mean, jitter=jitter
+    )
+    return {"load": load, "workers": recipe.workers}
+
+
+def _draw(
+    held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
+) -> None:
+    names, found = facts.class_names, observed.rows
+    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
+    detection_figures.precision_recall(
+        found["detections"], found["truth"], names, workdir / "precision_recall.png"
+    )
+    detection_figures.predictions(
+        held.batches(),
+        found["detections"],
+        found["truth"],
+        names,
+        workdir / "predictions.png",
+        count=SAMPLES,
     )
 
 
 def _pretrained(
     recipe: DetectionRecipe, model: nn.Module, channels: int
 ) -> models.Pretrained | None:
-    """The initial variables: --pretrained, or random ones with --pretrained_backbone in place."""
+    """The initial variables: `pretrained`, or random ones with `pretrained_backbone` in place."""
     sample = jax.ShapeDtypeStruct((1, *models.describe(recipe.model).input_shape[:2], channels),
                                   np.float32)  # fmt: skip
     if not recipe.pretrained_backbone:
-        return settings.load_pretrained(recipe, model, sample)
+        return load_pretrained(recipe, model, sample)
     if recipe.pretrained:
-        raise ValueError("--pretrained includes a backbone: leave --pretrained_backbone out.")
+        raise ValueError("`pretrained` includes a backbone: leave `pretrained_backbone` out.")
     name = getattr(model, "backbone", None)
     if name is None:
         raise ValueError(
-            f"--pretrained_backbone: {recipe.model} is not built on a classification network. "
-            "Leave the flag out."
+            f"`pretrained_backbone`: {recipe.model} is not built on a classification network. "
+            "Leave it out."
         )
     variables = state.init_variables(model, sample, seed=recipe.seed)
     trunk = models.create(name, num_classes=None)
@@ -232,19 +223,8 @@ def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
 def _survey(source: data.Source) -> data.Survey:
     """Counts the boxes of a split before the first step, and logs why some are left out."""
     held = data.survey_boxes(source)
-    say = logging.warning if held.left_out else logging.info
+    say = _log.warning if held.left_out else _log.info
     say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
         raise ValueError(f"{source.name}, split {source.split}, holds no usable box.")
     return held
-
-
-def main() -> int:
-    recipe = recipes.from_flags(DetectionRecipe)
-    settings.set_up_jax(recipe)
-    return seeds.run(recipe, make_experiment(recipe))
-
-
-if __name__ == "__main__":
-    recipes.define_flags(DetectionRecipe)
-    entry.launch(main)

@@ -1,6 +1,6 @@
 """The run directory: on this machine, or in a store with a copy on this machine.
 
-With --workdir=s3://BUCKET/RUN the run belongs to the store. This machine works on a copy under
+With `workdir=s3://BUCKET/RUN` the run belongs to the store. This machine works on a copy under
 ~/.cache/cnn_jax/runs, which may be deleted when nothing runs and all is uploaded: the same command,
 here or on another machine, fetches what the store has and resumes. With several processes only
 process 0 reads and writes, so they need no shared file system.
@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_jax.run import workdir as workdirs
 from cnn_jax.stores import Store, StoreError, cache_directory, is_store
 from cnn_jax.train import goodput, hosts, lease
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.mirror import Mirror, fetch_run
 from cnn_jax.train.stored_checkpoints import NotStoredError, StoredCheckpoints
-from experiments import workdir as workdirs
 
 # Files that a resumed run reads again; all others are only uploaded.
 READ_AGAIN = (
@@ -63,10 +63,17 @@ class RunDirectory(NamedTuple):
             self.mirror.send_files()
 
 
-def open_run_directory(recipe: Any, *, name: str, held: contextlib.ExitStack) -> RunDirectory:
+def open_run_directory(
+    recipe: Any, *, name: str, held: contextlib.ExitStack, ends: bool = False
+) -> RunDirectory:
     """Opens the directory of this run; see `workdir.open_workdir`.
 
     When `held` closes, the files still missing from a store are uploaded, and it is released.
+
+    Args:
+        recipe, name, held: see `workdir.open_workdir`.
+        ends: end the process at once when another run takes a store over; if not, the next upload
+            raises the error.
 
     Raises:
         ValueError: it holds another experiment, or another run is using it.
@@ -80,20 +87,20 @@ def open_run_directory(recipe: Any, *, name: str, held: contextlib.ExitStack) ->
     mirrors: list[Mirror] = []
 
     def first() -> str:
-        mirrors.append(_open_stored(recipe, name, held))
+        mirrors.append(_open_stored(recipe, name, held, ends))
         return str(mirrors[0].directory)
 
     path = Path(hosts.from_first(first))
     return RunDirectory(path, recipe.workdir, True, mirrors[0] if mirrors else None)
 
 
-def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
+def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack, ends: bool) -> Mirror:
     store = Store(recipe.workdir)
     url = store.url
     home = cache_directory("runs", url)
     with _said_of(url, home):
         workdirs.lock(home, held)  # only runs on this machine use the copy
-    hold = _hold(store, home, silence=float(recipe.heartbeat))
+    hold = _hold(store, home, silence=float(recipe.heartbeat), ends=ends)
     held.callback(_quietly, hold.release)
     mirror = Mirror(home / "copy", store, check=hold.check, last=workdirs.RESULT_FILE)
     # the copy is ahead of the store after an outage, unless another machine has resumed meanwhile
@@ -108,7 +115,7 @@ def _open_stored(recipe: Any, name: str, held: contextlib.ExitStack) -> Mirror:
     return mirror
 
 
-def _hold(store: Store, home: Path, *, silence: float) -> lease.Lease:
+def _hold(store: Store, home: Path, *, silence: float, ends: bool) -> lease.Lease:
     """Takes a hold on the store's directory. This machine's previous hold is known to be dead, as
     the lock of the copy is free: there is no need to wait for it."""
     note, boot = home / _HOLD_FILE, _boot()
@@ -123,7 +130,7 @@ def _hold(store: Store, home: Path, *, silence: float) -> lease.Lease:
         token=token,
         silence=silence,
         dead=dead,
-        on_lost=lambda message: hosts.leave(1, f"error: {message}"),
+        on_lost=(lambda message: hosts.leave(1, f"error: {message}")) if ends else None,
     )
     note.write_text(json.dumps({"token": token, "boot": boot}))
     return hold

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import recipe as recipes
+from cnn_jax.run import settings as recipes
 
 # Files that only a run that has begun leaves behind.
 CHECKPOINTS, FILES = "checkpoints", ("metrics.jsonl", "result.json")
 # The last setting of files from before November 2026, which did not count their settings.
 LAST_SETTINGS = {"test_time_flip", "label_smoothing", "class_weights", "pretrained_backbone"}
-# --dataset=KIND:PATH, where PATH is only a location: the content is in the data's fingerprint.
+# dataset=KIND:PATH, where PATH is only a location: the content is in the data's fingerprint.
 PLACES = ("folder", "masks", "coco", "voc")
 
 
@@ -47,7 +47,7 @@ def read_recipe(flagfile: Path) -> dict[str, str]:
     raise LostRecipeError(
         f"{flagfile} {wrong}: the settings of the run that left "
         f"{', '.join(left) or 'it'} there are lost. Restore a copy of the file (newer checkpoints "
-        "also have the settings, in their 'meta'), or choose another --workdir."
+        "also have the settings, in their 'meta'), or choose another `workdir`."
     )
 
 
@@ -75,14 +75,14 @@ def left_behind(directory: Path) -> list[str]:
     return found + [file.name for file in files if file.exists()]
 
 
-def differences(recipe: Any, earlier: Mapping[str, str]) -> list[str]:
+def differences(recipe: Any, earlier: Mapping[str, str]) -> dict[str, str]:
     """`recipes.differences`, without that of a data folder that has moved.
 
     `check` decides whether the data are the same, by their fingerprint in the checkpoint.
     """
     changes = recipes.differences(recipe, earlier)
     if _moved(earlier.get("dataset"), getattr(recipe, "dataset", None)):
-        changes = [change for change in changes if not change.startswith("--dataset was ")]
+        changes.pop("dataset", None)
     return changes
 
 
@@ -107,14 +107,15 @@ def check(directory: Path, recipe: Any, facts: Mapping[str, Any], meta: Mapping[
     saved = meta.get("facts", {})
     if changes := differences(recipe, meta.get("settings", {})):
         raise ValueError(
-            f"The checkpoint in {directory} is of another experiment: {'; '.join(changes)}. "
-            "Choose another --workdir, or give the same settings to resume it."
+            f"The checkpoint in {directory} is of another experiment: "
+            f"{'; '.join(changes.values())}. Choose another `workdir`, or give "
+            "the same settings to resume it."
         )
-    if not recipe.accept_changed_data and (changes := data_changes(facts, meta)):
+    if not recipe.accept_changed_data and (news := data_changes(facts, meta)):
         raise ValueError(
             f"The data of the run in {directory.parent} have changed: "
-            f"{'; '.join(changes)}. Put them back, choose another --workdir, or give "
-            "--accept_changed_data to resume with the data as they are."
+            f"{'; '.join(news)}. Put them back, choose another `workdir`, or give "
+            "accept_changed_data=True to resume with the data as they are."
         )
     for name, now in facts.items():
         if name == "data" or name not in saved or saved[name] == now:
@@ -123,7 +124,7 @@ def check(directory: Path, recipe: Any, facts: Mapping[str, Any], meta: Mapping[
             continue
         raise ValueError(
             f"The checkpoint in {directory} has {name} {saved[name]!r}, "
-            f"and this run has {now!r}. Choose another --workdir."
+            f"and this run has {now!r}. Choose another `workdir`."
         )
 
 

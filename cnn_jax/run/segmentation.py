@@ -1,29 +1,33 @@
-"""Trains a network to classify every pixel.
-
-    python -m experiments.segmentation
-    python -m experiments.segmentation --flagfile=experiments/recipes/digit_scenes_mlp.flags
-    python -m experiments.segmentation --dataset=masks:PATH --model=segnet_basic --ignore=11
-
-Without flags it trains a small U-Net on scenes of handwritten digits.
-"""
+"""Segmentation, a class for every pixel: its recipe, and what it makes."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
 from cnn_jax import data, models
 from cnn_jax.analysis import figures, segmentation_figures
 from cnn_jax.augment import with_mask
-from cnn_jax.data import fingerprint
 from cnn_jax.losses import LOSSES
+from cnn_jax.run.experiment import (
+    Experiment,
+    HeldOut,
+    assemble,
+    normalisation,
+    open_splits,
+    rows_of_process,
+)
+from cnn_jax.run.facts import Facts
+from cnn_jax.run.network import create_model, load_pretrained
+from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import segmentation as tasks
-from cnn_jax.train import optim
 from cnn_jax.typing import Observed, PyTree
-from experiments import entry, seeds, settings, training
-from experiments import recipe as recipes
-from experiments.recipe import setting
 
 SAMPLES = 8  # images on the sheet of predictions
 
@@ -31,8 +35,20 @@ CLASS_WEIGHTS = ("none", "median_frequency")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentationRecipe(settings.TrainingRecipe):
-    """The settings of `experiments.segmentation`; the defaults are the digit_scenes recipe."""
+@with_defaults(
+    batch_size=8,
+    epochs=9.0,
+    optimizer="muon",
+    learning_rate=0.02,
+    momentum=0.95,
+    nesterov=True,
+    weight_decay=0.01,
+    schedule="one_cycle",
+    evaluate_every_epochs=4.5,
+    checkpoint_every_epochs=4.5,
+)
+class SegmentationRecipe(TrainingRecipe):
+    """The settings of segmentation; the defaults are for scenes of handwritten digits."""
 
     model: str = setting("unet_small", "Name of the segmentation network.")
     dataset: str = setting(
@@ -61,107 +77,92 @@ class SegmentationRecipe(settings.TrainingRecipe):
         "Weights of the classes in the loss; Dice and Jaccard have none.",
         choices=CLASS_WEIGHTS,
     )
-    # The digit_scenes recipe, where it differs from the settings that all experiments share.
-    batch_size: int = setting(8, "Global batch: examples per step, over all devices.")
-    epochs: float = setting(9.0, "Number of passes over the training set.")
-    optimizer: str = setting("muon", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
-    learning_rate: float = setting(0.02, "Peak learning rate.")
-    momentum: float = setting(0.95, "Momentum; b1 of the Adam family.")
-    nesterov: bool = setting(True, "Use Nesterov momentum.")
-    weight_decay: float = setting(0.01, "Weight decay of kernels; coupled for sgd, adam and lars.")
-    schedule: str = setting("one_cycle", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
-    evaluate_every_epochs: float = setting(
-        4.5, "Epochs between evaluations; 0: only at the end.", result=False
-    )
-    checkpoint_every_epochs: float = setting(4.5, "Epochs between checkpoints.", result=False)
 
 
-def make_experiment(recipe: SegmentationRecipe) -> training.Experiment:
+def make_experiment(recipe: SegmentationRecipe) -> Experiment:
     """The parts of a run that the recipe describes."""
-    sources = {
-        split: data.open_source(
-            recipe.dataset,
-            split,
-            holds="mask",
-            data_dir=recipe.data_dir,
-            image_feature=recipe.image_feature,
-            mask_feature=recipe.mask_feature,
-            class_names=[name.strip() for name in recipe.classes.split(",") if name.strip()],
-            ignored=[int(value) for value in recipe.ignore if value != 255],  # that is always
-            skip_corrupt=recipe.skip_corrupt,
-        )
-        for split in (recipe.train_split, recipe.test_split)
-    }
-    train_source, test_source = sources[recipe.train_split], sources[recipe.test_split]
-    class_names = train_source.class_names
-    model = settings.create_model(recipe.model, recipe, num_classes=len(class_names))
+    splits = open_splits(recipe, partial(open_split, recipe))
+    names = splits.class_names
+    model = create_model(recipe.model, recipe, num_classes=len(names))
     train = data.train_batches(
-        train_source,
+        splits.train,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        **_reading(train_source, recipe),
-        **settings.shared_rows(),
+        **_reading(splits.train, recipe),
+        **rows_of_process(),
     )
-    channels = train_source.image_shape[2]
-    mean, std = data.statistics(train_source.name, channels)
-    sample = jax.ShapeDtypeStruct((1, *train[0]["image"].shape[1:-1], channels), np.float32)
-    pretrained = settings.load_pretrained(recipe, model, sample)
-    if pretrained is not None and pretrained.preprocessing is not None:
-        mean, std = pretrained.preprocessing.mean, pretrained.preprocessing.std
-    prepare = tasks.make_prepare(mean, std)
-    augment = tasks.make_augment(prepare, paired=with_mask.parse(recipe.augment))
-    first = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in train[0].items()}
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), *first["mask"].shape))
-    image = jax.eval_shape(augment, keys, first)["image"]
-
-    def evaluation(source, **rows):
-        batch_size = recipe.eval_batch_size or recipe.batch_size
-        return data.eval_batches(source, batch_size=batch_size, **_reading(source, recipe), **rows)
-
+    space = train[0]["image"].shape[1:-1]
+    sample = jax.ShapeDtypeStruct((1, *space, splits.channels), np.float32)
+    pretrained = load_pretrained(recipe, model, sample)
+    statistics = normalisation(splits, pretrained)
     weights = None
     if recipe.class_weights == "median_frequency":
-        weights = data.median_frequency_weights(evaluation(train_source), len(class_names))
-
-    def draw(workdir: Path, observed: Observed, variables: PyTree, predict) -> None:
-        figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
-        figures.confusion_matrix(
-            observed.sums["confusion"], class_names, workdir / "confusion_matrix.png"
-        )
-        batch = next(iter(evaluation(test_source)))
-        kept = np.flatnonzero(batch["mask"])[:SAMPLES]
-        segmentation_figures.predictions(
-            batch["image"][kept],
-            batch["label"][kept],
-            predict(batch)[kept].argmax(-1),
-            class_names,
-            workdir / "predictions.png",
-        )
-
-    return training.Experiment(
-        name=f"{recipe.model}-{recipe.dataset}",
+        counted = _batches(recipe, splits.train)()
+        weights = data.median_frequency_weights(counted, len(names))
+    return assemble(
+        recipe,
+        "segmentation",
+        splits,
         model=model,
-        task=tasks.segmentation(class_names, loss=recipe.loss, class_weights=weights),
-        image=image,
+        pretrained=pretrained,
+        statistics=statistics,
         train=train,
-        test=lambda: evaluation(test_source, **settings.shared_rows()),
-        augment=augment,
-        prepare=prepare,
-        head=_head(recipe, model),
-        variables=None if pretrained is None else pretrained.variables,
-        facts={
-            "task": "segmentation",
-            "model": recipe.model,
-            "dataset": recipe.dataset,
-            "num_classes": len(class_names),
-            # experiments.predict reads these, and only from the checkpoint
-            "class_names": list(class_names),
-            "image_shape": list(image.shape[1:]),
-            "mean": list(mean),
-            "std": list(std),
-            "data": fingerprint.described({"train": train_source, "test": test_source}),
-        },
+        augment=tasks.make_augment(
+            tasks.make_prepare(*statistics), paired=with_mask.parse(recipe.augment)
+        ),
+        held_out=held_out,
+        draw=_draw,
+        task=tasks.segmentation(names, loss=recipe.loss, class_weights=weights),
         best="mean_iou",
-        draw=draw,
+        head=_head(recipe, model),
+    )
+
+
+def open_split(recipe: SegmentationRecipe, split: str) -> data.Source:
+    """A split of the recipe's data set."""
+    return data.open_source(
+        recipe.dataset,
+        split,
+        holds="mask",
+        data_dir=recipe.data_dir,
+        image_feature=recipe.image_feature,
+        mask_feature=recipe.mask_feature,
+        class_names=[name.strip() for name in recipe.classes.split(",") if name.strip()],
+        ignored=[int(value) for value in recipe.ignore if value != 255],  # that is always
+        skip_corrupt=recipe.skip_corrupt,
+    )
+
+
+def held_out(
+    recipe: SegmentationRecipe, facts: Facts, model: nn.Module, source: data.Source
+) -> HeldOut:
+    """How images that were not trained on are evaluated."""
+    return HeldOut(
+        task=tasks.segmentation(facts.class_names, loss=recipe.loss),
+        batches=_batches(recipe, source),
+        prepare=tasks.make_prepare(facts.mean, facts.std),
+    )
+
+
+def _batches(recipe: SegmentationRecipe, source: data.Source) -> Callable[..., Any]:
+    batch_size = recipe.eval_batch_size or recipe.batch_size
+    return partial(data.eval_batches, source, batch_size=batch_size, **_reading(source, recipe))
+
+
+def _draw(
+    held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
+) -> None:
+    names = facts.class_names
+    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
+    figures.confusion_matrix(observed.sums["confusion"], names, workdir / "confusion_matrix.png")
+    batch = next(iter(held.batches()))
+    kept = np.flatnonzero(batch["mask"])[:SAMPLES]
+    segmentation_figures.predictions(
+        batch["image"][kept],
+        batch["label"][kept],
+        predict(batch)[kept].argmax(-1),
+        names,
+        workdir / "predictions.png",
     )
 
 
@@ -177,14 +178,3 @@ def _reading(source: data.Source, recipe: SegmentationRecipe) -> dict:
     """The arguments of the pipeline that reads this source."""
     load = data.mask_loader(source, data.parse_size(recipe.image_size))
     return {"load": load, "workers": recipe.workers}
-
-
-def main() -> int:
-    recipe = recipes.from_flags(SegmentationRecipe)
-    settings.set_up_jax(recipe)
-    return seeds.run(recipe, make_experiment(recipe))
-
-
-if __name__ == "__main__":
-    recipes.define_flags(SegmentationRecipe)
-    entry.launch(main)

@@ -1,28 +1,31 @@
-"""A recipe is a frozen dataclass; its fields are the flags, its defaults the flags' defaults.
+"""The fields of a recipe, and a recipe as text.
 
-A flagfile (`--flagfile=experiments/recipes/cifar10_resnet20.flags`) is a recipe on disk, and so is
-the recipe.flags that each run writes.
+The text is that of a flagfile: one line for each setting, `--name=value`. Each run writes it to
+recipe.flags, and commands read it by `--flagfile`.
 """
 
 import dataclasses
+import inspect
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from absl import flags
-
 R = TypeVar("R")
+
+_MARK = "--"  # how a line with a setting begins
+# Where a run is, and how it is resumed: not part of what it is.
+NOT_KEPT = ("workdir", "resume", "accept_changed_data")
 
 
 def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), result: bool = True) -> Any:
     """A field of a recipe.
 
     Args:
-        default: value unless the flag is given.
-        help: the text of `--help`, with the unit.
+        default: value unless another is given; its type is the field's.
+        help: what it is, with the unit.
         choices: the values allowed, if they are few.
         result: whether the field can change the result. A run can be resumed with other values of
             the fields that cannot: the directories, the layout, the interval of logging.
@@ -31,67 +34,117 @@ def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), result: b
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def define_flags(recipe: type, values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines one absl flag for each field of the recipe."""
-    for field in dataclasses.fields(recipe):
-        text, choices = field.metadata["help"], field.metadata["choices"]
-        default: Any = field.default
-        if choices:
-            flags.DEFINE_enum(field.name, default, list(choices), text, flag_values=values)
-        elif isinstance(default, bool):
-            flags.DEFINE_bool(field.name, default, text, flag_values=values)
-        elif isinstance(default, int):
-            flags.DEFINE_integer(field.name, default, text, flag_values=values)
-        elif isinstance(default, float):
-            flags.DEFINE_float(field.name, default, text, flag_values=values)
-        elif isinstance(default, tuple):
-            flags.DEFINE_list(field.name, [str(item) for item in default], text, flag_values=values)
-        else:
-            flags.DEFINE_string(field.name, default, text, flag_values=values)
+def with_defaults(**defaults: Any) -> Callable[[type[R]], type[R]]:
+    """Class decorator, below `dataclass`: other defaults for settings that a recipe inherits.
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    @with_defaults(epochs=9.0)
+    class Mine(TrainingRecipe): ...
+    """
+
+    def change(recipe: type[R]) -> type[R]:
+        own = inspect.get_annotations(recipe)
+        inherited = {field.name: field for field in dataclasses.fields(recipe)}  # type: ignore
+        for name, value in defaults.items():
+            own[name] = inherited[name].type
+            field = dataclasses.field(default=value, metadata=inherited[name].metadata)
+            setattr(recipe, name, field)
+        recipe.__annotations__ = own
+        return recipe
+
+    return change
 
 
-def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
-    """The recipe that the parsed flags describe.
+def checked(name: str, value: Any, field: dataclasses.Field) -> Any:
+    """The value of a setting, of the type of its default.
 
     Raises:
-        ValueError: an item of a list is not a number, a number is infinite or NaN, or a string has
+        ValueError: it is of another type, no finite number, none of the choices, or a text of
             several lines.
     """
-    chosen = {}
-    for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
-        value = getattr(values, field.name)
-        if isinstance(field.default, tuple):
-            try:
-                value = tuple(float(item) for item in value)
-            except ValueError:
-                raise ValueError(
-                    f"--{field.name} is {','.join(value)}; it must be numbers separated by commas."
-                ) from None
-        if isinstance(value, str) and any(end in value for end in "\r\n"):
-            raise ValueError(f"--{field.name} is {value!r}; it must be one line.")
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"--{field.name} is {number}; it must be finite.")
-        chosen[field.name] = value
-    return recipe(**chosen)
+    default, choices = field.default, field.metadata["choices"]
+    if isinstance(default, str):
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if not isinstance(value, str):
+            raise ValueError(f"{name}={value!r}: wanted a string.")
+        if any(end in value for end in "\r\n"):
+            raise ValueError(f"{name}={value!r}: it must be one line.")
+        if choices and value not in choices:
+            raise ValueError(f"{name}={value!r}: wanted one of {', '.join(choices)}.")
+        return value
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}: wanted True or False.")
+        return value
+    if isinstance(default, tuple):
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+            raise ValueError(f"{name}={value!r}: wanted numbers, such as (0.1, 0.2).")
+        return tuple(_number(name, item, float) for item in value)
+    return _number(name, value, type(default))
+
+
+def _number(name: str, value: Any, kind: type) -> Any:
+    if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, str):
+        raise ValueError(f"{name}={value!r}: wanted a number.")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}={number}: it must be finite.")
+    if kind is float:
+        return number
+    if number != int(value):
+        raise ValueError(f"{name}={value!r}: wanted a whole number.")
+    return int(value)
 
 
 def to_flagfile(recipe: Any) -> str:
-    """The recipe as the text of a flagfile: every field except the run directory."""
+    """The recipe as text: every field except the run directory."""
     lines = []
     for field in dataclasses.fields(recipe):
-        if field.name in ("workdir", "resume", "accept_changed_data"):
+        if field.name in NOT_KEPT:
             continue
         value = getattr(recipe, field.name)
         if isinstance(value, bool):
-            lines.append(f"--{field.name}={str(value).lower()}")
+            value = str(value).lower()
         elif isinstance(value, tuple):
-            lines.append(f"--{field.name}={','.join(repr(item) for item in value)}")
-        else:
-            lines.append(f"--{field.name}={value}")
+            value = ",".join(repr(item) for item in value)
+        lines.append(f"{_MARK}{field.name}={value}")
     # the count reveals a file that has lost some of its lines
-    head = f"# Every setting of this run, {len(lines)} of them. To repeat it: --flagfile=THIS_FILE"
+    head = (
+        f"# Every setting of this run, {len(lines)} of them. To repeat it: "
+        f"{_MARK}flagfile=THIS_FILE"
+    )
     return "\n".join([head, *lines]) + "\n"
+
+
+def from_flagfile(recipe: type[R], settings: Mapping[str, str]) -> R:
+    """The recipe of settings as `parse_flagfile` gives them.
+
+    Settings that the recipe does not know, of another version, are left out; those that are missing
+    have their defaults.
+
+    Raises:
+        ValueError: a value is of another type than the setting.
+    """
+    chosen: dict[str, Any] = {}
+    for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
+        if field.name in settings:
+            chosen[field.name] = _parsed(field, settings[field.name])
+    return recipe(**chosen)
+
+
+def _parsed(field: dataclasses.Field, text: str) -> Any:
+    default: Any = field.default
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[text]
+        if isinstance(default, tuple):
+            return tuple(float(item) for item in text.split(",") if item)
+        kind: Any = type(default)
+        return kind(text)
+    except (ValueError, KeyError):
+        kind = type(default).__name__
+        raise ValueError(f"{field.name}={text!r} of the run's recipe is no {kind}.") from None
 
 
 def read_text(path: Path) -> str:
@@ -120,22 +173,30 @@ def parse_flagfile(text: str) -> dict[str, str]:
     settings = {}
     for line in text.split("\n"):
         line = line.removesuffix("\r")  # an editor's
-        if line.startswith("--"):
-            name, _, value = line[2:].partition("=")
+        if line.startswith(_MARK):
+            name, _, value = line.removeprefix(_MARK).partition("=")
             settings[name] = value
     return settings
 
 
-def differences(recipe: Any, earlier: Mapping[str, str]) -> list[str]:
-    """The settings that can change the result and differ from `earlier`: '--a was 1 and is now 2'.
+def differences(recipe: Any, earlier: Mapping[str, str]) -> dict[str, str]:
+    """The settings that can change the result and differ from `earlier`, each with a phrase.
+
+    {'seed': 'seed=0 is now seed=1'}
 
     A setting that `earlier` lacks, because an older version wrote it, is left out.
     """
     now = parse_flagfile(to_flagfile(recipe))
-    return [
-        f"--{field.name} was {earlier[field.name]} and is now {now[field.name]}"
-        for field in dataclasses.fields(recipe)
-        if field.metadata["result"]
-        and field.name in now
-        and earlier.get(field.name, now[field.name]) != now[field.name]
-    ]
+    found = {}
+    for field in dataclasses.fields(recipe):
+        name = field.name
+        if not field.metadata["result"] or name not in now:
+            continue
+        if earlier.get(name, now[name]) != now[name]:
+            was, become = (_shown(field, each[name]) for each in (earlier, now))
+            found[name] = f"{name}={was} is now {name}={become}"
+    return found
+
+
+def _shown(field: dataclasses.Field, text: str) -> str:
+    return text.capitalize() if isinstance(field.default, bool) else text

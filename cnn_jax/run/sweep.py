@@ -1,11 +1,11 @@
-"""Runs a small network many times with one command: --seeds=8, --learning_rates=0.1,0.03, or both.
+"""Trains a small network many times: seeds=8, learning_rates=(0.1, 0.03), or both.
 
-    python -m experiments.classification --dataset=mnist1d --model=mnist1d_cnn --seeds=8
+    run.train(run.Recipe(dataset="mnist1d", model="mnist1d_cnn", seeds=8))
 
 All runs share the data and one compiled step, whose arguments are the seed and the learning rate;
 each run gives the same result as a run of that seed alone. On an accelerator, and for networks
 without convolutions, the step is vectorised over the runs; otherwise they take turns, as many at a
-time as there are cores. They save no checkpoints: an interrupted command starts from the beginning.
+time as there are cores. They save no checkpoints: an interrupted sweep starts from the beginning.
 """
 
 import contextlib
@@ -26,12 +26,17 @@ import numpy as np
 import rich.table
 from matplotlib.figure import Figure
 
+from cnn_jax.analysis.interval import half_width
+from cnn_jax.run import directory as directories
+from cnn_jax.run import result as results
+from cnn_jax.run import workdir as workdirs
+from cnn_jax.run.experiment import Experiment, initial_variables
+from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
+from cnn_jax.run.program import Program
+from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.run.result import Result
 from cnn_jax.train import callback, evaluation, layout, loop, replicas, state, step, watchdog
 from cnn_jax.typing import HostBatch, Observed, PyTree
-from experiments import console, entry, run_directory, stopping, training
-from experiments import workdir as workdirs
-from experiments.interval import half_width
-from experiments.settings import TrainingRecipe, optimizer_of, plan_of, schedule_of
 
 RUNS_FILE = "runs.jsonl"
 
@@ -43,27 +48,26 @@ class Run(NamedTuple):
     learning_rate: float
 
 
-def run(recipe: TrainingRecipe, experiment: training.Experiment) -> int:
-    """`training.run`, or `run_many` if the recipe asks for several runs."""
-    if recipe.seeds == 1 and not recipe.learning_rates:
-        return training.run(recipe, experiment)
-    return run_many(recipe, experiment)
-
-
 def run_many(
-    recipe: TrainingRecipe, experiment: training.Experiment, *, side_by_side: bool | None = None
-) -> int:
-    """Trains and evaluates every run, and writes a run directory. Returns the exit status.
+    recipe: TrainingRecipe,
+    experiment: Experiment,
+    *,
+    side_by_side: bool | None = None,
+    program: Program | None = None,
+) -> Result:
+    """Trains and evaluates every run, and writes a run directory.
 
     Args:
         recipe: a recipe with `seeds`, the number of seeds from `seed` on, and `learning_rates`.
         experiment: the experiment of the first seed.
         side_by_side: whether to run all in one vectorised step; None: if that is faster.
+        program: what surrounds the runs.
 
     Raises:
         ValueError: the recipe asks for something that only a single run can do.
     """
     _check(recipe)
+    program = program or Program()
     began = time.monotonic()
     rates = recipe.learning_rates or (recipe.learning_rate,)
     seeds = range(recipe.seed, recipe.seed + recipe.seeds)
@@ -71,41 +75,58 @@ def run_many(
     if side_by_side is None:
         side_by_side = replicas.pays_side_by_side(experiment.model, experiment.image)
     with contextlib.ExitStack() as held:
-        opened = run_directory.open_run_directory(recipe, name=experiment.name, held=held)
+        opened = directories.open_run_directory(
+            recipe, name=experiment.name, held=held, ends=program.ends
+        )
         workdir = opened.path
         workdirs.keep_recipe(workdir, recipe)
-        console.if_lost(f"the runs go on without it, see {RUNS_FILE} in {opened.place}")
-        stopping.now("before the end of all runs: several seeds save no checkpoints, start again")
-        trainer = Trainer(recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side)
-        entry.CONSOLE.print(
+        program.without_output(f"the runs go on without it, see {RUNS_FILE} in {opened.place}")
+        program.interrupts(
+            "before the end of all runs: several seeds save no checkpoints, start again"
+        )
+        trainer = Trainer(
+            recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side, program=program
+        )
+        program.say(
             f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "
             f"{trainer.plan.steps} steps each, "
-            f"{'side by side' if side_by_side else 'taking turns'}, in {opened.place}",
-            markup=False, soft_wrap=True,
-        )  # fmt: skip
+            f"{'side by side' if side_by_side else 'taking turns'}, in {opened.place}"
+        )
         lanes = [runs] if side_by_side else [[one] for one in runs]
         at_once = 1 if jax.default_backend() != "cpu" else _cores()
-        with trainer.watchdog, ThreadPoolExecutor(at_once) as pool:
+        with trainer.watched, ThreadPoolExecutor(at_once) as pool:
             finals = [final for lane in pool.map(trainer.train, lanes) for final in lane]
         result = _result(recipe, experiment, trainer, finals, rates, opened.place)
         result["seconds"] = round(time.monotonic() - began, 2)
-        workdirs.write_result(workdir, result)
+        written = workdirs.write_result(workdir, result)
         opened.send()
-        stopping.now(f"while drawing the figure: result.json is in {opened.place}")
+        program.interrupts(f"while drawing the figure: result.json is in {opened.place}")
         if recipe.figures:
             _draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")
-        _show(result)
-    return 0
+        program.console.print(_table(result))
+        program.say(f"The runs are in {result['workdir']}")
+    metrics = {
+        name.removeprefix("test_"): value["mean"]
+        for name, value in result["summary"][0].items()
+        if name.startswith("test_") and len(rates) == 1
+    }
+    return Result(
+        place=opened.place,
+        directory=workdir,
+        step=trainer.plan.steps,
+        metrics=metrics,
+        json=json.loads(written.read_text()),
+    )
 
 
 def _check(recipe: TrainingRecipe) -> None:
     if recipe.seeds < 1:
-        raise ValueError(f"--seeds is {recipe.seeds}; it must be at least 1.")
+        raise ValueError(f"seeds={recipe.seeds}: it must be at least 1.")
     if any(rate <= 0 for rate in recipe.learning_rates):
-        raise ValueError(f"--learning_rates are {recipe.learning_rates}; they must be positive.")
+        raise ValueError(f"learning_rates={recipe.learning_rates}: they must be positive.")
     if recipe.layout != "jit" or jax.process_count() > 1:
         raise ValueError(
-            "--seeds and --learning_rates run on one device of one process, with --layout=jit. "
+            "`seeds` and `learning_rates` run on one device of one process, with layout=jit. "
             "For a network that needs more, start one run per seed."
         )
 
@@ -117,12 +138,14 @@ def _cores() -> int:
 class Trainer:
     """What all runs share: the compiled steps, the plan, and the file of their metrics."""
 
-    def __init__(self, recipe, experiment, path: Path, *, side_by_side: bool):
-        self.recipe, self.experiment = recipe, experiment
+    def __init__(self, recipe, experiment, path: Path, *, side_by_side: bool, program: Program):
+        self.recipe, self.experiment, self.program = recipe, experiment, program
         self.plan = plan_of(recipe, experiment.train.steps_per_epoch)
         self._side_by_side = side_by_side
         self._path, self._lock = path, threading.Lock()
         self.watchdog = watchdog.Watchdog(recipe.step_timeout, directory=path.parent)
+        # it ends the process, which is not for a library to do
+        self.watched = self.watchdog if program.ends else contextlib.nullcontext()
         path.write_text("")
         self._place = layout.make_layout("jit", jax.devices()[:1])
         train_step = replicas.make_replica_step(
@@ -179,7 +202,7 @@ class Trainer:
         return lane.rows
 
     def _begin(self, one: Run) -> state.TrainState:
-        variables = training.initial_variables(self.experiment, seed=one.seed)
+        variables = initial_variables(self.experiment, seed=one.seed)
         tx = self._optimizer(one.learning_rate)
         return state.state_from(variables, tx, ema=self.recipe.ema_decay > 0)
 
@@ -208,7 +231,7 @@ class Trainer:
         best = f"test_{self.experiment.best}"
         with self._lock, self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-            entry.CONSOLE.print(
+            self.program.console.print(
                 f"seed {row['seed']}, rate {row['learning_rate']:g}, step {row['step']}: "
                 f"loss {row['train_loss']:.4f}, {best} {row[best]:.4f}"
             )
@@ -260,9 +283,8 @@ def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]
                 },
             }
         )
-    names = ("model", "dataset", "num_classes")
     return {
-        **{name: experiment.facts[name] for name in names if name in experiment.facts},
+        **results.described(experiment),
         "steps": trainer.plan.steps,
         "seeds": recipe.seeds,
         "first_seed": recipe.seed,
@@ -272,9 +294,10 @@ def _result(recipe, experiment, trainer, finals, rates, place) -> dict[str, Any]
     }
 
 
-def _show(result: dict[str, Any]) -> None:
+def _table(result: dict[str, Any]) -> rich.table.Table:
+    what = " on ".join(filter(None, (result.get("model"), result.get("dataset"))))
     over = f"mean and 95 % interval over {result['seeds']} seeds"
-    table = rich.table.Table(title=f"{result['model']} on {result['dataset']}: {over}")
+    table = rich.table.Table(title=f"{what or 'the runs'}: {over}")
     first = result["summary"][0]
     names = [name for name, value in first.items() if isinstance(value, dict)]
     for name in ("learning rate", *names):
@@ -282,8 +305,7 @@ def _show(result: dict[str, Any]) -> None:
     for row in result["summary"]:
         cells = [f"{row[n]['mean']:.4f} ± {row[n]['half_width_95']:.4f}" for n in names]
         table.add_row(f"{row['learning_rate']:g}", *cells)
-    entry.CONSOLE.print(table)
-    entry.say(f"The runs are in {result['workdir']}")
+    return table
 
 
 def _draw(path: Path, best: str, figure_path: Path) -> None:

@@ -1,19 +1,11 @@
-"""Segments images of any size: the part of `experiments.predict` for runs of
-`experiments.segmentation`."""
+"""Segments images of any size, tile by tile."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from PIL import Image
-
-from cnn_jax.analysis import figure_files, segmentation_figures
-from cnn_jax.printable import in_figure
 
 Apply = Callable[[np.ndarray], np.ndarray]  # images [1, *tile, C] -> logits [1, *space, K]
 
@@ -76,45 +68,6 @@ def _ramp(size: int, overlap: int) -> np.ndarray:
     """Weights [size] in (0, 1] that rise from both ends over the overlap."""
     distance = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
     return np.minimum(distance / (overlap + 1), 1).astype(np.float32)
-
-
-def draw(
-    picture: Image.Image, label: np.ndarray, class_names: Sequence[str], directory: Path, path: str
-) -> tuple[Path, Path]:
-    """Writes the classes as a palette PNG, and the image with its classes laid over it.
-
-    Args:
-        picture: the image as it was opened.
-        label: uint8 [H, W], of the image's size.
-        class_names: K names.
-        directory: the directory to write to, created if missing.
-        path: path of the image, for the names of the files.
-
-    Returns:
-        The two files.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    classes = len(class_names)
-    mask = Image.fromarray(label).convert("P")
-    mask.putpalette(segmentation_figures.palette(classes).ravel().tolist())
-    mask.putdata(label.ravel().tolist())
-    written = directory / figure_files.named_after(path, "_classes.png")
-    mask.save(written)
-    height, width = label.shape
-    figure = Figure(figsize=(max(4.0, width / 100), max(3.0, height / 100 + 0.8)), dpi=100,
-                    layout="constrained")  # fmt: skip
-    axis = figure.subplots()
-    axis.imshow(segmentation_figures.overlay(np.asarray(picture), label, classes))
-    axis.set_axis_off()
-    colours = segmentation_figures.palette(classes) / 255
-    handles = [
-        Patch(color=colours[k], label=in_figure(class_names[k])) for k in np.unique(label) if k > 0
-    ]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
-    overlaid = directory / figure_files.named_after(path, "_overlay.png")
-    figure_files.save(figure, overlaid)
-    return written, overlaid
 
 
 def shares(label: np.ndarray, class_names: Sequence[str]) -> list[tuple[str, float]]:

@@ -16,9 +16,9 @@ from typing import Any
 import jax
 
 import cnn_jax.cpu
+from cnn_jax.run import resuming
+from cnn_jax.run import settings as recipes
 from cnn_jax.train import agreement, hosts
-from experiments import recipe as recipes
-from experiments import resuming
 
 RECIPE_FILE = "recipe.flags"
 RESULT_FILE = "result.json"
@@ -29,7 +29,7 @@ SEEN_WITHIN = 10.0  # seconds, for file systems that cache directory listings
 def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
     """Opens the directory of this run. A new one is created, and the recipe written into it.
 
-    Without --workdir it is runs/<date>-<name>, or the first of -2, -3, ... that is new or holds
+    Without `workdir` it is runs/<date>-<name>, or the first of -2, -3, ... that is new or holds
     an unfinished run of the same recipe that is not running, which is then resumed. With several
     processes, process 0 chooses, locks and writes.
 
@@ -39,7 +39,7 @@ def open_workdir(recipe: Any, *, name: str, held: contextlib.ExitStack) -> Path:
         held: keeps the directory locked against other runs until it is closed.
 
     Raises:
-        ValueError: --workdir holds another experiment, or one that --noresume says not to resume;
+        ValueError: it holds another experiment, or one that `resume=False` says not to resume;
             or another run is using it; or another process does not see the directory of process 0,
             in which case every process raises the error.
     """
@@ -88,7 +88,7 @@ def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
     more = f" and {len(blind) - 4} more" if len(blind) > 4 else ""
     return (
         f"{workdir} of process 0 ({machines[0]}) is not the same directory in process "
-        f"{', '.join(blind[:4])}{more}: with several hosts --workdir must be on a file system that "
+        f"{', '.join(blind[:4])}{more}: with several hosts `workdir` must be on a file system that "
         "all of them share."
     )
 
@@ -101,7 +101,7 @@ def open_local(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
             workdir.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ValueError(
-                f"--workdir={recipe.workdir} is a file, or is below one; wanted a directory, "
+                f"workdir={recipe.workdir} is a file, or is below one; wanted a directory, "
                 "which is created if it is missing."
             ) from error
         lock(workdir, held)
@@ -156,7 +156,7 @@ def lock(workdir: Path, held: contextlib.ExitStack) -> None:
         owner = next(iter(file.read().splitlines()), "").strip() or "another process"
         raise BusyError(
             f"{workdir} is in use by {owner}. Two runs cannot share a directory: choose another "
-            "--workdir, or stop that run."
+            "`workdir`, or stop that run."
         ) from None
     except OSError as error:  # a file system without locks
         logging.warning(
@@ -189,13 +189,13 @@ def _check_same_experiment(recipe: Any, workdir: Path) -> None:
     known = any(name.startswith(resuming.CHECKPOINTS) for name in resuming.left_behind(workdir))
     if changes := (resuming if known else recipes).differences(recipe, earlier):
         raise ValueError(
-            f"{workdir} holds another experiment: {'; '.join(changes)}. "
-            "Choose another --workdir, or give the same settings to resume it."
+            f"{workdir} holds another experiment: {'; '.join(changes.values())}. "
+            "Choose another `workdir`, or give the same settings to resume it."
         )
     if not recipe.resume:
         raise ValueError(
-            f"{workdir} already holds a run, and --noresume forbids resuming it. "
-            "Choose another --workdir, or delete it."
+            f"{workdir} already holds a run, and resume=False forbids resuming it. "
+            "Choose another `workdir`, or delete it."
         )
 
 

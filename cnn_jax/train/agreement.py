@@ -91,7 +91,10 @@ def line(found: Sequence[Difference], machines: Sequence[str]) -> str:
     parts = []
     for each in found[:NAMED]:
         values = [f"{_short(text)} in {where(indices)}" for text, indices in each.values]
-        parts.append(f"{each.name} is {' and '.join(values)}")
+        if each.name.endswith("="):  # a parameter: 'seed=0 in process 0 and seed=1 in process 1'
+            parts.append(" and ".join(each.name + value for value in values))
+        else:
+            parts.append(f"{each.name} is {' and '.join(values)}")
     if len(found) > NAMED:
         parts.append(f"and {len(found) - NAMED} more")
     return "; ".join(parts)

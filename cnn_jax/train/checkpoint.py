@@ -43,6 +43,7 @@ class Checkpoints:
         keep: int = 2,
         best: str = "accuracy",
         shared: bool = True,
+        read_only: bool = False,
     ):
         """Opens the directory, and creates it if it is missing.
 
@@ -53,13 +54,17 @@ class Checkpoints:
                 `save` needs it.
             shared: whether all processes see the directory. If not, process 0 writes whole
                 checkpoints and the others nothing.
+            read_only: write nothing, nor create the directory, which must be there: for looking
+                into a run that may be going on.
         """
         self.directory = Path(directory).absolute()
         self._best = best
         self._alone: manager.Manager | None = None
         self._first_only = hosts.several() and not shared
         if not self._is_blind():
-            self._manager = manager.writer(self.directory, keep=keep, first_only=self._first_only)
+            self._manager = manager.writer(
+                self.directory, keep=keep, first_only=self._first_only, read_only=read_only
+            )
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending; [] if this process sees no files."""

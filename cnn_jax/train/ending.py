@@ -12,13 +12,22 @@ PATIENCE = 1.0  # seconds for a stream, which another thread may block
 _SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 
+_shown: Callable[[str], str] = str
+
+
+def show_as(shown: Callable[[str], str]) -> None:
+    """Sets how a line is to be worded: a command has flags where the library has parameters."""
+    global _shown
+    _shown = shown
+
+
 def say(line: str) -> None:
     """Prints a line on standard error from any thread, after the output so far."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             _within_patience(stream.flush)
     if line:
-        _within_patience(lambda: _write(line))
+        _within_patience(lambda: _write(_shown(line)))
 
 
 def end(status: int, line: str = "") -> NoReturn:

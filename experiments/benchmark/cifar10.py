@@ -25,8 +25,11 @@ from typing import Any
 from absl import flags
 
 from cnn_jax import data
+from cnn_jax.run import classification
+from cnn_jax.run.network import create_model
+from cnn_jax.run.optimisation import plan_of, warmup_steps_of
 from cnn_jax.train import log
-from experiments import classification, entry, settings
+from experiments import entry
 from experiments import recipe as recipes
 from experiments.benchmark import timing
 
@@ -92,10 +95,10 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
             f"--augment={recipe.augment}: PyTorch's side of this benchmark has 'flip,crop:PIXELS' "
             "only. Give that, or --notorch to leave PyTorch out."
         )
-    model = settings.create_model(recipe.model, recipe, num_classes=10)
+    model = create_model(recipe.model, recipe, num_classes=10)
     source = data.load_source("cifar10", recipe.train_split, data_dir=recipe.data_dir or None)
     per_epoch = len(source) / recipe.batch_size
-    plan = settings.plan_of(recipe, per_epoch)
+    plan = plan_of(recipe, per_epoch)
     mean, std = data.statistics("cifar10", 3)
     return {
         "widths": model.widths,
@@ -109,7 +112,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
         "batch_size": recipe.batch_size,
         "eval_batch_size": recipe.eval_batch_size or recipe.batch_size,
         "steps": plan.steps,
-        "warmup_steps": settings.warmup_steps_of(recipe, plan.steps, per_epoch),
+        "warmup_steps": warmup_steps_of(recipe, plan.steps, per_epoch),
         "evaluate_every": plan.evaluate_every or plan.steps,
         "learning_rate": recipe.learning_rate,
         "momentum": recipe.momentum,

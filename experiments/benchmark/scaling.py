@@ -61,8 +61,8 @@ def probe() -> int:
         cpu_devices=CPU_DEVICES.value,
         cpu_convolutions=True,
         compilation_cache=CACHE.value,
-        connect=lambda: joining.connect(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value),
     )
+    joining.connect(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
     placed = layout.make_layout(LAYOUT.value)
     model = models.create(MODEL.value, num_classes=program.CLASSES)
     made = program.classifier(model, (32, 32, 3), BATCH.value, axis_name=placed.axis_name)

@@ -2,21 +2,21 @@
 
     python -m experiments.benchmark.seeds --workdir=DIR
 
-Each network is trained for a few hundred steps: by `experiments.seeds`, vectorised and taking
-turns, and by `experiments.training` once per seed, in one process and without a cache of compiled
+Each network is trained for a few hundred steps: by `cnn_jax.run.sweep`, vectorised and taking
+turns, and by `cnn_jax.run` once per seed, in one process and without a cache of compiled
 programs. A seed gives the same numbers either way; the largest difference is reported.
 """
 
-import io
 import json
 import pathlib
 import tempfile
 import time
 
-import rich.console
 from absl import flags
 
-from experiments import classification, entry, seeds, training
+from cnn_jax import run
+from cnn_jax.run import classification, sweep
+from experiments import entry
 from experiments import recipe as recipes
 from experiments.benchmark import timing
 
@@ -57,17 +57,20 @@ def in_a_row(arguments: list[str], runs: int) -> list[dict]:
     for seed in range(runs):
         with tempfile.TemporaryDirectory() as directory:
             recipe = parsed(*arguments, f"--seed={seed}", f"--workdir={directory}")
-            training.run(recipe, classification.make_experiment(recipe))
+            run.train_experiment(
+                recipe, classification.make_experiment(recipe), program=run.Program(quiet=True)
+            )
             results.append(json.loads((pathlib.Path(directory) / "result.json").read_text()))
     return results
 
 
 def by_one_command(arguments: list[str], *, side_by_side: bool) -> list[dict]:
-    """The results of the same runs with `experiments.seeds`."""
+    """The results of the same runs with `cnn_jax.run.sweep`."""
     with tempfile.TemporaryDirectory() as directory:
         recipe = parsed(*arguments, f"--seeds={RUNS.value}", f"--workdir={directory}")
         experiment = classification.make_experiment(recipe)
-        seeds.run_many(recipe, experiment, side_by_side=side_by_side)
+        quiet = run.Program(quiet=True)
+        sweep.run_many(recipe, experiment, side_by_side=side_by_side, program=quiet)
         return json.loads((pathlib.Path(directory) / "result.json").read_text())["runs"]
 
 
@@ -80,9 +83,9 @@ def measure(name: str) -> dict:
         "side by side": lambda: by_one_command(arguments, side_by_side=True),
     }
     in_a_row([*arguments, "--steps=1"], 1)  # warms up what happens once per process
-    for way, run in ways.items():
+    for way, measured in ways.items():
         began = time.perf_counter()
-        found[way] = run()
+        found[way] = measured()
         seconds[way] = time.perf_counter() - began
     row: dict = {"network": name, "seconds_in_a_row": round(seconds["in a row"], 2)}
     for way in ("taking turns", "side by side"):
@@ -102,7 +105,6 @@ def main() -> int:
         raise ValueError(f"--networks={','.join(unknown)}: choose from {', '.join(SETTINGS)}.")
     entry.set_up_jax(cpu_devices=0, cpu_convolutions=True, compilation_cache="")
     rows = []
-    entry.CONSOLE = rich.console.Console(file=io.StringIO())  # only the rows are shown
     for name in NETWORKS.value or SETTINGS:
         rows.append(measure(name))
         print(json.dumps(rows[-1]), flush=True)

@@ -7,9 +7,9 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
+from cnn_jax.analysis.interval import half_width
 from cnn_jax.data import eval_batches, load_source
 from cnn_jax.typing import HostBatch
-from experiments.interval import half_width
 
 LANGUAGES = ("en", "zh")
 

@@ -11,7 +11,8 @@ import rich.table
 import rich.text
 from matplotlib.figure import Figure
 
-from experiments import entry, workdir
+from cnn_jax.run import workdir
+from experiments import entry
 from experiments.concepts.lesson import Concept, Effort, Findings, Text
 
 HEADINGS = {

@@ -26,7 +26,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import entry, workdir
+from cnn_jax.run import workdir
+from experiments import entry
 from experiments.drill import attempt as runs
 from experiments.drill import faults
 from experiments.drill.run import Fault

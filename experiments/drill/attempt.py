@@ -12,8 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
+from cnn_jax.run import workdir
 from cnn_jax.train import log
-from experiments import workdir
 from experiments.drill.run import Fault
 
 TIMEOUT = flags.DEFINE_float("timeout", 120.0, "Seconds after which an attempt counts as hung.")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cnn_jax.run import workdir
 from cnn_jax.train import hosts
-from experiments import workdir
 from experiments.drill.attempt import (
     CHECKPOINT_EVERY,
     STEPS,

@@ -16,8 +16,9 @@ from typing import Any
 
 from absl import flags
 
-from cnn_jax.train import checkpoint, evaluation
-from experiments import classification, entry, training
+from cnn_jax import run
+from cnn_jax.train import checkpoint, evaluation, layout
+from experiments import command, entry
 from experiments import recipe as recipes
 
 MOMENTS = ("step", "save", "evaluation")
@@ -72,13 +73,13 @@ def arm(fault: Fault) -> None:
     elif fault.moment == "evaluation":
         evaluation.evaluate = noticing(evaluation.evaluate)
     else:
-        make = training.layout.make_layout
+        make = layout.make_layout
 
         def make_layout(*arguments):
             placed = make(*arguments)
             return placed._replace(compile_train=lambda step: noticing(placed.compile_train(step)))
 
-        training.layout.make_layout = make_layout
+        layout.make_layout = make_layout
 
 
 def strike(fault: Fault) -> None:
@@ -98,9 +99,9 @@ def main() -> int:
         fault = Fault(**json.loads(text))
         if max(flags.FLAGS.process_id, 0) == fault.process and not Path(fault.fired).exists():
             arm(fault)
-    return classification.main()
+    return command.train(run.Recipe)
 
 
 if __name__ == "__main__":
-    recipes.define_flags(classification.ClassificationRecipe)
+    recipes.define_flags(run.Recipe)
     entry.launch(main)

@@ -29,8 +29,9 @@ import rich.table
 from absl import flags
 
 from cnn_jax.models import create, describe, list_models
+from cnn_jax.run import workdir
 from cnn_jax.weights.torch import export_torch, import_torch
-from experiments import entry, workdir
+from experiments import entry
 from experiments.verify_weights import torch_networks
 
 SOURCE = flags.DEFINE_enum(

@@ -11,9 +11,12 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 from cnn_jax import models
+from cnn_jax.run import classification
+from cnn_jax.run import settings as texts
+from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
 from cnn_jax.train import checkpoint, log, nonfinite
-from experiments import classification, settings, training
 from experiments import recipe as recipes
+from tests.run import as_command
 
 SETTINGS = [
     "--model=resnet8",
@@ -38,7 +41,7 @@ def parsed(*arguments):
 
 def run(*arguments):
     chosen = parsed(*arguments)
-    return training.run(chosen, classification.make_experiment(chosen))
+    return as_command.run(chosen, classification.make_experiment(chosen))
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +90,8 @@ def test_figures_are_pictures_with_something_on_them(finished, name):
 
 def test_flagfile_repeats_the_run(finished, tmp_path):
     again = parsed(f"--flagfile={finished / 'recipe.flags'}", f"--workdir={tmp_path}")
-    assert recipes.to_flagfile(again) == (finished / "recipe.flags").read_text()
-    assert training.run(again, classification.make_experiment(again)) == 0
+    assert texts.to_flagfile(again) == (finished / "recipe.flags").read_text()
+    assert as_command.run(again, classification.make_experiment(again)) == 0
 
     def results(where):
         return [
@@ -115,38 +118,38 @@ def test_loss_that_is_no_number_stops_the_run(tmp_path):
 
 
 def test_every_recipe_file_is_read():
-    folder = Path(classification.__file__).parent / "recipes"
+    folder = Path(recipes.__file__).parent / "recipes"
     for name in ("digits", "mnist_lenet5", "cifar10_resnet20", "cifar10_wrn16_4",
                  "imagenet_resnet50", "imagenet_resnet50_modern"):  # fmt: skip
         recipe = parsed(f"--flagfile={folder / name}.flags")
-        settings.schedule_of(recipe, 1000, 10.0)
+        schedule_of(recipe, 1000, 10.0)
 
 
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--epochs=inf", "--epochs is inf; it must be finite"),
-        ("--learning_rate=nan", "--learning_rate is nan; it must be finite"),
-        ("--step_epochs=1,inf", "--step_epochs is inf; it must be finite"),
-        ("--epochs=1e307", r"--epochs=1e\+307 is inf steps; the limit is 2,147,483,647"),
-        ("--epochs=1e8", r"--epochs=1e\+08 is 1e\+10 steps; the limit is 2,147,483,647"),
-        ("--steps=3000000000", "--steps is 3000000000; it must be at most 2,147,483,647"),
-        ("--step_epochs=1,1e307", r"--step_epochs=1e\+307 is inf steps"),
-        ("--warmup_epochs=1e307", r"--warmup_epochs=1e\+307 is inf steps"),
-        ("--evaluate_every_epochs=1e307", r"--evaluate_every_epochs=1e\+307 is inf steps"),
+        ("--epochs=inf", "epochs=inf: it must be finite"),
+        ("--learning_rate=nan", "learning_rate=nan: it must be finite"),
+        ("--step_epochs=1,inf", "step_epochs=inf: it must be finite"),
+        ("--epochs=1e307", r"epochs=1e\+307 is inf steps; the limit is 2,147,483,647"),
+        ("--epochs=1e8", r"epochs=1e\+08 is 1e\+10 steps; the limit is 2,147,483,647"),
+        ("--steps=3000000000", "steps=3000000000: it must be at most 2,147,483,647"),
+        ("--step_epochs=1,1e307", r"step_epochs=1e\+307 is inf steps"),
+        ("--warmup_epochs=1e307", r"warmup_epochs=1e\+307 is inf steps"),
+        ("--evaluate_every_epochs=1e307", r"evaluate_every_epochs=1e\+307 is inf steps"),
     ],
 )
 def test_times_beyond_all_counting_are_named(flag, message):
     def begin():
         recipe = parsed(flag)
-        settings.schedule_of(recipe, settings.plan_of(recipe, 100.0).steps, 100.0)
+        schedule_of(recipe, plan_of(recipe, 100.0).steps, 100.0)
 
     with pytest.raises(ValueError, match=message):
         begin()
 
 
 def test_digits_recipe_is_the_default():
-    file = Path(classification.__file__).parent / "recipes" / "digits.flags"
+    file = Path(recipes.__file__).parent / "recipes" / "digits.flags"
     assert parsed(f"--flagfile={file}") == classification.ClassificationRecipe()
 
 
@@ -175,7 +178,7 @@ def test_biases_learn_faster_where_the_recipe_says_so():
         ([], 1, 1),
     ):
         chosen = parsed("--momentum=0", "--nonesterov", "--weight_decay=0", *options)
-        tx = settings.optimizer_of(chosen, lambda step: 0.1, head)
+        tx = optimizer_of(chosen, lambda step: 0.1, head)
         updates, _ = tx.update(gradient, tx.init(params), params)
         np.testing.assert_allclose(updates["norm"]["bias"], -0.1 * bias, rtol=1e-6)
         np.testing.assert_allclose(updates["fc"]["kernel"], -0.1 * kernel, rtol=1e-6)

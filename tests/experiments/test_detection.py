@@ -9,8 +9,11 @@ from absl import flags
 from PIL import Image
 
 from cnn_jax import data
-from experiments import detection, entry, predict, training
+from cnn_jax.run import detection
+from cnn_jax.train import step
+from experiments import entry, predict
 from experiments import recipe as recipes
+from tests.run import as_command
 
 COLOURS = {"ball": (230, 40, 40), "cube": (40, 60, 230)}
 SIZE = (48, 64)  # height, width
@@ -87,13 +90,13 @@ def finished(shapes, tmp_path_factory):
     chex.clear_trace_counter()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("make_train_step", "make_eval_step"):
-            make = getattr(training.step, name)
+            make = getattr(step, name)
             patch.setattr(
-                training.step,
+                step,
                 name,
                 lambda *a, make=make, **k: chex.assert_max_traces(make(*a, **k), n=1),
             )
-        assert training.run(recipe, detection.make_experiment(recipe)) == 0
+        assert as_command.run(recipe, detection.make_experiment(recipe)) == 0
     return workdir
 
 
@@ -172,7 +175,7 @@ def test_predict_wants_a_run_of_a_detector(parsed, tmp_path):
         (["--model=ssd300_vgg16", "--model_options="], "takes 300x300"),
         (["--fit=crop"], "fit"),
         (["--pretrained_backbone=none.pth"], "not built on a classification network"),
-        (["--pretrained=a.pth", "--pretrained_backbone=b.pth"], "leave --pretrained_backbone out"),
+        (["--pretrained=a.pth", "--pretrained_backbone=b.pth"], "leave `pretrained_backbone` out"),
     ],
 )
 def test_mistakes_are_answered_before_anything_is_written(shapes, tmp_path, settings, message):
@@ -180,7 +183,7 @@ def test_mistakes_are_answered_before_anything_is_written(shapes, tmp_path, sett
 
     def run():
         recipe = recipe_of(f"--dataset=coco:{shapes}", f"--workdir={workdir}", *SETTINGS, *settings)
-        training.run(recipe, detection.make_experiment(recipe))
+        as_command.run(recipe, detection.make_experiment(recipe))
 
     with pytest.raises((*entry.EXPECTED, flags.Error), match=message):
         run()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax.run import machine
 from experiments import entry, environment, xla_flags
 
 ROOT = Path(__file__).parents[2]
@@ -260,7 +261,7 @@ def test_few_descriptors_are_made_more():
 
 def test_a_cache_in_a_store_is_no_folder_of_its_name(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    assert environment.cache_directory("s3://bucket/compiled") is None
+    assert machine.cache_directory("s3://bucket/compiled") is None
     assert "is in a store" in caplog.text
     assert not list(tmp_path.iterdir())
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import classification, entry, training
+from cnn_jax.run import classification
+from experiments import entry
+from tests.run import as_command
 
 FAST = {"model": "mlp", "steps": 1, "figures": False, "compilation_cache": "", "devices": 1}
 
@@ -18,7 +20,7 @@ def message(workdir, **changes):
         **{**FAST, "workdir": str(workdir / "run"), **changes}
     )
     with pytest.raises(entry.EXPECTED) as caught:
-        training.run(chosen, classification.make_experiment(chosen))
+        as_command.run(chosen, classification.make_experiment(chosen))
     assert not (workdir / "run").exists(), "a run that cannot begin leaves nothing behind"
     return str(caught.value)
 

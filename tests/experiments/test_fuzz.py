@@ -24,12 +24,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_jax import data
+from cnn_jax.run import classification, detection, segmentation
+from cnn_jax.run import settings as texts
+from cnn_jax.run import workdir as workdirs
+from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
 from cnn_jax.train import checkpoint
 from cnn_jax.weights import files
-from experiments import classification, detection, entry, segmentation, training
+from experiments import entry
 from experiments import recipe as recipes
-from experiments import workdir as workdirs
-from experiments.settings import optimizer_of, plan_of, schedule_of
+from tests.run import as_command
 
 pytestmark = [
     pytest.mark.slow,
@@ -131,7 +134,7 @@ def check_settings(kind, arguments):
     chosen = parsed(RECIPES[kind], arguments)
     plan = plan_of(chosen, 100.0)
     optimizer_of(chosen, schedule_of(chosen, plan.steps, 100.0), frozenset({"fc/kernel"}))
-    recipes.to_flagfile(chosen)
+    texts.to_flagfile(chosen)
     return chosen
 
 
@@ -148,8 +151,8 @@ def test_flagfiles(tmp_path_factory, lines):
     path.write_text("\n".join(lines), errors="replace")
 
     def read():
-        earlier = recipes.parse_flagfile(recipes.read_text(path))
-        recipes.differences(classification.ClassificationRecipe(), earlier)
+        earlier = texts.parse_flagfile(recipes.read_text(path))
+        texts.differences(classification.ClassificationRecipe(), earlier)
         check_settings("classification", [f"--flagfile={path}"])
 
     ends_well(read)
@@ -168,7 +171,7 @@ def test_whole_experiments(tmp_path_factory, monkeypatch_module, arguments):
         if chosen.batch_size > 4096 or chosen.image_size > 64 or chosen.eval_batch_size > 4096:
             return  # sound, and as large as it was asked to be
         try:
-            training.run(chosen, classification.make_experiment(chosen))
+            as_command.run(chosen, classification.make_experiment(chosen))
         except Begun:
             return
 

@@ -12,8 +12,10 @@ from PIL import Image
 from cnn_jax.analysis import feature_figures, summary
 from cnn_jax.analysis.layer_time import layer_seconds
 from cnn_jax.models import create
-from experiments import classification, inside, training
+from cnn_jax.run import classification
+from experiments import inside
 from experiments import recipe as recipes
+from tests.run import as_command
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def test_the_figures_of_a_picture(tmp_path):
     values(["program", "--model_options=widths=(4,8,8)", "--steps=2", "--batch_size=16",
             "--nofigures", "--devices=1", f"--workdir={tmp_path / 'run'}"])  # fmt: skip
     recipe = recipes.from_flags(classification.ClassificationRecipe, values)
-    assert training.run(recipe, classification.make_experiment(recipe)) == 0
+    assert as_command.run(recipe, classification.make_experiment(recipe)) == 0
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "digit.png")
     with flagsaver.flagsaver(run=str(tmp_path / "run"), output=str(tmp_path / "out")):

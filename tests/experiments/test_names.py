@@ -2,13 +2,16 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from absl import flags
 from PIL import Image
 
-from experiments import classification, entry, predict, training
+from cnn_jax.run import classification
+from experiments import entry, predict
+from tests.run import as_command
 
 CLASSES = ("$5", "$$", "US$1_CA$2", "[red]x", ":smile:", "猫", "a\x1b[2Jb", "n\nl")
 
@@ -30,15 +33,15 @@ def done(root, tmp_path_factory):
         compilation_cache="", workdir=str(tmp_path_factory.mktemp("runs") / "[/b]$"),
     )  # fmt: skip
     with entry.CONSOLE.capture() as said:
-        assert training.run(recipe, classification.make_experiment(recipe)) == 0
+        assert as_command.run(recipe, classification.make_experiment(recipe)) == 0
     return recipe.workdir, said.get()
 
 
 def test_a_run_ends_with_its_result_and_figures(done):
     workdir, said = done
-    result = json.loads((training.Path(workdir) / "result.json").read_text())
+    result = json.loads((Path(workdir) / "result.json").read_text())
     assert result["num_classes"] == len(CLASSES)
-    assert list(training.Path(workdir).glob("*.png"))
+    assert list(Path(workdir).glob("*.png"))
     assert "b] \\x1b[31m:smile:" in said, "the data set's name is in the title as it is"
     assert "\x1b" not in said
     assert "[/b]$" in said

@@ -7,8 +7,10 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from cnn_jax import data
-from experiments import classification, predict, training
+from cnn_jax import data, run
+from cnn_jax.run import classification
+from experiments import predict
+from tests.run import as_command
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def trained(tmp_path_factory):
         model="mlp", epochs=8.0, figures=False, compilation_cache="", devices=1,
         workdir=str(where), evaluate_every_epochs=0.0, checkpoint_every_epochs=0.0, augment="",
     )  # fmt: skip
-    training.run(recipe, classification.make_experiment(recipe))
+    as_command.run(recipe, classification.make_experiment(recipe))
     return where
 
 
@@ -57,10 +59,11 @@ def test_names_the_digits_and_draws_them(trained, parsed, digits, tmp_path, caps
     assert len(list((tmp_path / "out").glob("*_predicted.png"))) == 10
 
 
-def test_a_run_that_learnt_from_sequences_is_refused(parsed):
-    run = predict.Run(None, {}, {"image_shape": [40, 1]}, {})
+def test_a_run_that_learnt_from_sequences_is_refused():
+    facts = run.Facts(task="classification", image_shape=(40, 1))
+    predictor = run.ClassPredictor(model=None, variables={}, facts=facts)
     with pytest.raises(ValueError, match=r"sequences of shape \[40, 1\]"):
-        predict.trained(run)
+        predictor.predict(Image.new("RGB", (8, 8)))
 
 
 def test_errors(trained, parsed, tmp_path):

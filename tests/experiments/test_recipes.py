@@ -1,20 +1,15 @@
 """Every recipe: each line a comment or a setting of its experiment, and no setting twice."""
 
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 from absl import flags
 
+from cnn_jax import run
 from experiments import recipe as recipes
 
 FILES = sorted(Path("experiments/recipes").glob("*.flags"))
-RECIPES = {
-    "classification": "ClassificationRecipe",
-    "segmentation": "SegmentationRecipe",
-    "detection": "DetectionRecipe",
-}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -27,7 +22,7 @@ def test_every_line_is_a_setting(file):
     assert len(names) == len(set(names)), names
 
     experiment = re.search(rf"python -m experiments\.(\w+) --flagfile={file}", text)[1]
-    kind = getattr(importlib.import_module(f"experiments.{experiment}"), RECIPES[experiment])
+    kind = run.TASKS[experiment].recipe
     values = flags.FlagValues()
     recipes.define_flags(kind, values)
     values(["recipe", f"--flagfile={file}"])

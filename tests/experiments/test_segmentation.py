@@ -7,8 +7,10 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from cnn_jax.run import segmentation
+from cnn_jax.run.network import create_model
 from experiments import recipe as recipes
-from experiments import segmentation, settings, training
+from tests.run import as_command
 
 
 def recipe_of(*arguments):
@@ -54,7 +56,7 @@ def test_a_street_scene_set_trains_with_flags_alone(streets, tmp_path):
         "--layout=pmap",
         "--devices=2",
     )
-    assert training.run(recipe, segmentation.make_experiment(recipe)) == 0
+    assert as_command.run(recipe, segmentation.make_experiment(recipe)) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["test_mean_iou"] > 0.9
     assert result["test_iou/road"] > 0.9
@@ -70,4 +72,4 @@ def test_recipes_are_readable(name):
     from cnn_jax.augment import with_mask
 
     with_mask.parse(recipe.augment)
-    settings.create_model(recipe.model, recipe, num_classes=3)
+    create_model(recipe.model, recipe, num_classes=3)

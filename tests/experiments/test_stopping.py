@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from cnn_jax.run import classification
 from cnn_jax.train import hosts
-from experiments import classification, console, entry, stopping, training
+from experiments import console, entry, stopping
+from tests.run import as_command
 
 BEGIN = """
 import ctypes, os, signal, sys, time
@@ -165,7 +167,7 @@ def test_a_run_says_what_is_true_in_each_of_its_phases(tmp_path, monkeypatch):
             compilation_cache="",
         )  # fmt: skip
         experiment = classification.make_experiment(chosen)
-        assert training.run(chosen, experiment._replace(draw=None)) == 0
+        assert as_command.run(chosen, experiment._replace(draw=None)) == 0
 
     run(2)
     (where / "result.json").unlink()
@@ -191,15 +193,15 @@ def test_a_keyboard_interrupt_is_a_line(capsys, monkeypatch):
 PROGRAM = """
 import time
 from cnn_jax.data import pipeline
-from experiments import classification, entry, training
-from experiments import recipe as recipes
+from cnn_jax import run
+from cnn_jax.run import training
+from experiments import command
 
 def for_ever(*_):
     time.sleep(1000)
 
 {}
-recipes.define_flags(classification.ClassificationRecipe)
-entry.launch(classification.main)
+command.launch(run.Recipe)
 """
 DATA = """
 make = pipeline.TrainBatches._make
@@ -256,8 +258,8 @@ def test_a_second_ctrl_c_in_the_middle_says_what_is_true(tmp_path):
     """It was: stopped before the first step, nothing was saved, status 0."""
     where = tmp_path / "run"
     process = start(where, DATA.replace("at == 1", "at == 4"), "--checkpoint_every_steps=1")
-    # batch 4 is wanted before batch 3 is used, so that step 3 is the last: earlier, the first signal
-    # would be answered by the loop
+    # batch 4 is wanted before batch 3 is used, so that step 3 is the last: earlier, the first
+    # signal would be answered by the loop
     wait_for((where / "checkpoints" / "3").is_dir)
     time.sleep(1)
     status, text = ended(process, signal.SIGINT, signal.SIGINT)

@@ -24,8 +24,9 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.layers.stochastic_depth import StochasticDepth
+from cnn_jax.run import classification, detection, segmentation
+from cnn_jax.run.optimisation import optimizer_of, schedule_of
 from cnn_jax.train import evaluation, hosts, joining, layout, state, step
-from experiments import classification, detection, segmentation, settings
 
 STEPS = 4
 SIZE = (24, 32)  # of the pictures of the two folder sets
@@ -141,8 +142,8 @@ def train(recipe, experiment, where, dtype, *, shaken: float = 0.0) -> dict[str,
 
         return prepared
 
-    schedule = settings.schedule_of(recipe, STEPS, experiment.train.steps_per_epoch)
-    tx = settings.optimizer_of(recipe, schedule, experiment.head)
+    schedule = schedule_of(recipe, STEPS, experiment.train.steps_per_epoch)
+    tx = optimizer_of(recipe, schedule, experiment.head)
     with jax.enable_x64(False):  # the same parameters for both types
         variables = state.init_variables(experiment.model, experiment.image, seed=recipe.seed)
     rng = np.random.default_rng(0)

@@ -16,9 +16,11 @@ from unittest import mock
 import jax
 import pytest
 
+import experiments
+from cnn_jax.run import agreement as parts
+from cnn_jax.run import classification, detection, initial_variables, segmentation, workdir
 from cnn_jax.train import agreement, gloo, joining, meeting, state
-from experiments import agreement as parts
-from experiments import classification, detection, launch, segmentation, training, workdir
+from experiments import launch
 from tests.train.test_hosts import ROOT, environment
 
 RECIPES = (
@@ -64,10 +66,12 @@ def test_what_only_one_has_of_what_counts_where_it_is_shared():
 
 
 def test_the_line_names_the_field_the_values_and_the_processes():
-    found = agreement.differences([{"--seed": 0}, {"--seed": 1}, {"--seed": 0}])
+    found = agreement.differences([{"size": 0}, {"size": 1}, {"size": 0}])
     assert agreement.line(found, ["a", "b", "c"]) == (
-        "--seed is 0 in processes 0 (a), 2 (c) and 1 in process 1 (b)"
+        "size is 0 in processes 0 (a), 2 (c) and 1 in process 1 (b)"
     )
+    found = agreement.differences([{"seed=": 0}, {"seed=": 1}])
+    assert agreement.line(found, "ab") == "seed=0 in process 0 (a) and seed=1 in process 1 (b)"
 
 
 def test_the_line_is_short_and_one():
@@ -99,7 +103,7 @@ def test_it_is_said_for_whom_it_waits(monkeypatch):
     monkeypatch.setattr(agreement, "NOTICE", -1.0)
     monkeypatch.setattr(agreement.hosts, "client", lambda: client)
     monkeypatch.setattr(agreement.jax, "process_count", lambda: 4)
-    monkeypatch.setattr(agreement.logging, "warning", lambda text, *more: said.append(text % more))
+    monkeypatch.setattr(agreement.log, "warning", lambda text, *more: said.append(text % more))
     assert agreement._wait("key", "stage", "the data") == "value"
     assert said == ["Waiting for process 1, 3 of 4 to compare the data."]
 
@@ -111,7 +115,7 @@ def test_it_is_said_for_whom_it_waits(monkeypatch):
 def test_every_setting_is_compared_but_for_those_of_the_host(recipe):
     names = {field.name for field in dataclasses.fields(recipe)}
     assert names >= parts.MAY_DIFFER
-    compared = {name.removeprefix("--") for name in parts.settings_of(recipe()) if "--" in name}
+    compared = {name[:-1] for name in parts.settings_of(recipe()) if name.endswith("=")}
     assert compared == names - parts.MAY_DIFFER
     results = {field.name for field in dataclasses.fields(recipe) if field.metadata["result"]}
     assert results <= compared
@@ -153,8 +157,8 @@ def test_another_experiment_is_another():
 
 
 def test_a_changed_line_of_code_is_another_program(tmp_path, monkeypatch):
-    before = parts.source_files()
-    assert {"cnn_jax/train/agreement.py", "experiments/agreement.py"} <= before.keys()
+    before = parts.source_files([experiments])
+    assert {"cnn_jax/run/agreement.py", "experiments/command.py"} <= before.keys()
     (tmp_path / "cnn_jax").mkdir()
     monkeypatch.setattr(parts.cnn_jax, "__path__", [str(tmp_path / "cnn_jax")])
     hashes = set()
@@ -168,7 +172,7 @@ def test_a_changed_line_of_code_is_another_program(tmp_path, monkeypatch):
 def made(tmp_path_factory):
     recipe = classification.ClassificationRecipe(model="mlp", compilation_cache="")
     experiment = classification.make_experiment(recipe)
-    return experiment, training.initial_variables(experiment, seed=0)
+    return experiment, initial_variables(experiment, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +188,16 @@ def made(tmp_path_factory):
 def test_data_network_and_given_weights_are_compared(made, change, name, values):
     experiment, variables = made
     experiment = other = experiment._replace(variables=variables)
-    facts = copy.deepcopy(experiment.facts)
+    facts = experiment.facts
     match change:
         case {"best": best}:
             other = experiment._replace(best=best)
         case {"data": count}:
-            facts["data"]["train"]["examples"] = count
+            data = copy.deepcopy(facts.data)
+            data["train"]["examples"] = count
+            facts = dataclasses.replace(facts, data=data)
         case {"names": first}:
-            facts["class_names"][0] = first
+            facts = dataclasses.replace(facts, class_names=(first, *facts.class_names[1:]))
         case {"weights": shift}:
             moved = jax.tree.map(lambda leaf: leaf + shift, variables)
             other = experiment._replace(variables=moved)

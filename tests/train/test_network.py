@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.workdir import SEEN_WITHIN
+from cnn_jax.run.workdir import SEEN_WITHIN
 from tests.train.test_hosts import environment, final
 
 pytestmark = pytest.mark.slow
@@ -223,19 +223,21 @@ def pets(folder: Path, count: int) -> Path:
 
 WIDE = """
 import os
-from experiments import classification, entry
-from experiments import recipe as recipes
+from cnn_jax import run
+from experiments import command
 
-make = classification.make_experiment
+make = run.TASKS["classification"].make_experiment
 
 def make_wide(recipe):
     experiment = make(recipe)
     wide = int(os.environ.get("WIDE", 64))
     return experiment._replace(model=experiment.model.clone(hidden=(wide,)))
 
-classification.make_experiment = make_wide
-recipes.define_flags(classification.ClassificationRecipe)
-entry.launch(classification.main)
+class Wide(run.Recipe):
+    pass
+
+run.TASKS.register("wide", run.TaskRun(Wide, make_wide))
+command.launch(Wide)
 """
 
 
@@ -255,14 +257,17 @@ def disagreements(root: Path) -> dict[str, tuple[dict, list[str]]]:
     return {
         "learning_rate": (
             {"own": ((), ("--learning_rate=0.01",))},
-            ["--learning_rate is 0.05 in process 0 (host0) and 0.01 in process 1 (host1)"],
+            ["--learning_rate=0.05 in process 0 (host0) and --learning_rate=0.01 in pr"],
         ),
-        "seed": ({"own": (("--seed=4",), ())}, ["--seed is 4 in process 0", "0 in process 1"]),
+        "seed": ({"own": (("--seed=4",), ())}, ["--seed=4 in process 0", "--seed=0 in process 1"]),
         "batch_size": (
             {"own": ((), ("--batch_size=64",))},
-            ["--batch_size is 32 in process 0", "64 in process 1"],
+            ["--batch_size=32 in process 0", "--batch_size=64 in process 1"],
         ),
-        "steps": ({"own": ((), ("--steps=13",))}, ["--steps is 12 in process 0", "13 in process"]),
+        "steps": (
+            {"own": ((), ("--steps=13",))},
+            ["--steps=12 in process 0", "--steps=13 in process"],
+        ),
         "data": (
             {
                 "flags": ("--dataset=folder:pets", "--channels=1", "--image_size=8"),

@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from cnn_jax.run import classification
 from cnn_jax.train import hosts, watchdog
 from cnn_jax.train.callback import CHECKPOINT, COMPILING, EVALUATION, LOG, READING, REPORT, STEP
 from cnn_jax.train.watchdog import LEAST, LONG, Watchdog
-from experiments import classification, training
+from tests.run import as_command
 
 
 def passes(dog, seconds, by=1.0):
@@ -200,7 +201,7 @@ def test_a_run_says_what_it_is_at(tmp_path, monkeypatch):
         devices=1, workdir=str(tmp_path), compilation_cache="", evaluate_every_steps=2,
         checkpoint_every_steps=1,
     )  # fmt: skip
-    assert training.run(chosen, classification.make_experiment(chosen)) == 0
+    assert as_command.run(chosen, classification.make_experiment(chosen)) == 0
     assert marks[:3] == [(READING, 1), (READING, 1), (COMPILING, 1)]
     assert [mark for mark in marks if mark[0] == COMPILING] == [(COMPILING, 1), (COMPILING, 2)]
     # 359 test examples are three batches: the first one compiles
@@ -218,8 +219,8 @@ HANGS = """
 import sys, time
 from absl import flags
 from cnn_jax.data import pipeline
-from experiments import classification, entry
-from experiments import recipe as recipes
+from cnn_jax import run
+from experiments import command
 
 make = pipeline.TrainBatches._make
 
@@ -229,8 +230,7 @@ def making(self, at):
     return make(self, at)
 
 pipeline.TrainBatches._make = making
-recipes.define_flags(classification.ClassificationRecipe)
-entry.launch(classification.main)
+command.launch(run.Recipe)
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cnn_jax import models
 from cnn_jax.models.airbench import whitening
-from experiments import settings
+from cnn_jax.run.optimisation import optimizer_of, schedule_of
 from experiments.benchmark import cifar10
 
 torch = pytest.importorskip("torch")
@@ -92,7 +92,7 @@ def test_same_updates():
     """Three steps of the optimiser on the same gradients, warm-up, decay and bias factor in it."""
     chosen = recipe("--warmup_epochs=2", "--weight_decay=0.01")
     steps, warmup = 6, 2
-    schedule = settings.schedule_of(chosen, steps, 1.0)
+    schedule = schedule_of(chosen, steps, 1.0)
     shared = common(
         **{name: getattr(chosen, name) for name in
            ("learning_rate", "momentum", "weight_decay", "bias_factor")},
@@ -104,7 +104,7 @@ def test_same_updates():
         [chosen.learning_rate * f for f in factors[:steps]], rates, rtol=1e-5
     )
 
-    tx = settings.optimizer_of(chosen, schedule, frozenset())
+    tx = optimizer_of(chosen, schedule, frozenset())
     layer = torch.nn.Linear(3, 2)
     params = {"kernel": jnp.asarray(layer.weight.detach().numpy().T), "bias": jnp.zeros(2)}
     torch.nn.init.zeros_(layer.bias)

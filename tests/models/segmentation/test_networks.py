@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.models import create, describe, list_models
+from cnn_jax.models import MODELS, create, describe, list_models, register, row
 from cnn_jax.models.segmentation.unet import fits_valid
 
 NAMES = list_models(task="segmentation")
@@ -114,19 +114,44 @@ def test_an_image_too_small_for_a_unet():
         model.init(jax.random.key(0), np.zeros((1, 16, 20, 1)), train=False)
 
 
+def test_a_backbone_without_the_fields_of_ours():
+    class Plain(nn.Module):
+        num_classes: int | None
+
+        @nn.compact
+        def __call__(self, x, *, train):
+            return {"stage1": nn.Conv(4, (3, 3), strides=2, name="conv1")(x)}
+
+    register(Plain, {"plain_of_mine": row()})
+    try:
+        x = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+        options = {"backbone": "plain_of_mine", "output_stride": None, "aux_stage": None}
+        model = create("deeplabv3_resnet50", num_classes=2, **options)
+        init = functools.partial(model.init_with_output, train=False)
+        assert jax.eval_shape(init, jax.random.key(0), x)[0].shape == (1, 16, 16, 2)
+        remade = functools.partial(model.clone(remat=True).init_with_output, train=False)
+        with pytest.raises(
+            ValueError, match="plain_of_mine cannot be a backbone with remat: it has"
+        ):
+            jax.eval_shape(remade, jax.random.key(0), x)
+    finally:
+        MODELS.forget("plain_of_mine")
+
+
 def test_a_backbone_that_cannot_be_dilated_or_lacks_the_stage():
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     for overrides, message in [
         ({"backbone": "vgg11"}, "vgg11 cannot be dilated to an output stride of 8"),
         ({"aux_stage": "layer9"}, "resnet50 has no stage 'layer9'; it has conv1, layer1"),
-        ({"backbone": "unet_small"}, "unet_small is a network for segmentation and cannot be a"),
     ]:
         model = create("deeplabv3_resnet50", num_classes=2, **overrides)
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), x)
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2", "vgg11", "densenet121"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "mobilenet_v2", "vgg11", "densenet121", "unet_small"]
+)
 def test_any_backbone_of_the_zoo(backbone):
     model = create(
         "deeplabv3_resnet50", num_classes=5, backbone=backbone, output_stride=None, aux_stage=None

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import cnn_jax.cpu
-from experiments import classification, workdir
+from cnn_jax.run import classification, workdir
 
 
 def open_(recipe, held):
@@ -22,7 +22,7 @@ def test_second_run_is_refused_until_the_first_is_done(tmp_path):
     recipe = classification.ClassificationRecipe(workdir=str(tmp_path / "run"))
     with contextlib.ExitStack() as first:
         open_(recipe, first)
-        owner = rf"run is in use by process {os.getpid()} on .*choose another --workdir"
+        owner = rf"run is in use by process {os.getpid()} on .*choose another `workdir`"
         with contextlib.ExitStack() as second, pytest.raises(workdir.BusyError, match=owner):
             open_(recipe, second)
     with contextlib.ExitStack() as third:
@@ -33,7 +33,7 @@ def test_second_run_is_refused_until_the_first_is_done(tmp_path):
 def test_a_file_is_no_directory(tmp_path, below):
     (tmp_path / "file").touch()
     recipe = classification.ClassificationRecipe(workdir=str(tmp_path / "file" / below))
-    wanted = rf"^--workdir={recipe.workdir} is a file, or is below one; wanted a directory"
+    wanted = rf"^workdir={recipe.workdir} is a file, or is below one; wanted a directory"
     with contextlib.ExitStack() as held, pytest.raises(ValueError, match=wanted):
         open_(recipe, held)
 
@@ -53,7 +53,7 @@ def test_without_workdir_the_next_free_directory_is_taken(tmp_path, monkeypatch)
 
 HOLD = """
 import contextlib, sys, time
-from experiments import classification, workdir
+from cnn_jax.run import classification, workdir
 with contextlib.ExitStack() as held:
     recipe = classification.ClassificationRecipe(workdir=sys.argv[1])
     workdir.open_workdir(recipe, name="", held=held)

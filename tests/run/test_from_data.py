@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from cnn_jax import data
+from cnn_jax import run as run_library
 from cnn_jax.models.airbench import whitening
-from cnn_jax.train import checkpoint, log
-from experiments import classification, predict, seeds, training
+from cnn_jax.run import classification, initial_variables
+from cnn_jax.train import checkpoint, log, loop
+from tests.run import as_command
 
 SETTINGS = {
     "model": "airbench",
@@ -34,7 +36,7 @@ def recipe(where, **changes):
 
 def run(where, **changes):
     chosen = recipe(where, **changes)
-    return training.run(chosen, classification.make_experiment(chosen))
+    return as_command.run(chosen, classification.make_experiment(chosen))
 
 
 @pytest.fixture(scope="module")
@@ -69,24 +71,24 @@ def test_the_kernel_is_in_the_run_and_stays(expected, tmp_path, layout, monkeypa
     np.testing.assert_array_equal(saved_kernel(whole, 2), saved_kernel(whole, 4))
 
     # the same from a checkpoint, whatever the data would say now
-    stopped = training.loop.fit
+    stopped = loop.fit
 
     def half(state, *, steps, **arguments):
         return stopped(state, steps=2, **arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training.loop, "fit", half)
+        patched.setattr(loop, "fit", half)
         run(parts, **shared)
     (parts / "result.json").unlink()
     chosen = recipe(parts, **shared)
     experiment = classification.make_experiment(chosen)
     other = {"whitening": {"layer0": {"kernel": np.zeros_like(expected)}}}
-    assert training.run(chosen, experiment._replace(learnt=other)) == 0
+    assert as_command.run(chosen, experiment._replace(learnt=other)) == 0
     np.testing.assert_array_equal(saved_kernel(parts, 4), saved_kernel(whole, 4))
     assert rows(parts) == rows(whole)
 
     np.testing.assert_allclose(
-        predict.open_run(whole).variables["whitening"]["layer0"]["kernel"], expected,
+        run_library.open(whole).variables["whitening"]["layer0"]["kernel"], expected,
         rtol=1e-3, atol=1e-3,
     )  # fmt: skip
 
@@ -95,14 +97,14 @@ def test_every_seed_begins_with_it_and_with_its_own_parameters(tmp_path):
     chosen = recipe(tmp_path / "both", seeds=2, ema_decay=0.0, devices=1)
     experiment = classification.make_experiment(chosen)
     assert experiment.variables is None
-    first, second = (training.initial_variables(experiment, seed=seed) for seed in (0, 1))
+    first, second = (initial_variables(experiment, seed=seed) for seed in (0, 1))
     np.testing.assert_array_equal(
         first["whitening"]["layer0"]["kernel"], second["whitening"]["layer0"]["kernel"]
     )
     assert not np.array_equal(
         first["params"]["linear"]["kernel"], second["params"]["linear"]["kernel"]
     )
-    assert seeds.run(chosen, experiment) == 0
+    assert as_command.run(chosen, experiment) == 0
 
 
 def test_networks_without_such_a_layer_learn_nothing():

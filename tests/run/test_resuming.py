@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax import run as run_library
+from cnn_jax.run import classification, resuming, workdir
+from cnn_jax.run import settings as texts
 from cnn_jax.train import checkpoint
-from experiments import classification, predict, resuming, training, workdir
-from experiments import recipe as recipes
+from tests.run import as_command
 
 SMALL = {
     "model": "mlp",
@@ -46,7 +48,7 @@ def recipe(where, data, **changes):
 
 def run(where, data, **changes):
     chosen = recipe(where, data, **changes)
-    return training.run(chosen, classification.make_experiment(chosen))
+    return as_command.run(chosen, classification.make_experiment(chosen))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_a_lost_recipe_is_refused_by_name_and_a_copy_goes_on(damage, said, unfin
     flagfile = where / "recipe.flags"
     whole = flagfile.read_text()
     flagfile.unlink() if damage is None else flagfile.write_text(damage(whole))
-    pattern = rf"run/recipe\.flags {said}.*checkpoints/2, metrics\.jsonl.*choose another --workdir"
+    pattern = rf"run/recipe\.flags {said}.*checkpoints/2, metrics\.jsonl.*choose another `workdir`"
     with pytest.raises(ValueError, match=pattern) as raised:
         run(where, data)
     assert "\n" not in str(raised.value)
@@ -111,7 +113,7 @@ def test_a_lost_recipe_is_refused_by_name_and_a_copy_goes_on(damage, said, unfin
     with pytest.raises(ValueError, match=said):
         run(where, data, learning_rate=0.9)
     with pytest.raises(ValueError, match=said):
-        predict.open_run(where)
+        run_library.open(where)
     assert sorted(p.name for p in (where / "checkpoints").iterdir()) == ["2"]
     if damage is cut:
         flagfile.write_text(whole)
@@ -149,7 +151,7 @@ def test_a_full_disk_leaves_the_recipe_as_it_was(unfinished, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recipes.os, "fsync", full)
+    monkeypatch.setattr(texts.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         run(where, data)
     assert (where / "recipe.flags").read_bytes() == before
@@ -166,7 +168,7 @@ def test_without_workdir_a_lost_run_is_left_alone(unfinished, monkeypatch, caplo
     default.parent.mkdir()
     shutil.move(where, default)
     (default / "recipe.flags").write_text("")
-    assert training.run(chosen, experiment) == 0
+    assert as_command.run(chosen, experiment) == 0
     assert (default.parent / f"{default.name}-2" / "result.json").exists()
     assert not (default / "result.json").exists()
     assert "is empty" in caplog.text
@@ -177,7 +179,7 @@ def test_other_settings_than_the_checkpoint_was_made_by_are_refused(unfinished):
     where, data = unfinished
     flagfile = where / "recipe.flags"
     flagfile.write_text(flagfile.read_text().replace("--seed=0\n", "--seed=1\n"))
-    with pytest.raises(ValueError, match="--seed was 0 and is now 1"):
+    with pytest.raises(ValueError, match="seed=0 is now seed=1"):
         run(where, data, seed=1)
 
 
@@ -189,7 +191,7 @@ def test_a_set_that_shrank_is_told_and_the_whole_one_goes_on(unfinished, made, t
         file.unlink()
     pattern = (
         r"run have changed: train had 16 examples and has 13 now, 3 fewer; "
-        r"test had 4 examples and has 3 now, 1 fewer\..*--accept_changed_data"
+        r"test had 4 examples and has 3 now, 1 fewer\..*accept_changed_data=True"
     )
     with pytest.raises(ValueError, match=pattern):
         run(where, data)
@@ -249,7 +251,7 @@ def test_other_data_at_another_place_are_refused(unfinished, tmp_path):
     assert resuming.read_recipe(where / "recipe.flags")["dataset"] == f"folder:{data}"
     # without a checkpoint nothing can be compared: as any other experiment
     shutil.rmtree(where / "checkpoints")
-    with pytest.raises(ValueError, match="holds another experiment: --dataset was folder:"):
+    with pytest.raises(ValueError, match="holds another experiment: dataset=folder:"):
         run(where, tmp_path / "other")
 
 
@@ -282,9 +284,9 @@ def test_the_recipe_holds_any_path(tmp_path):
     """Names of files need not be UTF-8; what is one line comes back as it was."""
     odd = "folder:/tmp/\udce9t\u2028e\x0b"
     chosen = recipe(tmp_path, "x", dataset=odd)
-    recipes.write_text(tmp_path / "recipe.flags", recipes.to_flagfile(chosen))
+    texts.write_text(tmp_path / "recipe.flags", texts.to_flagfile(chosen))
     assert resuming.read_recipe(tmp_path / "recipe.flags")["dataset"] == odd
-    assert recipes.parse_flagfile("--a=1\r\n--b=2\r\n") == {"a": "1", "b": "2"}
-    assert not recipes.differences(chosen, resuming.read_recipe(tmp_path / "recipe.flags"))
+    assert texts.parse_flagfile("--a=1\r\n--b=2\r\n") == {"a": "1", "b": "2"}
+    assert not texts.differences(chosen, resuming.read_recipe(tmp_path / "recipe.flags"))
     assert sys.getfilesystemencoding() == "utf-8"
     assert workdir.RECIPE_FILE == "recipe.flags"

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import pipeline
+from cnn_jax.run import classification
 from cnn_jax.train import checkpoint, log, nonfinite
-from experiments import classification, training
+from tests.run import as_command
 
 SETTINGS = {
     "dataset": "mnist1d",
@@ -31,7 +32,7 @@ SETTINGS = {
 
 def run(where, **changes):
     chosen = classification.ClassificationRecipe(**{**SETTINGS, "workdir": str(where), **changes})
-    return training.run(chosen, classification.make_experiment(chosen))
+    return as_command.run(chosen, classification.make_experiment(chosen))
 
 
 def outcome(where):

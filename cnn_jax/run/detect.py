@@ -1,20 +1,17 @@
-"""Detects objects in images of any size: the part of `experiments.predict` for runs of
-`experiments.detection`."""
+"""Detects objects in images of any size."""
 
 import io
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax import boxes as box_ops
-from cnn_jax.analysis import detection_figures, figure_files
 from cnn_jax.data.loaders.boxes import LoadBoxes
+from cnn_jax.run.facts import Facts
 from cnn_jax.typing import Detections
 
 Detect = Callable[[np.ndarray], Detections]  # images uint8 [1, *frame, C] -> [1, M] detections
@@ -34,10 +31,10 @@ class Found(NamedTuple):
     labels: np.ndarray
 
 
-def make_detect(model: Any, variables: Any, facts: dict[str, Any]) -> Detect:
+def make_detect(model: Any, variables: Any, facts: Facts) -> Detect:
     """The compiled network of a run, with normalisation before it and suppression after it."""
-    mean, std = (np.asarray(facts[name], np.float32) for name in ("mean", "std"))
-    height, width, _ = facts["image_shape"]
+    mean, std = (np.asarray(values, np.float32) for values in (facts.mean, facts.std))
+    height, width, _ = facts.image_shape
 
     @jax.jit
     def detect(image):
@@ -47,25 +44,25 @@ def make_detect(model: Any, variables: Any, facts: dict[str, Any]) -> Detect:
     return detect
 
 
-def find(detect: Detect, picture: Image.Image, facts: dict[str, Any], *, threshold: float) -> Found:
+def find(detect: Detect, picture: Image.Image, facts: Facts, *, threshold: float) -> Found:
     """Finds objects in an image, which is fitted to the network's input as in training.
 
     Args:
         detect: see `make_detect`.
         picture: an image of any size.
-        facts: facts of the run: 'image_shape', 'num_classes', 'mean', 'fit'.
+        facts: facts of the run.
         threshold: the lowest score to keep.
     """
-    *frame, channels = facts["image_shape"]
+    *frame, channels = facts.image_shape
     encoded = io.BytesIO()
     picture.convert("L" if channels == 1 else "RGB").save(encoded, "BMP")
     load = LoadBoxes(
         channels=channels,
-        num_classes=facts["num_classes"],
+        num_classes=facts.num_classes,
         size=(frame[0], frame[1]),
         capacity=1,
-        fit=facts["fit"],
-        fill=tuple(round(255 * m) for m in facts["mean"]),
+        fit=facts.fit,
+        fill=tuple(round(255 * m) for m in facts.mean),
     )
     nothing = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int), "crowd": np.zeros(0, bool)}
     loaded = load({"image": encoded.getvalue(), **nothing}, None)
@@ -76,29 +73,3 @@ def find(detect: Detect, picture: Image.Image, facts: dict[str, Any], *, thresho
     boxes = boxes / np.tile(loaded["factor"], 2)
     whole = np.asarray(box_ops.is_proper(boxes))  # a box may lie entirely in the padding
     return Found(boxes[whole], found.scores[0][good][whole], found.labels[0][good][whole])
-
-
-def draw(
-    picture: Image.Image, found: Found, class_names: Sequence[str], directory: Path, path: str
-) -> Path:
-    """Writes the image with its boxes, '<name>_boxes.png', at about its own size.
-
-    Args:
-        picture: the image as it was opened.
-        found: see `find`.
-        class_names: K names.
-        directory: the directory to write to, created if missing.
-        path: path of the image, for the name of the file.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    longest = max(picture.size)
-    inches = np.array(picture.size) * np.clip(longest, 500, 2000) / longest / 100
-    figure = Figure(figsize=tuple(inches), dpi=100)
-    axis = figure.add_axes((0, 0, 1, 1))
-    texts = [f"{class_names[k]} {s:.2f}" for k, s in zip(found.labels, found.scores, strict=True)]
-    colours = [f"C{k % 10}" for k in found.labels]
-    detection_figures.draw_boxes(axis, np.asarray(picture), found.boxes, texts, colours)
-    axis.set_axis_off()
-    written = directory / figure_files.named_after(path, "_boxes.png")
-    figure_files.save(figure, written)
-    return written

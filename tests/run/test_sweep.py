@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import classification, interval, seeds, training
+from cnn_jax.analysis import interval
+from cnn_jax.run import Program, classification, sweep
 from experiments import recipe as recipes
+from tests.run import as_command
 
 SETTINGS = [
     "--dataset=mnist1d",
@@ -44,7 +46,7 @@ def alone(tmp_path_factory):
     for seed, rate in ((3, 0.05), (4, 0.02)):
         where = tmp_path_factory.mktemp("alone")
         recipe = parsed(f"--seed={seed}", f"--learning_rate={rate}", f"--workdir={where}")
-        assert training.run(recipe, classification.make_experiment(recipe)) == 0
+        assert as_command.run(recipe, classification.make_experiment(recipe)) == 0
         rows = [json.loads(line) for line in (where / "metrics.jsonl").read_text().splitlines()]
         found[seed, rate] = json.loads((where / "result.json").read_text()), rows
     return found
@@ -56,7 +58,7 @@ def test_each_run_has_the_numbers_of_its_single_run(alone, tmp_path, side_by_sid
         "--seed=3", "--seeds=2", "--learning_rates=0.05,0.02", f"--workdir={tmp_path / 'runs'}"
     )
     experiment = classification.make_experiment(recipe)
-    assert seeds.run_many(recipe, experiment, side_by_side=side_by_side) == 0
+    assert not sweep.run_many(recipe, experiment, side_by_side=side_by_side).interrupted
     result = json.loads((tmp_path / "runs" / "result.json").read_text())
     rows = [json.loads(row) for row in (tmp_path / "runs" / "runs.jsonl").read_text().splitlines()]
     assert len(result["runs"]) == 4
@@ -75,7 +77,7 @@ def test_what_is_left_behind(tmp_path):
     recipe = dataclasses.replace(
         parsed("--seeds=3", f"--workdir={tmp_path}"), steps=2, evaluate_every_steps=1, figures=True
     )
-    assert seeds.run(recipe, classification.make_experiment(recipe)) == 0
+    assert as_command.run(recipe, classification.make_experiment(recipe)) == 0
     result = json.loads((tmp_path / "result.json").read_text())
     (row,) = result["summary"]
     values = [run["test_loss"] for run in result["runs"]]
@@ -91,15 +93,15 @@ def test_what_is_left_behind(tmp_path):
 
 def test_one_seed_is_an_ordinary_run(tmp_path):
     recipe = dataclasses.replace(parsed(f"--workdir={tmp_path}"), steps=2)
-    assert seeds.run(recipe, classification.make_experiment(recipe)) == 0
+    assert as_command.run(recipe, classification.make_experiment(recipe)) == 0
     assert (tmp_path / "metrics.jsonl").exists()
-    assert not (tmp_path / seeds.RUNS_FILE).exists()
+    assert not (tmp_path / sweep.RUNS_FILE).exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds=0"], "--seeds is 0; it must be at least 1"),
+        (["--seeds=0"], "seeds=0: it must be at least 1"),
         (["--learning_rates=0.1,-1"], "they must be positive"),
         (["--seeds=2", "--layout=pmap"], "start one run per seed"),
     ],
@@ -107,7 +109,7 @@ def test_one_seed_is_an_ordinary_run(tmp_path):
 def test_what_cannot_be_done(tmp_path, arguments, message):
     recipe = parsed(*arguments, f"--workdir={tmp_path}")
     with pytest.raises(ValueError, match=message):
-        seeds.run(recipe, classification.make_experiment(recipe))
+        as_command.run(recipe, classification.make_experiment(recipe))
 
 
 def test_interval():
@@ -119,5 +121,5 @@ def test_interval():
 def test_a_name_with_braces_ends_no_finished_run(capsys):
     row = {"learning_rate": 0.1, "n": 2, "test_loss": {"mean": 1.0, "half_width_95": 0.1}}
     named = {"model": "mlp", "dataset": "folder:/a/{b}", "seeds": 2, "workdir": "/runs/{0}"}
-    seeds._show({**named, "summary": [row]})
+    Program().console.print(sweep._table({**named, "summary": [row]}))
     assert "folder:/a/{b}" in "".join(capsys.readouterr().out.split())

@@ -1,9 +1,10 @@
 """A run whose directory is in a store: another machine goes on with it, bit for bit.
 
-The store is fsspec's own, in memory; tests/experiments/test_run_in_s3.py tries S3.
+The store is fsspec's own, in memory; tests/run/test_run_in_s3.py tries S3.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -14,11 +15,13 @@ import jax
 import numpy as np
 import pytest
 
+from cnn_jax import run as run_library
 from cnn_jax import stores
+from cnn_jax.run import classification, directory, sweep
 from cnn_jax.train import checkpoint, evaluation, lease, log
-from experiments import classification, entry, predict, run_directory, seeds, training
-from tests.experiments import test_resume
-from tests.experiments.test_resume import recipe, run, stop_at
+from experiments import entry
+from tests.run import as_command, test_resume
+from tests.run.test_resume import recipe, run, stop_at
 
 QUICK = {"steps": 8, "evaluate_every_steps": 4, "checkpoint_every_steps": 2, "log_every": 3}
 
@@ -44,7 +47,7 @@ def undisturbed(tmp_path_factory):
 
 def seen(url):
     """What a machine that has never seen the run finds: checkpoint, rows and result."""
-    with run_directory.readable(url) as where:
+    with directory.readable(url) as where:
         result = where / "result.json"
         return (
             test_resume.final_state(where),
@@ -120,7 +123,7 @@ def test_productive_seconds_are_kept_with_the_checkpoint(undisturbed):
 def finished(undisturbed, url):
     """A finished run, put into a store as it is."""
     with contextlib.ExitStack() as held:
-        opened = run_directory.open_run_directory(recipe(url, **QUICK), name="x", held=held)
+        opened = directory.open_run_directory(recipe(url, **QUICK), name="x", held=held)
         for path in undisturbed.iterdir():
             if path.name not in ("checkpoints", "lock"):
                 shutil.copy(path, opened.path)
@@ -131,43 +134,43 @@ def finished(undisturbed, url):
 
 
 def test_a_run_in_a_store_predicts(finished, undisturbed):
-    there, here = predict.open_run(finished), predict.open_run(undisturbed)
+    there, here = run_library.open(finished), run_library.open(undisturbed)
     jax.tree.map(np.testing.assert_array_equal, there.variables, here.variables)
     assert there.facts == here.facts
-    with pytest.raises(ValueError, match=r"--run=memory://.*/none is no run directory"):
-        predict.open_run(f"{finished}/none")
+    with pytest.raises(ValueError, match=r"^memory://.*/none is no run directory"):
+        run_library.open(f"{finished}/none")
 
 
 def test_looking_writes_nothing(finished):
     files = fsspec.filesystem("memory")
     root = finished.removeprefix("memory:/")
     before = {name: files.modified(name) for name in files.find(root)}
-    predict.open_run(finished)
+    run_library.open(finished)
     assert {name: files.modified(name) for name in files.find(root)} == before
 
 
 def test_another_experiment_is_refused_by_the_name_of_the_store(finished, forget):
     forget()
-    with pytest.raises(ValueError, match="--learning_rate was") as error:
+    with pytest.raises(ValueError, match="learning_rate=") as error:
         run(finished, **QUICK, learning_rate=0.1)
     assert str(error.value).startswith(finished)
     forget()
-    with pytest.raises(ValueError, match="--noresume"):
+    with pytest.raises(ValueError, match="resume=False"):
         run(finished, **QUICK, resume=False)
     chosen = recipe(finished, **QUICK)
     experiment = classification.make_experiment(chosen)
-    other = experiment._replace(facts={**experiment.facts, "num_classes": 11})
+    other = experiment._replace(facts=dataclasses.replace(experiment.facts, num_classes=11))
     with pytest.raises(ValueError, match=rf"in {finished}/checkpoints has num_classes 10"):
-        training.run(chosen, other)
+        as_command.run(chosen, other)
 
 
 def test_a_second_run_is_refused(url):
     with contextlib.ExitStack() as held:
-        run_directory.open_run_directory(recipe(url), name="x", held=held)
+        directory.open_run_directory(recipe(url), name="x", held=held)
         with contextlib.ExitStack() as second, pytest.raises(ValueError, match="in use by process"):
-            run_directory.open_run_directory(recipe(url), name="x", held=second)
+            directory.open_run_directory(recipe(url), name="x", held=second)
     with contextlib.ExitStack() as held:
-        run_directory.open_run_directory(recipe(url), name="x", held=held)
+        directory.open_run_directory(recipe(url), name="x", held=held)
 
 
 def test_the_dead_are_known_on_their_own_machine_and_waited_for_elsewhere(
@@ -181,11 +184,11 @@ def test_the_dead_are_known_on_their_own_machine_and_waited_for_elsewhere(
     for heartbeat in (3600, 1):  # that the one who dies promises
         with contextlib.ExitStack() as held:
             chosen = recipe(url, heartbeat=heartbeat)
-            run_directory.open_run_directory(chosen, name="x", held=held)
+            directory.open_run_directory(chosen, name="x", held=held)
     assert "waiting" not in caplog.text
     forget()
     with contextlib.ExitStack() as held:
-        run_directory.open_run_directory(recipe(url), name="x", held=held)
+        directory.open_run_directory(recipe(url), name="x", held=held)
     assert "waiting up to" in caplog.text
     assert "is dead" in caplog.text
 
@@ -221,9 +224,9 @@ def test_another_machine_in_between_makes_the_copy_old(undisturbed, url, tmp_pat
     shutil.copytree(undisturbed / "checkpoints/8", stale)
     with monkeypatch.context() as other, contextlib.ExitStack() as held:
         other.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-        run_directory.open_run_directory(recipe(url, **QUICK), name="x", held=held)
+        directory.open_run_directory(recipe(url, **QUICK), name="x", held=held)
     with contextlib.ExitStack() as held:
-        run_directory.open_run_directory(recipe(url, **QUICK), name="x", held=held)
+        directory.open_run_directory(recipe(url, **QUICK), name="x", held=held)
     assert not stale.exists()
     assert "checkpoints/7.json" not in stores.Store(url).entries()
 
@@ -232,9 +235,9 @@ def test_seeds_side_by_side_leave_their_rows_in_the_store(url, forget):
     chosen = classification.ClassificationRecipe(
         **{**test_resume.SETTINGS, **QUICK, "steps": 2, "workdir": url, "seeds": 2, "mixup": 0.0}
     )
-    assert seeds.run(chosen, classification.make_experiment(chosen)) == 0
+    assert as_command.run(chosen, classification.make_experiment(chosen)) == 0
     store = stores.Store(url)
-    assert {"recipe.flags", "result.json", seeds.RUNS_FILE} <= set(store.entries())
+    assert {"recipe.flags", "result.json", sweep.RUNS_FILE} <= set(store.entries())
 
 
 @pytest.mark.parametrize("flag", ["workdir", "output"])
@@ -258,11 +261,11 @@ def test_commands_that_write_to_a_disk_only_say_so(flag, monkeypatch):
 )
 def test_the_first_process_says_whether_it_is_a_store(own, first, answers, stored, monkeypatch):
     answers = iter([first, *answers])
-    monkeypatch.setattr(run_directory.hosts, "several", lambda: True)
-    monkeypatch.setattr(run_directory.hosts, "is_first", lambda: False)
-    monkeypatch.setattr(run_directory.hosts, "from_first", lambda make: next(answers))
-    monkeypatch.setattr(run_directory.workdirs, "sees", lambda *arguments: True)
-    monkeypatch.setattr(run_directory.workdirs.agreement, "settle", lambda *arguments: None)
+    monkeypatch.setattr(directory.hosts, "several", lambda: True)
+    monkeypatch.setattr(directory.hosts, "is_first", lambda: False)
+    monkeypatch.setattr(directory.hosts, "from_first", lambda make: next(answers))
+    monkeypatch.setattr(directory.workdirs, "sees", lambda *arguments: True)
+    monkeypatch.setattr(directory.workdirs.agreement, "settle", lambda *arguments: None)
     with contextlib.ExitStack() as held:
-        opened = run_directory.open_run_directory(recipe(own), name="x", held=held)
+        opened = directory.open_run_directory(recipe(own), name="x", held=held)
     assert (opened.stored, opened.place) == (stored, first)

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_jax.run import classification, workdir
 from cnn_jax.train import checkpoint, log
-from experiments import classification, training, workdir
+from tests.run import as_command
 
 # Everything that has a state or draws random numbers is on.
 SETTINGS = {
@@ -42,7 +43,7 @@ def recipe(where, **changes):
 
 def run(where, **changes):
     chosen = recipe(where, **changes)
-    return training.run(chosen, classification.make_experiment(chosen))
+    return as_command.run(chosen, classification.make_experiment(chosen))
 
 
 def final_state(where, chosen=None):
@@ -147,9 +148,9 @@ def test_other_layout_goes_on_from_the_same_numbers(
 
 
 def test_another_experiment_is_refused(undisturbed):
-    with pytest.raises(ValueError, match=r"--learning_rate was 0\.05 and is now 0\.1"):
+    with pytest.raises(ValueError, match=r"learning_rate=0\.05 is now learning_rate=0\.1"):
         run(undisturbed, learning_rate=0.1)
-    with pytest.raises(ValueError, match="--noresume"):
+    with pytest.raises(ValueError, match="resume=False"):
         run(undisturbed, resume=False)
     with contextlib.ExitStack() as held:  # what changes no result
         workdir.open_workdir(recipe(undisturbed, log_every=7), name="mlp-digits", held=held)
@@ -158,9 +159,9 @@ def test_another_experiment_is_refused(undisturbed):
 def test_other_classes_are_refused(undisturbed):
     chosen = recipe(undisturbed)
     experiment = classification.make_experiment(chosen)
-    other = experiment._replace(facts={**experiment.facts, "num_classes": 11})
+    other = experiment._replace(facts=dataclasses.replace(experiment.facts, num_classes=11))
     with pytest.raises(ValueError, match="has num_classes 10, and this run has 11"):
-        training.run(chosen, other)
+        as_command.run(chosen, other)
 
 
 @pytest.mark.slow

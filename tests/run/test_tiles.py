@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax.analysis import segmentation_figures
 from cnn_jax.models import create
-from experiments import segment_pictures
+from cnn_jax.run import tiles
 
 
 def pointwise(x):
@@ -19,7 +20,7 @@ def pointwise(x):
 @pytest.mark.parametrize("overlap", [(0, 0), (4, 8)])
 def test_tiles_of_a_pointwise_network_are_the_whole(space, overlap):
     image = np.random.default_rng(0).normal(size=(*space, 1)).astype(np.float32)
-    shares = segment_pictures.segment(pointwise, image, tile=(16, 16), overlap=overlap)
+    shares = tiles.segment(pointwise, image, tile=(16, 16), overlap=overlap)
     np.testing.assert_allclose(shares, jax.nn.softmax(pointwise(image)), atol=1e-5)
 
 
@@ -28,7 +29,7 @@ def test_one_tile_is_the_network_itself():
     model = create("unet_small", num_classes=3, width=2, depth=2)
     image = np.random.default_rng(0).normal(size=(1, 16, 24, 3)).astype(np.float32)
     variables = model.init(jax.random.key(0), image, train=False)
-    shares = segment_pictures.segment(
+    shares = tiles.segment(
         lambda x: model.apply(variables, x, train=False), image[0], tile=(16, 24), overlap=(4, 4)
     )
     direct = jax.nn.softmax(model.apply(variables, image, train=False))[0]
@@ -44,24 +45,24 @@ def test_a_network_without_padding_covers_the_picture_seamlessly():
     def apply(x):
         return model.apply(variables, x, train=False)
 
-    small = segment_pictures.segment(apply, image, tile=(28, 28), overlap=(0, 0))
-    large = segment_pictures.segment(apply, image, tile=(60, 60), overlap=(0, 0))
+    small = tiles.segment(apply, image, tile=(28, 28), overlap=(0, 0))
+    large = tiles.segment(apply, image, tile=(60, 60), overlap=(0, 0))
     assert small.shape == (30, 26, 2)
     np.testing.assert_allclose(small, large, atol=1e-5)
 
 
 def test_an_overlap_as_large_as_the_tile():
     with pytest.raises(ValueError, match=r"overlap of \(16, 0\) does not fit tiles that give"):
-        segment_pictures.segment(pointwise, np.zeros((20, 20, 1)), tile=(16, 16), overlap=(16, 0))
+        tiles.segment(pointwise, np.zeros((20, 20, 1)), tile=(16, 16), overlap=(16, 0))
 
 
 def test_what_is_written_can_be_read_again(tmp_path):
     label = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8)
     picture = Image.fromarray(np.full((20, 30, 3), 100, np.uint8))
-    classes, overlay = segment_pictures.draw(
+    classes, overlay = segmentation_figures.draw(
         picture, label, ["background", "cat", "dog"], tmp_path / "out", "in/pets.jpg"
     )
     assert (classes.name, overlay.name) == ("pets_classes.png", "pets_overlay.png")
     np.testing.assert_array_equal(np.asarray(Image.open(classes)), label)
-    named = dict(segment_pictures.shares(label, ["background", "cat", "dog"]))
+    named = dict(tiles.shares(label, ["background", "cat", "dog"]))
     assert named["cat"] == pytest.approx((label == 1).mean())

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from cnn_jax import models
-from experiments import classification, training
+from cnn_jax.run import classification
+from tests.run import as_command
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def profiled(tmp_path):
         model="mlp", steps=8, batch_size=32, figures=False, compilation_cache="", devices=1,
         log_every=4, profile="3:6", workdir=str(tmp_path),
     )  # fmt: skip
-    assert training.run(chosen, classification.make_experiment(chosen)) == 0
+    assert as_command.run(chosen, classification.make_experiment(chosen)) == 0
     return tmp_path
 
 

@@ -3,8 +3,10 @@
 import jax
 import pytest
 
+from cnn_jax.run import classification, out_of_memory
 from cnn_jax.train import step
-from experiments import classification, entry, out_of_memory, training
+from experiments import entry
+from tests.run import as_command
 
 FAST = {"model": "mlp", "steps": 2, "figures": False, "compilation_cache": ""}
 REPORTS = {
@@ -28,7 +30,7 @@ def message(error, monkeypatch, tmp_path, **changes):
     fail_with(error, monkeypatch)
     chosen = classification.ClassificationRecipe(**{**FAST, "workdir": str(tmp_path), **changes})
     with pytest.raises(entry.EXPECTED) as caught:
-        training.run(chosen, classification.make_experiment(chosen))
+        as_command.run(chosen, classification.make_experiment(chosen))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -37,7 +39,7 @@ def message(error, monkeypatch, tmp_path, **changes):
 def test_on_every_platform(platform, monkeypatch, tmp_path):
     error = jax.errors.JaxRuntimeError(REPORTS[platform])
     text = message(error, monkeypatch, tmp_path, devices=1)
-    for part in ("--batch_size=128", "--accumulate=2", "--dtype=bfloat16", "--remat"):
+    for part in ("batch_size=128", "accumulate=2", "dtype=bfloat16", "remat"):
         assert part in text
     assert ("16.0 GiB" in text) == (platform != "tpu")
 
@@ -47,22 +49,22 @@ def test_what_is_set_already_is_not_advised(monkeypatch, tmp_path):
         jax.errors.JaxRuntimeError(REPORTS["cuda"]), monkeypatch, tmp_path,
         devices=4, accumulate=4, dtype="bfloat16", remat=True, eval_batch_size=512,
     )  # fmt: skip
-    assert "8 at a time on each of 4 device(s) in --accumulate=4 parts" in text
-    assert "--accumulate=8" in text
-    assert "--eval_batch_size" in text
+    assert "8 at a time on each of 4 device(s) in accumulate=4 parts" in text
+    assert "accumulate=8" in text
+    assert "eval_batch_size" in text
     assert "bfloat16" not in text
-    assert "--remat" not in text
+    assert "remat" not in text
 
 
 def test_on_the_host(monkeypatch, tmp_path):
-    assert "--batch_size=128" in message(MemoryError("numpy"), monkeypatch, tmp_path, devices=1)
+    assert "batch_size=128" in message(MemoryError("numpy"), monkeypatch, tmp_path, devices=1)
 
 
 def test_other_errors_of_the_runtime_stay_what_they_are(monkeypatch, tmp_path):
     fail_with(jax.errors.JaxRuntimeError("INTERNAL: a bug"), monkeypatch)
     chosen = classification.ClassificationRecipe(**{**FAST, "workdir": str(tmp_path), "devices": 1})
     with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
-        training.run(chosen, classification.make_experiment(chosen))
+        as_command.run(chosen, classification.make_experiment(chosen))
 
 
 def test_what_xla_really_raises():

@@ -16,9 +16,9 @@ import pytest
 
 from cnn_jax import stores
 from cnn_jax.data.readers import prepared
-from experiments import classification, run_directory
-from tests.experiments import test_resume
-from tests.experiments.test_resume import SETTINGS, run
+from cnn_jax.run import classification, directory
+from tests.run import test_resume
+from tests.run.test_resume import SETTINGS, run
 
 pytest.importorskip("s3fs", reason="pip install 'cnn-jax[cloud]'")
 pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
@@ -143,7 +143,7 @@ def kill(process: subprocess.Popen) -> None:
 
 def assert_is(url: str, undisturbed: Path) -> dict:
     """The run in the store is the undisturbed one, bit for bit. Returns its result."""
-    with run_directory.readable(url) as where:
+    with directory.readable(url) as where:
         assert test_resume.final_state(where) == test_resume.final_state(undisturbed)
         assert test_resume.results(where) == test_resume.results(undisturbed)
         result = json.loads((where / "result.json").read_text())
@@ -244,7 +244,7 @@ def test_two_processes_without_a_common_disk(bucket, undisturbed, machine):
     assert not store.entries().keys() & {"result.json"}
     machine.forget()
     assert machine.finish(url, "--cpu_devices=1", launch=2)[0] == 0
-    with run_directory.readable(url) as where:
+    with directory.readable(url) as where:
         ours = [row for row in test_resume.results(where) if row["split"] == "test"]
     theirs = [row for row in test_resume.results(undisturbed) if row["split"] == "test"]
     assert [row["step"] for row in ours] == [row["step"] for row in theirs]

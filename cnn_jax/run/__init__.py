@@ -1,0 +1,105 @@
+"""Runs: training a network from its recipe, evaluating it, and opening it again to predict.
+
+from cnn_jax import run
+
+result = run.train(run.Recipe(dataset="digits", model="resnet8"), workdir="digits")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnn_jax.run.classification import ClassificationRecipe as Recipe
+    from cnn_jax.run.detect import Found
+    from cnn_jax.run.detection import DetectionRecipe
+    from cnn_jax.run.evaluation import evaluate
+    from cnn_jax.run.experiment import Experiment, HeldOut, initial_variables
+    from cnn_jax.run.facts import Facts
+    from cnn_jax.run.opening import open, published
+    from cnn_jax.run.predictor import (
+        BoxPredictor,
+        Classified,
+        ClassPredictor,
+        PixelPredictor,
+        Predictor,
+        Segmented,
+    )
+    from cnn_jax.run.program import Program
+    from cnn_jax.run.recipe import TrainingRecipe
+    from cnn_jax.run.result import Result
+    from cnn_jax.run.segmentation import SegmentationRecipe
+    from cnn_jax.run.settings import setting, with_defaults
+    from cnn_jax.run.tasks import TASKS, TaskRun
+    from cnn_jax.run.training import train, train_experiment
+
+# Each name, and the module that is imported when it is asked for: not before, as that takes time.
+_HOMES = {
+    "BoxPredictor": "predictor",
+    "ClassPredictor": "predictor",
+    "Classified": "predictor",
+    "DetectionRecipe": "detection",
+    "Experiment": "experiment",
+    "Facts": "facts",
+    "Found": "detect",
+    "HeldOut": "experiment",
+    "PixelPredictor": "predictor",
+    "Predictor": "predictor",
+    "Program": "program",
+    "Recipe": "classification",
+    "Result": "result",
+    "SegmentationRecipe": "segmentation",
+    "Segmented": "predictor",
+    "TASKS": "tasks",
+    "TaskRun": "tasks",
+    "TrainingRecipe": "recipe",
+    "evaluate": "evaluation",
+    "initial_variables": "experiment",
+    "open": "opening",
+    "published": "opening",
+    "setting": "settings",
+    "train": "training",
+    "train_experiment": "training",
+    "with_defaults": "settings",
+}
+
+__all__ = [
+    "TASKS",
+    "BoxPredictor",
+    "ClassPredictor",
+    "Classified",
+    "DetectionRecipe",
+    "Experiment",
+    "Facts",
+    "Found",
+    "HeldOut",
+    "PixelPredictor",
+    "Predictor",
+    "Program",
+    "Recipe",
+    "Result",
+    "SegmentationRecipe",
+    "Segmented",
+    "TaskRun",
+    "TrainingRecipe",
+    "evaluate",
+    "initial_variables",
+    "open",
+    "published",
+    "setting",
+    "train",
+    "train_experiment",
+    "with_defaults",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    value = getattr(module, "ClassificationRecipe" if name == "Recipe" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

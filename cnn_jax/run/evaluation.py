@@ -1,0 +1,81 @@
+"""Evaluates the network of a run, on its own data or on others."""
+
+import dataclasses
+import os
+from typing import Any, Literal
+
+import jax
+import optax
+
+from cnn_jax.run.machine import configured
+from cnn_jax.run.opening import open, task_named
+from cnn_jax.train import evaluation, layout, state, step
+
+
+def evaluate(
+    place: str | os.PathLike[str],
+    *,
+    dataset: str = "",
+    split: str = "",
+    checkpoint: Literal["best", "last"] | int = "best",
+    weights: Literal["", "averaged", "raw"] = "",
+    **settings: Any,
+) -> dict[str, float]:
+    """The figures of a trained network on a split of a data set. Nothing is written.
+
+    Args:
+        place: a run directory, or its s3:// URL.
+        dataset: name of the data set; default: that of the training.
+        split: its split; default: the one that the run was evaluated on.
+        checkpoint, weights: see `cnn_jax.run.open`.
+        settings: other settings to evaluate with than those of the run: `data_dir`,
+            `eval_batch_size`, `workers`.
+
+    Returns:
+        The figures by name, as in the run's metrics.jsonl: 'accuracy' in 0..1.
+
+    Raises:
+        ValueError: the run, the data or a setting cannot be used, or the data have other classes.
+    """
+    run = open(place, checkpoint=checkpoint, weights=weights)
+    task = task_named(run.facts.task)
+    if task.open_split is None or task.held_out is None or run.recipe is None:
+        raise ValueError(f"A run of the task {run.facts.task!r} cannot be evaluated again.")
+    known = {field.name for field in dataclasses.fields(run.recipe)}
+    if unknown := set(settings) - known:
+        raise ValueError(f"{', '.join(sorted(unknown))}: no setting of {run.facts.task}.")
+    chosen: dict[str, Any] = {"dataset": dataset, "test_split": split}
+    settings |= {name: value for name, value in chosen.items() if value}
+    recipe = dataclasses.replace(run.recipe, **settings)
+    with configured(recipe):
+        source = task.open_split(recipe, recipe.test_split)
+        _check_classes(source, run.facts.class_names, recipe)
+        held = task.held_out(recipe, run.facts, run.model, source)
+        where = layout.make_layout("jit", jax.devices()[:1])
+        eval_step = where.compile_eval(
+            step.make_eval_step(run.model, held.task, prepare=held.prepare, views=held.views)
+        )
+        observed = evaluation.evaluate(
+            eval_step, where.replicate(_state(run.variables)), held.batches(), where
+        )
+        assert observed is not None
+        return held.task.report(observed)
+
+
+def _check_classes(source: Any, trained: tuple[str, ...], recipe: Any) -> None:
+    if tuple(source.class_names) == tuple(trained):
+        return
+    raise ValueError(
+        f"{recipe.dataset}, split {recipe.test_split}, has {len(source.class_names)} classes, "
+        f"{_some(source.class_names)}, and the network was trained on {len(trained)}, "
+        f"{_some(trained)}: wanted the same ones."
+    )
+
+
+def _some(names: Any, most: int = 4) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _state(variables: Any) -> state.TrainState:
+    """A state that holds these variables, for the evaluation step."""
+    return state.state_from(variables, optax.identity(), ema=False)

@@ -1,0 +1,195 @@
+"""An experiment: the parts in which runs differ."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from cnn_jax import data
+from cnn_jax.data import TrainBatches, fingerprint
+from cnn_jax.models import Pretrained
+from cnn_jax.run.facts import Facts
+from cnn_jax.train import state
+from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
+
+
+class Experiment(NamedTuple):
+    """The parts in which experiments differ.
+
+    Attributes:
+        name: name of the run directory: '<model>-<dataset>'.
+        model: the network.
+        task: the loss and the metrics.
+        image: shape and dtype of a training batch as the model sees it.
+        train: the training batches.
+        test: () -> the evaluation batches.
+        augment: (keys, batch) -> batch, on the device, in training.
+        prepare: batch -> batch, on the device, in evaluation.
+        views: test-time augmentation, see `cnn_jax.train.step.make_eval_step`.
+        facts: facts about the data and the model, for checkpoints and results.
+        best: the metric whose highest value marks the best checkpoint.
+        head: the paths of the parameters of the last layer; empty if not known.
+        variables: initial variables; None for random ones.
+        learnt: collections of variables learnt from the data, which replace the initial ones
+            whatever the seed.
+        draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
+            batch -> outputs in numpy. None for no figures.
+    """
+
+    name: str
+    model: nn.Module
+    task: Task
+    image: jax.ShapeDtypeStruct
+    train: TrainBatches
+    test: Callable[[], Any]
+    augment: Callable[[Array, Batch], Batch]
+    prepare: Callable[[Batch], Batch]
+    facts: Facts
+    best: str
+    head: frozenset[str] = frozenset()
+    variables: PyTree | None = None
+    learnt: Mapping[str, PyTree] = MappingProxyType({})
+    views: tuple[Callable[[Array], Array], ...] = ()
+    draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
+
+
+def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
+    """The initial variables of a run with this seed."""
+    variables = experiment.variables
+    if variables is None:
+        variables = state.init_variables(experiment.model, experiment.image, seed=seed)
+    return {**variables, **experiment.learnt}
+
+
+class HeldOut(NamedTuple):
+    """How examples that were not trained on are evaluated.
+
+    Attributes:
+        task: the metrics.
+        batches: (process_index=, process_count=) -> the evaluation batches, or a process's rows.
+        prepare: batch -> batch, on the device.
+        views: test-time augmentation.
+    """
+
+    task: Task
+    batches: Callable[..., Any]
+    prepare: Callable[[Batch], Batch]
+    views: tuple[Callable[[Array], Array], ...] = ()
+
+
+class Splits(NamedTuple):
+    """The data of a run."""
+
+    train: Any
+    test: Any
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.train.class_names
+
+    @property
+    def channels(self) -> int:
+        return self.train.image_shape[-1]
+
+
+def open_splits(recipe: Any, open_split: Callable[[str], Any]) -> Splits:
+    """The data of `train_split` and `test_split`, each opened by `open_split`.
+
+    Raises:
+        ValueError: their classes differ.
+    """
+    opened = {split: open_split(split) for split in (recipe.train_split, recipe.test_split)}
+    splits = Splits(opened[recipe.train_split], opened[recipe.test_split])
+    if splits.test.class_names != splits.class_names:
+        raise ValueError(
+            f"{recipe.dataset}: the classes of {recipe.test_split} are "
+            f"{', '.join(splits.test.class_names)}, those of {recipe.train_split} are "
+            f"{', '.join(splits.class_names)}. Give both splits the same classes."
+        )
+    return splits
+
+
+def normalisation(
+    splits: Splits, pretrained: Pretrained | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel: those of the pretrained weights, or of the data set."""
+    if pretrained is not None and pretrained.preprocessing is not None:
+        return tuple(pretrained.preprocessing.mean), tuple(pretrained.preprocessing.std)
+    mean, std = data.statistics(splits.train.name, splits.channels)
+    return tuple(mean), tuple(std)
+
+
+def rows_of_process() -> dict[str, Any]:
+    """Which rows of a global batch this process reads: arguments of the pipeline."""
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def assemble(
+    recipe: Any,
+    name: str,
+    splits: Splits,
+    *,
+    model: nn.Module,
+    pretrained: Pretrained | None,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+    train: TrainBatches,
+    augment: Callable[[Array, Batch], Batch],
+    held_out: Callable[[Any, Facts, nn.Module, Any], HeldOut],
+    draw: Callable[..., None],
+    task: Task | None = None,
+    fit: str = "",
+    **more: Any,
+) -> Experiment:
+    """The experiment of a task on a data set with classes.
+
+    Args:
+        recipe: its recipe.
+        name: name of the task.
+        splits: the data.
+        model: the network.
+        pretrained: its initial weights; None for random ones.
+        statistics: mean and deviation of each channel.
+        train: the training batches.
+        augment: (keys, batch) -> batch, on the device, in training.
+        held_out: (recipe, facts, model, source) -> how that source is evaluated.
+        draw: (held out, facts, workdir, observed, variables, predict) -> None: the figures.
+        task: losses of the training, if they are not those of `held_out`.
+        fit: how images are fitted to the input.
+        more: other fields of the experiment.
+    """
+    first = {key: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for key, leaf in train[0].items()}
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), *first["mask"].shape))
+    image = jax.eval_shape(augment, keys, first)["image"]
+    mean, std = statistics
+    facts = Facts(
+        task=name,
+        model=recipe.model,
+        dataset=recipe.dataset,
+        num_classes=len(splits.class_names),
+        class_names=tuple(splits.class_names),
+        image_shape=tuple(image.shape[1:]),
+        mean=mean,
+        std=std,
+        fit=fit,
+        data=fingerprint.described(splits._asdict()),
+    )
+    held = held_out(recipe, facts, model, splits.test)
+    test = held.batches(**rows_of_process())
+    return Experiment(
+        name=f"{recipe.model}-{recipe.dataset}",
+        model=model,
+        task=task or held.task,
+        image=image,
+        train=train,
+        test=lambda: test,
+        augment=augment,
+        prepare=held.prepare,
+        views=held.views,
+        facts=facts,
+        draw=partial(draw, held, facts),
+        **{"variables": None if pretrained is None else pretrained.variables, **more},
+    )

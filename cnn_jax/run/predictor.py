@@ -1,0 +1,246 @@
+"""Trained networks that predict: what is in an image, and where."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageOps
+
+from cnn_jax.run import detect, inputs, tiles
+from cnn_jax.run.facts import Facts
+from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.typing import PyTree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Predictor:
+    """A trained network, as `cnn_jax.run.open` gives it.
+
+    Attributes:
+        model: the network.
+        variables: its parameters and statistics: `model.apply(variables, x, train=False)`.
+        facts: facts about the data and the network.
+        recipe: the recipe of the run; None for published weights.
+        place: the run directory.
+        step: training steps of the checkpoint.
+        averaged: whether the parameters are the moving average of the training.
+    """
+
+    model: nn.Module
+    variables: PyTree
+    facts: Facts
+    recipe: TrainingRecipe | None = None
+    place: str = ""
+    step: int = 0
+    averaged: bool = False
+
+    def predict(self, images: Any, **options: Any) -> Any:
+        """The prediction for an image, or a list of predictions for several.
+
+        Args:
+            images: the path of an image file, an image of Pillow, or pixels, uint8 [H, W, C] or
+                [H, W] in 0..255, of any size; or a sequence of these, or an array [N, H, W, C]. A
+                classifier of sequences or volumes takes arrays of the shape that it was trained on.
+            options: see `predict_one`.
+
+        Raises:
+            ValueError: it cannot be read, or is not what the network was trained on.
+        """
+        if inputs.is_several(images, self._rank()):
+            return [self.predict_one(image, **options) for image in images]
+        return self.predict_one(images, **options)
+
+    def predict_one(self, image: Any) -> Any:
+        """The prediction for one image."""
+        raise NotImplementedError
+
+    def _rank(self) -> int:
+        return len(self.facts.image_shape) or 3
+
+    def _with_channels(self, image: Image.Image) -> Image.Image:
+        """The image in grey or in colour, as the network takes it."""
+        return image.convert("L" if self.facts.image_shape[-1] == 1 else "RGB")
+
+    def normalised(self, image: Image.Image) -> np.ndarray:
+        """An image with the network's channels, normalised as in training: float32 [H, W, C]."""
+        pixels = np.asarray(image, np.float32).reshape(image.height, image.width, -1) / 255
+        return self._normalise(pixels)
+
+    def _normalise(self, values: np.ndarray) -> np.ndarray:
+        mean, std = (np.asarray(each, np.float32) for each in (self.facts.mean, self.facts.std))
+        return (values - mean) / std
+
+    @functools.cached_property
+    def apply(self) -> Callable[[Any], Any]:
+        """The compiled network: x float32 [B, *space, C] -> its outputs."""
+        return jax.jit(lambda x: self.model.apply(self.variables, x, train=False))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classified:
+    """The class of an image.
+
+    Attributes:
+        probabilities: float32 [K], which add up to 1.
+        class_names: K names.
+    """
+
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def label(self) -> int:
+        """The most probable class."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def name(self) -> str:
+        """The name of the most probable class."""
+        return self.class_names[self.label]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities, the best first."""
+        best = self.probabilities.argsort()[::-1][:count]
+        return [(self.class_names[index], float(self.probabilities[index])) for index in best]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ClassPredictor(Predictor):
+    """Predicts a class for each image; see `Predictor`.
+
+    Attributes:
+        preparation: RGB image -> float32 [H, W, C] as the network takes it, for published weights
+            that come with their own; None to fit it to the shape of the training.
+        assumed: what is not known of such weights and was assumed; '' for nothing.
+    """
+
+    preparation: Callable[[Image.Image], np.ndarray] | None = None
+    assumed: str = ""
+
+    def predict_one(self, image: Any) -> Classified:
+        """The class probabilities of one image (or sequence, or volume)."""
+        x = self.preprocess(image)
+        return Classified(np.asarray(self._probabilities(x[None]))[0], self.facts.class_names)
+
+    def preprocess(self, image: Any) -> np.ndarray:
+        """What the network sees of an image: float32 [*space, C]."""
+        if self.preparation is None and self._rank() != 3:
+            return self._array(image)
+        opened = inputs.image_of(image)
+        if self.preparation is not None:
+            return self.preparation(opened)
+        height, width, _ = self.facts.image_shape
+        fitted = self._with_channels(opened)
+        if self._stretches():
+            fitted = fitted.resize((width, height), Image.Resampling.BILINEAR)
+        else:
+            fitted = ImageOps.fit(fitted, (width, height), Image.Resampling.BILINEAR)
+        return self.normalised(fitted)
+
+    def shown(self, x: np.ndarray) -> Image.Image:
+        """The image that the network sees, of what `preprocess` gave: before normalisation."""
+        mean, std = (np.asarray(each, np.float32) for each in (self.facts.mean, self.facts.std))
+        pixels = np.clip(x * std + mean, 0, 1) * 255
+        return Image.fromarray(np.broadcast_to(pixels, (*x.shape[:2], 3)).astype(np.uint8))
+
+    def _stretches(self) -> bool:
+        crop, size = (getattr(self.recipe, name, None) for name in ("crop", "image_size"))
+        return crop == "whole" or size == 0
+
+    def _array(self, given: Any) -> np.ndarray:
+        """A sequence [T, C] or a volume [T, H, W, C], of the shape of the training."""
+        shape = self.facts.image_shape
+        wanted = f"wanted an array of the shape {list(shape)}"
+        if isinstance(given, (str, bytes, Image.Image)) or not hasattr(given, "__array__"):
+            raise ValueError(
+                f"The network was trained on sequences of shape {list(shape)}, and these are "
+                f"images: {wanted}, or give a run that was trained on images."
+            )
+        array = np.asarray(given)
+        if array.shape != shape:
+            raise ValueError(f"An array has the shape {list(array.shape)}; {wanted}.")
+        if array.dtype == np.uint8:
+            array = array.astype(np.float32) / 255
+        elif not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(f"An array is of {array.dtype}; wanted uint8 or floats.")
+        return self._normalise(array.astype(np.float32))
+
+    @functools.cached_property
+    def _probabilities(self) -> Callable[[Any], Any]:
+        def probabilities(x: jax.Array) -> jax.Array:
+            logits: Any = self.model.apply(self.variables, x, train=False)
+            return jax.nn.softmax(logits.astype(jnp.float32))  # [B, K]
+
+        return jax.jit(probabilities)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segmented:
+    """The classes of an image's pixels.
+
+    Attributes:
+        label: uint8 [H, W], of the image's size: the most probable class of each pixel.
+        probabilities: float32 [H, W, K].
+        class_names: K names.
+    """
+
+    label: np.ndarray
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+    def shares(self) -> list[tuple[str, float]]:
+        """The classes and the share of the pixels that each has, the largest first."""
+        return tiles.shares(self.label, self.class_names)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PixelPredictor(Predictor):
+    """Predicts a class for each pixel; see `Predictor`."""
+
+    def predict_one(
+        self, image: Any, *, tile: int | tuple[int, int] | None = None, overlap: float = 0.25
+    ) -> Segmented:
+        """The classes of the pixels of one image.
+
+        Args:
+            image: see `predict`.
+            tile: height and width of the tiles that a larger image is cut into, in pixels; default:
+                those of the training.
+            overlap: overlap of neighbouring tiles, as a fraction of their side, in [0, 1).
+        """
+        if not 0 <= overlap < 1:
+            raise ValueError(f"overlap={overlap}: it must be in [0, 1).")
+        *space, channels = self.facts.image_shape
+        if tile is None:
+            tile = space[0], space[1]
+        size = (tile, tile) if isinstance(tile, int) else tile
+        out = jax.eval_shape(self.apply, jnp.zeros((1, *size, channels))).shape[1:3]
+        shared = (int(overlap * out[0]), int(overlap * out[1]))
+        x = self.normalised(self._with_channels(inputs.image_of(image)))
+        probabilities = tiles.segment(self.apply, x, tile=size, overlap=shared)
+        label = probabilities.argmax(-1).astype(np.uint8)
+        return Segmented(label, probabilities, self.facts.class_names)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class BoxPredictor(Predictor):
+    """Predicts boxes and their classes; see `Predictor`."""
+
+    def predict_one(self, image: Any, *, threshold: float = 0.3) -> detect.Found:
+        """The objects in one image, best first.
+
+        Args:
+            image: see `predict`.
+            threshold: the lowest score to keep, in 0..1.
+        """
+        opened = inputs.image_of(image)
+        return detect.find(self._detect, opened, self.facts, threshold=threshold)
+
+    @functools.cached_property
+    def _detect(self) -> detect.Detect:
+        return detect.make_detect(self.model, self.variables, self.facts)

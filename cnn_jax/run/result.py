@@ -1,0 +1,114 @@
+"""The result of a run: for the caller, for result.json and for the console."""
+
+import dataclasses
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import rich.table
+
+from cnn_jax.run.experiment import Experiment
+from cnn_jax.run.recipe import TrainingRecipe
+
+# What the table of figures leaves out.
+_NO_FIGURES = ("model", "dataset", "workdir", "layout", "processes")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """The result of `train`.
+
+    Attributes:
+        place: the run directory or its URL, for `cnn_jax.run.open`.
+        directory: the run directory on this machine.
+        interrupted: the signal that stopped the run, or None. An interrupted run has saved its
+            state and has no figures yet; the same call resumes it.
+        step: number of training steps made.
+        metrics: figures of the last evaluation by name, 'accuracy' in 0..1; of several runs, with
+            one learning rate, their means. Empty for an interrupted run, and in processes other
+            than the first.
+        json: the content of result.json; {} where there are no metrics.
+    """
+
+    place: str
+    directory: Path
+    interrupted: signal.Signals | None = None
+    step: int = 0
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    json: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def described(experiment: Experiment) -> dict[str, Any]:
+    """The facts that a result begins with: model, data set and number of classes, if there are."""
+    facts = experiment.facts.to_json()
+    names = ("model", "dataset", "num_classes")
+    return {name: facts[name] for name in names if facts.get(name)}
+
+
+def figures_of(
+    recipe: TrainingRecipe,
+    experiment: Experiment,
+    outcome: Any,
+    final: Any,
+    rows: list[dict],
+    *,
+    place: str,
+    began: float,
+) -> dict[str, Any]:
+    """The figures of a finished run, for result.json.
+
+    Args:
+        recipe, experiment: what was run.
+        outcome: what the loop gave.
+        final: the last state, on this process.
+        rows: the rows of metrics.jsonl.
+        place: the run directory, for messages.
+        began: when the run was started, of the monotonic clock.
+    """
+    rates = {
+        name: sorted(row[f"wall_{name}"] for row in rows if f"wall_{name}" in row)
+        for name in ("images_per_second", "gflops_per_second", "mfu")
+    }
+    speeds = {name: values[len(values) // 2] for name, values in rates.items() if values}
+    figures = experiment.task.report(outcome.observed)
+    return {
+        **described(experiment),
+        **{f"test_{name}": value for name, value in figures.items()},
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(final.params)),
+        "records_skipped": len(experiment.train.corrupt),
+        "steps": outcome.step,
+        "seconds": round(time.monotonic() - began, 2),
+        **({"nonfinite_steps": int(final.guard.count)} if final.guard else {}),
+        "images_per_second": None,
+        **speeds,
+        "layout": recipe.layout,
+        "processes": jax.process_count(),
+        "workdir": place,
+    }
+
+
+def metrics_in(result: dict[str, Any]) -> dict[str, float]:
+    """The figures of the last evaluation, out of the content of result.json."""
+    names = (name for name in result if name.startswith("test_"))
+    return {name.removeprefix("test_"): result[name] for name in names}
+
+
+def table(result: dict[str, Any]) -> rich.table.Table:
+    """The figures of a finished run, for the console."""
+    what = " on ".join(filter(None, (result.get("model"), result.get("dataset"))))
+    shown = rich.table.Table(title=what or "the run")
+    shown.add_column("figure")
+    shown.add_column("value", justify="right")
+    for name, value in result.items():
+        if name not in _NO_FIGURES:
+            shown.add_row(name, _cell(value))
+    return shown
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float) and abs(value) < 100:
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, (int, float)) else json.dumps(value)
