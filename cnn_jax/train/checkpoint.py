@@ -232,7 +232,7 @@ class Checkpoints:
             what = "A checkpoint" if step is None else f"The checkpoint of step {step} or before it"
             raise CheckpointError(
                 f"{what} cannot be written to {self.directory} ({manager.reason(error)}). "
-                f"Make room or choose another workdir=DIRECTORY. Checkpoints kept: "
+                f"Make room or choose another `workdir`. Checkpoints kept: "
                 f"{', '.join(kept) or 'none'}."
             ) from error
 
