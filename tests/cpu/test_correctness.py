@@ -273,19 +273,30 @@ def test_equals_stock(case, name):
     check(case, ["forward", name])
 
 
-@pytest.mark.slow
-@settings(max_examples=2000, **QUICK)
-@given(cases(), st.sampled_from(["gradients", "gradients", *REST]))
-def test_equals_stock_everywhere(case, name):
+# a hundred in CI; all by `pytest -m exhaustive`
+@pytest.mark.parametrize(
+    "examples",
+    [
+        pytest.param(100, marks=pytest.mark.slow),
+        pytest.param(2000, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_equals_stock_everywhere(examples):
     """Forward of every configuration, and one of the rest, gradients twice as often as another."""
-    check(case, ["forward", name])
-    if case.seed % 16 == 0:  # JAX keeps what it compiled, some gigabytes of it by the end
-        jax.clear_caches()
+
+    @settings(max_examples=examples, **QUICK)
+    @given(cases(), st.sampled_from(["gradients", "gradients", *REST]))
+    def each(case, name):
+        check(case, ["forward", name])
+        if case.seed % 16 == 0:  # JAX keeps what it compiled, some gigabytes of it by the end
+            jax.clear_caches()
+
+    each()
 
 
 @pytest.mark.parametrize("groups", [1, 4])
 def test_padding_that_shifts_under_one_pixel_windows(groups):
-    """Padding (1, -1) moves a picture by a pixel. XLA's simplifier (jax 0.10.2) takes such a
+    """Padding (1, -1) moves an image by a pixel. XLA's simplifier (jax 0.10.2) takes such a
     convolution with 1x1 windows for a product of matrices and forgets the move."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 3, 4, 8)).astype(np.float32)
@@ -309,7 +320,7 @@ def test_padding_that_shifts_under_one_pixel_windows(groups):
     np.testing.assert_allclose(run(x, w), expected, atol=1e-5)
 
 
-def test_negative_padding_reads_nothing_beyond_the_picture():
+def test_negative_padding_reads_nothing_beyond_the_image():
     """With padding (2, 0) and two taps the input gradient has padding (-1, 1), for which XLA's own
     float32 convolution (jax 0.10.2) returns what happens to lie in memory."""
     rng = np.random.default_rng(0)
