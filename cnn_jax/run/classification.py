@@ -134,7 +134,7 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
         augment=augment,
         held_out=held_out,
         draw=_draw,
-        best="accuracy",
+        best=tasks.BEST,
         head=head,
         learnt=learnt,
     )

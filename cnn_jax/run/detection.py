@@ -119,7 +119,7 @@ def make_experiment(recipe: DetectionRecipe) -> Experiment:
         held_out=held_out,
         draw=_draw,
         fit=recipe.fit,
-        best="ap",
+        best=tasks.BEST,
     )
     return made._replace(head=_head(recipe, model, made.image))
 

@@ -107,7 +107,7 @@ def make_experiment(recipe: SegmentationRecipe) -> Experiment:
         held_out=held_out,
         draw=_draw,
         task=tasks.segmentation(names, loss=recipe.loss, class_weights=weights),
-        best="mean_iou",
+        best=tasks.BEST,
         head=_head(recipe, model),
     )
 
