@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class ClassificationRecipe(TrainingRecipe):
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for no mixup.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for no CutMix.")
-    loss: str = setting("cross_entropy", LOSS_HELP, read=losses.to_text)
+    loss: str | Mapping[str, float] = setting("cross_entropy", LOSS_HELP, read=losses.to_text)
     label_smoothing: float = setting(0.1, "Label smoothing, in [0, 1).")
     test_time_flip: bool = setting(
         False, "Evaluate the mean of the logits for an image and for its mirror image."

@@ -1,6 +1,6 @@
 """An experiment: the parts in which runs differ."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -66,7 +66,7 @@ def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
     return {**variables, **experiment.learnt}
 
 
-def reporting_metrics(experiment: Experiment, names: str) -> Experiment:
+def reporting_metrics(experiment: Experiment, names: str | Iterable[str]) -> Experiment:
     """The experiment, which also reports metrics of `cnn_jax.metrics.METRICS`: 'brier,f1'.
 
     Raises:

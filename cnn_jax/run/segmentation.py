@@ -1,7 +1,7 @@
 """Segmentation, a class for every pixel: its recipe, and what it makes."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class SegmentationRecipe(TrainingRecipe):
         + ", ".join((*with_mask.VOCABULARY, *with_mask.PICTURE_ONLY))
         + "; '' for none.",
     )
-    loss: str = setting("cross_entropy+dice", LOSS_HELP, read=losses.to_text)
+    loss: str | Mapping[str, float] = setting("cross_entropy+dice", LOSS_HELP, read=losses.to_text)
     class_weights: str = setting(
         "none",
         "Weights of the classes in the loss; Dice and Jaccard have none.",
