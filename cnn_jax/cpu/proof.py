@@ -56,24 +56,24 @@ def convolutions() -> Iterator[Convolution]:
         window = (2, 3, 3)[-rank:]
         around = ((1, 0), (1, 1), (2, 1))[:rank]
         steps, holes = (1, 2, 2)[-rank:], (1, 1, 2)[-rank:]
-        where = f"{rank}-D"
-        yield Convolution(where, space, window, once, none, once, 16, 32)
-        yield Convolution(f"{where}, one pixel", space, once, steps, none, once, 24, 8)
-        yield Convolution(f"{where}, one number", once, once, once, none, once, 1, 1, batch=1)
-        yield Convolution(f"{where}, wide", space, window, once, around, once, 64, 96)
-        yield Convolution(f"{where}, padded", space, window, once, around, once, 3, 5)
-        yield Convolution(f"{where}, strided", space, window, steps, around, once, 16, 16)
-        yield Convolution(f"{where}, dilated", space, window, once, around, holes, 16, 16)
+        axes = f"{rank}-D"
+        yield Convolution(axes, space, window, once, none, once, 16, 32)
+        yield Convolution(f"{axes}, one pixel", space, once, steps, none, once, 24, 8)
+        yield Convolution(f"{axes}, one number", once, once, once, none, once, 1, 1, batch=1)
+        yield Convolution(f"{axes}, wide", space, window, once, around, once, 64, 96)
+        yield Convolution(f"{axes}, padded", space, window, once, around, once, 3, 5)
+        yield Convolution(f"{axes}, strided", space, window, steps, around, once, 16, 16)
+        yield Convolution(f"{axes}, dilated", space, window, once, around, holes, 16, 16)
         yield Convolution(
-            f"{where}, kernel turned", space, window, once, around, once, 16, 32, 1, (-1, -2)
+            f"{axes}, kernel turned", space, window, once, around, once, 16, 32, 1, (-1, -2)
         )
-        yield Convolution(f"{where}, grouped", space, window, steps, around, once, 16, 32, 4)
+        yield Convolution(f"{axes}, grouped", space, window, steps, around, once, 16, 32, 4)
         yield Convolution(
-            f"{where}, grouped, kernel turned", space, window, once, around, once, 8, 4, 2, (-1, -2)
+            f"{axes}, grouped, kernel turned", space, window, once, around, once, 8, 4, 2, (-1, -2)
         )
-        yield Convolution(f"{where}, depthwise", space, window, steps, around, once, 16, 16, 16)
+        yield Convolution(f"{axes}, depthwise", space, window, steps, around, once, 16, 16, 16)
         yield Convolution(
-            f"{where}, depthwise, dilated", space, window, once, around, holes, 16, 32, 16
+            f"{axes}, depthwise, dilated", space, window, once, around, holes, 16, 32, 16
         )
     # Kernel gradients, whose window is an image (cnn_jax.cpu.image_windows)
     for rank in (1, 2):

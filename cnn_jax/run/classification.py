@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_jax import data, losses, models
 from cnn_jax.analysis import figures
-from cnn_jax.augment import spec
+from cnn_jax.augment import STEPS
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
@@ -61,7 +61,7 @@ class ClassificationRecipe(TrainingRecipe):
     augment: str = setting(
         "auto",
         "Random augmentation of each image, applied in order, out of "
-        + ", ".join(spec.VOCABULARY)
+        + ", ".join(STEPS["label"])
         + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_PICTURES} for images, none "
         "for sequences.",
     )

@@ -1,16 +1,20 @@
 """Evaluates the network of a run, on its own data or on others."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import flax.errors
 import jax
 import optax
 
 from cnn_jax import metrics, plugins
+from cnn_jax.run.experiment import HeldOut
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import open, task_named
+from cnn_jax.run.predictor import Predictor
 from cnn_jax.train import evaluation, layout, state, step
 
 
@@ -55,6 +59,7 @@ def evaluate(
         source = task.open_split(recipe, recipe.test_split)
         _check_classes(source, run.facts.class_names, recipe)
         held = task.held_out(recipe, run.facts, run.model, source)
+        _check_images(run, held)
         reported = metrics.with_metrics(held.task, recipe.metrics)
         where = layout.make_layout("jit", jax.devices()[:1])
         eval_step = where.compile_eval(
@@ -74,6 +79,21 @@ def _check_classes(source: Any, trained: tuple[str, ...], recipe: Any) -> None:
         f"{recipe.dataset}, split {recipe.test_split}, has {len(source.class_names)} classes, "
         f"{_some(source.class_names)}, and the network was trained on {len(trained)}, "
         f"{_some(trained)}: wanted the same ones."
+    )
+
+
+def _check_images(run: Predictor, held: HeldOut) -> None:
+    """Raises ValueError for images of a shape that the network does not take."""
+    wanted = list(run.facts.image_shape)
+    image = jax.eval_shape(held.prepare, dict(next(iter(held.batches()))))["image"]
+    came = list(image.shape[1:])
+    if len(came) == len(wanted) and came[-1] == wanted[-1]:
+        with contextlib.suppress(flax.errors.FlaxError, ValueError, TypeError):
+            jax.eval_shape(lambda x: run.model.apply(run.variables, x, train=False), image)
+            return
+    raise ValueError(
+        f"The data give examples of shape {came}, and the network was trained on {wanted}: give "
+        "data of that kind, and of images `image_size`."
     )
 
 

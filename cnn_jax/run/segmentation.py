@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn_jax import data, losses, models
 from cnn_jax.analysis import figures, segmentation_figures
-from cnn_jax.augment import with_mask
+from cnn_jax.augment import STEPS
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
@@ -64,7 +64,7 @@ class SegmentationRecipe(TrainingRecipe):
     augment: str = setting(
         "affine:10:0.1:0.8:1.2,colour:0.2",
         "Random augmentation of images and masks, applied in order, out of "
-        + ", ".join((*with_mask.VOCABULARY, *with_mask.PICTURE_ONLY))
+        + ", ".join(STEPS["mask"])
         + "; '' for none.",
     )
     loss: str | Mapping[str, float] = setting("cross_entropy+dice", LOSS_HELP, read=losses.to_text)
@@ -103,9 +103,7 @@ def make_experiment(recipe: SegmentationRecipe) -> Experiment:
         pretrained=pretrained,
         statistics=statistics,
         train=train,
-        augment=tasks.make_augment(
-            tasks.make_prepare(*statistics), paired=with_mask.parse(recipe.augment)
-        ),
+        augment=tasks.make_augment(tasks.make_prepare(*statistics), augment=recipe.augment),
         held_out=held_out,
         draw=_draw,
         task=tasks.segmentation(names, loss=recipe.loss, class_weights=weights),

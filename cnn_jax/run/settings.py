@@ -1,7 +1,7 @@
 """The fields of a recipe, and a recipe as text.
 
-The text is that of a flagfile: one line for each setting, `--name=value`. Each run writes it to
-recipe.flags, and commands read it by `--flagfile`.
+The text is that of a flagfile: one line for each setting, two dashes and `name=value`. Each run
+writes it to recipe.flags, and commands read such files.
 """
 
 import dataclasses

@@ -285,7 +285,7 @@ def test_equals_stock_everywhere(case, name):
 
 @pytest.mark.parametrize("groups", [1, 4])
 def test_padding_that_shifts_under_one_pixel_windows(groups):
-    """Padding (1, -1) moves a picture by a pixel. XLA's simplifier (jax 0.10.2) takes such a
+    """Padding (1, -1) moves an image by a pixel. XLA's simplifier (jax 0.10.2) takes such a
     convolution with 1x1 windows for a product of matrices and forgets the move."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 3, 4, 8)).astype(np.float32)
@@ -309,7 +309,7 @@ def test_padding_that_shifts_under_one_pixel_windows(groups):
     np.testing.assert_allclose(run(x, w), expected, atol=1e-5)
 
 
-def test_negative_padding_reads_nothing_beyond_the_picture():
+def test_negative_padding_reads_nothing_beyond_the_image():
     """With padding (2, 0) and two taps the input gradient has padding (-1, 1), for which XLA's own
     float32 convolution (jax 0.10.2) returns what happens to lie in memory."""
     rng = np.random.default_rng(0)

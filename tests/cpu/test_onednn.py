@@ -351,7 +351,7 @@ def test_kernel_gradients_of_fully_connected_layers_are_not_turned(monkeypatch, 
 
 
 @pytest.mark.parametrize(("channels", "features", "called"), [(64, 3, False), (64, 16, True)])
-def test_not_for_the_gradient_of_a_picture(channels, features, called):
+def test_not_for_the_gradient_of_an_image(channels, features, called):
     """oneDNN fills vectors of 16 with its three channels; XLA takes half as long."""
     x, w = random(2, 8, 8, features), random(3, 3, features, channels)
 

@@ -74,7 +74,7 @@ def test_split_and_join_are_inverses():
     x = np.arange(2 * 5 * 7 * 3.0, dtype=np.float32).reshape(2, 5, 7, 3)
     apart = phases.split(x, (2, 3), (3, 3), (1, 0))
     assert apart.shape == (2 * 3 * 2, 3, 3, 3)
-    # phase (1, 2) of the second example: rows 1, 3, 5 of the padded picture, columns 2, 5, 8
+    # phase (1, 2) of the second example: rows 1, 3, 5 of the padded image, columns 2, 5, 8
     padded = np.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)))
     np.testing.assert_array_equal(apart[(1 * 3 + 2) * 2 + 1], padded[1, 1::2, 2::3])
     whole = phases.join(apart.reshape(2, 3, 2, 3, 3, 3), 2)

@@ -77,7 +77,7 @@ def test_the_definition(case):
 
 
 def test_deeplab_s_windows_cost_what_meets_a_pixel():
-    """Nine taps 36 pixels apart on a map of 8 x 8 (output stride 16, pictures of 128): one of nine,
+    """Nine taps 36 pixels apart on a map of 8 x 8 (output stride 16, images of 128): one of nine,
     in all three passes."""
     x, w = jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 16, 16))
 

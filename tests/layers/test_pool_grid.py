@@ -6,7 +6,7 @@ import pytest
 from cnn_jax.layers import adaptive_mean, max_pool
 
 
-def pictures(*shape):
+def noise(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
@@ -32,7 +32,7 @@ def test_a_grid_by_hand():
 )
 def test_ceil_is_pytorchs(size, window, stride, padding):
     torch = pytest.importorskip("torch")
-    x = pictures(2, size, size + 3, 4)
+    x = noise(2, size, size + 3, 4)
     ours = np.asarray(max_pool(x, window, stride=stride, padding=padding, ceil=True))
     theirs = torch.nn.functional.max_pool2d(
         torch.from_numpy(x).permute(0, 3, 1, 2), window, stride, padding, ceil_mode=True
@@ -43,7 +43,7 @@ def test_ceil_is_pytorchs(size, window, stride, padding):
 @pytest.mark.parametrize("size", [1, 2, 6, 7, 9, 14, 20])
 def test_the_grid_is_pytorchs(size):
     torch = pytest.importorskip("torch")
-    x = pictures(2, size, size + 3, 4)
+    x = noise(2, size, size + 3, 4)
     theirs = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(x).permute(0, 3, 1, 2), 7)
     np.testing.assert_allclose(
         adaptive_mean(x, 7), theirs.permute(0, 2, 3, 1).numpy(), rtol=1e-5, atol=1e-6

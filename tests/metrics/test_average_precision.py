@@ -14,13 +14,13 @@ K = 4
 NAMES = [f"c{k}" for k in range(K)]
 
 
-def random_case(seed, *, pictures=9, most=7, found=12, crowds=0.0, ties=False, absent=()):
-    """Truth [B, N, 6] and detections [B, M, 6], many near an object; some pictures empty."""
+def random_case(seed, *, images=9, most=7, found=12, crowds=0.0, ties=False, absent=()):
+    """Truth [B, N, 6] and detections [B, M, 6], many near an object; some images empty."""
     rng = np.random.default_rng(seed)
-    truth = np.zeros((pictures, most, 6), np.float32)
-    detections = np.zeros((pictures, found, 6), np.float32)
+    truth = np.zeros((images, most, 6), np.float32)
+    detections = np.zeros((images, found, 6), np.float32)
     truth[..., 5] = detections[..., 5] = -1
-    for b in range(pictures):
+    for b in range(images):
         n = 0 if b == 2 else rng.integers(0, most + 1)
         corner, sides = rng.uniform(0, 150, (n, 2)), rng.uniform(4, 140, (n, 2))
         truth[b, :n, :4] = np.concatenate([corner, corner + sides], 1)
@@ -95,7 +95,7 @@ def by_pycocotools(detections, truth, folder):
         {"ties": True},
         {"ties": True, "crowds": 0.3, "found": 40},
         {"absent": (1, 3)},
-        {"pictures": 40, "most": 3, "found": 130},  # more than the hundred that count
+        {"images": 40, "most": 3, "found": 130},  # more than the hundred that count
     ],
     ids=lambda options: "-".join(options) or "plain",
 )
@@ -145,7 +145,7 @@ def test_nothing_to_find_and_nothing_found():
     assert len(curves) == K
 
 
-def test_padding_and_the_order_of_the_pictures_change_nothing():
+def test_padding_and_the_order_of_the_images_change_nothing():
     detections, truth = random_case(1, crowds=0.2)
     figures = average_precision.evaluate(detections, truth, NAMES)
     wider = [np.pad(rows, [(0, 3), (0, 5), (0, 0)]) for rows in (detections, truth)]

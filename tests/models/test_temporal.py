@@ -147,7 +147,7 @@ def test_logits_of_mnist1d(name):
 
 
 @pytest.mark.parametrize("name", ["tcn", "wavenet", "inception_time", "gru"])
-def test_pictures_are_refused(name):
+def test_images_are_refused(name):
     model = create(name, num_classes=10)
     x = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
     with pytest.raises(ValueError, match=r"sequences .* \[1, 8, 8, 1\]"):

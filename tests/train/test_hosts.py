@@ -51,17 +51,17 @@ def alone(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("", 2, 0), "coordinator missing"),
-        (("here:1234", 0, 0), "process_count missing"),
-        (("here:1234", 2, -1), "process_id missing"),
-        (("here:1234", 0, -1), "process_count and process_id missing"),
-        (("", 0, 1), "coordinator and process_count missing"),
+        (("", 2, 0), "`coordinator` missing"),
+        (("here:1234", 0, 0), "`process_count` missing"),
+        (("here:1234", 2, -1), "`process_id` missing"),
+        (("here:1234", 0, -1), "`process_count` and `process_id` missing"),
+        (("", 0, 1), "`coordinator` and `process_count` missing"),
         (("here", 2, 0), "wanted HOST:PORT"),
         (("here:0", 2, 0), "wanted HOST:PORT"),
         (("here:65536", 2, 0), "wanted HOST:PORT"),
         (("here:1234", 2, 2), "numbered from 0 to 1"),
         (("here:1234", -2, 0), "wanted the number of processes"),
-        (("", 1, 3), "coordinator missing"),
+        (("", 1, 3), "`coordinator` missing"),
     ],
 )
 def test_incomplete_or_contradictory(alone, arguments, complaint):

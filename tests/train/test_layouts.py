@@ -31,7 +31,7 @@ class SmallNet(nn.Module):
 
 
 def make_batch(rng, size, valid):
-    """uint8 pictures; the last size - valid are padding and hold rubbish."""
+    """uint8 images; the last size - valid are padding and hold rubbish."""
     return {
         "image": rng.integers(0, 256, (size, 8, 8, 3), dtype=np.uint8),
         "label": rng.integers(0, CLASSES, size).astype(np.int32),
@@ -39,7 +39,7 @@ def make_batch(rng, size, valid):
     }
 
 
-def five_steps(where, dtype):
+def five_steps(placed, dtype):
     """Five steps with everything on; the last batch is ragged. Returns state, metrics, counts."""
     chex.clear_trace_counter()
     rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def five_steps(where, dtype):
     prepare_ = classification.make_prepare((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
     def prepare(batch):
-        # cast first: what prepares the pictures keeps their type, and rounds to it
+        # cast first: what prepares the images keeps their type, and rounds to it
         return prepare_({**batch, "image": batch["image"].astype(dtype) / 255})
 
     augment = classification.make_augment(
@@ -61,32 +61,32 @@ def five_steps(where, dtype):
     image = jax.ShapeDtypeStruct((64, 8, 8, 3), dtype)
     now = state.create_state(model, tx, image, seed=1, ema=True)
     now = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, now)
-    train_step = where.compile_train(
+    train_step = placed.compile_train(
         chex.assert_max_traces(n=1)(
             step.make_train_step(
                 model,
                 task,
                 tx,
                 seed=3,
-                axis_name=where.axis_name,
+                axis_name=placed.axis_name,
                 augment=augment,
                 accumulate=2,
                 ema_decay=0.9,
             )
         )
     )
-    eval_step = where.compile_eval(
+    eval_step = placed.compile_eval(
         chex.assert_max_traces(n=1)(
-            step.make_eval_step(model, task, axis_name=where.axis_name, prepare=prepare)
+            step.make_eval_step(model, task, axis_name=placed.axis_name, prepare=prepare)
         )
     )
-    now = where.replicate(now)
+    now = placed.replicate(now)
     history = []
     for batch in batches:
-        now, metrics = train_step(now, where.shard(batch))
+        now, metrics = train_step(now, placed.shard(batch))
         history.append(jax.device_get(metrics))
-    observed = evaluation.evaluate(eval_step, now, batches, where)
-    return jax.device_get(where.fetch(now)), history, observed
+    observed = evaluation.evaluate(eval_step, now, batches, placed)
+    return jax.device_get(placed.fetch(now)), history, observed
 
 
 @pytest.mark.parametrize(

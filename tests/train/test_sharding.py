@@ -39,7 +39,7 @@ def batches(count, dtype):
         }
 
 
-def machine(where, dtype, optimizer="adamw"):
+def machine(placed, dtype, optimizer="adamw"):
     tx = optim.make_optimizer(optimizer, 1e-2, weight_decay=1e-2, clip_norm=1.0)
     image = jax.ShapeDtypeStruct((16, 4, 4, 3), dtype)
     variables = state.init_variables(WideNet(), image, seed=0)
@@ -47,9 +47,9 @@ def machine(where, dtype, optimizer="adamw"):
     now = state.state_from(variables, tx, ema=True, on_nonfinite="skip")
     body = step.make_train_step(
         WideNet(), classification.classification(CLASSES), tx, seed=0,
-        ema_decay=0.9, on_nonfinite=nonfinite.make_rule("skip"), whole=where.whole,
+        ema_decay=0.9, on_nonfinite=nonfinite.make_rule("skip"), whole=placed.whole,
     )  # fmt: skip
-    return now, where.compile_train(body)
+    return now, placed.compile_train(body)
 
 
 def mesh(data, model):
@@ -68,12 +68,12 @@ def mesh(data, model):
 def test_the_same_numbers(data, model, optimizer):
     with jax.enable_x64(True):
         ends = []
-        for where in (layout.jit_layout(jax.devices()[:1]), mesh(data, model)):
-            now, train_step = machine(where, jnp.float64, optimizer)
-            now = where.replicate(now)
+        for placed in (layout.jit_layout(jax.devices()[:1]), mesh(data, model)):
+            now, train_step = machine(placed, jnp.float64, optimizer)
+            now = placed.replicate(now)
             for batch in batches(4, np.float64):
-                now, metrics = train_step(now, where.shard(batch))
-            ends.append(jax.device_get((where.fetch(now), metrics)))
+                now, metrics = train_step(now, placed.shard(batch))
+            ends.append(jax.device_get((placed.fetch(now), metrics)))
         for ours, theirs in zip(*map(jax.tree.leaves, ends), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
@@ -81,17 +81,17 @@ def test_the_same_numbers(data, model, optimizer):
 @functools.cache
 def in_float32(name):
     """A layout over eight devices, the first state on the host, and its compiled step."""
-    where = layout.jit_layout(jax.devices()) if name == "jit" else mesh(4, 2)
-    return where, *machine(where, jnp.float32)
+    placed = layout.jit_layout(jax.devices()) if name == "jit" else mesh(4, 2)
+    return placed, *machine(placed, jnp.float32)
 
 
 def test_each_device_holds_its_part():
     """What the rule says, before and after a step; and the memory that XLA says it needs."""
     held, arguments = {}, {}
     for name, parts in (("jit", 1), ("mesh", 2)):
-        where, now, train_step = in_float32(name)
-        now = where.replicate(now)
-        batch = where.shard(next(batches(1, np.float32)))
+        placed, now, train_step = in_float32(name)
+        now = placed.replicate(now)
+        batch = placed.shard(next(batches(1, np.float32)))
         analysis = train_step.lower(now, batch).compile().memory_analysis()
         arguments[name] = analysis.argument_size_in_bytes
         for _ in range(2):
@@ -111,18 +111,18 @@ def test_each_device_holds_its_part():
 
 @pytest.mark.parametrize("name", ["jit", "mesh"])
 def test_buffers_are_given_away(name):
-    where, now, train_step = in_float32(name)
-    before = where.replicate(now)
-    train_step(before, where.shard(next(batches(1, np.float32))))
+    placed, now, train_step = in_float32(name)
+    before = placed.replicate(now)
+    train_step(before, placed.shard(next(batches(1, np.float32))))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.content()))
 
 
 @pytest.mark.parametrize("name", ["jit", "mesh"])
 def test_no_transfer_in_the_hot_loop(name):
     """Batches are sent, and metrics fetched, by name; nothing else crosses to or from the host."""
-    where, now, train_step = in_float32(name)
-    now = where.replicate(now)
-    made = [where.shard(batch) for batch in batches(4, np.float32)]
+    placed, now, train_step = in_float32(name)
+    now = placed.replicate(now)
+    made = [placed.shard(batch) for batch in batches(4, np.float32)]
     now, _ = train_step(now, made[0])  # constants of the program are sent once, when it is compiled
     with jax.transfer_guard("disallow"):
         for batch in made[1:]:

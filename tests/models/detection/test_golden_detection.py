@@ -23,7 +23,7 @@ COLUMNS = 6  # of the class heads
 THIN = 13  # of the raw outputs, every so many boxes; the file stays small
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-# size of the picture, mean, deviation, and whether column 0 of the classes is the background
+# size of the image, mean, deviation, and whether column 0 of the classes is the background
 SETTINGS = {
     "retinanet_resnet50_fpn": ((96, 128), *IMAGENET, False),
     "retinanet_resnet50_fpn_v2": ((96, 128), *IMAGENET, False),
@@ -63,20 +63,20 @@ LAST = {
 def tensor(network: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     values = draw(name, shape)
     if network == FAST and name.endswith("weight") and len(shape) == 1:
-        values *= 1.6  # with few residual connections, the picture would get lost in the biases
+        values *= 1.6  # with few residual connections, the image would get lost in the biases
     for part, which in LAST.items():
         if part in name and len(shape) > 1 and shape[0] < 200:
             return np.float32(FACTORS[network][which]) * values
     return values
 
 
-def picture(size: tuple[int, int]) -> np.ndarray:
+def image_of(size: tuple[int, int]) -> np.ndarray:
     """Smooth, in 0..1, [1, H, W, 3]: 41 x 41 random colours and straight lines between them."""
     coarse = np.random.default_rng(1).random((41, 41, 3))
     for axis, n in enumerate(size):
-        where = np.linspace(0, 40, n)
-        low = np.minimum(where.astype(int), 39)
-        part = (where - low).reshape([-1 if i == axis else 1 for i in range(3)])
+        positions = np.linspace(0, 40, n)
+        low = np.minimum(positions.astype(int), 39)
+        part = (positions - low).reshape([-1 if i == axis else 1 for i in range(3)])
         coarse = np.take(coarse, low, axis) * (1 - part) + np.take(coarse, low + 1, axis) * part
     return coarse[None].astype(np.float32)
 
@@ -86,7 +86,7 @@ def ours(name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     size, mean, std, background = SETTINGS[name]
     rules = describe(name).rules["torchvision"]
     model = create(name, num_classes=COLUMNS - background)
-    x = (picture(size) - np.float32(mean)) / np.float32(std)
+    x = (image_of(size) - np.float32(mean)) / np.float32(std)
     template = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), x)
     blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
     state = {k: tensor(name, k, v.shape) for k, v in export_torch(blank, rules).items()}
@@ -141,7 +141,7 @@ def theirs(name: str) -> dict[str, np.ndarray]:
 
         network.head.register_forward_hook(remember)
     with torch.no_grad():
-        (found,) = network([torch.from_numpy(picture(size)[0]).permute(2, 0, 1)])
+        (found,) = network([torch.from_numpy(image_of(size)[0]).permute(2, 0, 1)])
     return {key: value[0, ::THIN].numpy() for key, value in seen.items()} | {
         key: found[key].numpy() for key in ("boxes", "scores", "labels")
     }

@@ -61,7 +61,7 @@ def test_parameters_boxes_and_stages(name):
 
 
 def two_objects(size):
-    """Pictures [B, 64, 64, 3] with a red and a blue rectangle, and the batch of their boxes."""
+    """Images [B, 64, 64, 3] with a red and a blue rectangle, and the batch of their boxes."""
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 0.2, (size, 64, 64, 3)).astype(np.float32)
     boxes, labels = np.zeros((size, 4, 4), np.float32), np.full((size, 4), -1, np.int32)
@@ -104,14 +104,14 @@ def test_faster_rcnn_learns_through_the_train_step():
     task = detection.detection(("red", "blue"), model, size=(64, 64))
     tx = optax.adam(1e-3)
     image = jax.ShapeDtypeStruct(batch["image"].shape, np.float32)
-    where = layout.jit_layout(jax.devices()[:1])
-    now = where.replicate(state.create_state(model, tx, image, seed=0))
-    train_step = where.compile_train(step.make_train_step(model, task, tx, seed=0))
+    placed = layout.jit_layout(jax.devices()[:1])
+    now = placed.replicate(state.create_state(model, tx, image, seed=0))
+    train_step = placed.compile_train(step.make_train_step(model, task, tx, seed=0))
     for _ in range(60):
-        now, metrics = train_step(now, where.shard(batch))
+        now, metrics = train_step(now, placed.shard(batch))
     assert {"objectness", "proposal", "class", "box"} <= metrics.keys()
-    eval_step = where.compile_eval(step.make_eval_step(model, task))
-    figures = task.report(jax.device_get(eval_step(now, where.shard(batch))))
+    eval_step = placed.compile_eval(step.make_eval_step(model, task))
+    figures = task.report(jax.device_get(eval_step(now, placed.shard(batch))))
     assert figures["ap50"] > 0.9
 
 

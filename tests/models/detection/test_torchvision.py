@@ -37,14 +37,14 @@ def randomised(network, *, seed=0):
 
 
 def photographs(count, size, seed=0):
-    """Smooth pictures in 0..1, [count, H, W, 3]."""
+    """Smooth images in 0..1, [count, H, W, 3]."""
     rng = np.random.default_rng(seed)
     coarse = rng.random((count, 9, 9, 3)).astype(np.float32)
     return np.asarray(jax.image.resize(jnp.asarray(coarse), (count, *size, 3), "cubic")).clip(0, 1)
 
 
 def both(name, network, size, *, num_classes, mean, std, **overrides):
-    """Our model, its variables, and pictures as each side wants them."""
+    """Our model, its variables, and images in the form of each side."""
     model = create(name, num_classes=num_classes, **overrides)
     images = photographs(2, size)
     x = (images - np.float32(mean)) / np.float32(std)

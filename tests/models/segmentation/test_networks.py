@@ -85,7 +85,7 @@ def test_unet_in_any_dimension_and_size(space):
 
 
 def test_unet_without_padding_gives_the_middle():
-    """The sizes of the paper's figure 1; and no padding means that a shift of the picture by the
+    """The sizes of the paper's figure 1; and no padding means that a shift of the image by the
     deepest stride is a shift of the scores, up to the border."""
     init = functools.partial(create("unet", num_classes=2, width=2).init_with_output, train=False)
     figure = jax.ShapeDtypeStruct((1, 572, 572, 1), jnp.float32)

@@ -26,7 +26,7 @@ SLOW = ("fcn_resnet50", "deeplabv3_resnet50", "fcn_resnet101", "deeplabv3_resnet
 NAMES = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
-def picture() -> np.ndarray:
+def image_of_noise() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, *SPACE, 3)).astype(np.float32)
 
 
@@ -36,7 +36,7 @@ def thinned(scores: np.ndarray) -> np.ndarray:
 
 
 def ours(name: str) -> dict[str, np.ndarray]:
-    x, rules = picture(), describe(name).rules["torchvision"]
+    x, rules = image_of_noise(), describe(name).rules["torchvision"]
     model = create(name, num_classes=CLASSES)
     template = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), x)
     blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
@@ -60,7 +60,7 @@ def theirs(name: str) -> dict[str, np.ndarray]:
             state[key] = torch.from_numpy(draw(key, tuple(tensor.shape)))
     network.load_state_dict(state)
     with torch.no_grad():
-        outputs = network(torch.from_numpy(picture()).permute(0, 3, 1, 2))
+        outputs = network(torch.from_numpy(image_of_noise()).permute(0, 3, 1, 2))
     names = {"out": "logits", "aux": "aux"}
     return {names[key]: value.permute(0, 2, 3, 1).numpy() for key, value in outputs.items()}
 
