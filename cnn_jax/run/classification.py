@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -27,7 +26,7 @@ from cnn_jax.run.network import create_model, load_pretrained
 from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import classification as tasks
-from cnn_jax.typing import Array, Observed, PyTree
+from cnn_jax.typing import Array, Network, Observed, PyTree
 
 # Images on the sheet of sample predictions.
 SAMPLES = 25
@@ -153,7 +152,7 @@ def open_split(recipe: ClassificationRecipe, split: str) -> data.Source:
 
 
 def held_out(
-    recipe: ClassificationRecipe, facts: Facts, model: nn.Module, source: data.Source
+    recipe: ClassificationRecipe, facts: Facts, model: Network, source: data.Source
 ) -> HeldOut:
     """How examples that were not trained on are evaluated."""
     load = _loader(recipe, source, "center")

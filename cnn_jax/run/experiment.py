@@ -6,7 +6,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import optax
 
@@ -15,7 +14,7 @@ from cnn_jax.data import TrainBatches, fingerprint
 from cnn_jax.models import Pretrained
 from cnn_jax.run.facts import Facts
 from cnn_jax.train import state, step
-from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
+from cnn_jax.typing import Array, Batch, HostBatch, Network, Observed, PyTree, Task
 
 
 class Experiment(NamedTuple):
@@ -42,7 +41,7 @@ class Experiment(NamedTuple):
     """
 
     name: str
-    model: nn.Module
+    model: Network
     task: Task
     image: jax.ShapeDtypeStruct
     train: TrainBatches
@@ -155,12 +154,12 @@ def assemble(
     name: str,
     splits: Splits,
     *,
-    model: nn.Module,
+    model: Network,
     pretrained: Pretrained | None,
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     train: TrainBatches,
     augment: Callable[[Array, Batch], Batch],
-    held_out: Callable[[Any, Facts, nn.Module, Any], HeldOut],
+    held_out: Callable[[Any, Facts, Network, Any], HeldOut],
     draw: Callable[..., None],
     task: Task | None = None,
     fit: str = "",
