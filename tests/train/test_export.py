@@ -158,7 +158,7 @@ def test_sharded_over_eight(kind, dtype, platform):
     assert sum(sharding is not None for sharding in placed[states:]) >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
 @pytest.mark.parametrize("kind", KINDS)
