@@ -31,7 +31,18 @@ class TaskRun(NamedTuple):
     held_out: Callable[[Any, Facts, Network, Any], HeldOut] | None = None
 
 
-TASKS: Registry[TaskRun] = Registry("task")
+def _is_task(value: Any) -> bool:
+    return (
+        isinstance(value, TaskRun)
+        and isinstance(value.recipe, type)
+        and issubclass(value.recipe, TrainingRecipe)
+        and callable(value.make_experiment)
+    )
+
+
+TASKS: Registry[TaskRun] = Registry(
+    "task", wanted="a TaskRun of a recipe and a function", check=_is_task
+)
 
 _OURS: tuple[tuple[str, Any, type[TrainingRecipe], type[Predictor]], ...] = (
     ("classification", classification, classification.ClassificationRecipe, ClassPredictor),

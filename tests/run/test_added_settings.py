@@ -56,6 +56,12 @@ def test_an_unknown_name_is_answered_with_the_nearest_before_training(chosen, me
     assert not (tmp_path / "here").exists()
 
 
+@pytest.mark.parametrize("chosen", [{"loss": 3}, {"metrics": 1}, {"plugin": 2.5}, {"loss": None}])
+def test_what_is_no_text_and_no_names(chosen):
+    with pytest.raises(ValueError, match="wanted a text such as"):
+        run.Recipe(**chosen)
+
+
 def test_a_metric_that_cannot_be_computed_is_refused_before_training(tmp_path):
     recipe = run.DetectionRecipe(metrics="f1")
     with pytest.raises(ValueError, match=r"'f1' .* is for classification and segmentation"):
