@@ -240,7 +240,6 @@ def _run(
             say(note)
         if note := plugins.changes(resumed.get("plugins", {})):
             say(note)
-    added = {"plugins": recorded} if (recorded := plugins.record()) else {}
     in_the_middle = f"at once: what was saved before in {place} is unchanged"
     started = held.enter_context(program.until_started(in_the_middle))
     evaluate = meter.compiled(parts.eval_step)
@@ -268,7 +267,7 @@ def _run(
                     "facts": experiment.facts.to_json(),
                     "settings": texts.parse_flagfile(texts.to_flagfile(recipe)),
                     "wall_attempts": attempts._asdict(),
-                    **added,
+                    "plugins": plugins.record(),
                 },
             ),
             callbacks=[
@@ -302,7 +301,7 @@ def _run(
     )
     attempts = goodput.end_run(opened.path / goodput.ATTEMPTS_FILE, attempts)
     figures |= goodput.figures(attempts, meter.seconds)
-    written = workdirs.write_result(opened.path, figures | added)
+    written = workdirs.write_result(opened.path, figures)
     opened.send()
     program.interrupts(f"while drawing figures: result.json is in {place}")
     if recipe.figures:
