@@ -62,8 +62,6 @@ class SingleRun:
         self._say = program.say if hosts.is_first() else lambda line: None
         self._again = f"To resume: {program.again} with workdir={opened.place}"
         self._meter = goodput.Meter()
-        recorded = plugins.record()
-        self._plugins = {"plugins": recorded} if recorded else {}
 
     def go(self, held: contextlib.ExitStack) -> Result:
         """Trains, evaluates and writes the result; `held` closes what is opened for it."""
@@ -146,7 +144,7 @@ class SingleRun:
             "facts": experiment.facts.to_json(),
             "settings": texts.parse_flagfile(texts.to_flagfile(recipe)),
             "wall_attempts": attempts._asdict(),
-            **self._plugins,
+            "plugins": plugins.record(),
         }
         with interruption.stop_signals() as stopped:
             return loop.fit(
@@ -197,7 +195,7 @@ class SingleRun:
         )  # fmt: skip
         attempts = goodput.end_run(opened.path / goodput.ATTEMPTS_FILE, attempts)
         figures |= goodput.figures(attempts, self._meter.seconds)
-        written = workdirs.write_result(opened.path, figures | self._plugins)
+        written = workdirs.write_result(opened.path, figures)
         opened.send()
         program.interrupts(f"while drawing figures: result.json is in {place}")
         if self._recipe.figures:
