@@ -120,6 +120,11 @@ def split(names: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
+def to_text(names: str | Iterable[str]) -> str:
+    """['my_net', 'my_losses'] -> 'my_net,my_losses'."""
+    return ",".join(split(names))
+
+
 def loaded() -> tuple[Plugin, ...]:
     """The plug-ins that were loaded, in order."""
     return tuple(_LOADED.values())
@@ -167,6 +172,21 @@ def why_unknown(recorded: Mapping[str, Any], kind: str, name: str) -> str:
     return ""
 
 
+def changes(recorded: Mapping[str, Any]) -> str:
+    """What to know of plug-ins that are not as they were when a run was recorded; '' for nothing.
+
+    Args:
+        recorded: what `record` gave then.
+    """
+    now = record()
+    changed = [
+        entry.get("plugin") or module
+        for module, entry in recorded.items()
+        if module in now and entry.get("digest") and entry["digest"] != now[module].get("digest")
+    ]
+    return f"The plug-in {', '.join(changed)} has changed since the checkpoint." if changed else ""
+
+
 def check_loaded(names: str | Iterable[str], *, what: str) -> None:
     """Refuses to go on without the plug-ins of a run.
 
@@ -177,7 +197,7 @@ def check_loaded(names: str | Iterable[str], *, what: str) -> None:
     Raises:
         PluginError: one of them is not loaded; the message names it.
     """
-    missing = [name for name in split(names) if name not in _LOADED]
+    missing = [name for name in split(names) if name not in _LOADED and name not in sys.modules]
     if missing:
         raise PluginError(
             f"{what} was trained with the plug-in {', '.join(missing)}, which is not loaded "

@@ -19,7 +19,7 @@ from cnn_jax.stores import is_store
 from cnn_jax.train import ending, hosts, log
 from cnn_jax.train.checkpoint import CheckpointError
 from cnn_jax.train.nonfinite import NonFiniteError
-from experiments import console, environment, gpu_options, stopping, xla_flags
+from experiments import console, environment, gpu_options, plugin_flag, stopping, xla_flags
 from experiments.flag_names import in_flags
 
 # Errors that a user's input can cause: shown as one line, with exit status 1. Anything else is a
@@ -55,7 +55,12 @@ def say(text: str) -> None:
     CONSOLE.print(printable(text), soft_wrap=True)
 
 
-def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
+def launch(
+    main: Callable[..., int | None],
+    *,
+    positional: str = "",
+    define: Callable[[], None] = lambda: None,
+) -> None:
     """Parses the flags, runs `main` and exits with the status it returns (None: 0).
 
     An expected error is printed as one line on standard error, with exit status 1. If it has no
@@ -64,9 +69,17 @@ def launch(main: Callable[..., int | None], *, positional: str = "") -> None:
     Args:
         main: called without arguments, or with the list of the positional ones.
         positional: what the positional arguments are; '' if there are none.
+        define: defines flags, before they are parsed and after plug-ins are loaded.
     """
 
     environment.prepare()
+    try:
+        plugin_flag.load()
+        define()
+    except EXPECTED as error:
+        if not str(error) or "--traceback" in sys.argv:
+            raise
+        sys.exit(_one_line(error))
 
     def run(argv: list[str]) -> int | None:
         if len(argv) > 1 and not positional:
@@ -121,8 +134,12 @@ def _tell(error: BaseException) -> int:
     error = environment.explained(error)
     if TRACEBACK.value or not isinstance(error, EXPECTED) or not str(error):
         raise error
-    print("error:", printable(in_flags(" ".join(str(error).split()))), file=sys.stderr)
+    print(_one_line(error), file=sys.stderr)
     return 1
+
+
+def _one_line(error: BaseException) -> str:
+    return f"error: {printable(in_flags(' '.join(str(error).split())))}"
 
 
 def _leave(error: BaseException) -> None:

@@ -24,6 +24,7 @@ def given(name: str, argv: Sequence[str] = ()) -> list[str]:
         argv: the command line; by default that of this process.
     """
     values = flags.FlagValues()
+    values.set_gnu_getopt(True)  # flags may follow what is none
     flags.DEFINE_multi_string(name, [], "", flag_values=values)
     try:
         values(list(argv or sys.argv), known_only=True)

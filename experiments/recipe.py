@@ -19,6 +19,8 @@ def define_flags(recipe: type[TrainingRecipe], values: flags.FlagValues = flags.
     """Defines one absl flag for each field of the recipe."""
     fields = dataclasses.fields(recipe)
     for field in fields:
+        if field.name in values:  # that every command has: --plugin
+            continue
         text, choices = field.metadata["help"], field.metadata["choices"]
         default: Any = field.default
         if choices:
@@ -47,6 +49,8 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
     chosen = {}
     for field in dataclasses.fields(recipe):
         value = getattr(values, field.name)
+        if isinstance(field.default, str) and isinstance(value, list):  # a flag given repeatedly
+            value = ",".join(value)
         if isinstance(field.default, tuple):
             try:
                 value = tuple(float(item) for item in value)

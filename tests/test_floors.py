@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,38 @@ def test_private_names_stay_in_their_module():
 def test_only_experiments_define_flags():
     for path in ROOT.glob("cnn_jax/**/*.py"):
         assert "DEFINE_" not in path.read_text(), path
+
+
+def test_absl_is_imported_by_experiments_alone():
+    for path in ROOT.glob("cnn_jax/**/*.py"):
+        found = [name for name in imports(path) if name.split(".")[0] == "absl"]
+        assert not found, f"{path} imports {found}: log by logging, and take parameters"
+
+
+FOREIGN = ("--xla_", "--file_format")  # flags of XLA, and of other programs
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z_]*\w")
+
+
+def flags_in(text: str) -> list[str]:
+    """The flags in the string literals of a module, f-strings and docstrings included."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += FLAG.findall(node.value)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("cnn_jax/**/*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_the_library_names_parameters_and_no_flags(path):
+    found = [flag for flag in flags_in(path.read_text()) if not flag.startswith(FOREIGN)]
+    assert not found, f"{path} has {found}: write name=value, or `name`; experiments add the dashes"
+
+
+def test_the_walker_sees_a_flag():
+    assert flags_in('raise ValueError(f"--image_size={x}: no")') == ["--image_size"]
+    assert flags_in('"""Doc: `--augment`."""\nx = "a -- b, c--d, ---"') == ["--augment"]
 
 
 def test_no_file_without_a_subject():

@@ -1,54 +1,37 @@
 """Random augmentations on the device: pure functions of one example, keyed by the example.
 
-augmentation = augment.spec.parse("flip,crop:4")  # or augment.compose(augment.horizontal_flip, ...)
-images = augment.apply(augmentation, keys, images)  # keys [B], images [B, *space, C]
+augmentation = parse("flip,affine:10", holds="mask")  # the steps of STEPS; `register` adds one
+batch = apply(augmentation, keys, {"image": images, "mask": masks})  # keys [B]
 
-`spec` reads the words for images and sequences, `with_mask` those that move an image and its labels
-together, `with_boxes` those for an image and its boxes; `mix` blends two examples.
+An example holds an image, and a mask or boxes if the task has them: a step moves them alike.
+`mix` and `mosaic` blend several examples of a batch.
 """
 
-from cnn_jax.augment import colour, geometry, mix, sequence, spec, with_boxes, with_mask
-from cnn_jax.augment.auto_augment import rand_augment, trivial_augment
-from cnn_jax.augment.erase import cutout, random_erasing
-from cnn_jax.augment.image import (
-    Augmentation,
-    apply,
-    compose,
-    horizontal_flip,
-    normalise,
-    pad_and_crop,
-    random_affine,
-    random_resized_crop,
-    to_unit,
-    vertical_flip,
-)
-from cnn_jax.augment.jitter import colour_jitter, random_blur, random_grayscale
+from cnn_jax.augment import colour, geometry, mix, vocabulary
+from cnn_jax.augment.examples import HOLDS, IGNORE, Example, Holds
+from cnn_jax.augment.grammar import DRAWS, STEPS, Augmentation, apply, parse, register, usage
+from cnn_jax.augment.mosaics import mosaic
+from cnn_jax.augment.pixels import normalise, to_unit
 
 __all__ = [
+    "DRAWS",
+    "HOLDS",
+    "IGNORE",
+    "STEPS",
     "Augmentation",
+    "Example",
+    "Holds",
     "apply",
     "colour",
-    "colour_jitter",
-    "compose",
-    "cutout",
     "geometry",
-    "horizontal_flip",
     "mix",
+    "mosaic",
     "normalise",
-    "pad_and_crop",
-    "rand_augment",
-    "random_affine",
-    "random_blur",
-    "random_erasing",
-    "random_grayscale",
-    "random_resized_crop",
-    "sequence",
-    "spec",
+    "parse",
+    "register",
     "to_unit",
-    "trivial_augment",
-    "vertical_flip",
-    "with_boxes",
-    "with_mask",
+    "usage",
+    "vocabulary",
 ]
 
 

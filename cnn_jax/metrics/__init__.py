@@ -4,7 +4,15 @@ METRICS holds those that a run can report by name beside those of its task, and 
 """
 
 from cnn_jax.metrics import average_precision
-from cnn_jax.metrics.added import METRICS, Metric, Scored, central, scored, with_metrics
+from cnn_jax.metrics.added import (
+    METRICS,
+    Metric,
+    Scored,
+    central,
+    metric_names,
+    scored,
+    with_metrics,
+)
 from cnn_jax.metrics.counts import confusion_matrix, top_k_correct
 
 __all__ = [
@@ -14,6 +22,7 @@ __all__ = [
     "average_precision",
     "central",
     "confusion_matrix",
+    "metric_names",
     "scored",
     "top_k_correct",
     "with_metrics",

@@ -13,7 +13,7 @@ A metric of your own adds sums up on the device and divides them at the end:
     metrics.METRICS.register("confidence", metrics.Metric(observe, report))
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -140,13 +140,19 @@ METRICS.register("balanced_accuracy", Metric(_confusion, _balanced_accuracy))
 METRICS.register("f1", Metric(_confusion, _f1))
 
 
-def parse(names: str) -> tuple[str, ...]:
+def metric_names(names: str | Iterable[str]) -> str:
+    """['brier', 'f1'] -> 'brier,f1', the form in which a recipe keeps them."""
+    parts = names.split(",") if isinstance(names, str) else list(names)
+    return ",".join(part.strip() for part in parts if part.strip())
+
+
+def parse(names: str | Iterable[str]) -> tuple[str, ...]:
     """'brier,f1' -> ('brier', 'f1').
 
     Raises:
         ValueError: a metric is unknown, or given twice.
     """
-    found = tuple(name.strip() for name in names.split(",") if name.strip())
+    found = tuple(filter(None, metric_names(names).split(",")))
     for name in found:
         METRICS[name]  # raises ValueError with the nearest names
         if found.count(name) > 1:
@@ -154,7 +160,7 @@ def parse(names: str) -> tuple[str, ...]:
     return found
 
 
-def with_metrics(task: Task, names: str | tuple[str, ...]) -> Task:
+def with_metrics(task: Task, names: str | Iterable[str]) -> Task:
     """The task, which also observes and reports metrics.
 
     Args:
@@ -165,7 +171,7 @@ def with_metrics(task: Task, names: str | tuple[str, ...]) -> Task:
         ValueError: see `parse`. In evaluation: the metric cannot be computed for this task, or one
             has the name of a figure of the task's own.
     """
-    names = parse(names if isinstance(names, str) else ",".join(names))
+    names = parse(names)
     if not names:
         return task
 

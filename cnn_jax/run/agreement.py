@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 import cnn_jax
+from cnn_jax.plugins import loaded
 from cnn_jax.train import agreement, hosts
 from cnn_jax.train.contents import checksums, describe
 from cnn_jax.typing import PyTree
@@ -82,7 +83,8 @@ def check_start(recipe: Any, sources: Sequence[ModuleType] = ()) -> None:
         DisagreementError: in every process, if they differ.
     """
     if hosts.several():
-        start = {**settings_of(recipe), **machine(), SOURCES: source_files(sources)}
+        added = {f"the plug-in {each.name}": each.digest or each.version for each in loaded()}
+        start = {**settings_of(recipe), **machine(), **added, SOURCES: source_files(sources)}
         agreement.check("what to do", start, shared=(SOURCES,))
 
 

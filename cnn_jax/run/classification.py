@@ -10,10 +10,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from cnn_jax import data, models
+from cnn_jax import data, losses, models
 from cnn_jax.analysis import figures
-from cnn_jax.augment import spec
-from cnn_jax.losses import LOSSES
+from cnn_jax.augment import STEPS
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
@@ -24,7 +23,7 @@ from cnn_jax.run.experiment import (
 )
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model, load_pretrained
-from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Array, Observed, PyTree
@@ -61,16 +60,13 @@ class ClassificationRecipe(TrainingRecipe):
     augment: str = setting(
         "auto",
         "Random augmentation of each image, applied in order, out of "
-        + ", ".join(spec.VOCABULARY)
+        + ", ".join(STEPS["label"])
         + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_PICTURES} for images, none "
         "for sequences.",
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for no mixup.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for no CutMix.")
-    loss: str = setting(
-        "cross_entropy",
-        f"Training losses with their weights: 'cross_entropy:1,focal:0.5'; {', '.join(LOSSES)}.",
-    )
+    loss: str = setting("cross_entropy", LOSS_HELP, read=losses.to_text)
     label_smoothing: float = setting(0.1, "Label smoothing, in [0, 1).")
     test_time_flip: bool = setting(
         False, "Evaluate the mean of the logits for an image and for its mirror image."

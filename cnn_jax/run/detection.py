@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
-from cnn_jax.augment import with_boxes
+from cnn_jax.augment import STEPS
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
@@ -75,7 +75,7 @@ class DetectionRecipe(TrainingRecipe):
     augment: str = setting(
         "affine:0.1:0.8:1.25:1.1,colour:0.2",
         "Random augmentation of images and boxes, applied in order, out of "
-        + ", ".join((*with_boxes.VOCABULARY, *with_boxes.PICTURE_ONLY))
+        + ", ".join(STEPS["boxes"])
         + "; '' for none.",
     )
     mosaic: float = setting(0.0, "Share of training images composed of four others.")

@@ -1,14 +1,20 @@
 """Evaluates the network of a run, on its own data or on others."""
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterable
 from typing import Any, Literal
 
+import flax.errors
 import jax
 import optax
 
+from cnn_jax import metrics, plugins
+from cnn_jax.run.experiment import HeldOut
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import open, task_named
+from cnn_jax.run.predictor import Predictor
 from cnn_jax.train import evaluation, layout, state, step
 
 
@@ -19,6 +25,7 @@ def evaluate(
     split: str = "",
     checkpoint: Literal["best", "last"] | int = "best",
     weights: Literal["", "averaged", "raw"] = "",
+    plugin: str | Iterable[str] = "",
     **settings: Any,
 ) -> dict[str, float]:
     """The figures of a trained network on a split of a data set. Nothing is written.
@@ -27,7 +34,7 @@ def evaluate(
         place: a run directory, or its s3:// URL.
         dataset: name of the data set; default: that of the training.
         split: its split; default: the one that the run was evaluated on.
-        checkpoint, weights: see `cnn_jax.run.open`.
+        checkpoint, weights, plugin: see `cnn_jax.run.open`.
         settings: other settings to evaluate with than those of the run: `data_dir`,
             `eval_batch_size`, `workers`.
 
@@ -37,7 +44,7 @@ def evaluate(
     Raises:
         ValueError: the run, the data or a setting cannot be used, or the data have other classes.
     """
-    run = open(place, checkpoint=checkpoint, weights=weights)
+    run = open(place, checkpoint=checkpoint, weights=weights, plugin=plugin)
     task = task_named(run.facts.task)
     if task.open_split is None or task.held_out is None or run.recipe is None:
         raise ValueError(f"A run of the task {run.facts.task!r} cannot be evaluated again.")
@@ -47,19 +54,22 @@ def evaluate(
     chosen: dict[str, Any] = {"dataset": dataset, "test_split": split}
     settings |= {name: value for name, value in chosen.items() if value}
     recipe = dataclasses.replace(run.recipe, **settings)
+    plugins.check_loaded(recipe.plugin, what=f"The run in {os.fspath(place)}")
     with configured(recipe):
         source = task.open_split(recipe, recipe.test_split)
         _check_classes(source, run.facts.class_names, recipe)
         held = task.held_out(recipe, run.facts, run.model, source)
+        _check_images(run, held)
+        reported = metrics.with_metrics(held.task, recipe.metrics)
         where = layout.make_layout("jit", jax.devices()[:1])
         eval_step = where.compile_eval(
-            step.make_eval_step(run.model, held.task, prepare=held.prepare, views=held.views)
+            step.make_eval_step(run.model, reported, prepare=held.prepare, views=held.views)
         )
         observed = evaluation.evaluate(
             eval_step, where.replicate(_state(run.variables)), held.batches(), where
         )
         assert observed is not None
-        return held.task.report(observed)
+        return reported.report(observed)
 
 
 def _check_classes(source: Any, trained: tuple[str, ...], recipe: Any) -> None:
@@ -69,6 +79,21 @@ def _check_classes(source: Any, trained: tuple[str, ...], recipe: Any) -> None:
         f"{recipe.dataset}, split {recipe.test_split}, has {len(source.class_names)} classes, "
         f"{_some(source.class_names)}, and the network was trained on {len(trained)}, "
         f"{_some(trained)}: wanted the same ones."
+    )
+
+
+def _check_images(run: Predictor, held: HeldOut) -> None:
+    """Raises ValueError for images of a shape that the network does not take."""
+    wanted = list(run.facts.image_shape)
+    image = jax.eval_shape(held.prepare, dict(next(iter(held.batches()))))["image"]
+    came = list(image.shape[1:])
+    if len(came) == len(wanted) and came[-1] == wanted[-1]:
+        with contextlib.suppress(flax.errors.FlaxError, ValueError, TypeError):
+            jax.eval_shape(lambda x: run.model.apply(run.variables, x, train=False), image)
+            return
+    raise ValueError(
+        f"The data give examples of shape {came}, and the network was trained on {wanted}: give "
+        "data of that kind, and of images `image_size`."
     )
 
 

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import optax
 
-from cnn_jax import data
+from cnn_jax import data, metrics
 from cnn_jax.data import TrainBatches, fingerprint
 from cnn_jax.models import Pretrained
 from cnn_jax.run.facts import Facts
-from cnn_jax.train import state
+from cnn_jax.train import state, step
 from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
 
 
@@ -63,6 +64,27 @@ def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
     if variables is None:
         variables = state.init_variables(experiment.model, experiment.image, seed=seed)
     return {**variables, **experiment.learnt}
+
+
+def reporting_metrics(experiment: Experiment, names: str) -> Experiment:
+    """The experiment, which also reports metrics of `cnn_jax.metrics.METRICS`: 'brier,f1'.
+
+    Raises:
+        ValueError: one is unknown, or cannot be computed of what the network gives.
+    """
+    task = metrics.with_metrics(experiment.task, names)
+    if task is experiment.task:
+        return experiment
+    evaluate = step.make_eval_step(
+        experiment.model, task, prepare=experiment.prepare, views=experiment.views
+    )
+
+    def first(batch: Batch) -> Observed:
+        variables = initial_variables(experiment, seed=0)
+        return evaluate(state.state_from(variables, optax.identity(), ema=False), batch)
+
+    jax.eval_shape(first, dict(next(iter(experiment.test()))))
+    return experiment._replace(task=task)
 
 
 class HeldOut(NamedTuple):

@@ -14,9 +14,12 @@ from cnn_jax.train import state
 
 def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Module:
     """The model of the recipe; `model_options` take precedence over `overrides`."""
-    dtype = None if recipe.dtype == "float32" else DTYPES[recipe.dtype]
-    fields = {**overrides, "dtype": dtype, "remat": recipe.remat, **_options(recipe.model_options)}
-    return models.create(name, **fields)
+    fields = dict(overrides)  # a network of a plug-in may do without dtype and remat
+    if recipe.dtype != "float32":
+        fields["dtype"] = DTYPES[recipe.dtype]
+    if recipe.remat:
+        fields["remat"] = True
+    return models.create(name, **fields, **_options(recipe.model_options))
 
 
 def load_pretrained(

@@ -2,7 +2,7 @@
 
 import importlib.resources
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from cnn_jax import models
+from cnn_jax import models, plugins
 from cnn_jax.run import directory as directories
 from cnn_jax.run import resuming
 from cnn_jax.run import settings as texts
@@ -30,6 +30,7 @@ def open(
     *,
     checkpoint: Literal["best", "last"] | int = "best",
     weights: Literal["", "averaged", "raw"] = "",
+    plugin: str | Iterable[str] = "",
 ) -> Predictor:
     """Opens a run for reading: its network, its weights, and what is known about it.
 
@@ -40,12 +41,15 @@ def open(
         checkpoint: the best by the task's metric, the last, or the one of this step.
         weights: the moving average of the parameters, or the parameters themselves; default: the
             average, if the run keeps one.
+        plugin: plug-ins to load first, see `cnn_jax.plugins`. None is loaded unasked, even if the
+            run was trained with it.
 
     Returns:
         A `Predictor`: its `predict` gives class probabilities, a map of classes or boxes, by task.
 
     Raises:
-        ValueError: there is no run, no such checkpoint, or nothing known of its task.
+        ValueError: there is no run, no such checkpoint, or nothing known of its task or network;
+            if these are of a plug-in, the message names it.
         CheckpointError: the checkpoint is damaged.
         StoreError: the store cannot be read.
     """
@@ -53,6 +57,7 @@ def open(
         raise ValueError(f"checkpoint={checkpoint!r}: wanted 'best', 'last' or a step.")
     if weights not in ("", "averaged", "raw"):
         raise ValueError(f"weights={weights!r}: wanted 'averaged' or 'raw'.")
+    plugins.load_all(plugin)
     with directories.readable(os.fspath(place)) as directory:
         return _open(directory, os.fspath(place), checkpoint, weights)
 
@@ -64,6 +69,10 @@ def _open(directory: Path, place: str, checkpoint: str | int, weights: str) -> P
         raise ValueError(f"{place} is no run directory: it has no {flagfile.name}.")
     step, tree, meta = _read(directory / resuming.CHECKPOINTS, place, checkpoint)
     facts = Facts.from_json(meta["facts"])
+    recorded = meta.get("plugins", {})
+    for what, name, known in (("task", facts.task, TASKS), ("model", facts.model, models.MODELS)):
+        if name and name not in known and (why := plugins.why_unknown(recorded, what, name)):
+            raise ValueError(f"{place}: the {what} of the run is not known here; {why}.")
     task = task_named(facts.task)
     recipe = texts.from_flagfile(task.recipe, flagged)
     average = tree.get("ema_params")

@@ -4,9 +4,15 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from cnn_jax import plugins
+from cnn_jax.losses import LOSSES
+from cnn_jax.metrics import METRICS, metric_names
 from cnn_jax.run.settings import checked, setting
 from cnn_jax.train import layout, nonfinite, optim
 
+LOSS_HELP = (
+    f"Losses of the training with their weights, 'cross_entropy:1,focal:0.5': {', '.join(LOSSES)}."
+)
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -18,6 +24,9 @@ class TrainingRecipe:
         ValueError: a setting has a value of another type, or one that is not allowed.
     """
 
+    plugin: str = setting(
+        "", "Plug-ins to load, separated by commas: modules of yours.", read=plugins.to_text
+    )
     # data
     data_dir: str = setting(
         "", "Directory or s3:// URL of the prepared data sets; '' for TFDS's own.", result=False
@@ -89,6 +98,12 @@ class TrainingRecipe:
     rollback_every: int = setting(100, "Steps between the states kept for a rollback.")
     nonfinite_limit: int = setting(
         10, "Number of steps that may be skipped or rolled back in a run.", result=False
+    )
+    metrics: str = setting(
+        "",
+        f"Metrics to report beside those of the task, 'brier,f1': {', '.join(METRICS)}.",
+        read=metric_names,
+        result=False,
     )
     # where and how it runs
     layout: str = setting(

@@ -10,10 +10,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from cnn_jax import data, models
+from cnn_jax import data, losses, models
 from cnn_jax.analysis import figures, segmentation_figures
-from cnn_jax.augment import with_mask
-from cnn_jax.losses import LOSSES
+from cnn_jax.augment import STEPS
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
@@ -24,7 +23,7 @@ from cnn_jax.run.experiment import (
 )
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model, load_pretrained
-from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.typing import Observed, PyTree
@@ -65,13 +64,10 @@ class SegmentationRecipe(TrainingRecipe):
     augment: str = setting(
         "affine:10:0.1:0.8:1.2,colour:0.2",
         "Random augmentation of images and masks, applied in order, out of "
-        + ", ".join((*with_mask.VOCABULARY, *with_mask.PICTURE_ONLY))
+        + ", ".join(STEPS["mask"])
         + "; '' for none.",
     )
-    loss: str = setting(
-        "cross_entropy+dice",
-        f"Training losses with their weights: 'cross_entropy:1,dice:0.5'; {', '.join(LOSSES)}.",
-    )
+    loss: str = setting("cross_entropy+dice", LOSS_HELP, read=losses.to_text)
     class_weights: str = setting(
         "none",
         "Weights of the classes in the loss; Dice and Jaccard have none.",
@@ -107,9 +103,7 @@ def make_experiment(recipe: SegmentationRecipe) -> Experiment:
         pretrained=pretrained,
         statistics=statistics,
         train=train,
-        augment=tasks.make_augment(
-            tasks.make_prepare(*statistics), paired=with_mask.parse(recipe.augment)
-        ),
+        augment=tasks.make_augment(tasks.make_prepare(*statistics), augment=recipe.augment),
         held_out=held_out,
         draw=_draw,
         task=tasks.segmentation(names, loss=recipe.loss, class_weights=weights),

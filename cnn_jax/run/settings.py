@@ -1,7 +1,7 @@
 """The fields of a recipe, and a recipe as text.
 
-The text is that of a flagfile: one line for each setting, `--name=value`. Each run writes it to
-recipe.flags, and commands read it by `--flagfile`.
+The text is that of a flagfile: one line for each setting, two dashes and `name=value`. Each run
+writes it to recipe.flags, and commands read such files.
 """
 
 import dataclasses
@@ -20,7 +20,14 @@ _MARK = "--"  # how a line with a setting begins
 NOT_KEPT = ("workdir", "resume", "accept_changed_data")
 
 
-def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), result: bool = True) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    result: bool = True,
+    read: Callable[[Any], str] | None = None,
+) -> Any:
     """A field of a recipe.
 
     Args:
@@ -29,8 +36,10 @@ def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), result: b
         choices: the values allowed, if they are few.
         result: whether the field can change the result. A run can be resumed with other values of
             the fields that cannot: the directories, the layout, the interval of logging.
+        read: for a text that may be given in several ways, such as weights by name: what is given
+            -> the text that is kept.
     """
-    metadata = {"help": help, "choices": choices, "result": result}
+    metadata = {"help": help, "choices": choices, "result": result, "read": read}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -63,6 +72,8 @@ def checked(name: str, value: Any, field: dataclasses.Field) -> Any:
             several lines.
     """
     default, choices = field.default, field.metadata["choices"]
+    if read := field.metadata.get("read"):
+        value = read(value)
     if isinstance(default, str):
         if isinstance(value, os.PathLike):
             value = os.fspath(value)

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
+from cnn_jax import plugins
 from cnn_jax.analysis import utilisation
 from cnn_jax.run import agreement, out_of_memory, result, resuming, sweep
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
-from cnn_jax.run.experiment import Experiment, initial_variables
+from cnn_jax.run.experiment import Experiment, initial_variables, reporting_metrics
 from cnn_jax.run.layouts import devices_of, layout_of
 from cnn_jax.run.machine import configured, join, split_cpu
 from cnn_jax.run.optimisation import Plan, optimizer_of, plan_of, schedule_of
@@ -26,6 +27,7 @@ from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.result import Result
 from cnn_jax.run.tasks import task_of
+from cnn_jax.stores import is_store
 from cnn_jax.train import (
     callback,
     checkpoint,
@@ -79,14 +81,30 @@ def train(
         CheckpointError: a checkpoint cannot be written or read.
         OutOfMemoryError: the device, or the host, has too little memory.
     """
-    task = task_of(recipe)
     if workdir is not None:
         recipe = dataclasses.replace(recipe, workdir=os.fspath(workdir))
+    _load_plugins(recipe)
+    task = task_of(recipe)
     program = program or Program()
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
-        return train_experiment(recipe, task.make_experiment(recipe), program=program)
+        experiment = reporting_metrics(task.make_experiment(recipe), recipe.metrics)
+        return train_experiment(recipe, experiment, program=program)
+
+
+def _load_plugins(recipe: TrainingRecipe) -> None:
+    """Loads the plug-ins of the recipe.
+
+    Raises:
+        PluginError: one cannot be loaded; or the run in the directory has others, which are named
+            before anything of theirs is found to be unknown.
+    """
+    plugins.load_all(recipe.plugin)
+    flagfile = Path(recipe.workdir or ".").expanduser() / workdirs.RECIPE_FILE
+    if recipe.workdir and not is_store(recipe.workdir) and flagfile.is_file():
+        earlier = texts.parse_flagfile(texts.read_text(flagfile))
+        plugins.check_loaded(earlier.get("plugin", ""), what=f"The run in {recipe.workdir}")
 
 
 def train_experiment(
@@ -220,6 +238,9 @@ def _run(
         say(f"Resuming at step {first} of {plan.steps}.")
         if note := resuming.what_to_know(experiment.facts.to_json(), resumed):
             say(note)
+        if note := plugins.changes(resumed.get("plugins", {})):
+            say(note)
+    added = {"plugins": recorded} if (recorded := plugins.record()) else {}
     in_the_middle = f"at once: what was saved before in {place} is unchanged"
     started = held.enter_context(program.until_started(in_the_middle))
     evaluate = meter.compiled(parts.eval_step)
@@ -247,6 +268,7 @@ def _run(
                     "facts": experiment.facts.to_json(),
                     "settings": texts.parse_flagfile(texts.to_flagfile(recipe)),
                     "wall_attempts": attempts._asdict(),
+                    **added,
                 },
             ),
             callbacks=[
@@ -280,7 +302,7 @@ def _run(
     )
     attempts = goodput.end_run(opened.path / goodput.ATTEMPTS_FILE, attempts)
     figures |= goodput.figures(attempts, meter.seconds)
-    written = workdirs.write_result(opened.path, figures)
+    written = workdirs.write_result(opened.path, figures | added)
     opened.send()
     program.interrupts(f"while drawing figures: result.json is in {place}")
     if recipe.figures:

@@ -1,6 +1,6 @@
 """Classification: one label for an image, a sequence or a volume."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,8 +9,9 @@ import numpy as np
 
 from cnn_jax import augment as augmentations
 from cnn_jax import losses, metrics
-from cnn_jax.augment import mix, spec
+from cnn_jax.augment import mix
 from cnn_jax.losses import named
+from cnn_jax.tasks.prepare import make_prepare as make_prepare
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
 # Weight of the auxiliary heads: GoogLeNet, arXiv:1409.4842 section 5, "weighted by 0.3".
@@ -105,24 +106,6 @@ def classification(
     return Task(loss=training_loss, observe=observe, report=report)
 
 
-def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
-    """Builds the preparation that evaluation and training share: scaling and normalisation.
-
-    Args:
-        mean: mean of each channel, on the scale of 0..1.
-        std: standard deviation of each channel, on the scale of 0..1.
-
-    Returns:
-        batch -> batch, whose `image` is float32 [B, *space, C]. uint8 is first divided by 255.
-    """
-
-    def prepare(batch: Batch) -> Batch:
-        image = augmentations.to_unit(batch["image"])
-        return {**batch, "image": augmentations.normalise(image, mean=mean, std=std)}
-
-    return prepare
-
-
 def make_augment(
     prepare: Callable[[Batch], Batch],
     *,
@@ -136,7 +119,7 @@ def make_augment(
     Args:
         prepare: applied after the augmentation of single images: `make_prepare(...)`.
         num_classes: K, the width of the soft targets.
-        augment: a list such as 'flip,crop:4', see `cnn_jax.augment.spec.parse`.
+        augment: a list such as 'flip,crop:4', see `cnn_jax.augment.parse`.
         mixup: alpha of the Beta distribution (arXiv:1710.09412); 0 switches it off.
         cutmix: alpha of the Beta distribution (arXiv:1905.04899); 0 switches it off. With both,
             each pair draws one of the two with equal probability.
@@ -144,12 +127,12 @@ def make_augment(
     Returns:
         (keys [B], batch) -> batch, with soft labels `target` [B, K] if images are mixed.
     """
-    each = spec.parse(augment)
+    each = augmentations.parse(augment, holds="label")
 
     def augment_batch(keys: Array, batch: Batch) -> Batch:
         draws = jax.vmap(lambda key: jax.random.split(key, 2))(keys)  # [B, 2]
         image = augmentations.to_unit(batch["image"])
-        image = augmentations.apply(each, draws[:, 0], image)
+        image = augmentations.apply(each, draws[:, 0], {"image": image})["image"]
         batch = dict(prepare({**batch, "image": image}))
         if mixup or cutmix:
             target = jax.nn.one_hot(batch["label"], num_classes)  # [B, K]

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax import augment as augmentations
-from cnn_jax.augment import with_boxes
 from cnn_jax.metrics import average_precision
+from cnn_jax.tasks.prepare import make_prepare as make_prepare
 from cnn_jax.typing import Array, Batch, Detector, Mean, Observed, Outputs, Targets, Task
 
 
@@ -70,24 +70,6 @@ def training_targets(batch: Batch) -> Targets:
     )
 
 
-def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
-    """Builds the preparation that evaluation and training share: scaling and normalisation.
-
-    Args:
-        mean: mean of each channel, on the scale of 0..1.
-        std: standard deviation of each channel, on the scale of 0..1.
-
-    Returns:
-        batch -> batch, whose `image` is float32 [B, H, W, C]. uint8 is first divided by 255.
-    """
-
-    def prepare(batch: Batch) -> Batch:
-        image = augmentations.to_unit(batch["image"])
-        return {**batch, "image": augmentations.normalise(image, mean=mean, std=std)}
-
-    return prepare
-
-
 def make_augment(
     prepare: Callable[[Batch], Batch], *, augment: str = "", mosaic: float = 0.0
 ) -> Callable[[Array, Batch], Batch]:
@@ -95,13 +77,13 @@ def make_augment(
 
     Args:
         prepare: applied after the augmentation: `make_prepare(...)`.
-        augment: a list such as 'flip,affine:0.1:0.8:1.25', see `cnn_jax.augment.with_boxes.parse`.
+        augment: a list such as 'flip,affine:0.1:0.8:1.25', see `cnn_jax.augment.parse`.
         mosaic: share of images composed of four others.
 
     Returns:
         (keys [B], batch) -> batch.
     """
-    each = with_boxes.parse(augment)
+    each = augmentations.parse(augment, holds="boxes")
 
     def augment_batch(keys: Array, batch: Batch) -> Batch:
         batch = {**batch, "image": augmentations.to_unit(batch["image"])}
@@ -110,11 +92,9 @@ def make_augment(
         batch["crowd"] = jnp.zeros_like(batch["crowd"])
         if mosaic:
             draws = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys)
-            batch = with_boxes.mosaic(draws, batch, probability=mosaic)
+            batch = augmentations.mosaic(draws, batch, probability=mosaic)
         draws = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-        image, boxes, labels = jax.vmap(each)(
-            draws, batch["image"], batch["boxes"], batch["labels"]
-        )
-        return prepare({**batch, "image": image, "boxes": boxes, "labels": labels})
+        moved = {name: batch[name] for name in ("image", "boxes", "labels")}
+        return prepare({**batch, **augmentations.apply(each, draws, moved)})
 
     return augment_batch

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax import augment as augmentations
 from cnn_jax import losses, metrics
-from cnn_jax.augment.with_mask import PairedAugmentation
 from cnn_jax.losses import named
 from cnn_jax.metrics import central
+from cnn_jax.tasks.prepare import make_prepare as make_prepare
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
 # Weight of the auxiliary heads: torchvision's references/segmentation/train.py.
@@ -38,7 +37,7 @@ def segmentation(
         loss: training losses of `cnn_jax.losses.LOSSES` with their weights, see
             `cnn_jax.losses.parse`.
         class_weights: K weights of the pixels by their class in training, see
-            `cnn_jax.data.loaders.mask.median_frequency_weights`; None for ones. Dice and Jaccard
+            `cnn_jax.data.median_frequency_weights`; None for ones. Dice and Jaccard
             count every class alike and look only at weights of 0.
 
     Raises:
@@ -129,41 +128,24 @@ def _expand(mask: Array, labels: Array) -> Array:
     return mask.reshape(-1, *(1,) * (labels.ndim - 1))
 
 
-def make_prepare(mean: Sequence[float], std: Sequence[float]) -> Callable[[Batch], Batch]:
-    """Builds the preparation that evaluation and training share: scaling and normalisation.
-
-    Args:
-        mean: mean of each channel, on the scale of 0..1.
-        std: standard deviation of each channel, on the scale of 0..1.
-
-    Returns:
-        batch -> batch, whose `image` is float32 [B, *space, C]. uint8 is first divided by 255.
-    """
-
-    def prepare(batch: Batch) -> Batch:
-        return {**batch, "image": augmentations.normalise(batch["image"], mean=mean, std=std)}
-
-    return prepare
-
-
 def make_augment(
-    prepare: Callable[[Batch], Batch],
-    *,
-    paired: PairedAugmentation,
+    prepare: Callable[[Batch], Batch], *, augment: str = ""
 ) -> Callable[[Array, Batch], Batch]:
     """Builds the random augmentation of training batches, on the device.
 
     Args:
         prepare: applied after the augmentation: `make_prepare(...)`.
-        paired: transforms image and labels together, see `cnn_jax.augment.with_mask.parse`.
+        augment: a list such as 'flip,affine:10:0.1:0.8:1.2', see `cnn_jax.augment.parse`.
 
     Returns:
         (keys [B], batch) -> batch.
     """
+    each = augmentations.parse(augment, holds="mask")
 
     def augment_batch(keys: Array, batch: Batch) -> Batch:
         image = augmentations.to_unit(batch["image"])
-        image, label = jax.vmap(paired)(keys, image, batch["label"])
-        return prepare({**batch, "image": image, "label": label})
+        # in a batch 'mask' tells examples from padding, and 'label' is the class of each pixel
+        moved = augmentations.apply(each, keys, {"image": image, "mask": batch["label"]})
+        return prepare({**batch, "image": moved["image"], "label": moved["mask"]})
 
     return augment_batch

@@ -24,6 +24,7 @@ __all__ = [
     "profile",
     "replicas",
     "reporting",
+    "saving",
     "sharding",
     "state",
     "step",

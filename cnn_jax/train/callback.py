@@ -33,6 +33,9 @@ def due(every: int, step: int, steps: int) -> bool:
     return step == steps or (every > 0 and step > 0 and step % every == 0)
 
 
+_NOTHING = contextlib.nullcontext()
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A run, as its callbacks see it.
@@ -169,6 +172,8 @@ class Callbacks(contextlib.AbstractContextManager["Callbacks", None]):
         self, step: int, state: PyTree
     ) -> contextlib.AbstractContextManager[object, bool | None]:
         """The context managers of each around the start of a step."""
+        if not self._around:
+            return _NOTHING
         held = contextlib.ExitStack()
         for callback in self._around:
             held.enter_context(callback.around_step(step, state))

@@ -63,7 +63,7 @@ class Checkpoints:
         self._first_only = hosts.several() and not shared
         if not self._is_blind():
             self._manager = manager.writer(
-                self.directory, keep=keep, first_only=self._first_only, read_only=read_only
+                self.directory, keep=keep, first_only=self._first_only, create=not read_only
             )
 
     def steps(self) -> list[int]:
@@ -232,7 +232,7 @@ class Checkpoints:
             what = "A checkpoint" if step is None else f"The checkpoint of step {step} or before it"
             raise CheckpointError(
                 f"{what} cannot be written to {self.directory} ({manager.reason(error)}). "
-                f"Make room or choose another workdir=DIRECTORY. Checkpoints kept: "
+                f"Make room or choose another `workdir`. Checkpoints kept: "
                 f"{', '.join(kept) or 'none'}."
             ) from error
 

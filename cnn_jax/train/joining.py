@@ -117,7 +117,7 @@ def connect(
             1,
             f"error: the processes did not all meet at {where} within {connect_timeout} s. {seen} "
             f"Were all {process_count or ''} started, with different ids? "
-            "connect_timeout=SECONDS sets how long to wait.".replace("  ", " "),
+            "`connect_timeout` sets how long to wait.".replace("  ", " "),
         )
 
     # XLA's client aborts the process with a stack trace after its own timeout: be earlier.
@@ -169,7 +169,7 @@ def _check(
         "process_count": process_count > 0,
         "process_id": process_id >= 0,
     }
-    missing = [name for name, there in given.items() if not there]
+    missing = [f"`{name}`" for name, there in given.items() if not there]
     if 0 < len(missing) < 3 and not detected():
         raise ValueError(
             f"{' and '.join(missing)} missing: several processes need coordinator=HOST:PORT "

@@ -67,7 +67,7 @@ def make_layout(name: str, devices: Sequence[jax.Device] | None = None) -> Layou
         return jit_layout(devices)
     if name == "pmap":
         return pmap_layout(devices)
-    raise ValueError(f"There is no layout {name!r}; choose one of {', '.join(LAYOUTS)}.")
+    raise ValueError(f"layout={name}: wanted one of {', '.join(LAYOUTS)}.")
 
 
 def single_device() -> Layout:
@@ -76,6 +76,10 @@ def single_device() -> Layout:
     def copy(tree: PyTree) -> PyTree:
         return jax.tree.map(jnp.copy, tree)
 
+    def shard(batch: HostBatch) -> Batch:
+        # a CPU takes numpy arrays as they are
+        return batch if jax.default_backend() == "cpu" else jax.device_put(batch)  # type: ignore
+
     return Layout(
         axis_name=None,
         device_count=1,
@@ -83,7 +87,7 @@ def single_device() -> Layout:
         compile_train=lambda step: jax.jit(step, donate_argnums=0),
         compile_eval=jax.jit,
         replicate=copy,
-        shard=jax.device_put,
+        shard=shard,
         fetch=copy,
     )
 

@@ -165,7 +165,7 @@ def _await_end(store: Store, holder: Holder) -> None:
         if beat != first:
             raise HeldError(
                 f"{store.url} is in use by {holder.owner}. Two runs cannot share a directory: "
-                "choose another workdir=DIRECTORY, or stop that run."
+                "choose another `workdir`, or stop that run."
             )
         seen = store.modified(name if beat is not None else _name(holder.number))
         silent = store.now(f"{FOLDER}/clock") - seen

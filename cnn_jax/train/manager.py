@@ -30,16 +30,16 @@ class Manager(ocp.CheckpointManager):
             return None
 
 
-def writer(directory: Path, *, keep: int, first_only: bool, read_only: bool = False) -> Manager:
+def writer(directory: Path, *, keep: int, first_only: bool, create: bool = True) -> Manager:
     """The manager that writes, and reads in a single process.
 
     Args:
         directory: directory of the checkpoints; it is created if it is missing.
         keep: number of the newest checkpoints to keep, beside the best one.
         first_only: whether process 0 alone, of several, has this manager.
-        read_only: write nothing, nor create the directory.
+        create: whether it may be created. Orbax writes nothing else before the first save.
     """
-    more: dict[str, Any] = {"create": not read_only, "read_only": read_only}
+    more: dict[str, Any] = {"create": create}
     if first_only:
         directory.mkdir(parents=True, exist_ok=True)
         more = {"create": False, "multiprocessing_options": _of_first("writer")}

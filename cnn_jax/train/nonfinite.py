@@ -64,9 +64,9 @@ def make_rule(policy: str, *, every: int = 100) -> Rule | None:
         ValueError: an unknown policy, or `every` below 1.
     """
     if policy not in POLICIES:
-        raise ValueError(f"There is no policy {policy!r}; choose one of {', '.join(POLICIES)}.")
+        raise ValueError(f"on_nonfinite={policy}: wanted one of {', '.join(POLICIES)}.")
     if every < 1:
-        raise ValueError(f"rollback_every is {every}; it must be at least 1 step.")
+        raise ValueError(f"rollback_every={every}; it must be at least 1 step.")
     rules: dict[str, Rule | None] = {
         "stop": None,
         "skip": skip,

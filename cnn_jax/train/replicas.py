@@ -78,7 +78,7 @@ def train_replicas(
     """
     examples = len(data["label"])
     if batch_size > examples:
-        raise ValueError(f"batch_size is {batch_size}, and there are {examples} examples.")
+        raise ValueError(f"batch_size={batch_size}, and there are {examples} examples.")
     if not seeds or not learning_rates or steps < 1:
         raise ValueError("Nothing to train: give at least one seed, learning rate and step.")
     image = jnp.asarray(data["image"][:1])

@@ -67,7 +67,7 @@ def init_variables(model: Network, image: jax.ShapeDtypeStruct, *, seed: int) ->
         warnings.warn(text, RuntimeWarning, stacklevel=2)
         return _init_whole(model, image, seed=seed)
     if used[1]:
-        raise _depends_on_picture(model)
+        raise _depends_on_image(model)
     given = [jax.random.key(seed)] if used[0] else []
     return jax.tree.unflatten(structure, initialise(*given))
 
@@ -79,11 +79,11 @@ def _init_whole(model: Network, image: jax.ShapeDtypeStruct, *, seed: int) -> Py
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(seed), unknown)
     leaves = jax.tree.leaves(variables)
     if any(jnp.isnan(a).any() for a in leaves if jnp.issubdtype(a.dtype, jnp.inexact)):
-        raise _depends_on_picture(model)
+        raise _depends_on_image(model)
     return variables
 
 
-def _depends_on_picture(model: Network) -> ValueError:
+def _depends_on_image(model: Network) -> ValueError:
     return ValueError(
         f"{type(model).__name__}.init computes a variable from the image's values; only its "
         "shape is known before training. Initialise it from the key, or with constants."

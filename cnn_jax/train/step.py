@@ -69,10 +69,11 @@ def make_train_step(
         such steps so far, and `spoiled`, whether this is one.
 
     Raises:
-        ValueError: accumulate < 1, or, at the first call, a batch that it does not divide.
+        ValueError: accumulate < 1, or, at the first call, a batch without a mask or one that
+            accumulate does not divide.
     """
     if accumulate < 1:
-        raise ValueError(f"accumulate is {accumulate}; it must be at least 1.")
+        raise ValueError(f"accumulate={accumulate}; it must be at least 1.")
     model = _with_axis(model, axis_name)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
@@ -197,6 +198,11 @@ def _with_axis(model: Network, axis_name: str | None) -> Network:
 
 def _example_keys(key: Array, batch: Batch, axis_name: str | None) -> Array:
     """A key per example by its position in the global batch, whichever device holds it."""
+    if "mask" not in batch:
+        raise ValueError(
+            f"The batch has {', '.join(sorted(batch))}, and no mask: float32 [B], 1 for an example "
+            "and 0 for padding. Add mask=np.ones(B, np.float32)."
+        )
     size = batch["mask"].shape[0]
     position = jnp.arange(size)
     if axis_name is not None:
@@ -215,7 +221,7 @@ def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_na
     if size % count:
         raise ValueError(
             f"A batch of {size} examples (on each device, under pmap) cannot be split into "
-            f"{count} equal microbatches. Choose a batch size that accumulate divides."
+            f"{count} equal microbatches. Choose a batch size that `accumulate` divides."
         )
 
     def cut(leaf: Array) -> Array:

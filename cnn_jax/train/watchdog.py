@@ -184,7 +184,7 @@ class Watchdog(Callback):
         hosts.leave(
             hosts.PEER_LOST,
             f"error: {message}. {where}The same command resumes from the last checkpoint; "
-            "step_timeout=SECONDS sets how long to wait.",
+            "`step_timeout` sets how long to wait.",
             tell=True,
         )
 

@@ -95,7 +95,7 @@ QUICK = ("alexnet", "resnet18", "mobilenet_v3_small", "squeezenet1_1", "r3d_18",
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive)
         for name in list_models()
         if "torchvision" in describe(name).rules and not name.endswith("_v1")
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import augment
-from cnn_jax.augment import sequence, spec
+from cnn_jax.augment import sequence
 
 X = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
 KEYS = [jax.random.key(i) for i in range(40)]
@@ -54,13 +54,14 @@ def test_noise_has_the_deviation_asked_for():
 
 
 def test_written_as_words_and_keyed_by_example():
-    words = spec.parse("roll:3,stretch:0.9:1.1,gain:0.8:1.2,slope:0.5,noise:0.1")
+    words = augment.parse("roll:3,stretch:0.9:1.1,gain:0.8:1.2,slope:0.5,noise:0.1")
     keys = jax.random.split(jax.random.key(1), 4)
-    batch = augment.apply(words, keys, jnp.broadcast_to(X, (4, *X.shape)))
-    np.testing.assert_allclose(batch[2], augment.apply(words, keys[2:3], X[None])[0], atol=1e-6)
+    batch = augment.apply(words, keys, {"image": jnp.broadcast_to(X, (4, *X.shape))})["image"]
+    alone = augment.apply(words, keys[2:3], {"image": X[None]})["image"]
+    np.testing.assert_allclose(batch[2], alone[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("word", ["roll:3", "stretch:0.9:1.1", "slope:0.5"])
 def test_pictures_are_refused(word):
     with pytest.raises(ValueError, match="is for sequences"):
-        spec.parse(word)(KEYS[0], jnp.zeros((4, 4, 1)))
+        augment.parse(word)(KEYS[0], {"image": jnp.zeros((4, 4, 1))})

@@ -273,14 +273,25 @@ def test_equals_stock(case, name):
     check(case, ["forward", name])
 
 
-@pytest.mark.slow
-@settings(max_examples=2000, **QUICK)
-@given(cases(), st.sampled_from(["gradients", "gradients", *REST]))
-def test_equals_stock_everywhere(case, name):
+# a hundred in CI; all by `pytest -m exhaustive`
+@pytest.mark.parametrize(
+    "examples",
+    [
+        pytest.param(100, marks=pytest.mark.slow),
+        pytest.param(2000, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_equals_stock_everywhere(examples):
     """Forward of every configuration, and one of the rest, gradients twice as often as another."""
-    check(case, ["forward", name])
-    if case.seed % 16 == 0:  # JAX keeps what it compiled, some gigabytes of it by the end
-        jax.clear_caches()
+
+    @settings(max_examples=examples, **QUICK)
+    @given(cases(), st.sampled_from(["gradients", "gradients", *REST]))
+    def each(case, name):
+        check(case, ["forward", name])
+        if case.seed % 16 == 0:  # JAX keeps what it compiled, some gigabytes of it by the end
+            jax.clear_caches()
+
+    each()
 
 
 @pytest.mark.parametrize("groups", [1, 4])

@@ -170,7 +170,7 @@ def test_predict_wants_a_run_of_a_detector(parsed, tmp_path):
         (["--image_size=48x64x3"], "HEIGHTxWIDTH"),
         (["--image_size="], "such as .*image_size=224"),
         (["--jitter=2,0.5"], "wanted the smallest and the largest"),
-        (["--augment=rotate:10"], "unknown augmentation"),
+        (["--augment=rotate:10"], "'rotate' is for images with a label or a mask"),
         (["--mosaic=0.5", "--batch_size=6"], "multiple of four"),
         (["--model=ssd300_vgg16", "--model_options="], "takes 300x300"),
         (["--fit=crop"], "fit"),

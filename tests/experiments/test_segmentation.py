@@ -7,6 +7,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from cnn_jax import augment
 from cnn_jax.run import segmentation
 from cnn_jax.run.network import create_model
 from experiments import recipe as recipes
@@ -69,7 +70,5 @@ def test_a_street_scene_set_trains_with_flags_alone(streets, tmp_path):
 )
 def test_recipes_are_readable(name):
     recipe = recipe_of(f"--flagfile=experiments/recipes/{name}.flags")
-    from cnn_jax.augment import with_mask
-
-    with_mask.parse(recipe.augment)
+    augment.parse(recipe.augment, holds="mask")
     create_model(recipe.model, recipe, num_classes=3)

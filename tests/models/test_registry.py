@@ -23,7 +23,7 @@ SLOW = {
     *("resnet152", "resnet152_v1", "resnet152_v2", "resnet164_v2", "resnet200_v2"),
     *("resnet1001_v2", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2"),
 }
-ALL = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
+ALL = [pytest.param(name, marks=pytest.mark.exhaustive) if name in SLOW else name for name in NAMES]
 
 
 @functools.cache

@@ -23,7 +23,6 @@ from tests.run.test_resume import SETTINGS, run
 pytest.importorskip("s3fs", reason="pip install 'cnn-jax[cloud]'")
 pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
 
-pytestmark = pytest.mark.slow
 HEARTBEAT = 8  # seconds after which a killed run is given up
 
 
@@ -156,6 +155,7 @@ def marked(store: stores.Store) -> set[str]:
     return {n for n in store.entries("checkpoints") if n.endswith(".json")}
 
 
+@pytest.mark.exhaustive
 def test_stopped_by_sigterm_with_data_in_s3(bucket, undisturbed, machine, tmp_path, monkeypatch):
     digits = prepared.find_or_prepare("digits", None)
     here = digits.parent.parent
@@ -182,6 +182,7 @@ def test_stopped_by_sigterm_with_data_in_s3(bucket, undisturbed, machine, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_with_by_another_machine(bucket, undisturbed, machine, other):
     """While it lives it is refused; once it is dead the hold runs out."""
     url = f"{bucket}/killed"
@@ -198,6 +199,7 @@ def test_killed_and_gone_on_with_by_another_machine(bucket, undisturbed, machine
     assert assert_is(url, undisturbed)["restarts"] <= 1
 
 
+@pytest.mark.exhaustive
 def test_one_that_was_only_frozen_stops(bucket, undisturbed, machine, other):
     url = f"{bucket}/frozen"
     process = machine.start(url)
@@ -211,6 +213,7 @@ def test_one_that_was_only_frozen_stops(bucket, undisturbed, machine, other):
     assert_is(url, undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_an_upload(bucket, undisturbed, machine):
     url = f"{bucket}/halves"
     store = stores.Store(url)
@@ -233,6 +236,7 @@ def test_killed_in_the_middle_of_an_upload(bucket, undisturbed, machine):
     assert_is(url, undisturbed)
 
 
+@pytest.mark.exhaustive
 def test_two_processes_without_a_common_disk(bucket, undisturbed, machine):
     """The first alone writes; the numbers are those of one process, but for the order of sums."""
     url = f"{bucket}/two"
@@ -252,6 +256,7 @@ def test_two_processes_without_a_common_disk(bucket, undisturbed, machine):
         np.testing.assert_allclose(mine["loss"], reference["loss"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line(bucket, machine, monkeypatch):
     status, error = machine.finish("s3://nowhere/run")
     assert (status, "no such bucket" in error) == (1, True), error

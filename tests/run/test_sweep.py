@@ -8,7 +8,8 @@ import pytest
 from absl import flags
 
 from cnn_jax.analysis import interval
-from cnn_jax.run import Program, classification, sweep
+from cnn_jax.run import Program, classification, sweep, sweep_result
+from cnn_jax.train import loop
 from experiments import recipe as recipes
 from tests.run import as_command
 
@@ -112,6 +113,29 @@ def test_what_cannot_be_done(tmp_path, arguments, message):
         as_command.run(recipe, classification.make_experiment(recipe))
 
 
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_all_runs_train_by_the_one_loop_and_none_stops_another(tmp_path, monkeypatch, side_by_side):
+    fit, lanes = loop.fit, []
+
+    def counting(*arguments, **more):
+        lanes.append(more["steps"])
+        return fit(*arguments, **more)
+
+    monkeypatch.setattr(loop, "fit", counting)
+    recipe = dataclasses.replace(
+        parsed("--learning_rates=0.05,1e30", "--seeds=2", f"--workdir={tmp_path}"), steps=3
+    )
+    experiment = classification.make_experiment(recipe)
+    sweep.run_many(recipe, experiment, side_by_side=side_by_side)
+    assert lanes == [3] * (1 if side_by_side else 4)
+    rows = [json.loads(line) for line in (tmp_path / sweep.RUNS_FILE).read_text().splitlines()]
+    finite = {
+        rate: [np.isfinite(row["train_loss"]) for row in rows if row["learning_rate"] == rate]
+        for rate in (0.05, 1e30)
+    }
+    assert finite == {0.05: [True, True], 1e30: [False, False]}  # at 1e30 they diverge
+
+
 def test_interval():
     assert interval.half_width([1.0]) == 0
     # 1, 2, 3, 4: deviation 1.29099; t of three degrees of freedom: 3.1824
@@ -121,5 +145,5 @@ def test_interval():
 def test_a_name_with_braces_ends_no_finished_run(capsys):
     row = {"learning_rate": 0.1, "n": 2, "test_loss": {"mean": 1.0, "half_width_95": 0.1}}
     named = {"model": "mlp", "dataset": "folder:/a/{b}", "seeds": 2, "workdir": "/runs/{0}"}
-    Program().console.print(sweep._table({**named, "summary": [row]}))
+    Program().console.print(sweep_result.table({**named, "summary": [row]}))
     assert "folder:/a/{b}" in "".join(capsys.readouterr().out.split())

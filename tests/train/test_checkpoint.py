@@ -191,3 +191,10 @@ def test_a_disk_that_takes_no_more_is_one_line(saved):
     manager = checkpoint.Checkpoints(saved, keep=2)
     assert manager.restore(tree(0))[1]["step"] == 5
     manager.close()
+
+
+def test_a_best_metric_that_is_not_there_is_said(tmp_path):
+    manager = checkpoint.Checkpoints(tmp_path, best="mean_iou")
+    with pytest.raises(ValueError, match=r"best=mean_iou .* the evaluation gives accuracy, loss"):
+        manager.save(1, tree(1), meta={}, metrics={"accuracy": 0.5, "loss": 1.0})
+    manager.close()

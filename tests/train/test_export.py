@@ -18,7 +18,6 @@ from jax import export
 
 import cnn_jax.cpu
 from cnn_jax import models
-from cnn_jax.augment import with_mask
 from cnn_jax.tasks import classification, detection, segmentation
 from cnn_jax.train import layout, optim, state, step
 
@@ -72,7 +71,7 @@ def parts_of(kind, dtype):
         task = segmentation.segmentation(NAMES, loss="cross_entropy+dice")
         augment = segmentation.make_augment(
             segmentation.make_prepare(MEAN, STD),
-            paired=with_mask.parse("affine:10:0.1:0.8:1.2,colour:0.2"),
+            augment="affine:10:0.1:0.8:1.2,colour:0.2",
         )
         batch["label"] = array(32, 32, dtype=np.int32)
     else:
@@ -159,7 +158,7 @@ def test_sharded_over_eight(kind, dtype, platform):
     assert sum(sharding is not None for sharding in placed[states:]) >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
 @pytest.mark.parametrize("kind", KINDS)

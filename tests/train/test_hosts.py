@@ -1,6 +1,7 @@
 """Several processes make the run that one would make, and none waits for ever for another."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -51,17 +52,17 @@ def alone(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("", 2, 0), "coordinator missing"),
-        (("here:1234", 0, 0), "process_count missing"),
-        (("here:1234", 2, -1), "process_id missing"),
-        (("here:1234", 0, -1), "process_count and process_id missing"),
-        (("", 0, 1), "coordinator and process_count missing"),
+        (("", 2, 0), "`coordinator` missing"),
+        (("here:1234", 0, 0), "`process_count` missing"),
+        (("here:1234", 2, -1), "`process_id` missing"),
+        (("here:1234", 0, -1), "`process_count` and `process_id` missing"),
+        (("", 0, 1), "`coordinator` and `process_count` missing"),
         (("here", 2, 0), "wanted HOST:PORT"),
         (("here:0", 2, 0), "wanted HOST:PORT"),
         (("here:65536", 2, 0), "wanted HOST:PORT"),
         (("here:1234", 2, 2), "numbered from 0 to 1"),
         (("here:1234", -2, 0), "wanted the number of processes"),
-        (("", 1, 3), "coordinator missing"),
+        (("", 1, 3), "`coordinator` missing"),
     ],
 )
 def test_incomplete_or_contradictory(alone, arguments, complaint):
@@ -305,35 +306,43 @@ def runs(tmp_path_factory):
         check=True,
         env=environment(PYTHONPATH=f"{ROOT}:{WORKER.parent}"),
     )
-    return {
-        "1x1": train(root, "1x1", 1, 1, "jit-64,pmap-64,jit-32,jit-32-32"),
-        "1x8": train(root, "1x8", 1, 8, "jit-64"),
-        "2x4": train(root, "2x4", 2, 4, "jit-64,pmap-64,jit-32"),
-        "4x2": train(root, "4x2", 4, 2, "jit-64"),
-    }
+
+    @functools.cache
+    def trained(grid: str, case: str) -> dict:
+        processes, devices = map(int, grid.split("x"))
+        return train(root, f"{grid}-{case}", processes, devices, case)
+
+    return trained
 
 
-def of_case(run: dict, task: str, case: str) -> dict:
-    head = f"{task}/{case}/"
-    return {key.removeprefix(head): value for key, value in run.items() if key.startswith(head)}
+def of_task(run: dict, task: str) -> dict:
+    """{'state/step': ...} of {'classification/jit-64/state/step': ...}"""
+    return {key.split("/", 2)[2]: value for key, value in run.items() if key.startswith(task)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("grid", "case"), [("1x8", "jit-64"), ("2x4", "jit-64"), ("4x2", "jit-64"), ("2x4", "pmap-64")]
-)
+# One grid of processes and devices in CI; all of them by `pytest -m exhaustive`
+GRIDS = [
+    pytest.param("2x4", "jit-64", marks=pytest.mark.slow),
+    *(
+        pytest.param(*each, marks=pytest.mark.exhaustive)
+        for each in (("1x8", "jit-64"), ("4x2", "jit-64"), ("2x4", "pmap-64"))
+    ),
+]
+
+
+@pytest.mark.parametrize(("grid", "case"), GRIDS)
 @pytest.mark.parametrize("task", TASKS)
 def test_as_on_one_device_in_float64(runs, task, case, grid):
     if task == "segmentation" and case.startswith("pmap"):
         pytest.skip("the worker leaves it out")
-    one, many = of_case(runs["1x1"], task, case), of_case(runs[grid], task, case)
+    one, many = of_task(runs("1x1", case), task), of_task(runs(grid, case), task)
     assert one.keys() == many.keys()
     assert any("batch_stats" in key for key in one)
     for key, value in one.items():
         np.testing.assert_allclose(many[key], value, rtol=1e-9, atol=1e-9, err_msg=key)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("task", TASKS)
 def test_as_on_one_device_in_float32(runs, task):
     """To what rounding does: a sum of n terms in another order differs by up to 2 log2(n) halves of
@@ -341,8 +350,8 @@ def test_as_on_one_device_in_float32(runs, task):
     the end is measured: by one run more, whose first parameters are changed by so much, at random.
     Each of the 4 steps rounds again, and the gradients and the statistics as the activations do.
     """
-    one, many = of_case(runs["1x1"], task, "jit-32"), of_case(runs["2x4"], task, "jit-32")
-    shaken = of_case(runs["1x1"], task, "jit-32-32")
+    one, many = of_task(runs("1x1", "jit-32"), task), of_task(runs("2x4", "jit-32"), task)
+    shaken = of_task(runs("1x1", "jit-32-32"), task)
 
     def part(key):  # the tolerance is of a whole group of arrays: 'state/params', 'losses', ...
         return "/".join(key.split("/")[: 2 if key.startswith("state") else 1])
@@ -357,14 +366,15 @@ def test_as_on_one_device_in_float32(runs, task):
         np.testing.assert_allclose(many[key], value, rtol=0, atol=allowed, err_msg=key)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("grid", ["1x1", "1x8", "2x4", "4x2"])
-def test_every_example_counts_once(runs, grid):
-    assert of_case(runs[grid], "classification", "jit-64")["sums/examples"] == 90
-    confusion = of_case(runs[grid], "segmentation", "jit-64")["sums/confusion"]
-    assert confusion.sum() == 21 * 24 * 32
-    truth = of_case(runs[grid], "detection", "jit-64")["rows/truth"]
-    assert (truth[..., 5] >= 0).sum() == 21  # one object a picture
+@pytest.mark.parametrize(
+    ("grid", "case"), [pytest.param("1x1", "jit-64", marks=pytest.mark.slow), *GRIDS[:3]]
+)
+def test_every_example_counts_once(runs, grid, case):
+    run = runs(grid, case)
+    assert of_task(run, "classification")["sums/examples"] == 90
+    assert of_task(run, "segmentation")["sums/confusion"].sum() == 21 * 24 * 32
+    truth = of_task(run, "detection")["rows/truth"]
+    assert (truth[..., 5] >= 0).sum() == 21  # one object in each image
 
 
 # --- faults ---

@@ -25,7 +25,7 @@ def die(hold):
 
 def test_the_second_is_refused_until_the_first_lets_go(store):
     first = take(store, "1", silence=0.5)
-    with pytest.raises(lease.HeldError, match=r"run is in use by process 1\. .*workdir="):
+    with pytest.raises(lease.HeldError, match=r"run is in use by process 1\. .*`workdir`"):
         take(store, "2")
     first.check()
     first.release()

@@ -286,6 +286,9 @@ def test_what_cannot_be_trained_is_said():
     done = fit(new(), train_step=STEP, batches=BATCHES, steps=3).state
     with pytest.raises(ValueError, match="steps=2, and the state has made 3 updates already"):
         fit(done, train_step=STEP, batches=BATCHES, steps=2)
+    bare = [{name: batch[name] for name in ("image", "label")} for batch in BATCHES]
+    with pytest.raises(ValueError, match="The batch has image, label, and no mask: float32"):
+        fit(new(), train_step=STEP, batches=bare, steps=2)
 
 
 def test_a_loss_that_is_no_number_ends_it():

@@ -76,7 +76,7 @@ def test_predictions_and_accuracies():
 
 
 def test_what_cannot_be_trained():
-    with pytest.raises(ValueError, match="batch_size is 100, and there are 64 examples"):
+    with pytest.raises(ValueError, match="batch_size=100, and there are 64 examples"):
         train_replicas(MODEL, TASK, sgd, DATA, seeds=(0,), steps=1, batch_size=100)
     with pytest.raises(ValueError, match="Nothing to train"):
         train(False, seeds=())

@@ -18,7 +18,7 @@ GOLDEN = golden.read()["models"]
 # be ROUNDINGS times as far, for its sums have another order on every kind of processor.
 TOLERANCE, ROUNDINGS = 2e-5, 4
 
-# The quickest to compile of each family; the others run with `-m slow`.
+# The quickest to compile of each family; the others run with `-m exhaustive`.
 QUICK = (
     "alexnet",
     "convnext_tiny",
@@ -52,7 +52,10 @@ def test_all_of_torchvision_is_here():
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in GOLDEN],
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in GOLDEN
+    ],
 )
 def test_torchvisions_logits(name):
     entry, described = GOLDEN[name], describe(name)

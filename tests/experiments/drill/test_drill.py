@@ -9,7 +9,7 @@ import pytest
 from experiments.drill import attempt as attempts
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_cannot_go_on_says_so_and_goes_on_once_it_is_mended(tmp_path):
     faults = ("recipe lost", "shrunken set", "closed pipe", "the only one frozen")
     command = [sys.executable, "-m", "experiments.drill", f"--workdir={tmp_path / 'drill'}"]

@@ -49,7 +49,16 @@ FACTORS = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": (6, 0.2),
 }
 FAST = "ssdlite320_mobilenet_v3_large"
-NAMES = [name if name == FAST else pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS]
+SLOW = ("retinanet_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn")
+NAMES = [
+    FAST,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+    *(
+        pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in SETTINGS
+        if name not in (FAST, *SLOW)
+    ),
+]
 
 LAST = {
     "cls_logits": 0,

@@ -84,7 +84,7 @@ def two_objects(size):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_faster_rcnn_learns_through_the_train_step():
     model = create(
         "fasterrcnn_resnet50_fpn",

@@ -9,10 +9,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnn_jax import augment
-from cnn_jax.augment import auto_augment, erase, geometry, jitter
+from cnn_jax.augment import auto_augment, erase, geometry, jitter, parse, place
 
 SHAPES = {1: (11, 2), 2: (10, 8, 3), 3: (6, 7, 8, 1)}
+
+
+def of_image(step, **numbers):
+    """A step as a function of the key and the image alone."""
+    return lambda key, image: step(key, {"image": image}, **numbers)["image"]
+
+
+def apply(augmentation, keys, images):
+    return jax.vmap(augmentation)(keys, images)
+
+
+FLIP, VERTICAL = of_image(place.flip), of_image(place.vertical_flip)
 
 
 def examples(shape, count, seed=0):
@@ -25,7 +36,7 @@ def test_flip_reverses_the_last_spatial_axis_half_of_the_time(rank):
     _, image = examples(SHAPES[rank], 1)
     keys, _ = examples(SHAPES[rank], 2000)
     images = jnp.broadcast_to(image, (2000, *SHAPES[rank]))
-    got = np.asarray(augment.apply(augment.horizontal_flip, keys, images))
+    got = np.asarray(apply(FLIP, keys, images))
     flipped = (got == np.flip(image, -2)).all(axis=tuple(range(1, got.ndim)))
     same = (got == np.asarray(image)).all(axis=tuple(range(1, got.ndim)))
     assert (flipped ^ same).all()
@@ -34,9 +45,9 @@ def test_flip_reverses_the_last_spatial_axis_half_of_the_time(rank):
 
 def test_flip_never_and_always():
     keys, images = examples((4, 5, 3), 8)
-    for flip, axis in ((augment.horizontal_flip, 2), (augment.vertical_flip, 1)):
-        never = augment.apply(partial(flip, probability=0.0), keys, images)
-        always = augment.apply(partial(flip, probability=1.0), keys, images)
+    for flip, axis in ((place.flip, 2), (place.vertical_flip, 1)):
+        never = apply(of_image(flip, probability=0.0), keys, images)
+        always = apply(of_image(flip, probability=1.0), keys, images)
         np.testing.assert_array_equal(never, images)
         np.testing.assert_array_equal(always, np.flip(images, axis))
 
@@ -48,7 +59,7 @@ def test_crops_are_the_windows_of_the_padded_image_and_uniform(rank, mode):
     shape = SHAPES[rank]
     keys, images = examples(shape, count)
     image = images[0]
-    crop = jax.jit(jax.vmap(partial(augment.pad_and_crop, padding=padding, mode=mode), (0, None)))
+    crop = jax.jit(jax.vmap(partial(place.pad_and_crop, padding=padding, mode=mode), (0, None)))
     got = np.asarray(crop(keys, image))
     padded = np.pad(image, [(padding, padding)] * rank + [(0, 0)], mode=mode)
     windows = {
@@ -63,17 +74,15 @@ def test_crops_are_the_windows_of_the_padded_image_and_uniform(rank, mode):
 def test_crop_without_padding_is_the_identity():
     keys, images = examples((5, 5, 3), 2)
     for mode in ("reflect", "constant"):
-        crop = partial(augment.pad_and_crop, padding=0, mode=mode)
-        np.testing.assert_array_equal(augment.apply(crop, keys, images), images)
+        crop = partial(place.pad_and_crop, padding=0, mode=mode)
+        np.testing.assert_array_equal(apply(crop, keys, images), images)
 
 
 def test_resized_crop_of_everything_is_a_resize():
     _, (image,) = examples((12, 16, 3), 1)
-    crop = augment.random_resized_crop(
-        jax.random.key(0), image, size=(6, 8), scale=(1.0, 1.0), ratio=(4 / 3, 4 / 3)
-    )
-    want = geometry.crop_and_resize(image, (0, 0), (12, 16), (6, 8))
-    np.testing.assert_allclose(crop, want, atol=1e-6)
+    crop = of_image(place.resized_crop, size=6, smallest=1.0, ratio=(4 / 3, 4 / 3))
+    want = geometry.crop_and_resize(image, (0, 0), (12, 16), (6, 6))
+    np.testing.assert_allclose(crop(jax.random.key(0), image), want, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +92,7 @@ def test_resized_crop_of_everything_is_a_resize():
 def test_resized_crop_falls_back_to_the_central_box(shape, box):
     """No box of ratio 3/4..4/3 has the whole area of a picture of ratio 5."""
     _, (image,) = examples(shape, 1)
-    got = augment.random_resized_crop(jax.random.key(0), image, size=6, scale=(0.99, 1.0))
+    got = of_image(place.resized_crop, size=6, smallest=0.99)(jax.random.key(0), image)
     want = geometry.crop_and_resize(image, box[:2], box[2:], (6, 6))
     np.testing.assert_allclose(got, want, atol=1e-6)
 
@@ -91,8 +100,8 @@ def test_resized_crop_falls_back_to_the_central_box(shape, box):
 @pytest.mark.parametrize("rank", [1, 3])
 def test_resized_crop_of_other_ranks(rank):
     keys, images = examples(SHAPES[rank], 4)
-    crop = partial(augment.random_resized_crop, size=5, scale=(0.3, 0.9))
-    got = augment.apply(crop, keys, images)
+    crop = of_image(place.resized_crop, size=5, smallest=0.3, largest=0.9)
+    got = apply(crop, keys, images)
     assert got.shape == (4, *[5] * rank, SHAPES[rank][-1])
     assert float(got.min()) >= 0
     assert float(got.max()) <= 1
@@ -105,7 +114,7 @@ def test_random_affine_within_its_bounds():
     y, x = np.mgrid[-20:21, -20:21]
 
     def centroids(**options):
-        move = partial(augment.random_affine, **options)
+        move = of_image(place.affine, **options)
         moved = np.asarray(jax.jit(jax.vmap(move, (0, None)))(keys, image))[..., 0]
         total = moved.sum((1, 2))
         return (moved * x).sum((1, 2)) / total, (moved * y).sum((1, 2)) / total
@@ -117,41 +126,26 @@ def test_random_affine_within_its_bounds():
     u, v = centroids(translate=0.1)
     assert np.abs(u - 10).max() <= 4.11
     assert stats.kstest(v, stats.uniform(-4.1, 8.2).cdf).pvalue > 1e-3
-    u, v = centroids(scale=(0.5, 1.5))
+    u, v = centroids(smallest=0.5, largest=1.5)
     assert 4.9 < u.min() < 5.5
     assert 14 < u.max() < 15.1
     _, v = centroids(shear=30)
     assert np.abs(v).max() == pytest.approx(10 * np.tan(np.deg2rad(30)), rel=0.1)
 
 
-def test_normalise():
-    levels = jnp.arange(24, dtype=jnp.uint8).reshape(2, 2, 2, 3) * 10
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    got = augment.normalise(levels, mean=mean, std=std)
-    want = (np.asarray(levels) / 255 - np.array(mean)) / np.array(std)
-    np.testing.assert_allclose(got, want, atol=1e-5)
-    assert got.dtype == jnp.float32
-    deep = augment.to_unit(jnp.array([0, 65535], jnp.uint16))
-    assert deep.tolist() == [0, 1]
-    half = augment.normalise(jnp.ones((2, 3), jnp.bfloat16), mean=[0.5], std=[0.5])
-    assert half.dtype == jnp.bfloat16
-    assert (half == 1).all()
-
-
-def test_compose_gives_each_a_key_of_its_own():
+def test_each_step_has_a_key_of_its_own():
     """Two flips under one key would always cancel; under their own they do half of the time."""
     keys, images = examples((3, 6, 1), 500)
-    twice = augment.compose(augment.horizontal_flip, augment.horizontal_flip)
-    got = augment.apply(twice, keys, images)
+    got = apply(of_image(parse("flip,flip")), keys, images)
     unchanged = int((got == images).all(axis=(1, 2, 3)).sum())
     assert stats.binomtest(unchanged, 500, 0.5).pvalue > 1e-3
 
 
 EVERYTHING = {
-    "flip": augment.horizontal_flip,
-    "crop": partial(augment.pad_and_crop, padding=3),
-    "resized_crop": partial(augment.random_resized_crop, size=6),
-    "affine": partial(augment.random_affine, degrees=20, translate=0.1, shear=5),
+    "flip": FLIP,
+    "crop": partial(place.pad_and_crop, padding=3),
+    "resized_crop": of_image(place.resized_crop, size=6),
+    "affine": of_image(place.affine, degrees=20, translate=0.1, shear=5),
     "jitter": partial(jitter.colour_jitter, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
     "grey": jitter.random_grayscale,
     "blur": jitter.random_blur,
@@ -165,7 +159,7 @@ EVERYTHING = {
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_an_example_does_not_see_its_neighbours(name):
     keys, images = examples((10, 9, 3), 6)
-    run = jax.jit(partial(augment.apply, EVERYTHING[name]))
+    run = jax.jit(partial(apply, EVERYTHING[name]))
     order = jnp.array([4, 0, 5, 3, 2, 1])
     want = run(keys, images)[order]
     np.testing.assert_allclose(run(keys[order], images[order]), want, atol=1e-6)
@@ -178,8 +172,7 @@ def test_an_example_does_not_see_its_neighbours(name):
 def test_the_layout_does_not_matter():
     """One example alone, six together, and three on each of two devices: the same result."""
     keys, images = examples((10, 9, 3), 6)
-    names = ("flip", "crop", "jitter", "cutout")
-    run = partial(augment.apply, augment.compose(*(EVERYTHING[name] for name in names)))
+    run = partial(apply, of_image(parse("flip,crop:3,colour:0.4:0.4:0.4:0.1,cutout:4")))
     together = jax.jit(run)(keys, images)
     alone = jax.jit(run)(keys[2:3], images[2:3])
     np.testing.assert_allclose(alone, together[2:3], atol=1e-6)
@@ -194,7 +187,7 @@ def test_the_layout_does_not_matter():
 def test_dtype_and_channels_are_kept(dtype, channels):
     keys, images = examples((10, 9, channels), 4)
     for name, augmentation in EVERYTHING.items():
-        got = jax.eval_shape(partial(augment.apply, augmentation), keys, images.astype(dtype))
+        got = jax.eval_shape(partial(apply, augmentation), keys, images.astype(dtype))
         assert got.dtype == dtype, name
         size = (6, 6) if name == "resized_crop" else (10, 9)
         assert got.shape == (4, *size, channels), name
@@ -213,11 +206,15 @@ class Variants(chex.TestCase):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (partial(augment.pad_and_crop, padding=8), "padding 8 does not suit"),
-        (partial(augment.pad_and_crop, padding=-1, mode="constant"), "padding -1"),
-        (partial(augment.pad_and_crop, padding=1, mode="wrap"), "'wrap'"),
-        (partial(augment.random_resized_crop, size=4, scale=(0.5, 1.5)), "scale"),
-        (partial(augment.random_resized_crop, size=4, ratio=(2.0, 0.5)), "ratio"),
+        (partial(place.pad_and_crop, padding=8), "padding 8 does not suit"),
+        (partial(place.pad_and_crop, padding=-1, mode="constant"), "padding -1"),
+        (partial(place.pad_and_crop, padding=1, mode="wrap"), "'wrap'"),
+        (of_image(place.resized_crop, size=4, smallest=0.5, largest=1.5), "largest=1.5"),
+        (of_image(place.resized_crop, size=4, ratio=(2.0, 0.5)), "ratio"),
+        (of_image(place.affine, smallest=0.0), "smallest=0.0"),
+        (of_image(place.affine, smallest=1.2, largest=0.8), "smallest <= largest"),
+        (of_image(place.affine, stretch=0.5), "stretch=0.5"),
+        (lambda key, image: place.affine(key, {"image": image[0]}), "is for images"),
         (partial(jitter.colour_jitter, hue=0.6), "hue=0.6"),
         (partial(erase.cutout, size=-1), "size"),
         (partial(auto_augment.rand_augment, magnitude=31), "magnitude=31"),
@@ -226,10 +223,3 @@ class Variants(chex.TestCase):
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(jax.random.key(0), jnp.zeros((8, 8, 3)))
-
-
-def test_normalise_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match="2 numbers for images of 3 channels"):
-        augment.normalise(jnp.zeros((2, 2, 3)), mean=(0.5, 0.5), std=(1.0,))
-    with pytest.raises(ValueError, match="positive"):
-        augment.normalise(jnp.zeros((2, 2, 3)), mean=(0.5,), std=(0.0,))
