@@ -14,6 +14,8 @@ import cnn_jax
 from cnn_jax import plugins, registry
 from cnn_jax.losses import LOSSES
 from cnn_jax.models import MODELS
+from cnn_jax.plugins import loading
+from cnn_jax.plugins.registrations import added_names
 
 LOSS = """
 from cnn_jax import losses
@@ -27,17 +29,17 @@ def place(tmp_path, monkeypatch):
     """A directory of plug-ins, in which everything is as before after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    before, loaded = plugins._names(), dict(plugins._LOADED)
+    before, loaded = added_names(), dict(loading._LOADED)
     yield tmp_path
     for table in registry.tables():
         for name in list(table):
-            if (table.what, name) in plugins._names() - before:
+            if (table.what, name) in added_names() - before:
                 table.forget(name)
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
-    plugins._LOADED.clear()
-    plugins._LOADED.update(loaded)
+    loading._LOADED.clear()
+    loading._LOADED.update(loaded)
     importlib.invalidate_caches()
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from cnn_jax import plugins, run
+from cnn_jax.plugins import loading, records
 from cnn_jax.run import agreement, settings
 
 QUIET = run.Program(quiet=True)
@@ -71,9 +72,9 @@ def test_a_metric_that_cannot_be_computed_is_refused_before_training(tmp_path):
 
 def test_a_plugin_that_changed_is_said_and_compared_between_processes(tmp_path, monkeypatch):
     one = plugins.Plugin("nets", "nets", "nets.py", "0f" * 8, "", {"model": ("mine",)})
-    monkeypatch.setattr(plugins, "_LOADED", {"nets": one})
+    monkeypatch.setattr(loading, "_LOADED", {"nets": one})
     assert agreement.plugin_files() == {"the plug-in nets": "0f" * 8}
-    monkeypatch.setattr(plugins, "_added", lambda: [("model", "mine", "nets")])
+    monkeypatch.setattr(records, "added", lambda: [("model", "mine", "nets")])
     recorded = plugins.record()
     assert plugins.changes(recorded) == ""
     recorded["nets"]["digest"] = "00" * 8
