@@ -218,7 +218,8 @@ def _entry_point(name: str) -> importlib.metadata.EntryPoint | None:
 
 def _check(name: str, entry: importlib.metadata.EntryPoint | None) -> None:
     """Raises PluginError for what is no name of a module, is nowhere, or is two things."""
-    if not all(part.isidentifier() for part in name.split(".")) and entry is None:
+    is_name = all(part.isidentifier() for part in name.split(".")) and not name.endswith(".py")
+    if not is_name and entry is None:
         stem = Path(name).stem
         hint = f" the name of a module, {stem!r}," if stem.isidentifier() else " the name of one"
         raise PluginError(

@@ -92,6 +92,15 @@ def test_what_was_imported_before_is_the_plugins_all_the_same(place):
         ("import sys; sys.exit(3)", "it ended the program with status 3"),
         (LOSS.format(name="dice"), "'dice' is registered twice: by cnn_jax.losses.named and by "),
         (LOSS.format(name="new") * 2, "'new' is registered twice: by mine and by mine"),
+        (LOSS.format(name="a+b"), "'a\\+b' cannot be the name of a loss: it must be one word"),
+        (
+            "from cnn_jax import metrics\nmetrics.METRICS.register('new', len)",
+            r"line 2\): ValueError: The metric 'new' is builtin_function_or_method; it must be",
+        ),
+        (
+            "from cnn_jax.run import TASKS, Recipe\nTASKS.register('new', Recipe)",
+            r"The task 'new' is the class ClassificationRecipe; it must be a TaskRun of a recipe",
+        ),
     ],
 )
 def test_a_plugin_that_fails_says_where_and_leaves_nothing(place, text, message):
@@ -121,6 +130,7 @@ def test_a_package_that_fails_half_way_can_be_mended(place):
         ("no_such_plugin", "no module 'no_such_plugin' in the current directory"),
         ("no_such.plugin", "no module 'no_such' in the current directory"),
         ("plug/mine.py", "give the name of a module, 'mine', and start in its directory"),
+        ("mine.py", "give the name of a module, 'mine', and start in its directory"),
         ("a b", "'a b' is no name of a module"),
     ],
 )

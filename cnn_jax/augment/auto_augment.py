@@ -55,7 +55,7 @@ NAMES = (
 
 
 def rand_augment_operations(height: int, width: int) -> dict[str, Operation]:
-    """The space of RandAugment, for pictures of this size."""
+    """The space of RandAugment, for images of this size."""
     return {
         "identity": Operation(_ramp(0.0)),
         "shear_x": Operation(_ramp(0.3), signed=True),  # tangent of the angle
@@ -75,7 +75,7 @@ def rand_augment_operations(height: int, width: int) -> dict[str, Operation]:
 
 
 def trivial_augment_operations(height: int, width: int) -> dict[str, Operation]:
-    """The wide space of TrivialAugment (arXiv 2103.10158, table 2), for pictures of this size."""
+    """The wide space of TrivialAugment (arXiv 2103.10158, table 2), for images of this size."""
     factors = ("brightness", "saturation", "contrast", "sharpness")
     strongest = dict.fromkeys(("shear_x", "shear_y", *factors), 0.99)
     strongest |= {"translate_x": 32.0, "translate_y": 32.0, "rotate": 135.0}
@@ -203,6 +203,6 @@ def _geometric_matrix(only, height: int, width: int) -> Array:
 
 def _sides(image: Array) -> tuple[int, int]:
     if image.ndim != 3:
-        raise ValueError(f"augmentation policies want a picture [H, W, C], got {image.shape}")
+        raise ValueError(f"augmentation policies want an image [H, W, C], got {image.shape}")
     height, width, _ = image.shape
     return height, width

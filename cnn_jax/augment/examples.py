@@ -56,24 +56,24 @@ def fill(example: Example) -> float:
     return GREY if "boxes" in example else 0.0
 
 
-def mirror(example: Example, *, axis: int, where: Array) -> Example:
-    """Reverses one axis of space, if `where` [] is true.
+def mirror(example: Example, *, axis: int, when: Array) -> Example:
+    """Reverses one axis of space, if `when` [] is true.
 
     Args:
         axis: 0 for the first axis of space, top and bottom; -1 for the last, left and right.
     """
     image = example["image"]
     reversed_axis = axis if axis >= 0 else axis - 1  # the last axis of an image is its channels
-    moved = {"image": jnp.where(where, jnp.flip(image, reversed_axis), image)}
+    moved = {"image": jnp.where(when, jnp.flip(image, reversed_axis), image)}
     if "mask" in example:
         mask = example["mask"]
-        moved["mask"] = jnp.where(where, jnp.flip(mask, axis), mask)
+        moved["mask"] = jnp.where(when, jnp.flip(mask, axis), mask)
     if "boxes" in example:
         boxes, side = example["boxes"], image.shape[reversed_axis]
         low, high = (1, 3) if axis == 0 else (0, 2)
         mirrored = boxes.at[:, low].set(side - boxes[:, high])
         mirrored = mirrored.at[:, high].set(side - boxes[:, low])
-        moved["boxes"] = jnp.where(where, mirrored, boxes)
+        moved["boxes"] = jnp.where(when, mirrored, boxes)
     return {**example, **moved}
 
 

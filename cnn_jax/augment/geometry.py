@@ -1,9 +1,9 @@
-"""Geometry of pictures: affine maps, warping by them, cropping with resampling.
+"""Geometry of images: affine maps, warping by them, cropping with resampling.
 
-Deterministic and traceable in their parameters; the random versions are in image.py.
+Deterministic and traceable in their parameters; the random versions are in place.py.
 
 Coordinates are (x, y) in pixels, x to the right and y down, and the origin is the *centre* of the
-picture. The pixel in row i and column j is a square of side 1 whose middle is at
+image. The pixel in row i and column j is a square of side 1 whose middle is at
 (j + 1/2 - W/2, i + 1/2 - H/2).
 """
 
@@ -22,7 +22,7 @@ Number = float | Array
 
 
 def rotation(degrees: Number) -> Array:
-    """The map [3, 3] that turns a picture counter-clockwise about its centre."""
+    """The map [3, 3] that turns an image counter-clockwise about its centre."""
     angle = jnp.deg2rad(jnp.asarray(degrees, jnp.float32))
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return _matrix((cos, sin, 0.0), (-sin, cos, 0.0))  # y points down
@@ -39,7 +39,7 @@ def shear(x: Number = 0.0, y: Number = 0.0) -> Array:
 
 
 def translation(x: Number = 0.0, y: Number = 0.0) -> Array:
-    """The map [3, 3] that moves a picture x pixels to the right and y pixels down."""
+    """The map [3, 3] that moves an image x pixels to the right and y pixels down."""
     return _matrix((1.0, 0.0, x), (0.0, 1.0, y))
 
 
@@ -63,11 +63,11 @@ def warp(
     interpolation: Interpolation = "bilinear",
     fill: float | Sequence[float] = 0.0,
 ) -> Array:
-    """Moves every point p of a picture to `matrix @ p`.
+    """Moves every point p of an image to `matrix @ p`.
 
-    However many maps are composed into the matrix, the picture is resampled once. What comes from
-    outside the picture is `fill`; with bilinear interpolation the border fades into it, as if the
-    picture stood on a sheet of that colour (torchvision does so for the value 0).
+    However many maps are composed into the matrix, the image is resampled once. What comes from
+    outside the image is `fill`; with bilinear interpolation the border fades into it, as if the
+    image stood on a sheet of that colour (torchvision does so for the value 0).
 
     Args:
         image: [H, W, C], any float dtype.
@@ -82,7 +82,7 @@ def warp(
         ValueError: if the image is not [H, W, C] or the interpolation is unknown.
     """
     if image.ndim != 3:
-        raise ValueError(f"warp: wanted a picture [H, W, C], got shape {image.shape}")
+        raise ValueError(f"warp: wanted an image [H, W, C], got shape {image.shape}")
     if interpolation not in ("nearest", "bilinear"):
         raise ValueError(f"warp: interpolation is 'nearest' or 'bilinear', not {interpolation!r}")
     height, width, channels = image.shape
@@ -157,7 +157,7 @@ def random_box(
         key: one key.
         space: the sides of the image, in pixels.
         scale: bounds of the share of the area, uniform.
-        ratio: bounds of width over height, log-uniform. Only pictures (two axes) have one; in one
+        ratio: bounds of width over height, log-uniform. Only images (two axes) have one; in one
             or three dimensions the box keeps the proportions of the image.
 
     Returns:

@@ -25,12 +25,12 @@ SSD_OVERLAPS = (1.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)  # Liu et al. 2016, arXiv:151
 
 def flip(key: Array, example: Example, *, probability: float = 0.5) -> Example:
     """Mirrors left and right; of a sequence, its time."""
-    return examples.mirror(example, axis=-1, where=jax.random.bernoulli(key, probability))
+    return examples.mirror(example, axis=-1, when=jax.random.bernoulli(key, probability))
 
 
 def vertical_flip(key: Array, example: Example, *, probability: float = 0.5) -> Example:
     """Mirrors top and bottom."""
-    return examples.mirror(example, axis=0, where=jax.random.bernoulli(key, probability))
+    return examples.mirror(example, axis=0, when=jax.random.bernoulli(key, probability))
 
 
 def affine(

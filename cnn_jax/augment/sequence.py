@@ -3,7 +3,7 @@
 What a sensor changes without changing what it saw: where the recording begins, how fast it runs,
 how strong the signal is, how its zero drifts, and noise (Um et al. 2017, "Data augmentation of
 wearable sensor data", arXiv:1706.00527, sections 3.1 and 3.2: jittering, scaling, time-warping).
-They compose, and are applied to a batch, as those of pictures: see `cnn_jax.augment.image`.
+They are steps of the grammar as those of images are: see `cnn_jax.augment.grammar`.
 """
 
 import jax

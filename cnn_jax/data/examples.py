@@ -99,6 +99,11 @@ class Streamed:
             except DataError:  # not corrupt but unreadable, such as a file without permission
                 raise
             except Exception as error:
+                if isinstance(error, KeyError) and error.args[0] not in record:
+                    raise DataError(
+                        f"{self._source.describe(candidate)} has no {error}, which its loader "
+                        f"wants: it has {', '.join(map(repr, record))}"
+                    ) from error
                 message = f"{self._source.describe(candidate)} is corrupt: {error}"
                 if not self._source.skip_corrupt:
                     raise DataError(

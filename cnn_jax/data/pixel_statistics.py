@@ -36,14 +36,14 @@ _UNKNOWN = Statistics((0.5,), (0.25,))  # grey: about the values of natural imag
 
 
 def statistics(dataset: str, channels: int) -> Statistics:
-    """The statistics to normalise a dataset with.
+    """The statistics to normalise a data set with.
 
     Args:
         dataset: `Source.name`, such as 'cifar10'.
         channels: channels of the images as they are loaded.
 
     Returns:
-        The statistics of the dataset if they are known for this number of channels. Otherwise
+        The statistics of the set if they are known for this number of channels. Otherwise
         ImageNet's for colour, and mean 0.5, deviation 0.25 for anything else.
     """
     known = STATISTICS.get(dataset)

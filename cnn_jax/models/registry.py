@@ -150,6 +150,7 @@ def register(
             from_data=from_data,
         )
         MODELS.register(name, dataclasses.replace(family, **line.changes), origin=origin)
+    _taking.cache_clear()  # a notebook may register a network again
 
 
 def _check_module(module: type[nn.Module], table: Mapping[str, Row]) -> None:

@@ -119,7 +119,7 @@ def make_experiment(recipe: DetectionRecipe) -> Experiment:
         held_out=held_out,
         draw=_draw,
         fit=recipe.fit,
-        best="ap",
+        best=tasks.BEST,
     )
     return made._replace(head=_head(recipe, model, made.image))
 
@@ -135,9 +135,7 @@ def open_split(recipe: DetectionRecipe, split: str) -> data.Source:
     )
 
 
-def held_out(
-    recipe: DetectionRecipe, facts: Facts, model: nn.Module, source: data.Source
-) -> HeldOut:
+def held_out(recipe: DetectionRecipe, facts: Facts, model: Any, source: data.Source) -> HeldOut:
     """How images that were not trained on are evaluated."""
     most = max(_survey(source).most, 1)  # the ground truth keeps every object
     return HeldOut(

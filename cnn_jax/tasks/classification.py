@@ -14,6 +14,8 @@ from cnn_jax.losses import named
 from cnn_jax.tasks.prepare import make_prepare as make_prepare
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
+BEST = "accuracy"  # metric by which the best checkpoint is kept
+
 # Weight of the auxiliary heads: GoogLeNet, arXiv:1409.4842 section 5, "weighted by 0.3".
 AUXILIARY_WEIGHT = 0.3
 

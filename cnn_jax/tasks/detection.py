@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -9,6 +10,8 @@ from cnn_jax import augment as augmentations
 from cnn_jax.metrics import average_precision
 from cnn_jax.tasks.prepare import make_prepare as make_prepare
 from cnn_jax.typing import Array, Batch, Detector, Mean, Observed, Outputs, Targets, Task
+
+BEST = "ap"  # metric by which the best checkpoint is kept
 
 
 def detection(class_names: Sequence[str], detector: Detector, *, size: tuple[int, int]) -> Task:
@@ -62,6 +65,8 @@ def detection(class_names: Sequence[str], detector: Detector, *, size: tuple[int
 def training_targets(batch: Batch) -> Targets:
     """The objects to find, without crowds, invalid boxes and padded examples."""
     boxes = batch["boxes"]
+    chex.assert_shape(boxes, (*batch["mask"].shape, None, 4))
+    chex.assert_equal_shape((batch["labels"], batch["crowd"], boxes[..., 0]))
     usable = (batch["mask"][:, None] > 0) & (batch["crowd"] == 0) & (batch["labels"] >= 0)
     usable &= jnp.isfinite(boxes).all(-1) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
     return Targets(

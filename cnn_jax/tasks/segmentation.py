@@ -12,6 +12,8 @@ from cnn_jax.metrics import central
 from cnn_jax.tasks.prepare import make_prepare as make_prepare
 from cnn_jax.typing import Array, Batch, Mean, Observed, Outputs, Task
 
+BEST = "mean_iou"  # metric by which the best checkpoint is kept
+
 # Weight of the auxiliary heads: torchvision's references/segmentation/train.py.
 AUXILIARY_WEIGHT = 0.5
 

@@ -125,7 +125,7 @@ def test_a_turn_moves_a_mask_with_its_image_and_is_refused_beside_boxes():
 
 @pytest.mark.parametrize(("axis", "ends"), [(-1, (2, 1, 0, 3)), (0, (0, 3, 2, 1))])
 def test_a_mirror_is_that_of_numpy(axis, ends):
-    ours = examples.mirror(part(*WHOLE), axis=axis, where=jnp.array(True))
+    ours = examples.mirror(part(*WHOLE), axis=axis, when=jnp.array(True))
     np.testing.assert_array_equal(ours["image"], np.flip(IMAGE, 1 if axis else 0))
     np.testing.assert_array_equal(ours["mask"], np.flip(MASK, axis))
     turned = BOXES[:, ends].copy()
@@ -133,7 +133,7 @@ def test_a_mirror_is_that_of_numpy(axis, ends):
         :, [0, 2] if axis else [1, 3]
     ]
     np.testing.assert_array_equal(ours["boxes"], turned)
-    same = examples.mirror(part(*WHOLE), axis=axis, where=jnp.array(False))
+    same = examples.mirror(part(*WHOLE), axis=axis, when=jnp.array(False))
     for name, array in WHOLE.items():
         np.testing.assert_array_equal(same[name], array)
 

@@ -111,6 +111,13 @@ def test_pixels_of_a_record_are_brought_to_the_channels_asked_for(kinds):
         data.eval_batches(wrong, batch_size=6)
 
 
+def test_a_record_without_what_its_loader_wants_is_named(kinds):
+    register_reader("stripes", "mask", stripes)
+    source = open_source("stripes", "train", holds="mask", skip_corrupt=True)
+    with pytest.raises(DataError, match=r"record 0 .*has no 'mask', .*: it has 'image', 'label'"):
+        data.eval_batches(source, data.mask_loader(source), batch_size=2)
+
+
 def test_a_kind_is_one_word(kinds):
     for kind in ("", "a:b", "a b"):
         with pytest.raises(ValueError, match="must be one word"):

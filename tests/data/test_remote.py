@@ -71,7 +71,7 @@ def test_what_changed_in_the_store_is_fetched_again(url, fetched):
 
 def test_what_is_not_there_is_one_line(url, monkeypatch):
     for name, message in [
-        ("tinny", rf"unknown dataset 'tinny', and not in {url} or .*nearest names are tiny"),
+        ("tinny", rf"unknown data set 'tinny', and not in {url} or .*nearest names are tiny"),
         ("mnist", rf"mnist is not in {url} or .* TensorFlow"),
         ("ucr:GunPoint2", "ucr:GunPoint2 is in none of"),
     ]:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 SIX = ROOT / "tests" / "plugins" / "six_plugins.py"
 
 CHOSEN = (
-    "--plugin=six_plugins", "--model=tiny_mlp", "--dataset=bars:6", "--augment=noise:0.05",
+    "--plugin=six_plugins", "--model=tiny_mlp", "--dataset=bars:6", "--augment=darken:0.7",
     "--optimizer=sign", "--loss=poly1:2,cross_entropy:0.5", "--metrics=confidence,brier",
 )  # fmt: skip
 REST = ("--learning_rate=0.01", "--nonesterov", "--batch_size=32", "--steps=30", "--nofigures")
@@ -97,6 +97,7 @@ def test_everything_is_listed_with_where_it_came_from(place):  # noqa: F811
         ["loss", "dice", "cnn_jax.losses.named"],
         ["loss", "poly1", "six_plugins"],
         ["model", "tiny_mlp", "six_plugins"],
+        ["augmentation of images with a label", "darken", "six_plugins"],
         ["optimizer", "sign", "six_plugins"],
         ["metric", "confidence", "six_plugins"],
         ["task", "ordinal", "six_plugins"],

@@ -1,4 +1,4 @@
-"""A folder in the layout of COCO (`coco:PATH`).
+"""A folder in COCO's form (`coco:PATH`).
 
     PATH/annotations/instances_train2017.json     {'images': [{'id', 'file_name', 'width',
     PATH/train2017/000000000009.jpg                'height'}], 'annotations': [{'image_id',
@@ -58,7 +58,7 @@ class BoxRecords:
 
 
 def open_coco(path: str, split: str) -> Source:
-    """Opens a folder in COCO's layout.
+    """Opens a folder in COCO's form.
 
     Images without an object are part of the set. Labels number the categories in the order of their
     ids, which have gaps in COCO itself. An annotation of an unknown category gets the label -1,

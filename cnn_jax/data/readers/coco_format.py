@@ -64,11 +64,11 @@ def parse(content: Any) -> Content:
     if not isinstance(content, dict):
         raise ValueError(f"it holds {_kind(content)}, not an object with images in it")
     categories = {}
-    for where, category in _entries(content, "categories"):
-        key = _id(category, "id", where)
+    for place, category in _entries(content, "categories"):
+        key = _id(category, "id", place)
         if key in categories:
             raise ValueError(f"two categories have the id {_shown(key)}")
-        categories[key] = _name(category, where)
+        categories[key] = _name(category, place)
     if not categories:
         raise ValueError("it names no categories")
     try:
@@ -76,30 +76,30 @@ def parse(content: Any) -> Content:
     except TypeError as error:
         raise ValueError("some ids of its categories are numbers and some are texts") from error
     images: dict[Hashable, Listed] = {}
-    for where, image in _entries(content, "images"):
-        key = _id(image, "id", where)
+    for place, image in _entries(content, "images"):
+        key = _id(image, "id", place)
         if key in images:
             raise ValueError(f"two images have the id {_shown(key)}")
-        name = _get(image, "file_name", where)
+        name = _get(image, "file_name", place)
         if not isinstance(name, str) or not name:
-            raise ValueError(f"{where} has the file_name {_shown(name)}, wanted a path")
-        width, height = (_number(_get(image, s, where), s, where) for s in ("width", "height"))
+            raise ValueError(f"{place} has the file_name {_shown(name)}, wanted a path")
+        width, height = (_number(_get(image, s, place), s, place) for s in ("width", "height"))
         if not (1 <= width < LONGEST_SIDE and 1 <= height < LONGEST_SIDE):
             raise ValueError(
-                f"{where} gives {name[:200]} {width:g}x{height:g} pixels; it needs its size"
+                f"{place} gives {name[:200]} {width:g}x{height:g} pixels; it needs its size"
             )
         images[key] = Listed(name, width, height, [])
     if not images:
         raise ValueError("it lists no images")
     strays = count = 0
-    for where, one in _entries(content, "annotations"):
+    for place, one in _entries(content, "annotations"):
         count += 1
-        listed = images.get(_id(one, "image_id", where))
+        listed = images.get(_id(one, "image_id", place))
         if listed is None:
             strays += 1
             continue
-        label = label_of.get(_id(one, "category_id", where), -1)
-        listed.boxes.append(Box(_bbox(one, where), label, _crowd(one, where)))
+        label = label_of.get(_id(one, "category_id", place), -1)
+        listed.boxes.append(Box(_bbox(one, place), label, _crowd(one, place)))
     if strays == count > 0:
         raise ValueError(
             f"none of its {count} annotations is of an image that it lists: the image_ids are "
@@ -116,55 +116,55 @@ def _entries(content: dict, part: str) -> Iterator[tuple[str, dict]]:
     if not isinstance(entries, list):
         raise ValueError(f"its {part!r} are {_kind(entries)}, wanted a list")
     for number, entry in enumerate(entries):
-        where = f"{part}[{number}]"
+        place = f"{part}[{number}]"
         if not isinstance(entry, dict):
-            raise ValueError(f"{where} is {_kind(entry)}, wanted an object")
-        yield where, entry
+            raise ValueError(f"{place} is {_kind(entry)}, wanted an object")
+        yield place, entry
 
 
-def _get(entry: dict, key: str, where: str) -> Any:
+def _get(entry: dict, key: str, place: str) -> Any:
     if key not in entry:
-        raise ValueError(f"no {key!r} in {where}")
+        raise ValueError(f"no {key!r} in {place}")
     return entry[key]
 
 
-def _id(entry: dict, key: str, where: str) -> Hashable:
-    value = _get(entry, key, where)
+def _id(entry: dict, key: str, place: str) -> Hashable:
+    value = _get(entry, key, place)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)) or value != value:
-        raise ValueError(f"{where} has the {key} {_shown(value)}, wanted a number")
+        raise ValueError(f"{place} has the {key} {_shown(value)}, wanted a number")
     return value
 
 
-def _name(category: dict, where: str) -> str:
-    name = _get(category, "name", where)
+def _name(category: dict, place: str) -> str:
+    name = _get(category, "name", place)
     if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
-        raise ValueError(f"{where} has the name {_shown(name)}, wanted a text")
+        raise ValueError(f"{place} has the name {_shown(name)}, wanted a text")
     return str(name)
 
 
-def _number(value: Any, key: str, where: str) -> float:
+def _number(value: Any, key: str, place: str) -> float:
     try:
         if isinstance(value, bool):
             raise ValueError
         return float(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{where} has {_shown(value)} in its {key}, wanted a number") from error
+        raise ValueError(f"{place} has {_shown(value)} in its {key}, wanted a number") from error
 
 
-def _bbox(annotation: dict, where: str) -> list[float]:
-    bbox = _get(annotation, "bbox", where)
+def _bbox(annotation: dict, place: str) -> list[float]:
+    bbox = _get(annotation, "bbox", place)
     if not isinstance(bbox, list) or len(bbox) != 4:
         came = f"a bbox of {len(bbox)} numbers" if isinstance(bbox, list) else _kind(bbox)
-        raise ValueError(f"{where} has {came}, not 4 for its bbox: x, y, width and height")
-    numbers = [_number(value, "bbox", where) for value in bbox]
+        raise ValueError(f"{place} has {came}, not 4 for its bbox: x, y, width and height")
+    numbers = [_number(value, "bbox", place) for value in bbox]
     # a sum beyond the largest float is no more a box than an infinite one
     return [number if abs(number) < 1e300 else math.nan for number in numbers]
 
 
-def _crowd(annotation: dict, where: str) -> bool:
+def _crowd(annotation: dict, place: str) -> bool:
     crowd = annotation.get("iscrowd") or 0
     if crowd not in (0, 1):
-        raise ValueError(f"{where} has the iscrowd {_shown(crowd)}, wanted 0 or 1")
+        raise ValueError(f"{place} has the iscrowd {_shown(crowd)}, wanted 0 or 1")
     return bool(crowd)
 
 

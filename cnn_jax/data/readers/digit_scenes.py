@@ -5,7 +5,7 @@ of soft colours, strokes and blobs. Each scene has the labels for segmentation a
 class of every pixel, the digit it belongs to, and a box around each digit. The digits of the test
 scenes are those of the test split of `digits`: no digit is in both.
 
-It is a TFDS dataset like any other, prepared on first use in seconds, without TensorFlow. The
+It is a set of TFDS like any other, prepared on first use in seconds, without TensorFlow. The
 scenes are the same on every machine with the same Pillow.
 """
 

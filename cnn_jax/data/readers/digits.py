@@ -1,7 +1,7 @@
 """The built-in `digits`: 1,797 handwritten digits, 8x8 grey, that come with scikit-learn.
 
 The test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998,
-doi 10.24432/C50P49). It is a TFDS dataset like any other, prepared on first use in about a second,
+doi 10.24432/C50P49). It is a set of TFDS like any other, prepared on first use in about a second,
 without download or TensorFlow, and a template for your own builder.
 """
 
@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 TEST_SHARE = 0.2  # fraction of every class
-SPLIT_SEED = 0  # the split is part of the dataset's version: never change one without the other
+SPLIT_SEED = 0  # the split is part of the set's version: never change one without the other
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):

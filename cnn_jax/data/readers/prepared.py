@@ -1,4 +1,4 @@
-"""Finds TFDS datasets on disk, and prepares missing ones as array_record."""
+"""Finds the data sets of TFDS on disk, and prepares missing ones as array_record."""
 
 import contextlib
 import difflib
@@ -49,14 +49,14 @@ def parse_name(dataset: str) -> Name:
     match = _NAME.fullmatch(dataset)
     if not match:
         raise DataError(
-            f"{dataset!r} does not name a dataset: write NAME, NAME:VERSION, NAME/CONFIG "
+            f"{dataset!r} does not name a data set: write NAME, NAME:VERSION, NAME/CONFIG "
             "or folder:PATH"
         )
     return Name(match["name"], match["config"], match["version"])
 
 
 def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
-    """The directory of a prepared dataset, such as .../cifar10/3.0.2.
+    """The directory of a prepared set, such as .../cifar10/3.0.2.
 
     Raises:
         DataError: it is unknown, ambiguous, or missing and cannot be prepared here.
@@ -76,7 +76,7 @@ def find_or_prepare(dataset: str, data_dir: str | None) -> Path:
 
 def _find_in_store(wanted: Name, url: str) -> Path:
     """As `find_or_prepare`, with a copy of the store's metadata. Records are copied when a split is
-    opened; a missing dataset is prepared on this machine."""
+    opened; a missing set is prepared on this machine."""
     copy, roots = remote.fetch(url, wanted.name), data_dirs(None)
     with quiet_tfds():
         found = _find(wanted, [copy, *roots])
@@ -130,17 +130,17 @@ def _fits(version: str, wanted: str | None) -> bool:
 
 
 def _prepare(wanted: Name, roots: list[Path], *, looked: Sequence[str] = ()) -> Path:
-    where = " or ".join(looked or map(str, roots))
+    places = " or ".join(looked or map(str, roots))
     if wanted.name in BUILT_IN:
         importlib.import_module(BUILT_IN[wanted.name])
     elif wanted.name not in (known := _known_names()):
         on_disk = {p.name for root in roots if root.is_dir() for p in root.iterdir() if p.is_dir()}
         near = difflib.get_close_matches(wanted.name, sorted(known | on_disk), cutoff=0.5)
         nearest = f"; the nearest names are {', '.join(near)}" if near else ""
-        raise DataError(f"unknown dataset {wanted.name!r}, and not in {where}{nearest}")
+        raise DataError(f"unknown data set {wanted.name!r}, and not in {places}{nearest}")
     elif _is_stock(wanted.name) and not importlib.util.find_spec("tensorflow"):
         raise DataError(
-            f"{wanted} is not in {where}, and TFDS needs TensorFlow to download and prepare it: "
+            f"{wanted} is not in {places}, and TFDS needs TensorFlow to download and prepare it: "
             "pip install 'cnn-jax[prepare]' and run this again"
         )
     return _prepare_in(_writable(wanted, roots), wanted)

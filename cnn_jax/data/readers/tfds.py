@@ -26,7 +26,7 @@ class TFDSRecords:
 
         self._directory = str(builder.data_path)
         self._name, self._full_name = builder.info.name, builder.info.full_name
-        self._keys = dict(keys)  # name in our records -> feature of the dataset
+        self._keys = dict(keys)  # name in our records -> feature of the set
         self._serialized = builder.as_data_source(
             split, deserialize_method=DeserializeMethod.RAW_BYTES
         )
@@ -50,7 +50,7 @@ class TFDSRecords:
         return [_parse(record) for record in serialized]
 
     def describe(self, index: int) -> str:
-        """The record's file name or key, if the dataset kept one."""
+        """The record's file name or key, if the set kept one."""
         record = _parse(self._serialized[index])
         for name in ("file_name", "image/filename", "filename", "id"):
             if name in record and isinstance(value := _value(record[name]), bytes):
@@ -109,7 +109,7 @@ def open_builder(dataset: str, *, data_dir: str | None = None):
 
 
 def open_records(builder, split: str, keys: Mapping[str, str]) -> TFDSRecords:
-    """The records of a split expression; `keys` maps our keys to the dataset's features."""
+    """The records of a split expression; `keys` maps our keys to the features of the set."""
     name, splits = builder.info.full_name, builder.info.splits
     for term in parse(split, dataset=name):
         if term.name not in splits:

@@ -1,4 +1,4 @@
-"""A folder in the layout of Pascal VOC (`voc:PATH`).
+"""A folder in Pascal VOC's form (`voc:PATH`).
 
     PATH/JPEGImages/000005.jpg
     PATH/Annotations/000005.xml     <annotation> <filename>, <size> <width> <height>, and for each
@@ -36,7 +36,7 @@ VOC_CLASSES = (
 
 
 def open_voc(path: str, split: str) -> Source:
-    """Opens a folder in VOC's layout.
+    """Opens a folder in VOC's form.
 
     The lists of ImageSets/Main are the splits; without that folder there is 'all', and a fixed
     division of it into 'train' and 'test'. Difficult objects are crowds: they are not trained on,

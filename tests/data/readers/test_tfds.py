@@ -93,9 +93,9 @@ def test_errors_are_one_line_each(prepared, default_data_dir):
         ("tiny", "val", "tiny/plain/1.2.0 has no split 'val': it has 'train', 'test'"),
         ("tiny", "train[:", "is not a split of tiny/plain/1.2.0"),
         ("tiny", "train[:120%]", "cannot open tiny/plain/1.2.0, split"),
-        ("tinny", "train", r"unknown dataset 'tinny'.* nearest names are tiny"),
-        ("cifar", "train", r"unknown dataset 'cifar'.* nearest names are cifar10, cifar100"),
-        ("a b", "train", "does not name a dataset"),
+        ("tinny", "train", r"unknown data set 'tinny'.* nearest names are tiny"),
+        ("cifar", "train", r"unknown data set 'cifar'.* nearest names are cifar10, cifar100"),
+        ("a b", "train", "does not name a data set"),
         ("tiny:9.0.0", "train", "could not be prepared"),
         ("tiny/third", "train", "could not be prepared"),
     ]:
