@@ -1,6 +1,5 @@
 """Detects objects in images of any size."""
 
-import io
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -44,18 +43,16 @@ def make_detect(model: Any, variables: Any, facts: Facts) -> Detect:
     return detect
 
 
-def find(detect: Detect, picture: Image.Image, facts: Facts, *, threshold: float) -> Found:
+def find(detect: Detect, image: Image.Image, facts: Facts, *, threshold: float) -> Found:
     """Finds objects in an image, which is fitted to the network's input as in training.
 
     Args:
         detect: see `make_detect`.
-        picture: an image of any size.
+        image: an image of any size.
         facts: facts of the run.
         threshold: the lowest score to keep.
     """
     *frame, channels = facts.image_shape
-    encoded = io.BytesIO()
-    picture.convert("L" if channels == 1 else "RGB").save(encoded, "BMP")
     load = LoadBoxes(
         channels=channels,
         num_classes=facts.num_classes,
@@ -65,7 +62,7 @@ def find(detect: Detect, picture: Image.Image, facts: Facts, *, threshold: float
         fill=tuple(round(255 * m) for m in facts.mean),
     )
     nothing = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int), "crowd": np.zeros(0, bool)}
-    loaded = load({"image": encoded.getvalue(), **nothing}, None)
+    loaded = load({"image": np.asarray(image.convert("RGB")), **nothing}, None)
     found = jax.device_get(detect(loaded["image"][None]))
     good = (found.labels[0] >= 0) & (found.scores[0] >= threshold)
     height, width = loaded["extent"]
