@@ -1,6 +1,8 @@
 """The one grammar of augmentations, for labels, masks and boxes, and steps that users add."""
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import augment
-from cnn_jax.augment import STEPS, erase, parse, place
+from cnn_jax.augment import STEPS, crops, erase, parse, place
 
 SEQUENCE_WORDS = ("roll", "stretch", "gain", "slope", "noise")
 # What has no default, as it is written.
@@ -51,7 +53,7 @@ def test_a_text_is_its_steps_each_under_a_key_of_its_own():
     for i, key in enumerate(keys):
         image = examples["image"][i]
         image = place.flip(jax.random.fold_in(key, 0), {"image": image})["image"]
-        image = place.pad_and_crop(jax.random.fold_in(key, 1), image, padding=4, mode="constant")
+        image = crops.pad_and_crop(jax.random.fold_in(key, 1), image, padding=4, mode="constant")
         image = erase.cutout(jax.random.fold_in(key, 2), image, size=8)
         np.testing.assert_array_equal(got["image"][i], image)
     alone = augment.apply(parse("cutout:8"), keys, examples)  # draws from the key itself
@@ -98,6 +100,19 @@ def test_words_of_sequences_keep_their_meaning():
     text = "roll:20,stretch:0.9:1.1,gain:0.8:1.25,slope:0.5,noise:0.1"
     named = "roll:steps=20,stretch:largest=1.1:smallest=0.9,gain:0.8:1.25,slope:0.5,noise:0.1"
     assert program(text, keys, x) == program(named, keys, x)
+
+
+RECIPES = sorted(Path(__file__).parents[2].glob("experiments/recipes/*.flags"))
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_recipes_are_read(file):
+    text = file.read_text()
+    task = re.search(r"experiments\.(classification|segmentation|detection)", text)
+    holds = {"classification": "label", "segmentation": "mask", "detection": "boxes"}[task[1]]
+    for written in re.findall(r"^--augment=(.*)$", text, re.MULTILINE):
+        if written != "auto":
+            parse(written, holds=holds)
 
 
 EVERY = [(holds, name) for holds, steps in STEPS.items() for name in steps]
