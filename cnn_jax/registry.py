@@ -7,9 +7,10 @@ LOSSES["crossentropy"]  # ValueError: there is no loss 'crossentropy'; the neare
 
 import difflib
 import inspect
+import re
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,13 +21,23 @@ _TABLES: "list[weakref.ref[Registry]]" = []
 class Registry(Mapping[str, T]):
     """Values by name, in the order of their registration, each with the module that added it."""
 
-    def __init__(self, what: str, plural: str = ""):
+    def __init__(
+        self,
+        what: str,
+        plural: str = "",
+        *,
+        wanted: str = "",
+        check: Callable[[Any], bool] = lambda value: True,
+    ):
         """
         Args:
             what: what one of them is called in messages: 'loss'.
             plural: what several are called, unless it is `what` with an s.
+            wanted: what a value must be, in words: 'a function'.
+            check: whether a value is that.
         """
         self.what, self.plural = what, plural or f"{what}s"
+        self._wanted, self._check = wanted, check
         self._values: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         _TABLES.append(weakref.ref(self))
@@ -35,22 +46,33 @@ class Registry(Mapping[str, T]):
         """Adds a value under a name, and returns it.
 
         Args:
-            origin: module that the value comes from; by default the one that called this.
+            origin: module that the value comes from; by default the one that called this. What a
+                notebook or a script registers, as `__main__`, it may register again.
 
         Raises:
-            ValueError: the name is taken; the message says by which module.
+            ValueError: the name is taken (the message says by which module) or no word, or the
+                value is not what it must be.
         """
         origin = origin or sys._getframe(1).f_globals.get("__name__", "")
         self.check_free(name, origin=origin)
+        if not self._check(value):
+            raise ValueError(
+                f"The {self.what} {name!r} is {_kind(value)}; it must be {self._wanted}."
+            )
         self._values[name], self._origins[name] = value, origin
         return value
 
     def check_free(self, name: str, *, origin: str) -> None:
         """
         Raises:
-            ValueError: the name is taken; the message says by which module.
+            ValueError: the name is taken (the message says by which module), or no word.
         """
-        if name in self._values:
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.\-]+", name):
+            raise ValueError(
+                f"{name!r} cannot be the name of a {self.what}: it must be one word, of letters, "
+                "digits and _.-"
+            )
+        if name in self._values and not (origin == self._origins[name] == "__main__"):
             raise ValueError(
                 f"The {self.what} {name!r} is registered twice: by {self._origins[name]} and by "
                 f"{origin}. Choose another name."
@@ -103,8 +125,8 @@ class Registry(Mapping[str, T]):
         """
         try:
             return self._values[name]
-        except KeyError:
-            near = difflib.get_close_matches(name, self._values, n=3, cutoff=0.5)
+        except (KeyError, TypeError):
+            near = difflib.get_close_matches(str(name), self._values, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}? Known {self.plural}:"
             raise ValueError(
                 f"There is no {self.what} {name!r}; {hint if near else 'choose one of'} "
@@ -122,6 +144,10 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def tables() -> "list[Registry]":

@@ -59,6 +59,8 @@ def _names(values: flags.FlagValues) -> list[str]:
 
 
 def _given(values: flags.FlagValues, names: list[str]) -> list[str]:
-    """Values of flags that could look like parameters, the longest first."""
+    """What the user gave and could look like parameters, the longest first."""
     texts = [value for name in names if isinstance(value := values[name].value, str)]
+    if values is flags.FLAGS:
+        texts += [word for word in sys.argv[1:] if not word.startswith("-")]
     return sorted({text for text in texts if "=" in text}, key=len, reverse=True)

@@ -30,14 +30,19 @@ LAYERS = flags.DEFINE_list(
 )
 
 
-def table(name: str) -> None:
-    """Prints the layers of a network of the registry."""
+def table(name: str, *, timed: int = 0) -> None:
+    """Prints the layers of a network of the registry.
+
+    Args:
+        name: its name.
+        timed: batch size to time the layers with; 0: they are not timed.
+    """
     known = models.describe(name)
     model = models.create(name, num_classes=known.num_classes)
     layers = summary.summarise(model, known.input_shape)
     seconds = None
-    if TIMES.value:
-        x = jnp.zeros((BATCH.value, *known.input_shape))
+    if timed:
+        x = jnp.zeros((timed, *known.input_shape))
         variables = jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(x)
         seconds = layer_seconds(model, variables, x)
     print(summary.text(layers, seconds=seconds, width=max(entry.CONSOLE.width, 110)))
@@ -54,13 +59,18 @@ def _print_fields(name: str, input_shape: tuple[int, ...]) -> None:
             print(f"  {layer:<16} {field.size:>5}, one every {field.stride}")
 
 
-def pictures(paths: list[str], output: Path) -> None:
-    """Draws filters, feature maps and attributions of each image."""
-    predictor = predict.opened()
+def draw(predictor: run.Predictor, paths: list[str], output: Path, layers: list[str]) -> None:
+    """Draws filters, feature maps and attributions of each image.
+
+    Args:
+        predictor: a network for classification.
+        paths: the images.
+        output: directory for the figures.
+        layers: layers whose feature maps are drawn; [] for the first of each size.
+    """
     if not isinstance(predictor, run.ClassPredictor):
         raise ValueError(
-            f"--run={predict.RUN.value} is a run of {predictor.facts.task}: give one of "
-            "classification."
+            f"{predictor.place} is a run of {predictor.facts.task}: give one of classification."
         )
     output.mkdir(parents=True, exist_ok=True)
     figures.first_filters(predictor.variables["params"], output / "filters.png")
@@ -80,8 +90,8 @@ def pictures(paths: list[str], output: Path) -> None:
         each = {name: np.asarray(value[0]) for name, value in maps.items()}
         drawn = output / figure_files.named_after(path, "_attributions.png")
         feature_figures.attributions(shown, each, drawn, title=said)
-        layers = LAYERS.value or _first_of_each_size(model, variables, x)
-        features = attribution.features(model, variables, x, layers=layers)
+        chosen = layers or _first_of_each_size(model, variables, x)
+        features = attribution.features(model, variables, x, layers=chosen)
         drawn = output / figure_files.named_after(path, "_activations.png")
         feature_figures.activations(features, drawn)
         entry.say(f"{path}: {said}; drawn in {output}")
@@ -108,9 +118,15 @@ def main(paths: list[str]) -> int:
     if paths:
         if not predict.OUTPUT.value:
             raise ValueError("No directory for the figures is given: --output=DIRECTORY.")
-        pictures(paths, Path(predict.OUTPUT.value))
+        predictor = predict.opened(
+            place=predict.RUN.value,
+            model=predict.MODEL.value,
+            pretrained=predict.PRETRAINED.value,
+            classes=predict.CLASSES.value,
+        )
+        draw(predictor, paths, Path(predict.OUTPUT.value), LAYERS.value)
     elif predict.MODEL.value:
-        table(predict.MODEL.value)
+        table(predict.MODEL.value, timed=BATCH.value if TIMES.value else 0)
     else:
         raise ValueError("Give a network, --model=NAME, or images with --run or --pretrained.")
     return 0

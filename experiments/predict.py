@@ -14,19 +14,17 @@ where the objects are.
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from absl import flags
-from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax import run
-from cnn_jax.analysis import cam, detection_figures, figure_files, segmentation_figures
+from cnn_jax.analysis import cam, detection_figures, segmentation_figures
+from cnn_jax.analysis.prediction_figures import annotated
 from cnn_jax.data import reading
-from cnn_jax.printable import in_figure
 from cnn_jax.run import Predictor
 from cnn_jax.run.inputs import image_of
 from experiments import entry
@@ -53,66 +51,84 @@ THRESHOLD = flags.DEFINE_float(
 )
 
 
-def opened() -> Predictor:
-    """The network of --run, or the published one of --model and --pretrained.
+class Options(NamedTuple):
+    """What is printed and drawn.
 
-    With --classes, its classes have these names.
+    Attributes:
+        top: number of classes to print.
+        output: directory for annotated images; None for none.
+        grad_cam: whether to draw Grad-CAM.
+        tile: side of a tile in pixels; None: as in training.
+        overlap: overlap of tiles, as a fraction of their side.
+        threshold: lowest score of a box.
     """
-    if RUN.value:
-        predictor = run.open(RUN.value)
-        return _renamed(predictor, _lines(CLASSES.value)) if CLASSES.value else predictor
-    if not MODEL.value or not PRETRAINED.value:
+
+    top: int
+    output: Path | None
+    grad_cam: bool
+    tile: int | None
+    overlap: float
+    threshold: float
+
+
+def opened(*, place: str, model: str, pretrained: str, classes: str) -> Predictor:
+    """The network of a run, or a published one.
+
+    Args:
+        place: run directory or its URL; '' for a published network.
+        model, pretrained: the published network and its weights.
+        classes: file of names of the classes; '' for their own.
+    """
+    names = reading.read_lines(Path(classes)) if classes else None
+    if place:
+        predictor = run.open(place)
+        return predictor if names is None else _renamed(predictor, names, classes)
+    if not model or not pretrained:
         raise ValueError("No network is given: give --model and --pretrained, or --run.")
-    names = _lines(CLASSES.value) if CLASSES.value else None
-    found = run.published(MODEL.value, PRETRAINED.value, class_names=names)
+    found = run.published(model, pretrained, class_names=names)
     if found.assumed:
         entry.CONSOLE.print(found.assumed)
     return found
 
 
-def _renamed(predictor: Predictor, names: list[str]) -> Predictor:
+def _renamed(predictor: Predictor, names: list[str], file: str) -> Predictor:
     if len(names) != predictor.facts.num_classes:
         raise ValueError(
-            f"--classes={CLASSES.value} has {len(names)} names, one per line, and the run has "
+            f"--classes={file} has {len(names)} names, one per line, and the run has "
             f"{predictor.facts.num_classes} classes: give as many."
         )
     facts = dataclasses.replace(predictor.facts, class_names=tuple(names))
     return dataclasses.replace(predictor, facts=facts)
 
 
-def _lines(path: str) -> list[str]:
-    return reading.read_lines(Path(path))
-
-
-def classify(predictor: run.ClassPredictor, path: str, picture: Image.Image) -> None:
+def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: Options) -> None:
     """Prints and draws the most probable classes of an image."""
-    found = predictor.predict(picture)
-    for name, share in found.top(TOP.value):
+    best = predictor.predict(image).top(how.top)
+    for name, share in best:
         entry.say(f"  {share:7.2%}  {name}")
-    if OUTPUT.value:
+    if how.output is not None:
         heat = None
-        if GRAD_CAM.value:
-            x = predictor.preprocess(picture)
+        if how.grad_cam:
+            x = predictor.preprocess(image)
             maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x)[None])
             heat = predictor.shown(x), np.asarray(maps)[0]
-        written = annotate(picture, found, heat, path)
-        entry.say(f"  drawn in {written}")
+        entry.say(f"  drawn in {annotated(image, best, heat, how.output, path)}")
 
 
-def segment(predictor: run.PixelPredictor, path: str, picture: Image.Image) -> None:
+def segment(predictor: run.PixelPredictor, image: Image.Image, path: str, how: Options) -> None:
     """Prints and draws the classes of the pixels of an image."""
-    found = predictor.predict(picture, tile=TILE.value or None, overlap=OVERLAP.value)
-    for name, share in found.shares()[: TOP.value]:
+    found = predictor.predict(image, tile=how.tile, overlap=how.overlap)
+    for name, share in found.shares()[: how.top]:
         entry.say(f"  {share:7.2%}  {name}")
-    if OUTPUT.value:
-        names, where = found.class_names, Path(OUTPUT.value)
-        for written in segmentation_figures.draw(picture, found.label, names, where, path):
+    if how.output is not None:
+        names = found.class_names
+        for written in segmentation_figures.draw(image, found.label, names, how.output, path):
             entry.say(f"  drawn in {written}")
 
 
-def detect(predictor: run.BoxPredictor, path: str, picture: Image.Image) -> None:
+def detect(predictor: run.BoxPredictor, image: Image.Image, path: str, how: Options) -> None:
     """Prints and draws the objects in an image."""
-    found = predictor.predict(picture, threshold=THRESHOLD.value)
+    found = predictor.predict(image, threshold=how.threshold)
     names = predictor.facts.class_names
     for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
         left, top, right, bottom = box
@@ -121,15 +137,15 @@ def detect(predictor: run.BoxPredictor, path: str, picture: Image.Image) -> None
             f"({right:.0f}, {bottom:.0f})"
         )
     if not len(found.labels):
-        entry.say(f"  nothing with a score of {THRESHOLD.value:g}")
-    if OUTPUT.value:
-        written = detection_figures.draw(picture, found, names, Path(OUTPUT.value), path)
+        entry.say(f"  nothing with a score of {how.threshold:g}")
+    if how.output is not None:
+        written = detection_figures.draw(image, found, names, how.output, path)
         entry.say(f"  drawn in {written}")
 
 
-def show(predictor: Predictor, path: str, picture: Image.Image) -> None:
-    """Prints what the network of a task of a plug-in predicts."""
-    entry.say(f"  {predictor.predict(picture)}")
+def show(predictor: Predictor, image: Image.Image, path: str, how: Options) -> None:
+    """Prints what the network of a plug-in's task predicts."""
+    entry.say(f"  {predictor.predict(image)}")
 
 
 TASKS: dict[str, Callable] = {
@@ -142,47 +158,22 @@ TASKS: dict[str, Callable] = {
 def main(paths: list[str]) -> int:
     if not paths:
         raise ValueError("No image is given: python -m experiments.predict IMAGE ... --model=...")
-    pictures = [image_of(path) for path in paths]
-    predictor = opened()
-    for path, picture in zip(paths, pictures, strict=True):
+    images = [image_of(path) for path in paths]
+    predictor = opened(
+        place=RUN.value, model=MODEL.value, pretrained=PRETRAINED.value, classes=CLASSES.value
+    )
+    how = Options(
+        top=TOP.value,
+        output=Path(OUTPUT.value) if OUTPUT.value else None,
+        grad_cam=GRAD_CAM.value,
+        tile=TILE.value or None,
+        overlap=OVERLAP.value,
+        threshold=THRESHOLD.value,
+    )
+    for path, image in zip(paths, images, strict=True):
         entry.say(path)
-        TASKS.get(predictor.facts.task, show)(predictor, path, picture)
+        TASKS.get(predictor.facts.task, show)(predictor, image, path, how)
     return 0
-
-
-def annotate(
-    picture: Image.Image,
-    found: run.Classified,
-    heat: tuple[Image.Image, np.ndarray] | None,
-    path: str,
-) -> Path:
-    """The image with bars for the best classes, and between them the Grad-CAM of the first one:
-    `heat` is the image as the network sees it, and its map."""
-    names, shares = zip(*found.top(TOP.value), strict=True)
-    columns: list[Any] = ["picture", *(["heat"] if heat is not None else []), "bars"]
-    figure = Figure(figsize=(4.2 * len(columns), 4), layout="constrained")
-    axes = dict(zip(columns, figure.subplots(1, len(columns)), strict=True))
-    axes["picture"].imshow(picture)
-    axes["picture"].set_title(in_figure(Path(path).name))
-    if heat is not None:
-        seen, values = heat
-        scaled = values / max(values.max(), 1e-12)
-        colours = matplotlib.colormaps["inferno"](scaled)[..., :3]
-        overlay = Image.fromarray((colours * 255).astype(np.uint8)).resize(
-            seen.size, Image.Resampling.BICUBIC
-        )
-        axes["heat"].imshow(Image.blend(seen, overlay, 0.5))
-        axes["heat"].set_title(in_figure(f"Grad-CAM: {names[0]}"))
-    for name in columns[:-1]:
-        axes[name].set_axis_off()
-    axes["bars"].barh(range(len(names)), shares[::-1])
-    axes["bars"].set_yticks(range(len(names)), [in_figure(name) for name in names[::-1]])
-    axes["bars"].set(xlim=(0, 1), xlabel="probability")
-    directory = Path(OUTPUT.value)
-    directory.mkdir(parents=True, exist_ok=True)
-    written = directory / figure_files.named_after(path, "_predicted.png")
-    figure_files.save(figure, written)
-    return written
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import cnn_jax
 from cnn_jax import plugins, registry
 from cnn_jax.losses import LOSSES
 from cnn_jax.models import MODELS
+from cnn_jax.plugins import loading
+from cnn_jax.plugins.registrations import added_names
 
 LOSS = """
 from cnn_jax import losses
@@ -27,17 +29,17 @@ def place(tmp_path, monkeypatch):
     """A directory of plug-ins, in which everything is as before after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    before, loaded = plugins._names(), dict(plugins._LOADED)
+    before, loaded = added_names(), dict(loading._LOADED)
     yield tmp_path
     for table in registry.tables():
         for name in list(table):
-            if (table.what, name) in plugins._names() - before:
+            if (table.what, name) in added_names() - before:
                 table.forget(name)
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
-    plugins._LOADED.clear()
-    plugins._LOADED.update(loaded)
+    loading._LOADED.clear()
+    loading._LOADED.update(loaded)
     importlib.invalidate_caches()
 
 
@@ -92,6 +94,15 @@ def test_what_was_imported_before_is_the_plugins_all_the_same(place):
         ("import sys; sys.exit(3)", "it ended the program with status 3"),
         (LOSS.format(name="dice"), "'dice' is registered twice: by cnn_jax.losses.named and by "),
         (LOSS.format(name="new") * 2, "'new' is registered twice: by mine and by mine"),
+        (LOSS.format(name="a+b"), "'a\\+b' cannot be the name of a loss: it must be one word"),
+        (
+            "from cnn_jax import metrics\nmetrics.METRICS.register('new', len)",
+            r"line 2\): ValueError: The metric 'new' is builtin_function_or_method; it must be",
+        ),
+        (
+            "from cnn_jax.run import TASKS, Recipe\nTASKS.register('new', Recipe)",
+            r"The task 'new' is the class ClassificationRecipe; it must be a TaskRun of a recipe",
+        ),
     ],
 )
 def test_a_plugin_that_fails_says_where_and_leaves_nothing(place, text, message):
@@ -121,6 +132,7 @@ def test_a_package_that_fails_half_way_can_be_mended(place):
         ("no_such_plugin", "no module 'no_such_plugin' in the current directory"),
         ("no_such.plugin", "no module 'no_such' in the current directory"),
         ("plug/mine.py", "give the name of a module, 'mine', and start in its directory"),
+        ("mine.py", "give the name of a module, 'mine', and start in its directory"),
         ("a b", "'a b' is no name of a module"),
     ],
 )

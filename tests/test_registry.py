@@ -31,6 +31,28 @@ def test_an_unknown_name_is_answered_with_the_nearest(losses):
     )
 
 
+def test_a_notebook_may_register_its_own_again(losses):
+    losses.register("mine", 1, origin="__main__")
+    losses.register("mine", 2, origin="__main__")
+    assert losses["mine"] == 2
+    losses.register("theirs", 1, origin="cnn")
+    with pytest.raises(ValueError, match="registered twice: by cnn and by __main__"):
+        losses.register("theirs", 1, origin="__main__")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a,b", "a:1", 3])
+def test_a_name_is_one_word(losses, name):
+    with pytest.raises(ValueError, match="cannot be the name of a loss: it must be one word"):
+        losses.register(name, 1)
+
+
+def test_a_value_must_be_of_the_kind():
+    functions: Registry = Registry("loss", "losses", wanted="a function", check=callable)
+    functions.register("right", len)
+    with pytest.raises(ValueError, match="The loss 'wrong' is int; it must be a function"):
+        functions.register("wrong", 3)
+
+
 def test_a_name_is_not_taken_twice(losses):
     with pytest.raises(
         ValueError, match=f"'dice' is registered twice: by elsewhere and by {__name__}"

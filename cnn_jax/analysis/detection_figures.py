@@ -175,25 +175,25 @@ def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def draw(
-    picture: Image.Image, found: Any, class_names: Sequence[str], directory: Path, path: str
+    image: Image.Image, found: Any, class_names: Sequence[str], directory: Path, path: str
 ) -> Path:
     """Writes the image with its boxes, '<name>_boxes.png', at about its own size.
 
     Args:
-        picture: the image as it was opened.
+        image: the image as it was opened.
         found: boxes [n, 4] in pixels of the image, scores [n] and labels [n].
         class_names: K names.
         directory: the directory to write to, created if missing.
         path: path of the image, for the name of the file.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    longest = max(picture.size)
-    inches = np.array(picture.size) * np.clip(longest, 500, 2000) / longest / 100
+    longest = max(image.size)
+    inches = np.array(image.size) * np.clip(longest, 500, 2000) / longest / 100
     figure = Figure(figsize=tuple(inches), dpi=100)
     axis = figure.add_axes((0, 0, 1, 1))
     texts = [f"{class_names[k]} {s:.2f}" for k, s in zip(found.labels, found.scores, strict=True)]
     colours = [f"C{k % 10}" for k in found.labels]
-    draw_boxes(axis, np.asarray(picture), found.boxes, texts, colours)
+    draw_boxes(axis, np.asarray(image), found.boxes, texts, colours)
     axis.set_axis_off()
     written = directory / figure_files.named_after(path, "_boxes.png")
     figure_files.save(figure, written)

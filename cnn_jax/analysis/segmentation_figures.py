@@ -124,13 +124,13 @@ def _middle(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def draw(
-    picture: Image.Image, label: np.ndarray, class_names: Sequence[str], directory: Path, path: str
+    image: Image.Image, label: np.ndarray, class_names: Sequence[str], directory: Path, path: str
 ) -> tuple[Path, Path]:
-    """Writes the classes as a palette PNG, and the image with its classes laid over it.
+    """Writes the classes as a palette PNG, and the image overlaid with their colours.
 
     Args:
-        picture: the image as it was opened.
-        label: uint8 [H, W], of the image's size.
+        image: the image as it was opened.
+        label: uint8 [H, W], as large as the image.
         class_names: K names.
         directory: the directory to write to, created if missing.
         path: path of the image, for the names of the files.
@@ -149,7 +149,7 @@ def draw(
     figure = Figure(figsize=(max(4.0, width / 100), max(3.0, height / 100 + 0.8)), dpi=100,
                     layout="constrained")  # fmt: skip
     axis = figure.subplots()
-    axis.imshow(overlay(np.asarray(picture), label, classes))
+    axis.imshow(overlay(np.asarray(image), label, classes))
     axis.set_axis_off()
     colours = palette(classes) / 255
     handles = [

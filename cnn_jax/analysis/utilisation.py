@@ -5,11 +5,12 @@ without the recomputation of `remat` (Chowdhery et al. 2022, arXiv:2204.02311, a
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
-import flax.linen as nn
 import jax
 
 from cnn_jax.analysis.flops import multiply_adds
+from cnn_jax.typing import Network
 
 # Dense FLOP/s in bfloat16 with float32 sums of one JAX device, by its `device_kind`; the first name
 # that occurs in it counts. NVIDIA: data sheets, most of which print twice this, with sparsity. TPU:
@@ -39,7 +40,7 @@ PEAKS = {
 }
 
 
-def training_flops(model: nn.Module, image: jax.ShapeDtypeStruct, *, frozen: bool = False) -> int:
+def training_flops(model: Network, image: jax.ShapeDtypeStruct, *, frozen: bool = False) -> int:
     """FLOPs of a training step for one example; a multiply-add counts as two.
 
     They are three times those of the forward pass: for each of its products the backward pass
@@ -52,7 +53,8 @@ def training_flops(model: nn.Module, image: jax.ShapeDtypeStruct, *, frozen: boo
         frozen: whether only the last layer is trained, which leaves the forward pass.
     """
     one = jax.ShapeDtypeStruct((1, *image.shape[1:]), image.dtype)
-    variables = jax.eval_shape(lambda: model.lazy_init(jax.random.key(0), one, train=False))
+    init = partial(model.init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), one)
     forward = multiply_adds(lambda v, x: model.apply(v, x, train=False), variables, one)
     return 2 * forward * (1 if frozen else 3)
 
@@ -67,7 +69,7 @@ def peak_flops(devices: Sequence[jax.Device]) -> float | None:
 
 
 def speed(
-    model: nn.Module,
+    model: Network,
     image: jax.ShapeDtypeStruct,
     devices: Sequence[jax.Device],
     *,

@@ -83,7 +83,7 @@ def jaccard(logits: Array, target: Array, weight: Array) -> Mean:
     return overlap_loss(logits, target, weight, jaccard=True)
 
 
-LOSSES: Registry[Loss] = Registry("loss", "losses")
+LOSSES: Registry[Loss] = Registry("loss", "losses", wanted="a function", check=callable)
 LOSSES.register("cross_entropy", cross_entropy)
 LOSSES.register("dice", dice)
 LOSSES.register("jaccard", jaccard)

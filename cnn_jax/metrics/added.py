@@ -129,7 +129,9 @@ def _f1(sums: Mapping[str, np.ndarray]) -> float:
     return float((2 * np.diag(counts)[sizes > 0] / sizes[sizes > 0]).mean())
 
 
-METRICS: Registry[Metric] = Registry("metric")
+METRICS: Registry[Metric] = Registry(
+    "metric", wanted="a Metric", check=lambda value: isinstance(value, Metric)
+)
 # The squared error of the probabilities, 0 to 2: Brier 1950.
 METRICS.register("brier", Metric(_brier, lambda sums: float(sums["error"] / sums["count"])))
 # The expected calibration error: Guo et al. 2017, arXiv:1706.04599, equation 3.

@@ -1,4 +1,4 @@
-"""Classification networks as the backbone of others: their stages, dilated where wanted."""
+"""Classification networks as backbones of others: their stages, dilated if asked for."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from cnn_jax.typing import Array
 
 
 class OnBackbone(Protocol):
-    """The fields of a network that stands on a backbone.
+    """The fields of a network on a backbone.
 
     Attributes:
         backbone: name of a classification network of the registry.
@@ -32,12 +32,12 @@ def stages_of(
 ) -> dict[str, Array]:
     """The stages of a network's backbone by name, shallow to deep, for x [B, *space, C].
 
-    To be called inside a compact method: the parameters go under 'backbone'.
+    Call it in a compact method: the parameters go under 'backbone'.
 
     Args:
-        network: the module that stands on the backbone.
-        x: its input.
-        train: whether it is being trained.
+        network: the module on the backbone.
+        x: input of the module.
+        train: whether it is in training.
         output_stride: see `make_backbone`.
         **fields: further fields of the backbone.
 
@@ -56,9 +56,9 @@ def make_backbone(name: str, *, output_stride: int | None, **fields: Any) -> nn.
     Inside a compact method its parameters go under 'backbone'.
 
     Args:
-        name: of a classification network.
-        output_stride: 8, 16 or 32: stages that would go beyond are dilated instead; None leaves
-            the network as it is.
+        name: name of a classification network.
+        output_stride: 8, 16 or 32. Stages with a larger stride are dilated instead; None leaves the
+            network as it is.
         **fields: dtype, axis_name, remat.
 
     Raises:
@@ -99,7 +99,7 @@ def stage(stages: Mapping[str, Array], name: str | None, *, backbone: str) -> Ar
 def backbone_rules(
     rules: Sequence[tuple], *, drop: Sequence[str], under: str = "backbone", strip: str = ""
 ) -> list[tuple]:
-    """The weights rules of a classification network, for it as a backbone.
+    """The weights rules of a classification network, for its use as a backbone.
 
     Args:
         rules: (theirs, ours) or (theirs, ours, layout), see `cnn_jax.weights.torch`.

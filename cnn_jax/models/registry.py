@@ -22,13 +22,13 @@ from cnn_jax.weights.torch import Rules, check_rules
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of a family's table: what is published of a variant, and what makes it up.
+    """A line of a family's table: the published figures of a variant, and its fields.
 
     Attributes:
-        params: published number of trainable parameters; None where no figure was found.
-        gmacs: published 10^9 multiply-adds for one input (papers and torchvision call them
-            GFLOPs); None where no figure was found.
-        fields: the module's fields that differ from their defaults.
+        params: published number of trainable parameters; None if no figure was found.
+        gmacs: published number of 10^9 multiply-adds for one input (papers and torchvision call
+            them GFLOPs); None if no figure was found.
+        fields: fields of the module that differ from their defaults.
         changes: entries of `Description` in which the variant differs from its family.
     """
 
@@ -40,26 +40,26 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What is known of a registered network.
+    """The facts of a registered network.
 
     Attributes:
-        name: as given to `create`.
+        name: name for `create`.
         module: the Flax module class.
-        fields: the variant's fields, as passed to it.
+        fields: fields of the variant, as passed to the module.
         params, gmacs: see `Row`.
         paper: authors, year, title, arXiv id or venue.
-        source: where params and gmacs were published.
+        source: publication of params and gmacs.
         input_shape: (*space, C) of the published figures.
-        num_classes: of the published figures.
-        min_size: the shortest side the network takes.
-        task: what the network is for, one of TASKS.
+        num_classes: number of classes of the published figures.
+        min_size: shortest side of an image that the network accepts.
+        task: task of the network, one of TASKS.
         rules: 'torchvision' or 'timm' -> (their module, our module) pairs of templates, such as
             ("layer{i}.{j}.conv{k}", "layer{i}_{j}/conv{k}"), that are read in both directions and
             together name every module: see `cnn_jax.weights.torch`. A variant's own rules go in
             its row's `changes`.
-        from_data: what the network learns from training pictures before it is trained: images
-            [N, *space, C], prepared as in training -> the collections of variables that take the
-            place of the initial ones. None for nothing.
+        from_data: function that initialises variables from training images: images [N, *space, C],
+            prepared as in training -> collections of variables that replace the initial ones. None
+            if there are none.
     """
 
     name: str
@@ -150,6 +150,7 @@ def register(
             from_data=from_data,
         )
         MODELS.register(name, dataclasses.replace(family, **line.changes), origin=origin)
+    _taking.cache_clear()  # a notebook may register a network again
 
 
 def _check_module(module: type[nn.Module], table: Mapping[str, Row]) -> None:
@@ -172,8 +173,8 @@ def create(
         name: one of `list_models()`.
         num_classes: width K of the logits; None for the stages by name, `dict[str, Array]`. The
             names sort from shallow to deep, the order in which `jax.jit` returns a dict.
-        in_channels: C of x [B, *space, C]; the network then refuses another number. None takes
-            whatever x has when the parameters are initialised.
+        in_channels: C of x [B, *space, C]; the network then refuses other numbers. None accepts the
+            channels that x has when the parameters are initialised.
         **overrides: fields of the module, such as dtype='bfloat16', drop_rate=0.2, remat=True.
 
     Raises:
@@ -196,7 +197,7 @@ def create(
 
 @functools.cache
 def _taking(name: str, in_channels: int) -> type[nn.Module]:
-    """The same network, with the same parameters, that looks at the last axis of x first."""
+    """The same network, with the same parameters, that checks the last axis of x first."""
     module: Any = describe(name).module
 
     def __call__(self, x: Array, **options: Any) -> Any:
@@ -214,7 +215,7 @@ def list_models(pattern: str = "*", *, task: str = "classification") -> list[str
     """The names that match a shell pattern such as 'resnet*', in alphabetical order.
 
     Args:
-        pattern: '*' stands for anything.
+        pattern: shell pattern, in which '*' stands for anything.
         task: one of TASKS.
 
     Raises:
@@ -226,7 +227,7 @@ def list_models(pattern: str = "*", *, task: str = "classification") -> list[str
 
 
 def describe(name: str) -> Description:
-    """What is known of a network: paper, published figures, input size.
+    """The facts of a network: paper, published figures, input size.
 
     Raises:
         ValueError: no network of that name; the message holds the nearest ones.

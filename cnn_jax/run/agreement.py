@@ -83,8 +83,8 @@ def check_start(recipe: Any, sources: Sequence[ModuleType] = ()) -> None:
         DisagreementError: in every process, if they differ.
     """
     if hosts.several():
-        added = {f"the plug-in {each.name}": each.digest or each.version for each in loaded()}
-        start = {**settings_of(recipe), **machine(), **added, SOURCES: source_files(sources)}
+        own = {**settings_of(recipe), **machine(), **plugin_files()}
+        start = {**own, SOURCES: source_files(sources)}
         agreement.check("what to do", start, shared=(SOURCES,))
 
 
@@ -98,6 +98,11 @@ def settings_of(recipe: Any) -> dict[str, Any]:
             if field.name not in MAY_DIFFER
         },
     }
+
+
+def plugin_files() -> dict[str, Any]:
+    """The content of each plug-in that is loaded: it is code of the run, in no package of ours."""
+    return {f"the plug-in {each.name}": each.digest or each.version for each in loaded()}
 
 
 def machine() -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -26,7 +26,7 @@ from cnn_jax.run.network import create_model, load_pretrained
 from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import classification as tasks
-from cnn_jax.typing import Array, Observed, PyTree
+from cnn_jax.typing import Array, Network, Observed, PyTree
 
 # Images on the sheet of sample predictions.
 SAMPLES = 25
@@ -66,7 +66,7 @@ class ClassificationRecipe(TrainingRecipe):
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for no mixup.")
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for no CutMix.")
-    loss: str = setting("cross_entropy", LOSS_HELP, read=losses.to_text)
+    loss: str | Mapping[str, float] = setting("cross_entropy", LOSS_HELP, read=losses.to_text)
     label_smoothing: float = setting(0.1, "Label smoothing, in [0, 1).")
     test_time_flip: bool = setting(
         False, "Evaluate the mean of the logits for an image and for its mirror image."
@@ -152,7 +152,7 @@ def open_split(recipe: ClassificationRecipe, split: str) -> data.Source:
 
 
 def held_out(
-    recipe: ClassificationRecipe, facts: Facts, model: nn.Module, source: data.Source
+    recipe: ClassificationRecipe, facts: Facts, model: Network, source: data.Source
 ) -> HeldOut:
     """How examples that were not trained on are evaluated."""
     load = _loader(recipe, source, "center")

@@ -1,12 +1,11 @@
 """An experiment: the parts in which runs differ."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import optax
 
@@ -15,7 +14,7 @@ from cnn_jax.data import TrainBatches, fingerprint
 from cnn_jax.models import Pretrained
 from cnn_jax.run.facts import Facts
 from cnn_jax.train import state, step
-from cnn_jax.typing import Array, Batch, HostBatch, Observed, PyTree, Task
+from cnn_jax.typing import Array, Batch, HostBatch, Network, Observed, PyTree, Task
 
 
 class Experiment(NamedTuple):
@@ -42,7 +41,7 @@ class Experiment(NamedTuple):
     """
 
     name: str
-    model: nn.Module
+    model: Network
     task: Task
     image: jax.ShapeDtypeStruct
     train: TrainBatches
@@ -66,7 +65,7 @@ def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
     return {**variables, **experiment.learnt}
 
 
-def reporting_metrics(experiment: Experiment, names: str) -> Experiment:
+def reporting_metrics(experiment: Experiment, names: str | Iterable[str]) -> Experiment:
     """The experiment, which also reports metrics of `cnn_jax.metrics.METRICS`: 'brier,f1'.
 
     Raises:
@@ -155,12 +154,12 @@ def assemble(
     name: str,
     splits: Splits,
     *,
-    model: nn.Module,
+    model: Network,
     pretrained: Pretrained | None,
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     train: TrainBatches,
     augment: Callable[[Array, Batch], Batch],
-    held_out: Callable[[Any, Facts, nn.Module, Any], HeldOut],
+    held_out: Callable[[Any, Facts, Network, Any], HeldOut],
     draw: Callable[..., None],
     task: Task | None = None,
     fit: str = "",

@@ -57,7 +57,10 @@ class Predictor:
 
     def predict_one(self, image: Any) -> Any:
         """The prediction for one image."""
-        raise NotImplementedError
+        raise ValueError(
+            f"A run of the task {self.facts.task!r} has no predictor of its own: apply its `model` "
+            "to its `variables`."
+        )
 
     def _rank(self) -> int:
         return len(self.facts.image_shape) or 3

@@ -1,6 +1,7 @@
 """The settings that every training run shares."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import jax.numpy as jnp
 
@@ -24,7 +25,7 @@ class TrainingRecipe:
         ValueError: a setting has a value of another type, or one that is not allowed.
     """
 
-    plugin: str = setting(
+    plugin: str | Iterable[str] = setting(
         "", "Plug-ins to load, separated by commas: modules of yours.", read=plugins.to_text
     )
     # data
@@ -99,7 +100,7 @@ class TrainingRecipe:
     nonfinite_limit: int = setting(
         10, "Number of steps that may be skipped or rolled back in a run.", result=False
     )
-    metrics: str = setting(
+    metrics: str | Iterable[str] = setting(
         "",
         f"Metrics to report beside those of the task, 'brier,f1': {', '.join(METRICS)}.",
         read=metric_names,

@@ -1,12 +1,11 @@
 """Segmentation, a class for every pixel: its recipe, and what it makes."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -26,7 +25,7 @@ from cnn_jax.run.network import create_model, load_pretrained
 from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import segmentation as tasks
-from cnn_jax.typing import Observed, PyTree
+from cnn_jax.typing import Network, Observed, PyTree
 
 SAMPLES = 8  # images on the sheet of predictions
 
@@ -67,7 +66,7 @@ class SegmentationRecipe(TrainingRecipe):
         + ", ".join(STEPS["mask"])
         + "; '' for none.",
     )
-    loss: str = setting("cross_entropy+dice", LOSS_HELP, read=losses.to_text)
+    loss: str | Mapping[str, float] = setting("cross_entropy+dice", LOSS_HELP, read=losses.to_text)
     class_weights: str = setting(
         "none",
         "Weights of the classes in the loss; Dice and Jaccard have none.",
@@ -128,7 +127,7 @@ def open_split(recipe: SegmentationRecipe, split: str) -> data.Source:
 
 
 def held_out(
-    recipe: SegmentationRecipe, facts: Facts, model: nn.Module, source: data.Source
+    recipe: SegmentationRecipe, facts: Facts, model: Network, source: data.Source
 ) -> HeldOut:
     """How images that were not trained on are evaluated."""
     return HeldOut(

@@ -73,7 +73,12 @@ def checked(name: str, value: Any, field: dataclasses.Field) -> Any:
     """
     default, choices = field.default, field.metadata["choices"]
     if read := field.metadata.get("read"):
-        value = read(value)
+        try:
+            value = read(value)
+        except (TypeError, AttributeError):
+            raise ValueError(
+                f"{name}={value!r}: wanted a text such as {default or 'a,b'!r}, or names."
+            ) from None
     if isinstance(default, str):
         if isinstance(value, os.PathLike):
             value = os.fspath(value)

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-
 from cnn_jax.registry import Registry
 from cnn_jax.run import classification, detection, segmentation
 from cnn_jax.run.experiment import Experiment, HeldOut
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, PixelPredictor, Predictor
 from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.typing import Network
 
 
 class TaskRun(NamedTuple):
@@ -29,10 +28,21 @@ class TaskRun(NamedTuple):
     make_experiment: Callable[[Any], Experiment]
     predictor: type[Predictor] | None = None
     open_split: Callable[[Any, str], Any] | None = None
-    held_out: Callable[[Any, Facts, nn.Module, Any], HeldOut] | None = None
+    held_out: Callable[[Any, Facts, Network, Any], HeldOut] | None = None
 
 
-TASKS: Registry[TaskRun] = Registry("task")
+def _is_task(value: Any) -> bool:
+    return (
+        isinstance(value, TaskRun)
+        and isinstance(value.recipe, type)
+        and issubclass(value.recipe, TrainingRecipe)
+        and callable(value.make_experiment)
+    )
+
+
+TASKS: Registry[TaskRun] = Registry(
+    "task", wanted="a TaskRun of a recipe and a function", check=_is_task
+)
 
 _OURS: tuple[tuple[str, Any, type[TrainingRecipe], type[Predictor]], ...] = (
     ("classification", classification, classification.ClassificationRecipe, ClassPredictor),

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 import cnn_jax.cpu
+from cnn_jax import plugins
 from cnn_jax.run import resuming
 from cnn_jax.run import settings as recipes
 from cnn_jax.train import agreement, hosts
@@ -209,7 +210,7 @@ def write_result(workdir: Path, result: dict[str, Any]) -> Path:
 
 
 def environment() -> dict[str, Any]:
-    """What a result depends on besides the code: versions and hardware."""
+    """What a result depends on besides our code: versions, hardware and plug-ins."""
     packages = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "numpy")
     versions = {"python": platform.python_version()}
     for package in packages:
@@ -219,6 +220,7 @@ def environment() -> dict[str, Any]:
             versions[package] = "not installed"
     devices = jax.devices()
     return {
+        **({"plugins": added} if (added := plugins.record()) else {}),
         "versions": versions,
         "hardware": {
             "platform": devices[0].platform,

@@ -109,7 +109,9 @@ def _without_nesterov(name: str, nesterov: bool) -> None:
 # (learning rate or schedule, *, momentum, weight_decay, nesterov) -> an Optax transformation.
 # `momentum` is the decay of the first moment: b1 in the Adam family, beta in Muon. `nesterov`
 # means something to sgd, adam, adamw, lars and muon. Any function of this form can be registered.
-OPTIMIZERS: Registry[Callable[..., optax.GradientTransformation]] = Registry("optimizer")
+OPTIMIZERS: Registry[Callable[..., optax.GradientTransformation]] = Registry(
+    "optimizer", wanted="a function", check=callable
+)
 OPTIMIZERS.register("sgd", _sgd)
 OPTIMIZERS.register("adam", _adam)
 OPTIMIZERS.register("adamw", _adamw)

@@ -12,7 +12,6 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +21,7 @@ from cnn_jax.train.callback import Callback
 from cnn_jax.train.loop import fit
 from cnn_jax.train.state import TrainState, inference_variables, state_from
 from cnn_jax.train.step import make_train_step
-from cnn_jax.typing import Array, Batch, HostBatch, PyTree, Task
+from cnn_jax.typing import Array, Batch, HostBatch, Network, PyTree, Task
 
 # learning rate -> optimiser; the rate may be a tracer.
 Optimizer = Callable[[Array], optax.GradientTransformation]
@@ -43,7 +42,7 @@ class Trained(NamedTuple):
 
 
 def train_replicas(
-    model: nn.Module,
+    model: Network,
     task: Task,
     optimizer: Optimizer,
     data: HostBatch,
@@ -125,7 +124,7 @@ def train_replicas(
 
 
 def make_replica_step(
-    model: nn.Module, task: Task, optimizer: Optimizer, **options: Any
+    model: Network, task: Task, optimizer: Optimizer, **options: Any
 ) -> Callable[[TrainState, Array, Array, Batch], tuple[TrainState, dict[str, Array]]]:
     """Builds the training step with seed and learning rate as arguments: one program for all runs.
 
@@ -147,7 +146,7 @@ def make_replica_step(
     return step
 
 
-def pays_side_by_side(model: nn.Module, image: Array | jax.ShapeDtypeStruct) -> bool:
+def pays_side_by_side(model: Network, image: Array | jax.ShapeDtypeStruct) -> bool:
     """Whether many runs are faster in one vectorised step than one after the other.
 
     On an accelerator they are. A CPU is busy with one run of a network with convolutions, which
@@ -164,7 +163,7 @@ def pays_side_by_side(model: nn.Module, image: Array | jax.ShapeDtypeStruct) -> 
 
 
 def predict_replicas(
-    model: nn.Module, variables: PyTree, images: np.ndarray, *, batch_size: int = 500
+    model: Network, variables: PyTree, images: np.ndarray, *, batch_size: int = 500
 ) -> np.ndarray:
     """Logits of every run for the same images, in evaluation mode: float32 [R, N, K].
 

@@ -50,7 +50,9 @@ def _one_cycle(peak, *, steps, warmup_steps, final, boundaries, factor):
 
 # (peak, *, steps, warmup_steps, final, boundaries, factor) -> step -> learning rate, with the
 # warm-up, see `make_schedule` and `warmed_up`. Any function of this form can be registered.
-SCHEDULES: Registry[Callable[..., optax.Schedule]] = Registry("schedule")
+SCHEDULES: Registry[Callable[..., optax.Schedule]] = Registry(
+    "schedule", wanted="a function", check=callable
+)
 SCHEDULES.register("constant", _constant)
 SCHEDULES.register("step", _step)
 SCHEDULES.register("cosine", _cosine)

@@ -42,6 +42,10 @@ FIRST = flags.DEFINE_integer(
 MINUTES = flags.DEFINE_float("minutes", 0.0, "Minutes after which no round begins; 0: no limit.")
 
 
+DATA = "data"  # directory of the folder of images, within the drill's
+INTERRUPTED = {"1": "interrupted", "folder": "interrupted-folder"}  # runs that faults damage
+
+
 def interrupted_run(directory: Path, more: Sequence[str] = ()) -> Path:
     """A run that SIGTERM stopped before its second evaluation."""
     fault = Fault("SIGTERM", "step", runs.STEPS // 2, 0.0, 0, str(directory.with_suffix(".fired")))
@@ -51,16 +55,16 @@ def interrupted_run(directory: Path, more: Sequence[str] = ()) -> Path:
     return directory
 
 
-def main() -> int:
-    began = time.monotonic()
-    root = Path(WORKDIR.value).expanduser().absolute()
-    if root.exists():
-        raise ValueError(f"--workdir={root} exists: give a new directory.")
-    root.mkdir(parents=True)
-    data = root / "data"
-    interrupted, on_folder = root / "interrupted", root / "interrupted-folder"
-    mounts = faults.can_mount(root / "disk")
-    plays: dict[str, tuple[str, faults.Play]] = {  # name -> the reference run, and the fault
+def plays_of(root: Path, *, mounts: bool) -> dict[str, tuple[str, faults.Play]]:
+    """The faults by name: each with the name of its undisturbed run, see `undisturbed`.
+
+    Args:
+        root: directory of the drill.
+        mounts: whether this process may mount a small disk.
+    """
+    interrupted = root / INTERRUPTED["1"]
+    on_folder, data = root / INTERRUPTED["folder"], root / DATA
+    plays = {
         "SIGKILL": ("2", faults.by_signal("SIGKILL", 2)),
         "truncation": ("1", faults.damage("truncation", interrupted)),
         "SIGTERM": ("2", faults.by_signal("SIGTERM", 2)),
@@ -81,49 +85,71 @@ def main() -> int:
     }
     if mounts:
         plays["read-only disk"] = ("1", faults.read_only(interrupted))
-    if unknown := set(FAULTS.value) - plays.keys():
-        raise ValueError(f"--faults={','.join(unknown)}: choose from {', '.join(plays)}.")
-    order = itertools.islice(itertools.cycle(FAULTS.value or plays), FIRST.value, None)
-    chosen = dict(zip(range(FIRST.value, FIRST.value + ROUNDS.value), order, strict=False))
-    faults.make_folder(data)
-    kinds = {"1": (1, []), "2": (2, []), "folder": (1, faults.folder_flags(data))}
+    return plays
+
+
+def undisturbed(root: Path, names: set[str]) -> dict[str, Any]:
+    """The outcomes of undisturbed runs: '1' or '2' processes, or one on a 'folder' of images.
+
+    It also makes the interrupted runs that some faults damage.
+    """
+    on_folder = faults.folder_flags(root / DATA)
     references = {}
-    for name in {plays[fault][0] for fault in chosen.values()}:
-        processes, more = kinds[name]
+    for name in names:
+        more = on_folder if name == "folder" else []
         directory = root / f"undisturbed-{name}"
-        status, output = runs.attempt(directory, processes, more=more)
+        status, output = runs.attempt(directory, 2 if name == "2" else 1, more=more)
         if status:
             raise RuntimeError(f"The undisturbed run ended with {status}: {output[-2000:]}")
         references[name] = runs.outcome(directory)
-    if "1" in references:
-        interrupted_run(interrupted)
-    if "folder" in references:
-        interrupted_run(on_folder, faults.folder_flags(data))
+        if name in INTERRUPTED:
+            interrupted_run(root / INTERRUPTED[name], more)
+    return references
+
+
+def play_round(directory: Path, name: str, play: faults.Play, number: int, want: Any) -> runs.Round:
+    """One round: the fault, the run to its end, and the comparison with the undisturbed one."""
+    made = runs.Round(name)
+    try:
+        play(directory, random.Random(f"{SEED.value}/{number}"), made)
+        made.identical = runs.outcome(directory) == want
+    except runs.Hang as error:
+        made.hung, made.said = True, str(error)
+    except (RuntimeError, OSError) as error:
+        made.said = f"{type(error).__name__}: {error}"
+    verdict = "identical" if made.identical else "HUNG" if made.hung else "DIFFERENT"
+    entry.CONSOLE.print(
+        f"{number + 1:3}  {name}: {verdict}, {made.attempts} attempts; {made.detail}"
+        + ("" if made.identical else f"; {made.said}"),
+        markup=False,
+        soft_wrap=True,
+    )
+    if made.identical:
+        shutil.rmtree(directory)
+    return made
+
+
+def main() -> int:
+    began = time.monotonic()
+    root = Path(WORKDIR.value).expanduser().absolute()
+    if root.exists():
+        raise ValueError(f"--workdir={root} exists: give a new directory.")
+    root.mkdir(parents=True)
+    mounts = faults.can_mount(root / "disk")
+    plays = plays_of(root, mounts=mounts)
+    if unknown := set(FAULTS.value) - plays.keys():
+        root.rmdir()  # the same command, corrected, may use it
+        raise ValueError(f"--faults={','.join(unknown)}: choose from {', '.join(plays)}.")
+    order = itertools.islice(itertools.cycle(FAULTS.value or plays), FIRST.value, None)
+    chosen = dict(zip(range(FIRST.value, FIRST.value + ROUNDS.value), order, strict=False))
+    faults.make_folder(root / DATA)
+    references = undisturbed(root, {plays[name][0] for name in chosen.values()})
     rounds: list[runs.Round] = []
     for number, name in chosen.items():
         if MINUTES.value and time.monotonic() - began > 60 * MINUTES.value:
             break
-        chance = random.Random(f"{SEED.value}/{number}")
         reference, play = plays[name]
-        made = runs.Round(name)
-        directory = root / f"{number:03}"
-        try:
-            play(directory, chance, made)
-            made.identical = runs.outcome(directory) == references[reference]
-        except runs.Hang as error:
-            made.hung, made.said = True, str(error)
-        except (RuntimeError, OSError) as error:
-            made.said = f"{type(error).__name__}: {error}"
-        rounds.append(made)
-        verdict = "identical" if made.identical else "HUNG" if made.hung else "DIFFERENT"
-        entry.CONSOLE.print(
-            f"{number + 1:3}  {name}: {verdict}, {made.attempts} attempts; {made.detail}"
-            + ("" if made.identical else f"; {made.said}"),
-            markup=False,
-            soft_wrap=True,
-        )
-        if made.identical:
-            shutil.rmtree(directory)
+        rounds.append(play_round(root / f"{number:03}", name, play, number, references[reference]))
     result = summary(rounds, mounts, time.monotonic() - began)
     workdir.write_result(root, result)
     entry.CONSOLE.print_json(json.dumps({k: v for k, v in result.items() if k != "log"}))

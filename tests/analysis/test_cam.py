@@ -53,5 +53,5 @@ def test_layers_in_the_order_of_the_calls():
 
 def test_unknown_layer():
     x = jnp.zeros((1, 6, 6, 2))
-    with pytest.raises(ValueError, match=r"no layer 'conv9'; there are conv, identity, fc"):
+    with pytest.raises(ValueError, match=r"no layer 'conv9': choose from conv, identity, fc"):
         cam.grad_cam(Net(), Net().init(jax.random.key(0), x, train=False), x, layer="conv9")

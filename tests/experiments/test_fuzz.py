@@ -151,7 +151,7 @@ def test_flagfiles(tmp_path_factory, lines):
     path.write_text("\n".join(lines), errors="replace")
 
     def read():
-        earlier = texts.parse_flagfile(recipes.read_text(path))
+        earlier = texts.parse_flagfile(texts.read_text(path))
         texts.differences(classification.ClassificationRecipe(), earlier)
         check_settings("classification", [f"--flagfile={path}"])
 

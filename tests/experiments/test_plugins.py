@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 SIX = ROOT / "tests" / "plugins" / "six_plugins.py"
 
 CHOSEN = (
-    "--plugin=six_plugins", "--model=tiny_mlp", "--dataset=bars:6", "--augment=noise:0.05",
+    "--plugin=six_plugins", "--model=tiny_mlp", "--dataset=bars:6", "--augment=darken:0.7",
     "--optimizer=sign", "--loss=poly1:2,cross_entropy:0.5", "--metrics=confidence,brier",
 )  # fmt: skip
 REST = ("--learning_rate=0.01", "--nonesterov", "--batch_size=32", "--steps=30", "--nofigures")
@@ -85,6 +85,18 @@ def test_a_task_of_ones_own_by_flags(place):  # noqa: F811
         run.open("here")
 
 
+def test_help_shows_the_settings_of_a_task_of_ones_own(place):  # noqa: F811
+    shutil.copy(SIX, place)
+    done = command("train", "--plugin=six_plugins", "--task=ordinal", "--help", cwd=place)
+    for text in (
+        "--huber: Error, in classes, from which the loss is linear.",
+        "--loss: Losses of the training",
+        "sgd, adam, adamw, lamb, lars, lion, muon",
+        "--plugin: Plug-in to load",
+    ):
+        assert text in " ".join(done.stdout.split())
+
+
 def test_everything_is_listed_with_where_it_came_from(place):  # noqa: F811
     shutil.copy(SIX, place)
     site = place / "site"
@@ -97,6 +109,7 @@ def test_everything_is_listed_with_where_it_came_from(place):  # noqa: F811
         ["loss", "dice", "cnn_jax.losses.named"],
         ["loss", "poly1", "six_plugins"],
         ["model", "tiny_mlp", "six_plugins"],
+        ["augmentation of images with a label", "darken", "six_plugins"],
         ["optimizer", "sign", "six_plugins"],
         ["metric", "confidence", "six_plugins"],
         ["task", "ordinal", "six_plugins"],

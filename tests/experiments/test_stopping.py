@@ -194,7 +194,7 @@ PROGRAM = """
 import time
 from cnn_jax.data import pipeline
 from cnn_jax import run
-from cnn_jax.run import training
+from cnn_jax.run import single
 from experiments import command
 
 def for_ever(*_):
@@ -211,7 +211,7 @@ SMALL = (
     "--model=mlp", "--batch_size=32", "--steps=6", "--compilation_cache=", "--interrupted_status=9",
 )  # fmt: skip
 NAME = "experiments.classification"
-FIGURES = "training._draw = for_ever\n"
+FIGURES = "single._draw = for_ever\n"
 
 
 def start(where, patch, *flags, before=(), **options):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cnn_jax import data, losses, metrics, models, run
+from cnn_jax import augment, data, losses, metrics, models, run
 from cnn_jax.train import optim
 from cnn_jax.typing import Mean, Observed, Task
 
@@ -47,6 +47,15 @@ def open_bars(path, split):
 
 
 data.register_reader("bars", "label", open_bars)
+
+
+# 3. A step of augmentation: --augment=darken:0.5
+def darken(key, image, *, least: float = 0.5):
+    """Multiplies by a number between `least` and 1."""
+    return image * jax.random.uniform(key, minval=least, maxval=1.0)
+
+
+augment.register("darken", darken)
 
 
 # 4. An optimiser: --optimizer=sign

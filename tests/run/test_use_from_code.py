@@ -359,3 +359,36 @@ def test_facts_come_back_as_they_were(done):
     assert run.Facts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
     with pytest.raises(dataclasses.FrozenInstanceError):
         facts.model = "other"
+
+
+def test_sequences_are_predicted_as_arrays(tmp_path):
+    chosen = recipe(
+        dataset="mnist1d", train_split="train[:100]", test_split="test[:20]", steps=2, batch_size=50
+    )
+    run.train(chosen, workdir=tmp_path, program=QUIET)
+    found = run.open(tmp_path)
+    several = np.random.default_rng(0).normal(size=(3, 40, 1)).astype(np.float32)
+    assert len(found.predict(several)) == 3
+    one, first = found.predict(several[0]), found.predict(list(several))[0]
+    np.testing.assert_array_equal(one.probabilities, first.probabilities)
+    with pytest.raises(ValueError, match=r"shape \[41, 1\]; wanted an array of the shape \[40, 1"):
+        found.predict(np.zeros((41, 1), np.float32))
+    with pytest.raises(ValueError, match="wanted uint8 or floats"):
+        found.predict(np.zeros((40, 1), np.int64))
+    with pytest.raises(ValueError, match=r"trained on sequences of shape \[40, 1\]"):
+        found.predict("digit.png")
+
+
+@pytest.mark.slow
+def test_detection_from_code(tmp_path):
+    chosen = run.DetectionRecipe(
+        steps=2, batch_size=4, devices=1, figures=False, compilation_cache="",
+        cpu_convolutions=False, train_split="train[:8]", test_split="test[:4]",
+    )  # fmt: skip
+    result = run.train(chosen, workdir=tmp_path, program=QUIET)
+    found = run.open(result.place).predict(np.zeros((40, 70), np.uint8), threshold=0.0)
+    assert found.boxes.shape == (len(found.scores), 4)
+    assert (found.boxes[:, 2] <= 70).all()
+    assert run.evaluate(result.place, checkpoint="last") == pytest.approx(
+        result.metrics, nan_ok=True
+    )

@@ -1,14 +1,4 @@
-"""Plug-ins: a user's own modules that register models, readers, losses and the like.
-
-# my_net.py, in the current directory or on Python's path
-cnn_jax.models.register(MyNet, {"my_net": cnn_jax.models.row()}, input_shape=(8, 8, 1))
-
-plugins.load("my_net")  # imports it once; create("my_net", num_classes=10) knows it now
-
-An installed package may offer one under a name of its own, as an entry point of the group
-`cnn_jax.plugins`. Nothing is ever loaded unasked, not even to open a run that was trained with it:
-a module can do anything, and a run must be repeatable from its settings, which name its plug-ins.
-"""
+"""Loading plug-ins."""
 
 import contextlib
 import dataclasses
@@ -22,14 +12,10 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from cnn_jax import registry
-
-__all__ = ["GROUP", "Plugin", "PluginError", "installed", "load", "load_all", "loaded"]
+from cnn_jax.plugins.registrations import added, added_names, forget, within
 
 GROUP = "cnn_jax.plugins"  # of entry points
-OURS = ("cnn_jax", "experiments")  # packages whose registrations are no plug-in's
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +64,7 @@ def load(name: str) -> Plugin:
         return _LOADED[name]
     entry = _entry_point(name)
     module_name = name if entry is None else entry.module
-    before, imported = _names(), set(sys.modules)
+    before, imported = added_names(), set(sys.modules)
     with _current_directory():
         try:
             _check(name, entry)
@@ -88,12 +74,12 @@ def load(name: str) -> Plugin:
         except PluginError:
             raise
         except (Exception, SystemExit) as error:
-            _forget(_names() - before, set(sys.modules) - imported, module_name)
+            forget(added_names() - before, set(sys.modules) - imported, module_name)
             raise PluginError(_why(name, module_name, error)) from error
     file = getattr(module, "__file__", None) or ""
     registered: dict[str, list[str]] = {}
-    for kind, each, origin in _added():
-        if _within(origin, module_name) or (kind, each) not in before:
+    for kind, each, origin in added():
+        if within(origin, module_name) or (kind, each) not in before:
             registered.setdefault(kind, []).append(each)
     plugin = Plugin(
         name=name,
@@ -136,75 +122,6 @@ def installed() -> tuple[importlib.metadata.EntryPoint, ...]:
     return tuple(sorted(found, key=lambda entry: entry.name))
 
 
-def record() -> dict[str, Any]:
-    """What is registered beside our own, by the module it came from: JSON, for a run to keep.
-
-    {'my_net': {'registered': {'model': ['my_net']}, 'plugin': 'my_net', 'digest': '0f3c...'}}
-    """
-    known: dict[str, dict[str, Any]] = {}
-    for kind, name, origin in _added():
-        plugin = next((each for each in loaded() if name in each.registered.get(kind, ())), None)
-        entry = known.setdefault(plugin.module if plugin else origin, {"registered": {}})
-        entry["registered"].setdefault(kind, []).append(name)
-        if plugin is not None:
-            entry.update(plugin=plugin.name, digest=plugin.digest, version=plugin.version)
-    return known
-
-
-def why_unknown(recorded: Mapping[str, Any], kind: str, name: str) -> str:
-    """Where a name that is not known now came from when a run was recorded; '' if that is unknown.
-
-    Args:
-        recorded: what `record` gave then.
-        kind: 'model'.
-        name: of the model.
-    """
-    for module, entry in recorded.items():
-        if name not in entry.get("registered", {}).get(kind, ()):
-            continue
-        if plugin := entry.get("plugin"):
-            return f"{name!r} is from the plug-in {plugin}: give plugin={plugin}"
-        if module == "__main__":
-            return (
-                f"{name!r} was registered by the script or notebook that trained it: run it first"
-            )
-        return f"{name!r} was registered by {module}: give plugin={module}"
-    return ""
-
-
-def changes(recorded: Mapping[str, Any]) -> str:
-    """What to know of plug-ins that are not as they were when a run was recorded; '' for nothing.
-
-    Args:
-        recorded: what `record` gave then.
-    """
-    now = record()
-    changed = [
-        entry.get("plugin") or module
-        for module, entry in recorded.items()
-        if module in now and entry.get("digest") and entry["digest"] != now[module].get("digest")
-    ]
-    return f"The plug-in {', '.join(changed)} has changed since the checkpoint." if changed else ""
-
-
-def check_loaded(names: str | Iterable[str], *, what: str) -> None:
-    """Refuses to go on without the plug-ins of a run.
-
-    Args:
-        names: the plug-ins that it was trained with.
-        what: the run, for the message: 'The run in runs/1'.
-
-    Raises:
-        PluginError: one of them is not loaded; the message names it.
-    """
-    missing = [name for name in split(names) if name not in _LOADED and name not in sys.modules]
-    if missing:
-        raise PluginError(
-            f"{what} was trained with the plug-in {', '.join(missing)}, which is not loaded "
-            f"unasked: give plugin={','.join(split(names))}."
-        )
-
-
 def _entry_point(name: str) -> importlib.metadata.EntryPoint | None:
     found = [entry for entry in installed() if entry.name == name]
     if len({entry.value for entry in found}) > 1:
@@ -218,7 +135,8 @@ def _entry_point(name: str) -> importlib.metadata.EntryPoint | None:
 
 def _check(name: str, entry: importlib.metadata.EntryPoint | None) -> None:
     """Raises PluginError for what is no name of a module, is nowhere, or is two things."""
-    if not all(part.isidentifier() for part in name.split(".")) and entry is None:
+    is_name = all(part.isidentifier() for part in name.split(".")) and not name.endswith(".py")
+    if not is_name and entry is None:
         stem = Path(name).stem
         hint = f" the name of a module, {stem!r}," if stem.isidentifier() else " the name of one"
         raise PluginError(
@@ -237,7 +155,7 @@ def _check(name: str, entry: importlib.metadata.EntryPoint | None) -> None:
 def _why(name: str, module: str, error: BaseException) -> str:
     """One line about a plug-in that could not be imported."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    if missing is not None and _within(module, missing):
+    if missing is not None and within(module, missing):
         offers = ", ".join(entry.name for entry in installed())
         offered = f"; installed packages offer {offers}" if offers else ""
         return (
@@ -279,41 +197,6 @@ def _current_directory() -> Iterator[None]:
         )  # a plug-in may import a neighbour later, and so may a reading process
 
 
-def _names() -> set[tuple[str, str]]:
-    return {(kind, name) for kind, name, _ in _added()}
-
-
-def _added() -> Iterator[tuple[str, str, str]]:
-    """(kind, name, origin) of everything that is registered and is not ours."""
-    for table in registry.tables():
-        for name in table:
-            origin = table.origin(name)
-            if is_added(origin):
-                yield table.what, name, origin
-
-
-def is_added(origin: str) -> bool:
-    """Whether a module that registered something is none of this package."""
-    return not any(_within(origin, package) for package in OURS)
-
-
-def _forget(names: set[tuple[str, str]], imported: set[str], module: str) -> None:
-    """Undoes what a plug-in did before it failed, so that it can be mended and loaded again."""
-    undone = {module}
-    for table in registry.tables():
-        for name in list(table):
-            if (table.what, name) in names:
-                undone.add(table.origin(name))
-                table.forget(name)
-    for each in imported:
-        if any(_within(each, one) for one in undone):
-            sys.modules.pop(each, None)
-
-
-def _within(module: str, package: str) -> bool:
-    return module == package or module.startswith(package + ".")
-
-
 def _version(entry: importlib.metadata.EntryPoint | None) -> str:
     dist = getattr(entry, "dist", None)
     return f"{dist.name} {dist.version}" if dist is not None else ""
@@ -330,7 +213,3 @@ def _digest(file: str) -> str:
     except OSError:
         return ""
     return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
-
-
-def __dir__() -> list[str]:
-    return __all__
