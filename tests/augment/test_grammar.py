@@ -147,7 +147,7 @@ def test_every_word_has_a_line_that_says_how_it_is_written(holds):
     [
         ("label", "flpi", "did you mean flip"),
         ("label", "flip,randaug:2:9", "did you mean randaugment"),
-        ("label", "qqqq", "Known .*: flip, vertical_flip"),
+        ("label", "qqqq", "flip, vertical_flip, crop"),
         ("label", "crop", "0 values, but it is written crop:padding:mode=reflect"),
         ("label", "crop:x", "padding is 'x', wanted a whole number"),
         ("label", "crop:4:wrap", "mode is 'wrap', wanted reflect or constant"),
