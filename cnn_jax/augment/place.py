@@ -115,7 +115,7 @@ def affine_with_boxes(
     largest: float = 1.0,
     stretch: float = 1.0,
 ) -> Example:
-    """Moves, scales and stretches about the centre, resampling once; see `affine`."""
+    """Moves, scales and stretches about the centre, resampling once."""
     return affine(
         key, example, translate=translate, smallest=smallest, largest=largest, stretch=stretch
     )

@@ -32,7 +32,7 @@ def colour(
 
 register("flip", place.flip, holds=HOLDS)
 register("vertical_flip", place.vertical_flip, holds=HOLDS)
-# One name, and two meanings that years of flagfiles have: 'crop:4' shifts an image with a label by
+# One name, and the two meanings that it has in flagfiles: 'crop:4' shifts an image with a label by
 # up to 4 pixels, 'crop:96' cuts 96 x 96 pixels out of an image with a mask.
 register("crop", crops.pad_and_crop, holds=("label",))
 register("crop", crops.window, holds=("mask", "boxes"))
