@@ -78,8 +78,9 @@ def open_source(
 
     Args:
         dataset: 'digits', 'digit_scenes', 'mnist1d' or 'mnist1d_shuffled' (built in); 'kind:...',
-            with one of READERS, such as 'folder:PATH' (one sub-folder of images per class) or
-            'ucr:NAME' (time series of the UCR and UEA archives); else a name of TFDS: 'cifar10',
+            with one of READERS, such as 'folder:PATH' (one sub-folder of images per class),
+            'csv:PATH' (files and labels), 'npz:PATH' (arrays), 'yolo:PATH' (boxes) or 'ucr:NAME'
+            (time series of the UCR and UEA archives); else a name of TFDS: 'cifar10',
             'cifar10:3.0.2', 'name/config'.
         split: a split expression: 'train', 'train[:90%]', 'train+test'. The splits of a folder are
             described by its reader.
@@ -158,10 +159,13 @@ _BUILT_IN: tuple[tuple[str, Holds, str], ...] = (
     ("mnist1d", "label", "mnist1d:open_mnist1d"),
     ("mnist1d_shuffled", "label", "mnist1d:open_mnist1d_shuffled"),
     ("folder", "label", "folder:open_folder"),
+    ("csv", "label", "csv_list:open_csv"),
+    ("npz", "label", "npz:open_npz"),
     ("ucr", "label", "ucr:open_ucr"),
     ("masks", "mask", "mask_folder:open_mask_folder"),
     ("coco", "boxes", "coco:open_coco"),
     ("voc", "boxes", "voc:open_voc"),
+    ("yolo", "boxes", "yolo:open_yolo"),
 )
 for _kind, _holds, _place in _BUILT_IN:
     _name = f"cnn_jax.data.readers.{_place}"

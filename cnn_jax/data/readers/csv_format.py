@@ -1,0 +1,174 @@
+"""The rows of a CSV or TSV of files and labels, checked before they are used.
+
+The separator is a comma, a semicolon or a tab. The columns are found by their names in the first
+line; two columns may go without names, the file before the label.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from cnn_jax.data import reading
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.readers import split_names
+from cnn_jax.data.readers.folder import SUFFIXES
+
+FILE_COLUMNS = (
+    "file", "filename", "filepath", "path", "image", "imagepath", "imagename", "imagefile",
+    "imagefilename", "imgpath", "img",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "label", "class", "category", "target", "classname", "labelname", "classid", "labelid",
+)  # fmt: skip
+SPLIT_COLUMNS = ("split", "subset", "partition")
+_SEPARATORS = "\t,;"
+
+
+class Row(NamedTuple):
+    """One line: the file and the label as they are written, 'train', 'val', 'test' or '' if there
+    is no column for it, and the number of the line in the file."""
+
+    file: str
+    label: str
+    split: str
+    line: int
+
+
+class _Columns(NamedTuple):
+    file: int
+    label: int
+    split: int | None
+    named: bool  # whether the first line names them
+
+
+def parse(file: Path) -> list[Row]:
+    """The rows of a CSV, without blank ones.
+
+    Raises:
+        DataError: the file is not text or not a CSV; it lacks a column, or has two for one thing; a
+            row has another number of cells, an empty one, or a split of another name. The message
+            names the file and the line.
+    """
+    text = reading.read_text(file)
+    lines = _best_reading(text, file)
+    if not lines:
+        raise DataError(f"{file} is empty: wanted a line for each image, with its file and label")
+    columns = _columns(lines[0], file)
+    width = len(lines[0][1])
+    rows = []
+    for number, cells in lines[columns.named :]:
+        while len(cells) > width and not cells[-1]:  # separators at the end of the line
+            cells = cells[:-1]
+        if len(cells) != width:
+            raise DataError(
+                f"{file}:{number}: {len(cells)} cells, and the first line has {width}; put quotes "
+                "around a cell that holds the separator"
+            )
+        rows.append(_row(cells, columns, f"{file}:{number}", number))
+    if not rows:
+        raise DataError(f"{file} has no line but the names of its columns: wanted one an image")
+    return rows
+
+
+def _row(cells: Sequence[str], columns: _Columns, place: str, line: int) -> Row:
+    name, label = cells[columns.file], cells[columns.label]
+    if not name or not label:
+        what = "label" if name else "file"
+        raise DataError(f"{place}: the {what} is empty; fill it in, or remove the line")
+    if columns.split is None:
+        return Row(name, label, "", line)
+    split = split_names.canonical(cells[columns.split])
+    if split is None:
+        raise DataError(
+            f"{place}: the split is {cells[columns.split][:100]!r}, wanted train, val or test"
+        )
+    return Row(name, label, split, line)
+
+
+def _best_reading(text: str, file: Path) -> list[tuple[int, list[str]]]:
+    """(line number, cells) by the separator that suits the file.
+
+    That is the one by which the first line has the names that are wanted, or else all lines have as
+    many cells; a wrong choice is seen in that the files are not there.
+    """
+    readings, errors = [], []
+    for separator in _SEPARATORS:
+        try:
+            lines = list(_lines(text, separator))
+        except csv.Error as error:
+            errors.append(error)
+            continue
+        widths = {len(cells) for _, cells in lines}
+        named = bool(lines) and _named(lines[0][1]) == (True, True)
+        readings.append((named, widths != {1}, len(widths) == 1, lines))
+    if errors and not any(named or several for named, several, _, _ in readings):
+        raise DataError(f"{file} is not a CSV: {errors[0]}; save it again as CSV")
+    return max(readings, key=lambda reading: reading[:3])[3]
+
+
+def _lines(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
+    )
+    start = 1
+    try:
+        for cells in rows:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                yield start, stripped
+            start = rows.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"line {rows.line_num}: {error}") from error
+
+
+def _columns(first: tuple[int, list[str]], file: Path) -> _Columns:
+    number, cells = first
+    named = _named(cells)
+    if named == (False, False) and len(cells) == 2 and _is_image(cells[0]):
+        return _Columns(0, 1, None, named=False)
+    if not all(named):
+        lacking = [
+            f"{what} ({', '.join(names[:4])})"
+            for what, names, there in zip(
+                ("file", "label"), (FILE_COLUMNS, LABEL_COLUMNS), named, strict=True
+            )
+            if not there
+        ]
+        raise DataError(
+            f"{file}:{number}: no column for the {' nor for the '.join(lacking)} among "
+            f"{', '.join(cell[:50] for cell in cells[:20])}; rename one so"
+        )
+    split = _only(cells, SPLIT_COLUMNS, "split", file)
+    file_column = _only(cells, FILE_COLUMNS, "file", file)
+    label_column = _only(cells, LABEL_COLUMNS, "label", file)
+    assert file_column is not None  # as _named says
+    assert label_column is not None
+    return _Columns(file_column, label_column, split, named=True)
+
+
+def _only(cells: Sequence[str], names: Sequence[str], what: str, file: Path) -> int | None:
+    found = [i for i, cell in enumerate(cells) if _plain(cell) in names]
+    if len(found) > 1:
+        several = " and ".join(repr(cells[i][:50]) for i in found)
+        raise DataError(
+            f"{file}: the columns {several} may each be the {what}; rename all but one of them"
+        )
+    return found[0] if found else None
+
+
+def _named(cells: Sequence[str]) -> tuple[bool, bool]:
+    """Whether a line has the names of a column of files, and of a column of labels."""
+    plain = {_plain(cell) for cell in cells}
+    return not plain.isdisjoint(FILE_COLUMNS), not plain.isdisjoint(LABEL_COLUMNS)
+
+
+def _plain(cell: str) -> str:
+    """A column's name without what people write differently: 'File Name' is 'filename'."""
+    plain = cell.lower().replace("_", "").replace("-", "").replace(" ", "")
+    return plain[:-1] if plain.endswith("s") and not plain.endswith("ss") else plain
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name.replace("\\", "/")).suffix.lower() in SUFFIXES
