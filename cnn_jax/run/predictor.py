@@ -18,7 +18,7 @@ from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import PyTree
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Predictor:
     """A trained network, as `cnn_jax.run.open` gives it.
 
@@ -39,6 +39,11 @@ class Predictor:
     place: str = ""
     step: int = 0
     averaged: bool = False
+
+    def __repr__(self) -> str:
+        what = " on ".join(filter(None, (self.facts.model, self.facts.dataset)))
+        kept = f", step {self.step} of {self.place}" if self.place else ""
+        return f"<{type(self).__name__}: {what}{kept}{', averaged' if self.averaged else ''}>"
 
     def predict(self, images: Any, **options: Any) -> Any:
         """The prediction for an image, or a list of predictions for several.
@@ -120,7 +125,7 @@ class Classified:
         return [(self.class_names[index], float(self.probabilities[index])) for index in best]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ClassPredictor(Predictor):
     """Predicts a class for each image; see `Predictor`.
 
@@ -210,7 +215,7 @@ class Segmented:
         return tiles.shares(self.label, self.class_names)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PixelPredictor(Predictor):
     """Predicts a class for each pixel; see `Predictor`."""
 
@@ -239,7 +244,7 @@ class PixelPredictor(Predictor):
         return Segmented(label, probabilities, self.facts.class_names)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BoxPredictor(Predictor):
     """Predicts boxes and their classes; see `Predictor`."""
 

@@ -58,11 +58,15 @@ def train(
         CheckpointError: a checkpoint cannot be written or read.
         OutOfMemoryError: the device, or the host, has too little memory.
     """
+    if not isinstance(recipe, TrainingRecipe):
+        raise ValueError(f"recipe={recipe!r}: wanted a recipe, such as run.Recipe(steps=100).")
     if workdir is not None:
-        recipe = dataclasses.replace(recipe, workdir=os.fspath(workdir))
+        recipe = dataclasses.replace(recipe, **{"workdir": workdir})  # which checks it
     _load_plugins(recipe)
     task = task_of(recipe)
     program = program or Program()
+    if not isinstance(program, Program):
+        raise ValueError(f"program={program!r}: wanted a Program, such as run.Program(quiet=True).")
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
