@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from cnn_jax.data.crop import resample
 from cnn_jax.data.loaders.image import LoadImage
 from cnn_jax.run import detect, inputs, tiles
 from cnn_jax.run.facts import Facts
@@ -226,20 +227,26 @@ class PixelPredictor(Predictor):
 
         Args:
             image: see `predict`.
-            tile: height and width of the tiles that a larger image is cut into, in pixels; default:
-                those of the training.
+            tile: side, or (height, width), of the tiles that a larger image is cut into, in pixels.
+                Default: what an evaluation does: with an `image_size`, the image is resized to it
+                and the answer back; without one, the tiles have the size of the training's images.
             overlap: overlap of neighbouring tiles, as a fraction of their side, in [0, 1).
         """
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap={overlap}: it must be in [0, 1).")
         *space, channels = self.facts.image_shape
-        if tile is None:
-            tile = space[0], space[1]
-        size = (tile, tile) if isinstance(tile, int) else tile
+        pixels = inputs.pixels_of(image, channels)
+        own = pixels.shape[:2]
+        size = (space[0], space[1]) if tile is None else tiles.sides(tile)
+        if tile is None and bool(getattr(self.recipe, "image_size", None)):
+            pixels = resample(pixels, size)
         out = jax.eval_shape(self.apply, jnp.zeros((1, *size, channels))).shape[1:3]
         shared = (int(overlap * out[0]), int(overlap * out[1]))
-        x = self.normalised(image)
+        x = self._normalise_pixels(pixels)
         probabilities = tiles.segment(self.apply, x, tile=size, overlap=shared)
+        if pixels.shape[:2] != own:
+            shape = (*own, probabilities.shape[-1])
+            probabilities = np.asarray(jax.image.resize(probabilities, shape, "linear"))
         label = probabilities.argmax(-1).astype(np.uint8)
         return Segmented(label, probabilities, self.facts.class_names)
 

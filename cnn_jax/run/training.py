@@ -61,7 +61,8 @@ def train(
     if not isinstance(recipe, TrainingRecipe):
         raise ValueError(f"recipe={recipe!r}: wanted a recipe, such as run.Recipe(steps=100).")
     if workdir is not None:
-        recipe = dataclasses.replace(recipe, **{"workdir": workdir})  # which checks it
+        # the recipe checks it, and makes a string of it
+        recipe = dataclasses.replace(recipe, workdir=workdir)  # type: ignore[arg-type]
     _load_plugins(recipe)
     task = task_of(recipe)
     program = program or Program()
