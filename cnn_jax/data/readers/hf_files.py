@@ -7,6 +7,7 @@ PATH/train.parquet, PATH/train/0000.parquet
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,14 +34,14 @@ def open_splits(path: str) -> tuple[Path, dict[str, Stored]]:
     """
     dataset = f"hf:{path}"
     root = remote.here(dataset, path)
-    if not path or not root.is_dir():
+    if not path or not os.path.isdir(root):
         raise DataError(
             f"{dataset}: there is no folder {root}; write hf:FOLDER. A set of the hub is brought "
             "there by datasets.load_dataset(NAME).save_to_disk(FOLDER)"
         )
     library = _library(dataset)
     with _one_line(dataset, library):
-        if (root / "dataset_dict.json").is_file() or (root / "state.json").is_file():
+        if os.path.isfile(root / "dataset_dict.json") or os.path.isfile(root / "state.json"):
             loaded = library.load_from_disk(str(root))
             found = loaded if isinstance(loaded, library.DatasetDict) else {"all": loaded}
             splits = {
