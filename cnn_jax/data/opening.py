@@ -161,11 +161,14 @@ _BUILT_IN: tuple[tuple[str, Holds, str], ...] = (
     ("folder", "label", "folder:open_folder"),
     ("csv", "label", "csv_list:open_csv"),
     ("npz", "label", "npz:open_npz"),
+    ("hf", "label", "hf:open_hf_classes"),
     ("ucr", "label", "ucr:open_ucr"),
     ("masks", "mask", "mask_folder:open_mask_folder"),
+    ("hf", "mask", "hf:open_hf_masks"),
     ("coco", "boxes", "coco:open_coco"),
     ("voc", "boxes", "voc:open_voc"),
     ("yolo", "boxes", "yolo:open_yolo"),
+    ("hf", "boxes", "hf_boxes:open_hf_boxes"),
 )
 for _kind, _holds, _place in _BUILT_IN:
     _name = f"cnn_jax.data.readers.{_place}"

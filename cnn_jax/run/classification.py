@@ -47,7 +47,8 @@ class ClassificationRecipe(TrainingRecipe):
     dataset: str = setting(
         "digits",
         "Data set: a TFDS name; folder:PATH with one sub-folder per class; csv:PATH with files and "
-        "labels; npz:PATH with arrays; ucr:NAME for time series; mnist1d or mnist1d_shuffled.",
+        "labels; npz:PATH with arrays; hf:PATH, saved by Hugging Face's datasets; ucr:NAME for "
+        "time series; mnist1d or mnist1d_shuffled.",
     )
     image_size: int = setting(0, "Height and width of the input in pixels; 0: as stored.")
     channels: int = setting(0, "Channels of the input: 1 for grey, 3 for colour; 0: as stored.")

@@ -56,8 +56,8 @@ class DetectionRecipe(TrainingRecipe):
     model: str = setting("detector_small", "Name of the detection network.")
     dataset: str = setting(
         "digit_scenes",
-        "Data set: a TFDS name, coco:PATH (annotations/*.json), voc:PATH (Annotations/) or "
-        "yolo:PATH (data.yaml, or images/ and labels/).",
+        "Data set: a TFDS name, coco:PATH (annotations/*.json), voc:PATH (Annotations/), yolo:PATH "
+        "(data.yaml, or images/ and labels/) or hf:PATH (saved by Hugging Face's datasets).",
     )
     image_size: str = setting(
         "", "Size of the input in pixels: '320' or HEIGHTxWIDTH, '480x640'; '': as stored."

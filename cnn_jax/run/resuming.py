@@ -16,7 +16,7 @@ CHECKPOINTS, FILES = "checkpoints", ("metrics.jsonl", "result.json")
 # The last setting of files from before November 2026, which did not count their settings.
 LAST_SETTINGS = {"test_time_flip", "label_smoothing", "class_weights", "pretrained_backbone"}
 # dataset=KIND:PATH, where PATH is only a location: the content is in the data's fingerprint.
-PLACES = ("folder", "csv", "npz", "masks", "coco", "voc", "yolo")
+PLACES = ("folder", "csv", "npz", "hf", "masks", "coco", "voc", "yolo")
 
 
 class LostRecipeError(ValueError):

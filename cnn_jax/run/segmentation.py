@@ -51,7 +51,8 @@ class SegmentationRecipe(TrainingRecipe):
     model: str = setting("unet_small", "Name of the segmentation network.")
     dataset: str = setting(
         "digit_scenes",
-        "Data set: a TFDS name, or masks:PATH with train/ and trainannot/, or images/ and masks/.",
+        "Data set: a TFDS name; masks:PATH with train/ and trainannot/, or images/ and masks/; or "
+        "hf:PATH, saved by Hugging Face's datasets.",
     )
     image_feature: str = setting("", "Image feature of a TFDS set; '' for its own or 'image'.")
     mask_feature: str = setting("", "Mask feature of a TFDS set; '' for its own or 'mask'.")

@@ -6,6 +6,7 @@ line; two columns may go without names, the file before the label.
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -24,6 +25,7 @@ LABEL_COLUMNS = (
 )  # fmt: skip
 SPLIT_COLUMNS = ("split", "subset", "partition")
 _SEPARATORS = "\t,;"
+_JUDGED = 100  # lines by which the separator is chosen
 
 
 class Row(NamedTuple):
@@ -51,16 +53,15 @@ def parse(file: Path) -> list[Row]:
             row has another number of cells, an empty one, or a split of another name. The message
             names the file and the line.
     """
-    text = reading.read_text(file)
-    lines = _best_reading(text, file)
+    lines = _read(reading.read_text(file), file)
     if not lines:
         raise DataError(f"{file} is empty: wanted a line for each image, with its file and label")
     columns = _columns(lines[0], file)
-    width = len(lines[0][1])
+    width = len(_without_end(lines[0][1]))
     rows = []
     for number, cells in lines[columns.named :]:
-        while len(cells) > width and not cells[-1]:  # separators at the end of the line
-            cells = cells[:-1]
+        if len(cells) > width:
+            cells = [*cells[:width], *_without_end(cells[width:])]
         if len(cells) != width:
             raise DataError(
                 f"{file}:{number}: {len(cells)} cells, and the first line has {width}; put quotes "
@@ -70,6 +71,13 @@ def parse(file: Path) -> list[Row]:
     if not rows:
         raise DataError(f"{file} has no line but the names of its columns: wanted one an image")
     return rows
+
+
+def _without_end(cells: Sequence[str]) -> Sequence[str]:
+    """The cells without empty ones at the end, from separators that end a line."""
+    while cells and not cells[-1]:
+        cells = cells[:-1]
+    return cells
 
 
 def _row(cells: Sequence[str], columns: _Columns, place: str, line: int) -> Row:
@@ -87,25 +95,28 @@ def _row(cells: Sequence[str], columns: _Columns, place: str, line: int) -> Row:
     return Row(name, label, split, line)
 
 
-def _best_reading(text: str, file: Path) -> list[tuple[int, list[str]]]:
-    """(line number, cells) by the separator that suits the file.
+def _read(text: str, file: Path) -> list[tuple[int, list[str]]]:
+    """(line number, cells) by the separator that suits the first lines.
 
     That is the one by which the first line has the names that are wanted, or else all lines have as
     many cells; a wrong choice is seen in that the files are not there.
     """
-    readings, errors = [], []
+    tried, errors = [], []
     for separator in _SEPARATORS:
         try:
-            lines = list(_lines(text, separator))
+            lines = list(itertools.islice(_lines(text, separator), _JUDGED))
         except csv.Error as error:
             errors.append(error)
             continue
         widths = {len(cells) for _, cells in lines}
         named = bool(lines) and _named(lines[0][1]) == (True, True)
-        readings.append((named, widths != {1}, len(widths) == 1, lines))
-    if errors and not any(named or several for named, several, _, _ in readings):
-        raise DataError(f"{file} is not a CSV: {errors[0]}; save it again as CSV")
-    return max(readings, key=lambda reading: reading[:3])[3]
+        tried.append((named, widths != {1}, len(widths) == 1, separator))
+    if not errors or any(named or several for named, several, _, _ in tried):
+        try:
+            return list(_lines(text, max(tried, key=lambda one: one[:3])[3]))
+        except csv.Error as error:
+            errors = [error]
+    raise DataError(f"{file} is not a CSV: {errors[0]}; save it again as CSV")
 
 
 def _lines(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -136,9 +147,10 @@ def _columns(first: tuple[int, list[str]], file: Path) -> _Columns:
             )
             if not there
         ]
+        hint = "add a first line with names" if any(map(_is_image, cells)) else "rename one so"
         raise DataError(
             f"{file}:{number}: no column for the {' nor for the '.join(lacking)} among "
-            f"{', '.join(cell[:50] for cell in cells[:20])}; rename one so"
+            f"{', '.join(cell[:50] for cell in cells[:20])}; {hint}"
         )
     split = _only(cells, SPLIT_COLUMNS, "split", file)
     file_column = _only(cells, FILE_COLUMNS, "file", file)

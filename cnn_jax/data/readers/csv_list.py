@@ -54,9 +54,9 @@ def open_csv(path: str, split: str) -> Source:
     """
     place = remote.here(f"csv:{path}", path)
     dataset = f"csv:{path}"
-    if not path or not place.exists():
+    if not path or not os.path.exists(place):
         raise DataError(f"{dataset}: there is no {place}; write csv:FILE or csv:FOLDER")
-    root = place if place.is_dir() else place.parent
+    root = place if os.path.isdir(place) else place.parent
     listed = _listed(place, dataset)
     _check_shared(listed, dataset)
     names = _class_names({one.label for images in listed.values() for one in images}, dataset)
@@ -69,7 +69,7 @@ def open_csv(path: str, split: str) -> Source:
         splits = split_names.stratified(splits["all"])
     examples = split_names.select(splits, split, dataset=dataset)
     return Source(
-        name=root.resolve().name if place.is_dir() else place.resolve().stem,
+        name=root.resolve().name if os.path.isdir(place) else place.resolve().stem,
         split=split,
         records=FolderRecords(root, _found(examples, root, places, dataset)),
         class_names=names,
@@ -80,7 +80,7 @@ def open_csv(path: str, split: str) -> Source:
 
 def _listed(place: Path, dataset: str) -> dict[str, list[_Listed]]:
     """Split -> images; {'all': images} if there are none."""
-    if not place.is_dir():
+    if not os.path.isdir(place):
         splits: dict[str, list[csv_format.Row]] = {}
         for row in csv_format.parse(place):
             splits.setdefault(row.split or "all", []).append(row)

@@ -8,6 +8,7 @@ Images are [N, H, W] or [N, H, W, C], volumes [N, D, H, W] or [N, D, H, W, C]; l
 """
 
 import logging
+import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class ArrayRecords:
 
     def identities(self) -> Iterable[str | bytes]:
         """The checksums that the file has of its arrays, and which rows and labels these are."""
-        with zipfile.ZipFile(self.file) as archive:
+        with npz_format.one_line(self.file), zipfile.ZipFile(self.file) as archive:
             for name in sorted(set(self.images)):
                 yield f"{name} {archive.getinfo(f'{name}.npy').CRC:08x}"
         yield from (fingerprint.array(self.rows), fingerprint.array(self.labels))
@@ -81,7 +82,7 @@ def open_npz(path: str, split: str) -> Source:
     """
     file = remote.here(f"npz:{path}", path)
     dataset = f"npz:{path}"
-    if not path or not file.is_file():
+    if not path or not os.path.isfile(file):
         raise DataError(f"{dataset}: there is no file {file}; write npz:FILE")
     found = _splits(file, dataset)
     stored = {name: npz_format.read_labels(file, labels) for name, (_, labels) in found.items()}

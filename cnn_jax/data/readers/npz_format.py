@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ _log = logging.getLogger(__name__)
 
 CHANNELS = (1, 3, 4)
 DARK = 32  # images without a value as large are probably not in 0..255
+
+# RuntimeError: it is encrypted, or packed in a way that Python does not know
+_DAMAGED = (ValueError, OSError, EOFError, KeyError, RuntimeError, SyntaxError, struct.error,
+            zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 # Arrays of a file that are in use: 'train[:90%]' and 'train[90%:]' are read once.
 _in_use: WeakValueDictionary[tuple[Any, ...], np.ndarray] = WeakValueDictionary()
@@ -146,7 +151,7 @@ def one_line(file: Path) -> Iterator[None]:
         raise DataError(
             f"{file} does not fit into memory: store its images as files, for folder:PATH"
         ) from error
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         reason = f"{error}" or type(error).__name__
         if "pickle" in reason:  # which could run any program
             reason = "it is no file of arrays, or holds Python objects, which are not loaded"

@@ -39,9 +39,9 @@ def open_yolo(path: str, split: str) -> Source:
     """
     place = remote.here(f"yolo:{path}", path)
     dataset = f"yolo:{path}"
-    if not path or not place.exists():
+    if not path or not os.path.exists(place):
         raise DataError(f"{dataset}: there is no {place}; write yolo:FOLDER or yolo:FILE.yaml")
-    root = place if place.is_dir() else place.parent
+    root = place if os.path.isdir(place) else place.parent
     file = _description(place, dataset)
     keypoints = False
     terms = [term.name for term in split_lib.parse(split, dataset=dataset)]
@@ -73,7 +73,7 @@ def open_yolo(path: str, split: str) -> Source:
 
 def _description(place: Path, dataset: str) -> Path | None:
     """The YAML file of a set; None if it has none."""
-    if not place.is_dir():
+    if not os.path.isdir(place):
         if place.suffix.lower() not in YAML:
             raise DataError(f"{dataset}: {place} is no YAML file; write yolo:FOLDER")
         return place
@@ -91,7 +91,7 @@ def _located(
 ) -> dict[str, list[Path]]:
     """Split -> the folders, or lists, of its images; splits that are not wanted may be missing."""
     base = file.parent / Path(described.base).expanduser()
-    if not base.is_dir():  # of the machine on which it was written
+    if not os.path.isdir(base):  # of the machine on which it was written
         _log.warning("%s: there is no folder %s; paths are taken from %s", file, base, file.parent)
         base = file.parent
     located: dict[str, list[Path]] = {}
@@ -99,7 +99,7 @@ def _located(
         for written in (place.replace("\\", "/") for place in places):
             # '../train/images' is how Roboflow writes 'train/images'
             tried = [base / written, *([base / written[3:]] if written[:3] == "../" else [])]
-            there = [one for one in tried if one.exists()]
+            there = [one for one in tried if os.path.exists(one)]
             if there:
                 located.setdefault(name, []).append(Path(os.path.normpath(there[0])))
             elif name in wanted:
@@ -115,16 +115,16 @@ def _folders(root: Path, dataset: str) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     images = root / "images"
     for folder, below in ((images, ""), (root, "images")):
-        for each in sorted(folder.iterdir()) if folder.is_dir() else []:
+        for each in sorted(folder.iterdir()) if os.path.isdir(folder) else []:
             name = split_names.canonical(each.name)
-            if name is None or not (each / below).is_dir():
+            if name is None or not os.path.isdir(each / below):
                 continue
             if name in found:
                 raise DataError(
                     f"{dataset}: {found[name][0]} and {each / below} are both {name!r}: keep one"
                 )
             found[name] = [each / below]
-    if not found and images.is_dir():
+    if not found and os.path.isdir(images):
         found = {"all": [images]}
     if not found:
         raise DataError(
@@ -137,7 +137,7 @@ def _folders(root: Path, dataset: str) -> dict[str, list[Path]]:
 def _class_list(root: Path, dataset: str) -> tuple[str, ...]:
     for folder in (root, root / "labels"):  # labelImg writes it beside the labels
         for name in yolo_format.CLASS_LISTS:
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):
                 return yolo_format.read_class_list(folder / name)
     raise DataError(
         f"{dataset}: wanted the names of the classes, one a line in {root / 'classes.txt'}, or in "
@@ -149,7 +149,7 @@ def _images(places: Sequence[Path], dataset: str) -> list[Path]:
     """The images of folders and lists, in an order that mixes them."""
     found: dict[Path, None] = {}
     for place in places:
-        listed = _listed(place) if place.is_file() else _walked(place)
+        listed = _listed(place) if os.path.isfile(place) else _walked(place)
         if not listed:
             raise DataError(f"{dataset}: {place} holds no images ({', '.join(sorted(SUFFIXES))})")
         found |= dict.fromkeys(listed)
@@ -179,7 +179,7 @@ def _listed(file: Path) -> list[Path]:
     found = []
     for number, line in yolo_format.numbered_lines(file):
         image = Path(os.path.normpath(file.parent / line))
-        if not image.is_file():
+        if not os.path.isfile(image):
             raise DataError(
                 f"{file}:{number}: there is no {image}; wanted paths from the folder of the list, "
                 "or absolute ones"
@@ -217,9 +217,11 @@ def _annotations(
     read = []
     for image in images:
         file = label_file(image)
-        counts["without"] += not file.exists()
+        counts["without"] += not os.path.exists(file)
         objects = (
-            yolo_format.parse(file, num_classes, keypoints=keypoints) if file.exists() else None
+            yolo_format.parse(file, num_classes, keypoints=keypoints)
+            if os.path.exists(file)
+            else None
         )
         boxes, labels, polygons, repeated = objects or yolo_format.NOTHING
         counts.update(polygons=polygons, repeated=repeated)

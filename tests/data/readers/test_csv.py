@@ -31,6 +31,7 @@ FORMS = {
         '\ufeffClass Name,File Path\r\n"cat","a.png"\r\ndog,in/b.png\r\ncat,"c, d.png"\r\n'
     ),
     "semicolons": "image;size;label\na.png;1;cat\nin/b.png;2;dog\nc, d.png;3;cat\n",
+    "separators at the end": 'file,label,\na.png,cat,\nin/b.png,dog\n"c, d.png",cat,,\n',
     "tabs": "filename\tcategory\na.png\tcat\nin/b.png\tdog\nc, d.png\tcat\n",
     "no names": 'a.png,cat\nin/b.png,dog\n"c, d.png",cat',
     "blank lines and cells at the end": (
@@ -147,6 +148,8 @@ REFUSED = {
     "name,species\na.png,x\n": r"l\.csv:1: no column for the file .* nor for the label .* species",
     "file,species\na.png,x\n": r"l\.csv:1: no column for the label .*among file, species",
     "file,x,y\na.png,0,1\n": "no column for the label",
+    "a.png,x,train\nb.png,y,test\n": "among a.png, x, train; add a first line with names",
+    "x,a.png\ny,b.png\n": "among x, a.png; add a first line with names",
     "file,label,class\na.png,0,x\n": "the columns 'label' and 'class' may each be the label",
     "file,label\na.png,x\nb.png,\n": r"l\.csv:3: the label is empty",
     "file,label\n,x\n": r"l\.csv:2: the file is empty",
