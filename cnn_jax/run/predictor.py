@@ -14,6 +14,7 @@ from PIL import Image
 from cnn_jax.data.crop import resample
 from cnn_jax.data.loaders.image import LoadImage
 from cnn_jax.run import detect, inputs, tiles
+from cnn_jax.run.answers import Classified, Segmented
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import PyTree
@@ -98,34 +99,6 @@ class Predictor:
         return jax.jit(lambda x: self.model.apply(self.variables, x, train=False))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Classified:
-    """The class of an image.
-
-    Attributes:
-        probabilities: float32 [K], which add up to 1.
-        class_names: K names.
-    """
-
-    probabilities: np.ndarray
-    class_names: tuple[str, ...]
-
-    @property
-    def label(self) -> int:
-        """The most probable class."""
-        return int(self.probabilities.argmax())
-
-    @property
-    def name(self) -> str:
-        """The name of the most probable class."""
-        return self.class_names[self.label]
-
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The most probable classes with their probabilities, the best first."""
-        best = self.probabilities.argsort()[::-1][:count]
-        return [(self.class_names[index], float(self.probabilities[index])) for index in best]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ClassPredictor(Predictor):
     """Predicts a class for each image; see `Predictor`.
@@ -195,25 +168,6 @@ class ClassPredictor(Predictor):
             return jax.nn.softmax(logits.astype(jnp.float32))  # [B, K]
 
         return jax.jit(probabilities)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Segmented:
-    """The classes of an image's pixels.
-
-    Attributes:
-        label: uint8 [H, W], of the image's size: the most probable class of each pixel.
-        probabilities: float32 [H, W, K].
-        class_names: K names.
-    """
-
-    label: np.ndarray
-    probabilities: np.ndarray
-    class_names: tuple[str, ...]
-
-    def shares(self) -> list[tuple[str, float]]:
-        """The classes and the share of the pixels that each has, the largest first."""
-        return tiles.shares(self.label, self.class_names)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
