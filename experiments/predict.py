@@ -148,11 +148,12 @@ def show(predictor: Predictor, image: Image.Image, path: str, how: Options) -> N
     entry.say(f"  {predictor.predict(path)}")
 
 
-TASKS: dict[str, Callable] = {
-    "classification": classify,
-    "segmentation": segment,
-    "detection": detect,
-}
+SHOWN: tuple[tuple[type[Predictor], Callable], ...] = (
+    (run.ClassPredictor, classify),
+    (run.PixelPredictor, segment),
+    (run.BoxPredictor, detect),
+    (Predictor, show),
+)
 
 
 def main(paths: list[str]) -> int:
@@ -170,9 +171,10 @@ def main(paths: list[str]) -> int:
         overlap=OVERLAP.value,
         threshold=THRESHOLD.value,
     )
+    tell = next(tell for kind, tell in SHOWN if isinstance(predictor, kind))
     for path, image in zip(paths, images, strict=True):
         entry.say(path)
-        TASKS.get(predictor.facts.task, show)(predictor, image, path, how)
+        tell(predictor, image, path, how)
     return 0
 
 

@@ -20,7 +20,7 @@ from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.result import Result
 from cnn_jax.run.single import SingleRun
-from cnn_jax.run.tasks import task_of
+from cnn_jax.run.tasks import name_of, task_of
 from cnn_jax.stores import is_store
 from cnn_jax.train import hosts
 
@@ -71,7 +71,9 @@ def train(
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
-        experiment = reporting_metrics(task.make_experiment(recipe), recipe.metrics)
+        experiment = task.make_experiment(recipe)
+        facts = dataclasses.replace(experiment.facts, task=name_of(task))
+        experiment = reporting_metrics(experiment._replace(facts=facts), recipe.metrics)
         return train_experiment(recipe, experiment, program=program)
 
 

@@ -423,6 +423,22 @@ def test_sequences_are_predicted_as_arrays(tmp_path):
         found.predict("digit.png")
 
 
+def test_a_task_made_of_the_parts_of_another_is_opened_as_itself(tmp_path):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Scaled(run.Recipe):
+        scale: float = run.setting(1.0, "Scale of the depth, in metres.")
+
+    run.TASKS.register("scaled", run.TASKS["classification"]._replace(recipe=Scaled))
+    try:
+        chosen = Scaled(**{**QUICK, "steps": 2}, scale=2.0)
+        result = run.train(chosen, workdir=tmp_path, program=QUIET)
+        found = run.open(tmp_path)
+        assert (found.facts.task, found.recipe) == ("scaled", chosen)
+        assert run.evaluate(tmp_path) == pytest.approx(result.metrics)
+    finally:
+        run.TASKS.forget("scaled")
+
+
 @pytest.mark.slow
 def test_detection_from_code(tmp_path):
     chosen = run.DetectionRecipe(
