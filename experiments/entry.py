@@ -76,6 +76,7 @@ def launch(
     try:
         plugin_flag.load()
         define()
+        _show_in_help()
     except EXPECTED as error:
         if not str(error) or "--traceback" in sys.argv:
             raise
@@ -111,6 +112,14 @@ def launch(
 
     with console.lasting():
         app.run(run)
+
+
+def _show_in_help() -> None:
+    """Has --help show the flags of all our modules; absl shows those of the main module alone."""
+    for module, own in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("experiments"):
+            for flag in own:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def _check_places() -> None:

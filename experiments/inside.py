@@ -133,4 +133,4 @@ def main(paths: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.launch(main, positional="pictures")
+    entry.launch(main, positional="IMAGE")

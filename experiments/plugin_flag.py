@@ -12,7 +12,7 @@ PLUGIN = flags.DEFINE_multi_string(
     [],
     "Plug-in to load: a module of yours, in the current directory or on Python's path, that "
     "registers networks, losses and the like; or the name that an installed package gives one. May "
-    "be repeated. python -m experiments.plugins lists what there is.",
+    "be repeated. python -m experiments.plugins lists what there is",
 )
 
 

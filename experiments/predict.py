@@ -103,13 +103,13 @@ def _renamed(predictor: Predictor, names: list[str], file: str) -> Predictor:
 
 def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: Options) -> None:
     """Prints and draws the most probable classes of an image."""
-    best = predictor.predict(image).top(how.top)
+    best = predictor.predict(path).top(how.top)
     for name, share in best:
         entry.say(f"  {share:7.2%}  {name}")
     if how.output is not None:
         heat = None
         if how.grad_cam:
-            x = predictor.preprocess(image)
+            x = predictor.preprocess(path)
             maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x)[None])
             heat = predictor.shown(x), np.asarray(maps)[0]
         entry.say(f"  drawn in {annotated(image, best, heat, how.output, path)}")
@@ -117,7 +117,7 @@ def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: 
 
 def segment(predictor: run.PixelPredictor, image: Image.Image, path: str, how: Options) -> None:
     """Prints and draws the classes of the pixels of an image."""
-    found = predictor.predict(image, tile=how.tile, overlap=how.overlap)
+    found = predictor.predict(path, tile=how.tile, overlap=how.overlap)
     for name, share in found.shares()[: how.top]:
         entry.say(f"  {share:7.2%}  {name}")
     if how.output is not None:
@@ -128,7 +128,7 @@ def segment(predictor: run.PixelPredictor, image: Image.Image, path: str, how: O
 
 def detect(predictor: run.BoxPredictor, image: Image.Image, path: str, how: Options) -> None:
     """Prints and draws the objects in an image."""
-    found = predictor.predict(image, threshold=how.threshold)
+    found = predictor.predict(path, threshold=how.threshold)
     names = predictor.facts.class_names
     for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
         left, top, right, bottom = box
@@ -145,7 +145,7 @@ def detect(predictor: run.BoxPredictor, image: Image.Image, path: str, how: Opti
 
 def show(predictor: Predictor, image: Image.Image, path: str, how: Options) -> None:
     """Prints what the network of a plug-in's task predicts."""
-    entry.say(f"  {predictor.predict(image)}")
+    entry.say(f"  {predictor.predict(path)}")
 
 
 TASKS: dict[str, Callable] = {

@@ -10,7 +10,7 @@ An example is a mapping of arrays, without a batch axis:
 Only the image is always there; boxes come with their labels. Every function here moves all that an
 example holds in the same way: the image is resampled linearly, the mask by the nearest pixel, boxes
 exactly. They are deterministic and traceable in their parameters; the random versions are in
-place.py.
+place.py and crops.py.
 """
 
 from collections.abc import Mapping, Sequence

@@ -43,6 +43,11 @@ def translation(x: Number = 0.0, y: Number = 0.0) -> Array:
     return _matrix((1.0, 0.0, x), (0.0, 1.0, y))
 
 
+def between(low: float, high: float, share: Number) -> Array:
+    """A factor between two, log-uniform if the share is uniform on 0..1."""
+    return jnp.exp(math.log(low) + (math.log(high) - math.log(low)) * share)
+
+
 def inverse(matrix: Array) -> Array:
     """The inverse of an affine map [3, 3], in closed form: no solver under vmap."""
     (a, b, u), (c, d, v) = matrix[0], matrix[1]

@@ -3,7 +3,7 @@
 To add one of your own, see `cnn_jax.augment.register`.
 """
 
-from cnn_jax.augment import auto_augment, erase, jitter, place, sequence
+from cnn_jax.augment import auto_augment, crops, erase, jitter, place, sequence
 from cnn_jax.augment.examples import HOLDS
 from cnn_jax.augment.grammar import register
 from cnn_jax.typing import Array
@@ -32,13 +32,13 @@ def colour(
 
 register("flip", place.flip, holds=HOLDS)
 register("vertical_flip", place.vertical_flip, holds=HOLDS)
-# One name, and two meanings that years of flagfiles have: 'crop:4' shifts an image with a label by
+# One name, and the two meanings that it has in flagfiles: 'crop:4' shifts an image with a label by
 # up to 4 pixels, 'crop:96' cuts 96 x 96 pixels out of an image with a mask.
-register("crop", place.pad_and_crop, holds=("label",))
-register("crop", place.window, holds=("mask", "boxes"))
-register("resized_crop", place.resized_crop, holds=HOLDS)
-register("scaled_crop", place.scaled_crop, holds=HOLDS)
-register("ssd_crop", place.ssd_crop, holds=("boxes",))
+register("crop", crops.pad_and_crop, holds=("label",))
+register("crop", crops.window, holds=("mask", "boxes"))
+register("resized_crop", crops.resized_crop, holds=HOLDS)
+register("scaled_crop", crops.scaled_crop, holds=HOLDS)
+register("ssd_crop", crops.ssd_crop, holds=("boxes",))
 register("affine", place.affine, holds=("label", "mask"))
 register("affine", place.affine_with_boxes, holds=("boxes",))
 register("rotate", place.rotate, holds=("label", "mask"))

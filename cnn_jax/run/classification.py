@@ -34,9 +34,9 @@ BATCHES_SEARCHED = 20
 HEAD_STD = 0.01
 # Training images from which a network initialises layers before training (whitening): Jordan 2024,
 # arXiv:2404.00498, section 3.1.
-FIRST_PICTURES = 5_000
+FIRST_IMAGES = 5_000
 # What augment='auto' means for images: 10 degrees, a tenth of the image, 10% of the size.
-AUGMENT_PICTURES = "affine:10:0.1:0.9:1.1"
+AUGMENT_IMAGES = "affine:10:0.1:0.9:1.1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class ClassificationRecipe(TrainingRecipe):
         "auto",
         "Random augmentation of each image, applied in order, out of "
         + ", ".join(STEPS["label"])
-        + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_PICTURES} for images, none "
+        + f": 'flip,crop:4,cutout:8'; '' for none; auto: {AUGMENT_IMAGES} for images, none "
         "for sequences.",
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 for no mixup.")
@@ -95,8 +95,8 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     if pretrained is not None and recipe.init_head:
         params = small_head(pretrained.variables["params"], head)
         pretrained = pretrained._replace(variables={**pretrained.variables, "params": params})
-    pictures = len(splits.train.image_shape) == 3
-    if recipe.test_time_flip and not pictures:
+    are_images = len(splits.train.image_shape) == 3
+    if recipe.test_time_flip and not are_images:
         raise ValueError(
             f"test_time_flip=True needs images to mirror, and {recipe.dataset} has examples of "
             f"shape {splits.train.image_shape}. Leave it out."
@@ -110,7 +110,7 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     augment = tasks.make_augment(
         prepare,
         num_classes=splits.train.num_classes,
-        augment=(AUGMENT_PICTURES if pictures else "")
+        augment=(AUGMENT_IMAGES if are_images else "")
         if recipe.augment == "auto"
         else recipe.augment,
         mixup=recipe.mixup,
@@ -121,7 +121,7 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
         few = data.eval_batches(
             splits.train,
             _loader(recipe, splits.train, "center"),
-            batch_size=min(FIRST_PICTURES, len(splits.train)),
+            batch_size=min(FIRST_IMAGES, len(splits.train)),
         )[0]
         learnt = from_data(np.asarray(prepare(few)["image"])[few["mask"] > 0])
     return assemble(

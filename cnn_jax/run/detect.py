@@ -1,16 +1,15 @@
 """Detects objects in images of any size."""
 
-import io
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from cnn_jax import boxes as box_ops
 from cnn_jax.data.loaders.boxes import LoadBoxes
+from cnn_jax.run import inputs
 from cnn_jax.run.facts import Facts
 from cnn_jax.typing import Detections
 
@@ -44,18 +43,21 @@ def make_detect(model: Any, variables: Any, facts: Facts) -> Detect:
     return detect
 
 
-def find(detect: Detect, picture: Image.Image, facts: Facts, *, threshold: float) -> Found:
+def find(detect: Detect, image: Any, facts: Facts, *, threshold: float) -> Found:
     """Finds objects in an image, which is fitted to the network's input as in training.
 
     Args:
         detect: see `make_detect`.
-        picture: an image of any size.
+        image: an image of any size; see `cnn_jax.run.inputs.stored`.
         facts: facts of the run.
-        threshold: the lowest score to keep.
+        threshold: the lowest score to keep, in 0..1.
+
+    Raises:
+        ValueError: it is no image or cannot be read, or the threshold is none.
     """
     *frame, channels = facts.image_shape
-    encoded = io.BytesIO()
-    picture.convert("L" if channels == 1 else "RGB").save(encoded, "BMP")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold}: it must be in [0, 1].")
     load = LoadBoxes(
         channels=channels,
         num_classes=facts.num_classes,
@@ -63,9 +65,12 @@ def find(detect: Detect, picture: Image.Image, facts: Facts, *, threshold: float
         capacity=1,
         fit=facts.fit,
         fill=tuple(round(255 * m) for m in facts.mean),
+        upright=True,
     )
     nothing = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int), "crowd": np.zeros(0, bool)}
-    loaded = load({"image": encoded.getvalue(), **nothing}, None)
+    record = {"image": inputs.stored(image), **nothing}
+    with inputs.reading(image):
+        loaded = load(record, None)
     found = jax.device_get(detect(loaded["image"][None]))
     good = (found.labels[0] >= 0) & (found.scores[0] >= threshold)
     height, width = loaded["extent"]

@@ -186,7 +186,7 @@ def readable(place: str) -> Iterator[Path]:
         StoreError: the store cannot be read.
     """
     if not is_store(place):
-        yield Path(place)
+        yield Path(place).expanduser()
         return
     with tempfile.TemporaryDirectory(prefix="cnn_jax-run-") as scratch:
         fetch_run(place, Path(scratch), READ_AGAIN)

@@ -9,8 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from cnn_jax.data.loaders.image import LoadImage
 from cnn_jax.run import detect, inputs, tiles
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
@@ -42,18 +43,27 @@ class Predictor:
     def predict(self, images: Any, **options: Any) -> Any:
         """The prediction for an image, or a list of predictions for several.
 
+        The network is shown what an evaluation shows it of such an image.
+
         Args:
-            images: the path of an image file, an image of Pillow, or pixels, uint8 [H, W, C] or
-                [H, W] in 0..255, of any size; or a sequence of these, or an array [N, H, W, C]. A
-                classifier of sequences or volumes takes arrays of the shape that it was trained on.
+            images: the path of an image file, such a file opened for reading or its bytes, an image
+                of Pillow, or pixels, uint8 [H, W, 1], [H, W, 3] or [H, W] in 0..255, of any size;
+                or a sequence of these, or an array [N, H, W, C]. A classifier of sequences or
+                volumes takes arrays of the shape that it was trained on.
             options: see `predict_one`.
 
         Raises:
             ValueError: it cannot be read, or is not what the network was trained on.
         """
-        if inputs.is_several(images, self._rank()):
-            return [self.predict_one(image, **options) for image in images]
-        return self.predict_one(images, **options)
+        if not inputs.is_several(images, self._rank()):
+            return self.predict_one(images, **options)
+        made = []
+        for index, image in enumerate(images):
+            try:
+                made.append(self.predict_one(image, **options))
+            except ValueError as error:
+                raise ValueError(f"images[{index}]: {error}") from error
+        return made
 
     def predict_one(self, image: Any) -> Any:
         """The prediction for one image."""
@@ -65,14 +75,12 @@ class Predictor:
     def _rank(self) -> int:
         return len(self.facts.image_shape) or 3
 
-    def _with_channels(self, image: Image.Image) -> Image.Image:
-        """The image in grey or in colour, as the network takes it."""
-        return image.convert("L" if self.facts.image_shape[-1] == 1 else "RGB")
-
-    def normalised(self, image: Image.Image) -> np.ndarray:
+    def normalised(self, image: Any) -> np.ndarray:
         """An image with the network's channels, normalised as in training: float32 [H, W, C]."""
-        pixels = np.asarray(image, np.float32).reshape(image.height, image.width, -1) / 255
-        return self._normalise(pixels)
+        return self._normalise_pixels(inputs.pixels_of(image, self.facts.image_shape[-1]))
+
+    def _normalise_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        return self._normalise(pixels.astype(np.float32) / 255)
 
     def _normalise(self, values: np.ndarray) -> np.ndarray:
         mean, std = (np.asarray(each, np.float32) for each in (self.facts.mean, self.facts.std))
@@ -134,16 +142,14 @@ class ClassPredictor(Predictor):
         """What the network sees of an image: float32 [*space, C]."""
         if self.preparation is None and self._rank() != 3:
             return self._array(image)
-        opened = inputs.image_of(image)
         if self.preparation is not None:
-            return self.preparation(opened)
-        height, width, _ = self.facts.image_shape
-        fitted = self._with_channels(opened)
-        if self._stretches():
-            fitted = fitted.resize((width, height), Image.Resampling.BILINEAR)
-        else:
-            fitted = ImageOps.fit(fitted, (width, height), Image.Resampling.BILINEAR)
-        return self.normalised(fitted)
+            return self.preparation(inputs.image_of(image))
+        height, width, channels = self.facts.image_shape
+        load = LoadImage(channels, (height, width), self._crop(), upright=True)
+        record = {"image": inputs.stored(image), "label": 0}
+        with inputs.reading(image):
+            pixels = np.asarray(load(record, None)["image"])
+        return self._normalise_pixels(pixels)
 
     def shown(self, x: np.ndarray) -> Image.Image:
         """The image that the network sees, of what `preprocess` gave: before normalisation."""
@@ -151,9 +157,10 @@ class ClassPredictor(Predictor):
         pixels = np.clip(x * std + mean, 0, 1) * 255
         return Image.fromarray(np.broadcast_to(pixels, (*x.shape[:2], 3)).astype(np.uint8))
 
-    def _stretches(self) -> bool:
+    def _crop(self) -> str | None:
+        """How an evaluation brings images to their size; see `LoadImage`."""
         crop, size = (getattr(self.recipe, name, None) for name in ("crop", "image_size"))
-        return crop == "whole" or size == 0
+        return None if crop == "whole" or size == 0 else "center"
 
     def _array(self, given: Any) -> np.ndarray:
         """A sequence [T, C] or a volume [T, H, W, C], of the shape of the training."""
@@ -171,6 +178,8 @@ class ClassPredictor(Predictor):
             array = array.astype(np.float32) / 255
         elif not np.issubdtype(array.dtype, np.floating):
             raise ValueError(f"An array is of {array.dtype}; wanted uint8 or floats.")
+        if np.ma.is_masked(given) or not np.isfinite(array).all():
+            raise ValueError("An array has values that are masked, infinite or no numbers.")
         return self._normalise(array.astype(np.float32))
 
     @functools.cached_property
@@ -224,7 +233,7 @@ class PixelPredictor(Predictor):
         size = (tile, tile) if isinstance(tile, int) else tile
         out = jax.eval_shape(self.apply, jnp.zeros((1, *size, channels))).shape[1:3]
         shared = (int(overlap * out[0]), int(overlap * out[1]))
-        x = self.normalised(self._with_channels(inputs.image_of(image)))
+        x = self.normalised(image)
         probabilities = tiles.segment(self.apply, x, tile=size, overlap=shared)
         label = probabilities.argmax(-1).astype(np.uint8)
         return Segmented(label, probabilities, self.facts.class_names)
@@ -241,8 +250,7 @@ class BoxPredictor(Predictor):
             image: see `predict`.
             threshold: the lowest score to keep, in 0..1.
         """
-        opened = inputs.image_of(image)
-        return detect.find(self._detect, opened, self.facts, threshold=threshold)
+        return detect.find(self._detect, image, self.facts, threshold=threshold)
 
     @functools.cached_property
     def _detect(self) -> detect.Detect:

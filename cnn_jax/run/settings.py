@@ -198,7 +198,7 @@ def parse_flagfile(text: str) -> dict[str, str]:
 def differences(recipe: Any, earlier: Mapping[str, str]) -> dict[str, str]:
     """The settings that can change the result and differ from `earlier`, each with a phrase.
 
-    {'seed': 'seed=0 is now seed=1'}
+    {'seed': '`seed` was 0 and is now 1'}
 
     A setting that `earlier` lacks, because an older version wrote it, is left out.
     """
@@ -210,9 +210,9 @@ def differences(recipe: Any, earlier: Mapping[str, str]) -> dict[str, str]:
             continue
         if earlier.get(name, now[name]) != now[name]:
             was, become = (_shown(field, each[name]) for each in (earlier, now))
-            found[name] = f"{name}={was} is now {name}={become}"
+            found[name] = f"`{name}` was {was} and is now {become}"
     return found
 
 
 def _shown(field: dataclasses.Field, text: str) -> str:
-    return text.capitalize() if isinstance(field.default, bool) else text
+    return (text.capitalize() if isinstance(field.default, bool) else text) or "''"

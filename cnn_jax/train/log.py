@@ -17,6 +17,9 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from cnn_jax.printable import PlainConsole, PlainFormatter, printable
+from cnn_jax.train.notebook_bar import NotebookBar
+
+Bar = rich.progress.Progress | NotebookBar
 
 
 class RunLog:
@@ -58,7 +61,7 @@ class RunLog:
         if kept:  # makes TensorBoard drop what an earlier attempt wrote about later steps
             start = SessionLog(status=SessionLog.SessionStatus.Value("START"))
             self._event(first_step + 1, session_log=start)
-        self._progress: rich.progress.Progress | None = None
+        self._progress: Bar | None = None
 
     def row(
         self, step: int, split: str, figures: Mapping[str, float], **wall: float
@@ -98,11 +101,15 @@ class RunLog:
         """Prints a line on the console, above the progress bar."""
         self.console.print(printable(message), soft_wrap=True)
 
-    def progress(self, total: int, completed: int) -> rich.progress.Progress | None:
-        """A progress bar over steps on a terminal; None, and plain lines, anywhere else."""
+    def progress(self, total: int, completed: int) -> Bar | None:
+        """A progress bar over steps on a terminal or in a notebook; None, and plain lines, anywhere
+        else."""
+        if self.console.is_jupyter and not self.console.quiet:
+            self._progress = NotebookBar(total, completed, "compiling")
+            return self._progress
         if not self.console.is_terminal:
             return None
-        self._progress = rich.progress.Progress(
+        self._progress = bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
@@ -112,9 +119,9 @@ class RunLog:
             rich.progress.TimeRemainingColumn(),
             console=self.console,
         )
-        self._progress.add_task("train", total=total, completed=completed, figures="compiling")
-        self._progress.start()
-        return self._progress
+        bar.add_task("train", total=total, completed=completed, figures="compiling")
+        bar.start()
+        return bar
 
     def close(self) -> None:
         """Flushes and closes the files."""

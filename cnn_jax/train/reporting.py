@@ -5,10 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import rich.progress
-
 from cnn_jax.train.callback import LOG, Callback, Run, due
-from cnn_jax.train.log import RunLog
+from cnn_jax.train.log import Bar, RunLog
 from cnn_jax.train.nonfinite import what
 
 
@@ -34,7 +32,7 @@ class Reporting(Callback):
         """
         self._log, self._every, self._speed = log, every, speed
         self._window, self._clock = Window({}), Clock()
-        self._bar: rich.progress.Progress | None = None
+        self._bar: Bar | None = None
         self._run: Run
 
     def on_begin(self, run: Run) -> None:

@@ -120,7 +120,7 @@ def torch_settings(recipe: classification.ClassificationRecipe) -> dict[str, Any
         "bias_factor": recipe.bias_factor,
         "label_smoothing": recipe.label_smoothing,
         "shift": int(words[1].removeprefix("crop:")),
-        "whitening_images": classification.FIRST_PICTURES,
+        "whitening_images": classification.FIRST_IMAGES,
         "test_time_flip": recipe.test_time_flip,
     }
 

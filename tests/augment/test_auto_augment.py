@@ -171,5 +171,5 @@ def test_layers_follow_one_another_under_keys_of_their_own():
 
 
 def test_sequences_are_refused():
-    with pytest.raises(ValueError, match=r"picture \[H, W, C\]"):
+    with pytest.raises(ValueError, match=r"image \[H, W, C\]"):
         auto_augment.trivial_augment(jax.random.key(0), jnp.zeros((8, 3)))

@@ -201,7 +201,7 @@ class Variants(chex.TestCase):
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"picture \[H, W, C\]"):
+    with pytest.raises(ValueError, match=r"image \[H, W, C\]"):
         geometry.warp(jnp.zeros((4, 4)), geometry.rotation(1))
     with pytest.raises(ValueError, match="bicubic"):
         geometry.warp(jnp.zeros((4, 4, 1)), geometry.rotation(1), interpolation="bicubic")

@@ -1,6 +1,8 @@
 """The one grammar of augmentations, for labels, masks and boxes, and steps that users add."""
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import augment
-from cnn_jax.augment import STEPS, erase, parse, place
+from cnn_jax.augment import STEPS, crops, erase, parse, place
 
 SEQUENCE_WORDS = ("roll", "stretch", "gain", "slope", "noise")
 # What has no default, as it is written.
@@ -51,7 +53,7 @@ def test_a_text_is_its_steps_each_under_a_key_of_its_own():
     for i, key in enumerate(keys):
         image = examples["image"][i]
         image = place.flip(jax.random.fold_in(key, 0), {"image": image})["image"]
-        image = place.pad_and_crop(jax.random.fold_in(key, 1), image, padding=4, mode="constant")
+        image = crops.pad_and_crop(jax.random.fold_in(key, 1), image, padding=4, mode="constant")
         image = erase.cutout(jax.random.fold_in(key, 2), image, size=8)
         np.testing.assert_array_equal(got["image"][i], image)
     alone = augment.apply(parse("cutout:8"), keys, examples)  # draws from the key itself
@@ -100,6 +102,19 @@ def test_words_of_sequences_keep_their_meaning():
     assert program(text, keys, x) == program(named, keys, x)
 
 
+RECIPES = sorted(Path(__file__).parents[2].glob("experiments/recipes/*.flags"))
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_recipes_are_read(file):
+    text = file.read_text()
+    task = re.search(r"experiments\.(classification|segmentation|detection)", text)
+    holds = {"classification": "label", "segmentation": "mask", "detection": "boxes"}[task[1]]
+    for written in re.findall(r"^--augment=(.*)$", text, re.MULTILINE):
+        if written != "auto":
+            parse(written, holds=holds)
+
+
 EVERY = [(holds, name) for holds, steps in STEPS.items() for name in steps]
 
 
@@ -132,7 +147,7 @@ def test_every_word_has_a_line_that_says_how_it_is_written(holds):
     [
         ("label", "flpi", "did you mean flip"),
         ("label", "flip,randaug:2:9", "did you mean randaugment"),
-        ("label", "qqqq", "Known .*: flip, vertical_flip"),
+        ("label", "qqqq", "flip, vertical_flip, crop"),
         ("label", "crop", "0 values, but it is written crop:padding:mode=reflect"),
         ("label", "crop:x", "padding is 'x', wanted a whole number"),
         ("label", "crop:4:wrap", "mode is 'wrap', wanted reflect or constant"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnn_jax.augment import auto_augment, erase, geometry, jitter, parse, place
+from cnn_jax.augment import auto_augment, crops, erase, jitter, parse, place
 
 SHAPES = {1: (11, 2), 2: (10, 8, 3), 3: (6, 7, 8, 1)}
 
@@ -52,61 +52,6 @@ def test_flip_never_and_always():
         np.testing.assert_array_equal(always, np.flip(images, axis))
 
 
-@pytest.mark.parametrize("mode", ["reflect", "constant"])
-@pytest.mark.parametrize("rank", SHAPES)
-def test_crops_are_the_windows_of_the_padded_image_and_uniform(rank, mode):
-    padding, count = 2, 1500
-    shape = SHAPES[rank]
-    keys, images = examples(shape, count)
-    image = images[0]
-    crop = jax.jit(jax.vmap(partial(place.pad_and_crop, padding=padding, mode=mode), (0, None)))
-    got = np.asarray(crop(keys, image))
-    padded = np.pad(image, [(padding, padding)] * rank + [(0, 0)], mode=mode)
-    windows = {
-        padded[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=False))].tobytes(): i
-        for i, offset in enumerate(np.ndindex(*[2 * padding + 1] * rank))
-    }
-    assert len(windows) == 5**rank
-    seen = np.bincount([windows[crop.tobytes()] for crop in got], minlength=5**rank)
-    assert stats.chisquare(seen).pvalue > 1e-3
-
-
-def test_crop_without_padding_is_the_identity():
-    keys, images = examples((5, 5, 3), 2)
-    for mode in ("reflect", "constant"):
-        crop = partial(place.pad_and_crop, padding=0, mode=mode)
-        np.testing.assert_array_equal(apply(crop, keys, images), images)
-
-
-def test_resized_crop_of_everything_is_a_resize():
-    _, (image,) = examples((12, 16, 3), 1)
-    crop = of_image(place.resized_crop, size=6, smallest=1.0, ratio=(4 / 3, 4 / 3))
-    want = geometry.crop_and_resize(image, (0, 0), (12, 16), (6, 6))
-    np.testing.assert_allclose(crop(jax.random.key(0), image), want, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("shape", "box"),
-    [((8, 40, 1), (0, 14, 8, 11)), ((40, 8, 1), (14, 0, 11, 8))],
-)
-def test_resized_crop_falls_back_to_the_central_box(shape, box):
-    """No box of ratio 3/4..4/3 has the whole area of a picture of ratio 5."""
-    _, (image,) = examples(shape, 1)
-    got = of_image(place.resized_crop, size=6, smallest=0.99)(jax.random.key(0), image)
-    want = geometry.crop_and_resize(image, box[:2], box[2:], (6, 6))
-    np.testing.assert_allclose(got, want, atol=1e-6)
-
-
-@pytest.mark.parametrize("rank", [1, 3])
-def test_resized_crop_of_other_ranks(rank):
-    keys, images = examples(SHAPES[rank], 4)
-    crop = of_image(place.resized_crop, size=5, smallest=0.3, largest=0.9)
-    got = apply(crop, keys, images)
-    assert got.shape == (4, *[5] * rank, SHAPES[rank][-1])
-    assert float(got.min()) >= 0
-    assert float(got.max()) <= 1
-
-
 def test_random_affine_within_its_bounds():
     """A bright pixel off the centre: where it goes shows the angle and the shift."""
     image = jnp.zeros((41, 41, 1)).at[18:23, 28:33].set(1.0)  # centred at (+10, 0)
@@ -143,8 +88,8 @@ def test_each_step_has_a_key_of_its_own():
 
 EVERYTHING = {
     "flip": FLIP,
-    "crop": partial(place.pad_and_crop, padding=3),
-    "resized_crop": of_image(place.resized_crop, size=6),
+    "crop": partial(crops.pad_and_crop, padding=3),
+    "resized_crop": of_image(crops.resized_crop, size=6),
     "affine": of_image(place.affine, degrees=20, translate=0.1, shear=5),
     "jitter": partial(jitter.colour_jitter, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
     "grey": jitter.random_grayscale,
@@ -206,11 +151,11 @@ class Variants(chex.TestCase):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (partial(place.pad_and_crop, padding=8), "padding 8 does not suit"),
-        (partial(place.pad_and_crop, padding=-1, mode="constant"), "padding -1"),
-        (partial(place.pad_and_crop, padding=1, mode="wrap"), "'wrap'"),
-        (of_image(place.resized_crop, size=4, smallest=0.5, largest=1.5), "largest=1.5"),
-        (of_image(place.resized_crop, size=4, ratio=(2.0, 0.5)), "ratio"),
+        (partial(crops.pad_and_crop, padding=8), "padding 8 does not suit"),
+        (partial(crops.pad_and_crop, padding=-1, mode="constant"), "padding -1"),
+        (partial(crops.pad_and_crop, padding=1, mode="wrap"), "'wrap'"),
+        (of_image(crops.resized_crop, size=4, smallest=0.5, largest=1.5), "largest=1.5"),
+        (of_image(crops.resized_crop, size=4, ratio=(2.0, 0.5)), "ratio"),
         (of_image(place.affine, smallest=0.0), "smallest=0.0"),
         (of_image(place.affine, smallest=1.2, largest=0.8), "smallest <= largest"),
         (of_image(place.affine, stretch=0.5), "stretch=0.5"),

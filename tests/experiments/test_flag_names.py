@@ -32,7 +32,7 @@ def values():
         ("write `resume=True`, or `remat`", "write --resume, or --remat"),
         ("(accumulate=4, batch_size=8)", "(--accumulate=4, --batch_size=8)"),
         ("optimizer='adamm': wanted", "--optimizer='adamm': wanted"),
-        ("seed=0 is now seed=1; steps=2", "--seed=0 is now --seed=1; --steps=2"),
+        ("`seed` was 0 and is now 1; steps=2", "--seed was 0 and is now 1; --steps=2"),
         ("epochs=1e+07 of 3 steps", "--epochs=1e+07 of 3 steps"),
         # what is not a parameter of the command
         ("depth=3 and `depth` are none", "depth=3 and `depth` are none"),
@@ -97,7 +97,7 @@ def test_commands_name_flags(tmp_path):
     status, said = lines_of(run_, *quick, where, "--seed=1", "--nesterov=false")
     assert status == 1
     assert (
-        "another experiment: --seed=0 is now --seed=1; --nesterov is now --nonesterov. "
+        "another experiment: --seed was 0 and is now 1; --nesterov was True and is now False. "
         in (said[-1])
     )
     status, said = lines_of(run_, *quick, where, "--noresume")

@@ -1,7 +1,8 @@
 """Run directories of older versions, and of other stacks, are resumed and looked into.
 
 `golden_runs` was made by commit 305412c with Python 3.11.7, jax 0.10.2, flax 0.12.8 and Orbax
-0.12.8 (see make.py there). CNN_JAX_RUNS names more such directories, made by other stacks.
+0.12.8 (see make.py there). The shares of `folder` were written anew when `predict` took the crop
+of an evaluation. CNN_JAX_RUNS names more such directories, made by other stacks.
 """
 
 import json

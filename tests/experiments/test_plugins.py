@@ -85,6 +85,18 @@ def test_a_task_of_ones_own_by_flags(place):  # noqa: F811
         run.open("here")
 
 
+def test_help_shows_the_settings_of_a_task_of_ones_own(place):  # noqa: F811
+    shutil.copy(SIX, place)
+    done = command("train", "--plugin=six_plugins", "--task=ordinal", "--help", cwd=place)
+    for text in (
+        "--huber: Error, in classes, from which the loss is linear.",
+        "--loss: Losses of the training",
+        "sgd, adam, adamw, lamb, lars, lion, muon",
+        "--plugin: Plug-in to load",
+    ):
+        assert text in " ".join(done.stdout.split())
+
+
 def test_everything_is_listed_with_where_it_came_from(place):  # noqa: F811
     shutil.copy(SIX, place)
     site = place / "site"

@@ -25,7 +25,7 @@ def test_another_loss_is_another_experiment():
     earlier = settings.parse_flagfile(settings.to_flagfile(run.Recipe()))
     now = run.Recipe(loss={"cross_entropy": 1, "focal": 0.5})
     assert settings.differences(now, earlier) == {
-        "loss": "loss=cross_entropy is now loss=cross_entropy:1,focal:0.5"
+        "loss": "`loss` was cross_entropy and is now cross_entropy:1,focal:0.5"
     }
     del earlier["loss"], earlier["plugin"], earlier["metrics"]  # a run of an earlier version
     assert settings.differences(now, earlier) == {}
@@ -35,7 +35,7 @@ def test_metrics_may_change_when_a_run_is_resumed_and_plugins_may_not():
     earlier = settings.parse_flagfile(settings.to_flagfile(run.Recipe()))
     now = run.Recipe(metrics=["brier", "f1"], plugin=["a", "b"])
     assert (now.metrics, now.plugin) == ("brier,f1", "a,b")
-    assert settings.differences(now, earlier) == {"plugin": "plugin= is now plugin=a,b"}
+    assert settings.differences(now, earlier) == {"plugin": "`plugin` was '' and is now a,b"}
 
 
 @pytest.mark.parametrize(

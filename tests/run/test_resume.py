@@ -148,7 +148,7 @@ def test_other_layout_goes_on_from_the_same_numbers(
 
 
 def test_another_experiment_is_refused(undisturbed):
-    with pytest.raises(ValueError, match=r"learning_rate=0\.05 is now learning_rate=0\.1"):
+    with pytest.raises(ValueError, match=r"`learning_rate` was 0\.05 and is now 0\.1"):
         run(undisturbed, learning_rate=0.1)
     with pytest.raises(ValueError, match="resume=False"):
         run(undisturbed, resume=False)

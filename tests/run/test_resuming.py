@@ -179,7 +179,7 @@ def test_other_settings_than_the_checkpoint_was_made_by_are_refused(unfinished):
     where, data = unfinished
     flagfile = where / "recipe.flags"
     flagfile.write_text(flagfile.read_text().replace("--seed=0\n", "--seed=1\n"))
-    with pytest.raises(ValueError, match="seed=0 is now seed=1"):
+    with pytest.raises(ValueError, match="`seed` was 0 and is now 1"):
         run(where, data, seed=1)
 
 
@@ -251,7 +251,7 @@ def test_other_data_at_another_place_are_refused(unfinished, tmp_path):
     assert resuming.read_recipe(where / "recipe.flags")["dataset"] == f"folder:{data}"
     # without a checkpoint nothing can be compared: as any other experiment
     shutil.rmtree(where / "checkpoints")
-    with pytest.raises(ValueError, match="holds another experiment: dataset=folder:"):
+    with pytest.raises(ValueError, match="holds another experiment: `dataset` was folder:"):
         run(where, tmp_path / "other")
 
 

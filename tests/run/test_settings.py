@@ -44,8 +44,8 @@ def test_what_changed_is_said_with_both_values():
     earlier = settings.parse_flagfile(settings.to_flagfile(run.Recipe()))
     now = run.Recipe(seed=1, nesterov=False, log_every=3)
     assert list(settings.differences(now, earlier).values()) == [
-        "seed=0 is now seed=1",
-        "nesterov=True is now nesterov=False",
+        "`seed` was 0 and is now 1",
+        "`nesterov` was True and is now False",
     ]
     del earlier["seed"]  # an older version had no such setting
     assert "seed" not in settings.differences(now, earlier)

@@ -1,4 +1,4 @@
-"""Pictures of any size, tile by tile."""
+"""Images of any size, tile by tile."""
 
 import jax
 import jax.numpy as jnp
@@ -58,9 +58,9 @@ def test_an_overlap_as_large_as_the_tile():
 
 def test_what_is_written_can_be_read_again(tmp_path):
     label = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8)
-    picture = Image.fromarray(np.full((20, 30, 3), 100, np.uint8))
+    image = Image.fromarray(np.full((20, 30, 3), 100, np.uint8))
     classes, overlay = segmentation_figures.draw(
-        picture, label, ["background", "cat", "dog"], tmp_path / "out", "in/pets.jpg"
+        image, label, ["background", "cat", "dog"], tmp_path / "out", "in/pets.jpg"
     )
     assert (classes.name, overlay.name) == ("pets_classes.png", "pets_overlay.png")
     np.testing.assert_array_equal(np.asarray(Image.open(classes)), label)

@@ -10,6 +10,7 @@ import pytest
 
 from cnn_jax import run
 from cnn_jax.data import pipeline
+from cnn_jax.data.readers import digit_scenes
 from cnn_jax.train import step
 
 COMMON = {
@@ -56,8 +57,9 @@ def test_classification(traced_once, tmp_path, changes):
     train(DIGITS, tmp_path, **changes)
 
 
-def test_segmentation(traced_once, tmp_path):
-    train(SCENES, tmp_path, devices=1)
+def test_segmentation(traced_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(digit_scenes, "SCENES", {"train": 64, "test": 50})
+    train(SCENES, tmp_path, devices=1, data_dir=str(tmp_path / "sets"))
 
 
 def test_a_batch_of_another_shape_would_be_noticed(traced_once, monkeypatch, tmp_path):

@@ -105,3 +105,9 @@ def test_a_notebook_of_the_same_cells(python, tmp_path):
     outputs = [output for cell in made for output in cell["outputs"]]
     assert not [output for output in outputs if output.get("name") == "stderr"], outputs
     assert "test_accuracy" in str(outputs[:20])
+    bars = [
+        data["text/html"] for output in outputs if "<progress" in str(data := output.get("data"))
+    ]
+    assert len(bars) == 2, "one of each run, drawn in place"
+    assert '<progress value="60" max="60">' in "".join(bars[1])
+    assert "step 60/60  loss 0." in "".join(bars[1])

@@ -8,6 +8,7 @@ import pytest
 from cnn_jax import data
 from cnn_jax.data import DataError, open_source, survey_boxes
 from cnn_jax.data.loaders import boxes
+from cnn_jax.data.readers import digit_scenes
 from tests.data.pictures import ListRecords, encode
 
 K = 3
@@ -158,7 +159,8 @@ def test_settings_that_cannot_be():
         data.eval_batches(corrupt, batch_size=1, load=load, in_memory=False)[0]
 
 
-def test_digit_scenes_have_boxes(default_data_dir):
+def test_digit_scenes_have_boxes(default_data_dir, monkeypatch):
+    monkeypatch.setattr(digit_scenes, "SCENES", {"train": 2, "test": 20})
     source = open_source("digit_scenes", "test[:20]", holds="boxes")
     held = survey_boxes(source)
     assert held.images == 20
