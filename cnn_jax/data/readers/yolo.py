@@ -52,6 +52,10 @@ def open_yolo(path: str, split: str) -> Source:
         described = yolo_format.describe(file)
         names, keypoints = described.class_names, described.keypoints
         folders = _located(described, file, wanted, dataset)
+        if keypoints:
+            _log.warning(
+                "%s: the key points of its objects are left out, their boxes are read", file
+            )
     splits: dict[str, list[Path]] = {name: [] for name in folders}
     for name, places in folders.items():
         if name == "all" or name in wanted:
