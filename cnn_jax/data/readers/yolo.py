@@ -94,7 +94,7 @@ def _located(
     described: yolo_format.Described, file: Path, wanted: Collection[str], dataset: str
 ) -> dict[str, list[Path]]:
     """Split -> the folders, or lists, of its images; splits that are not wanted may be missing."""
-    base = file.parent / Path(described.base).expanduser()
+    base = file.parent / os.path.expanduser(described.base)
     if not os.path.isdir(base):  # of the machine on which it was written
         _log.warning("%s: there is no folder %s; paths are taken from %s", file, base, file.parent)
         base = file.parent

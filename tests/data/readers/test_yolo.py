@@ -66,7 +66,7 @@ def numbered_names_and_a_folder_of_another_machine(root):
     ultralytics(root)
     write(
         root / "data.yaml",
-        "path: ../datasets/x\ntrain:\n  - images/train\nvalid: images\\val\ntest:\nnc: 2\n"
+        "path: ~no_such_user/x\ntrain:\n  - images/train\nvalid: images\\val\ntest:\nnc: 2\n"
         "names:\n  0: cat\n  1: dog\n",
     )
 
