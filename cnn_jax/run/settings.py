@@ -159,7 +159,10 @@ def from_flagfile(recipe: type[R], settings: Mapping[str, str]) -> R:
     chosen: dict[str, Any] = {}
     for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
         if field.name in settings:
-            chosen[field.name] = _parsed(field, settings[field.name])
+            value, least = _parsed(field, settings[field.name]), field.metadata.get("least")
+            # older versions took keep=0 or intervals below 0, which changed no result
+            clamped = least is not None and not field.metadata["result"]
+            chosen[field.name] = max(value, least) if clamped else value
     return recipe(**chosen)
 
 

@@ -197,6 +197,15 @@ def test_a_number_out_of_range_is_no_recipe(changes, message):
         dataclasses.replace(run.DetectionRecipe(), **changes)
 
 
+def test_a_run_made_before_settings_had_bounds_is_read():
+    from cnn_jax.run import settings
+
+    older = {"keep": "0", "evaluate_every_epochs": "-1.0", "seed": "7"}
+    assert settings.from_flagfile(run.Recipe, older) == run.Recipe(
+        keep=1, evaluate_every_epochs=0.0, seed=7
+    )
+
+
 def test_what_is_no_recipe_no_program_and_no_place():
     for wrong in (None, {"dataset": "digits"}, run.Recipe):
         with pytest.raises(ValueError, match=r"^recipe=.*: wanted a recipe, such as run.Recipe"):
