@@ -17,7 +17,7 @@ import pytest
 from cnn_jax import stores
 from cnn_jax.data.readers import prepared
 from cnn_jax.run import classification, directory
-from tests.run import test_resume
+from tests.run import as_command, test_resume
 from tests.run.test_resume import SETTINGS, run
 
 pytest.importorskip("s3fs", reason="pip install 'cnn-jax[cloud]'")
@@ -183,15 +183,19 @@ def test_stopped_by_sigterm_with_data_in_s3(bucket, undisturbed, machine, tmp_pa
 
 
 @pytest.mark.slow
-def test_killed_and_gone_on_with_by_another_machine(bucket, undisturbed, machine, other):
+def test_killed_and_gone_on_with_by_another_machine(
+    bucket, undisturbed, machine, other, monkeypatch
+):
     """While it lives it is refused; once it is dead the hold runs out."""
     url = f"{bucket}/killed"
     store = stores.Store(url)
-    process = machine.start(url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(other.home))
+    chosen = test_resume.recipe(url, heartbeat=HEARTBEAT)
+    experiment = classification.make_experiment(chosen)
+    process = machine.start(url, "--checkpoint_every_steps=1")  # with so many it takes a while
     wait_for(process, lambda: store.entries("lock"))
-    status, error = other.finish(url)
-    assert status == 1
-    assert f"{url} is in use by process {process.pid}" in error
+    with pytest.raises(ValueError, match=f"{url} is in use by process {process.pid}"):
+        as_command.run(chosen, experiment)
     wait_for(process, lambda: process.poll() is not None or marked(store))
     kill(process)
     machine.forget()
