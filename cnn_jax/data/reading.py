@@ -73,12 +73,16 @@ def read_json(path: Path) -> Any:
 
 
 def text_of_name(name: str) -> str:
-    """A file's name as text, the same under every locale: its bytes read as UTF-8 if possible.
+    """A file's name as text, the same under every locale: UTF-8, or else Latin-1.
 
-    Under LANG=C Python represents bytes beyond ASCII as surrogates, which find the file but cannot
-    be printed.
+    Python represents bytes beyond ASCII as surrogates where they are not UTF-8, and under LANG=C
+    all of them; they find the file but cannot be printed.
     """
-    return os.fsencode(name).decode("utf-8", "surrogateescape")
+    stored = os.fsencode(name)
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored.decode("latin-1")
 
 
 def is_inside(name: str) -> bool:

@@ -13,7 +13,8 @@ from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import decode_mask, open_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.loaders.mask import IGNORE, MaskSource
-from cnn_jax.data.readers.folder import SUFFIXES, TEST_SHARE
+from cnn_jax.data.readers.folder import TEST_SHARE
+from cnn_jax.data.readers.image_files import SUFFIXES, images_in, subfolders
 from cnn_jax.data.types import Record
 
 CLASS_LIST = "classes.txt"  # in PATH, one name per line, in the order of the masks' values
@@ -85,7 +86,7 @@ def open_mask_folder(
 
 
 def _splits(root: Path, dataset: str) -> dict[str, list[Pair]]:
-    folders = {f.name: f for f in sorted(root.iterdir()) if f.is_dir()}
+    folders = {name: root / name for name in subfolders(root)}
     divided = [name for name in folders if f"{name}{MASK_SUFFIX}" in folders]
     if divided:
         return {
@@ -106,10 +107,10 @@ def _splits(root: Path, dataset: str) -> dict[str, list[Pair]]:
 def _pairs(images: Path, masks: Path, dataset: str) -> list[Pair]:
     """The images of a folder in the order of their names, each with its mask."""
     by_stem: dict[str, Path] = {}
-    for file in sorted(f for f in masks.iterdir() if f.suffix.lower() in SUFFIXES):
+    for file in images_in(masks):
         if (other := by_stem.setdefault(file.stem, file)) is not file:
             raise DataError(f"{dataset}: {other} and {file} are masks of one image: keep one")
-    found = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
+    found = images_in(images)
     if not found:
         raise DataError(f"{dataset}: {images} holds no images ({', '.join(sorted(SUFFIXES))})")
     without = [f for f in found if f.stem not in by_stem]

@@ -23,7 +23,8 @@ from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers.coco import BoxRecords
 from cnn_jax.data.readers.coco_format import LONGEST_SIDE
-from cnn_jax.data.readers.folder import SUFFIXES, TEST_SHARE
+from cnn_jax.data.readers.folder import TEST_SHARE
+from cnn_jax.data.readers.image_files import SUFFIXES, images_in, is_hidden
 from cnn_jax.data.types import Source
 
 CLASS_LIST = "classes.txt"
@@ -85,7 +86,7 @@ def _image_files(root: Path, dataset: str) -> dict[str, Path]:
             raise DataError(
                 f"{dataset}: wanted the folders JPEGImages and Annotations; no {folder}"
             )
-    files = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
+    files = images_in(images)
     if not files:
         raise DataError(f"{dataset}: {images} holds no images ({', '.join(sorted(SUFFIXES))})")
     by_stem: dict[str, Path] = {}
@@ -104,7 +105,7 @@ def _splits(root: Path, files: Mapping[str, Path], dataset: str) -> dict[str, li
         test = round(TEST_SHARE * len(stems))
         return {"all": stems, "train": stems[test:], "test": stems[:test]}
     splits = {}
-    for file in sorted(lists.glob("*.txt")):
+    for file in sorted(file for file in lists.glob("*.txt") if not is_hidden(file.name)):
         lines = [line.split() for line in reading.read_lines(file)]
         if any(len(line) > 1 for line in lines):
             continue  # 'cat_train.txt' says for each image whether it has a cat
