@@ -23,8 +23,8 @@ class MaskSource(Source):
 
     Attributes:
         values: mask values of each class; empty for the index of the class alone.
-        ignored: mask values to ignore, besides IGNORE. Any other value is an error; None ignores
-            all values that no class has.
+        ignored: mask values to ignore, besides IGNORE if no class has that. Any other value is an
+            error; None ignores all values that no class has.
     """
 
     values: Sequence[Sequence[int]] = ()
@@ -81,19 +81,22 @@ def mask_loader(source: Source, image_size: tuple[int, int] | None = None) -> Lo
     """
     if image_size is None and None in source.image_shape[:2]:
         raise sizes_differ(source)
-    return LoadMask(source.image_shape[2], _translation(source), image_size, source.upright)
+    return LoadMask(source.image_shape[2], translation(source), image_size, source.upright)
 
 
-def _translation(source: Source) -> tuple[int, ...]:
-    """For each of 256 mask values its class, IGNORE, or -1 for an error."""
+def translation(source: Source) -> tuple[int, ...]:
+    """For each of 256 mask values its class, IGNORE, or -1 for an error.
+
+    The value IGNORE is ignored, unless a class has it: black and white masks.
+    """
     values: Sequence[Sequence[int]] = [(i,) for i in range(source.num_classes)]
     ignored: Sequence[int] | None = ()
     if isinstance(source, MaskSource):
         values, ignored = source.values or values, source.ignored
-    table = dict.fromkeys(range(256), IGNORE if ignored is None else -1)
+    table = dict.fromkeys(range(256), IGNORE if ignored is None else -1) | {IGNORE: IGNORE}
     for index, some in enumerate(values):
         table |= dict.fromkeys(some, index)
-    return tuple((table | dict.fromkeys((*(ignored or ()), IGNORE), IGNORE)).values())
+    return tuple((table | dict.fromkeys(ignored or (), IGNORE)).values())
 
 
 def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

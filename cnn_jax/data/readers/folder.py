@@ -118,7 +118,7 @@ def _examples(
     if others:
         _log.warning(
             "%s: left out %d files that are not images: %s",
-            root / part, others.total(), ", ".join(f"{n} {s}" for s, n in sorted(others.items())[:5]),
+            root / part, others.total(), ", ".join(f"{others[s]} {s}" for s in sorted(others)[:5]),
         )  # fmt: skip
     return sorted(found, key=lambda example: _digest(example[0]))
 
