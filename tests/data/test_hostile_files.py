@@ -248,7 +248,7 @@ def test_voc_with_a_huge_picture_and_no_size(tmp_path):
     (tmp_path / "Annotations" / "0.xml").write_text(
         f"<annotation><object><name>cat</name>{box}</object></annotation>"
     )
-    with pytest.raises(DataError, match=r"0\.xml.*180,000,000 pixels"):
+    with pytest.raises(DataError, match=r"0\.png.*180,000,000 pixels"):
         open_source(f"voc:{tmp_path}", "all", holds="boxes")
 
 

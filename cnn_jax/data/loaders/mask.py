@@ -12,6 +12,7 @@ import numpy as np
 
 from cnn_jax.data.crop import resample, sizes_differ
 from cnn_jax.data.decode import decode_image, decode_mask
+from cnn_jax.data.orientation import UPRIGHT, turn_pixels
 from cnn_jax.data.types import Record, Source
 
 IGNORE = 255
@@ -41,7 +42,8 @@ class LoadMask:
         channels: channels of the image.
         translation: for each of 256 mask values its class, IGNORE, or -1 for an error.
         size: (height, width) of the result; None leaves images at their own size.
-        upright: whether to rotate images as their EXIF orientation says; masks stay.
+        upright: whether to rotate images as their EXIF orientation says; masks stay. A record's
+            own 'upright' goes before, and its 'turn' is how to turn the mask.
     """
 
     channels: int
@@ -51,8 +53,9 @@ class LoadMask:
     random: ClassVar[bool] = False
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
-        image = decode_image(record["image"], channels=self.channels, upright=self.upright)
-        mask = decode_mask(record["mask"])
+        upright = record.get("upright", self.upright)
+        image = decode_image(record["image"], channels=self.channels, upright=upright)
+        mask = turn_pixels(decode_mask(record["mask"]), record.get("turn", UPRIGHT))
         if mask.shape != image.shape[:2]:
             sizes = ["x".join(map(str, x.shape[1::-1])) for x in (mask, image)]
             raise ValueError(f"its mask has {sizes[0]} pixels and its image {sizes[1]}")

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data import fingerprint, reading, remote
+from cnn_jax.data import fingerprint, orientation, reading, remote
 from cnn_jax.data import split as split_lib
+from cnn_jax.data.decode import image_size
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers import coco_format
 from cnn_jax.data.types import Record, Source
@@ -33,12 +34,11 @@ class BoxRecords:
     Attributes:
         root: folder of the set.
         files: files of the images.
-        annotations: 'boxes', 'labels' and 'crowd' of each image, see `cnn_jax.data.types.Record`.
+        annotations: 'boxes', 'labels' and 'crowd' of each image, and 'upright' where it is turned;
+            see `cnn_jax.data.types.Record`.
     """
 
-    def __init__(
-        self, root: Path, files: Sequence[Path], annotations: Sequence[dict[str, np.ndarray]]
-    ):
+    def __init__(self, root: Path, files: Sequence[Path], annotations: Sequence[Mapping[str, Any]]):
         self.root = root
         self.files, self.annotations = list(files), list(annotations)
 
@@ -55,6 +55,56 @@ class BoxRecords:
         yield from fingerprint.files(self.root, self.files)
         for one in self.annotations:
             yield from (fingerprint.array(one[name]) for name in ("boxes", "labels", "crowd"))
+            if one.get("upright"):
+                yield "upright"
+
+
+def boxes_in_frames(
+    files: Sequence[Path],
+    corners: Sequence[np.ndarray],
+    stated: Sequence[orientation.Size | None],
+    dataset: str,
+) -> list[dict[str, Any]]:
+    """'boxes' of each image, as fractions of the sides of the upright image, and 'upright' if it
+    is turned.
+
+    Args:
+        files: the images.
+        corners: float [n, 4], (left, top, right, bottom) in pixels of the size stated.
+        stated: (width, height); None if the annotation gives none.
+        dataset: 'coco:PATH', for messages.
+
+    Raises:
+        DataError: a size is not the image's, see `orientation.frames`.
+    """
+    headers = orientation.headers(files)
+    for file, header, size, pixels in zip(files, headers, stated, corners, strict=True):
+        if header is None and size is None and len(pixels):
+            try:
+                image_size(file)
+            except (ValueError, OSError) as error:
+                raise DataError(
+                    f"{dataset}: {file} has no size, and its annotation gives none: {error}"
+                ) from error
+    found = orientation.frames(files, headers, stated, dataset)
+    records: list[dict[str, Any]] = []
+    tiny = []
+    for file, frame, pixels in zip(files, found, corners, strict=True):
+        boxes = orientation.turn_boxes(pixels / np.tile(frame.size, 2), frame.annotation)
+        turned = {} if frame.orientation == orientation.UPRIGHT else {"upright": True}
+        records.append({"boxes": boxes, **turned})
+        with np.errstate(invalid="ignore"):
+            sides = pixels[:, 2:] - pixels[:, :2]
+        tiny += [str(file)] * int(((sides > 0) & (sides < 1)).any(1).sum())
+    if tiny:
+        most = max((np.max(one, initial=0) for one in corners), default=0)
+        _log.warning(
+            "%s: %d of %d boxes are smaller than a pixel, such as in %s%s",
+            dataset, len(tiny), sum(map(len, corners)), tiny[0],
+            ": wanted pixels, and these seem to be fractions; multiply them by the sides of the "
+            "images" if most <= 1 else "",
+        )  # fmt: skip
+    return records
 
 
 def open_coco(path: str, split: str) -> Source:
@@ -86,7 +136,17 @@ def open_coco(path: str, split: str) -> Source:
         class_names = categories
     assert class_names is not None  # an expression has a term
     chosen = split_lib.select(read, split, dataset=dataset)
-    located, annotations = [file for file, _ in chosen], [held for _, held in chosen]
+    located = [file for file, _ in chosen]
+    placed = boxes_in_frames(
+        located,
+        [held["corners"] for _, held in chosen],
+        [held["size"] for _, held in chosen],
+        dataset,
+    )
+    annotations = [
+        {**own, "labels": held["labels"], "crowd": held["crowd"]}
+        for own, (_, held) in zip(placed, chosen, strict=True)
+    ]
     return Source(
         name=root.resolve().name,
         split=split,
@@ -139,13 +199,12 @@ def _read(
     ]
 
 
-def _annotations(
-    rows: Sequence[coco_format.Box], width: float, height: float
-) -> dict[str, np.ndarray]:
-    boxes = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
+def _annotations(rows: Sequence[coco_format.Box], width: float, height: float) -> dict[str, Any]:
+    corners = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
     return {
-        "boxes": boxes / [width, height, width, height],
+        "corners": corners,
+        "size": (width, height),
         "labels": np.array([label for _, label, _ in rows], np.int64),
         "crowd": np.array([crowd for _, _, crowd in rows], bool),
     }

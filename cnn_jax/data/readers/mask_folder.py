@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn_jax.data import fingerprint, mask_survey, reading, remote
+from cnn_jax.data import fingerprint, mask_survey, orientation, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
@@ -34,15 +34,22 @@ class Pair(NamedTuple):
 class PairRecords:
     """Images and masks on disk, in folders of `root`."""
 
-    def __init__(self, root: Path, pairs: Sequence[Pair]):
+    def __init__(
+        self, root: Path, pairs: Sequence[Pair], frames: Sequence[orientation.Frame | None]
+    ):
         self.root = root
         self.pairs = list(pairs)
+        self.turned = {  # index -> what to do with an image that is not upright, and its mask
+            i: {"upright": True, "turn": frame.annotation}
+            for i, frame in enumerate(frames)
+            if frame is not None and frame.orientation != orientation.UPRIGHT
+        }
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Record]:
-        return [self.pairs[i]._asdict() for i in indices]
+        return [{**self.pairs[i]._asdict(), **self.turned.get(i, {})} for i in indices]
 
     def describe(self, index: int) -> str:
         return str(self.pairs[index].image)
@@ -50,6 +57,8 @@ class PairRecords:
     def identities(self) -> Iterable[str | bytes]:
         yield from fingerprint.files(self.root, [pair.image for pair in self.pairs])
         yield from fingerprint.files(self.root, [pair.mask for pair in self.pairs])
+        for index, turned in self.turned.items():
+            yield f"{index} turned {turned['turn']}"
 
 
 def open_mask_folder(
@@ -70,7 +79,7 @@ def open_mask_folder(
 
     Raises:
         DataError: there is no such folder or split; the folders are named otherwise; an image has
-            no mask; two images have one mask; masks are JPEGs.
+            no mask, or one of another size; two images have one mask; masks are JPEGs.
     """
     root = remote.here(f"masks:{path}", path)
     dataset = f"masks:{path}"
@@ -78,6 +87,7 @@ def open_mask_folder(
         raise DataError(f"{dataset}: there is no folder {root}; write masks:PATH")
     splits = _splits(root, dataset)
     pairs = split_lib.select(splits, split, dataset=dataset)
+    frames = _frames(pairs, dataset)
     masks = sorted({pair.mask for some in splits.values() for pair in some})
     _refuse_jpeg(masks, dataset)
     names = tuple(class_names) or _class_list(root)
@@ -94,9 +104,9 @@ def open_mask_folder(
     return MaskSource(
         name=root.resolve().name,
         split=split,
-        records=PairRecords(root, pairs),
+        records=PairRecords(root, pairs, frames),
         class_names=names,
-        image_shape=(*_common_size(pairs), 3),
+        image_shape=(*_common_size(frames), 3),
         values=((0,), (IGNORE,)) if black_and_white else (),
         ignored=tuple(ignored),
     )
@@ -207,16 +217,26 @@ def _counted(values: set[int], ignored: Sequence[int], dataset: str) -> tuple[st
     return tuple(f"class {i}" for i in range(max(classes) + 1))
 
 
-def _common_size(pairs: Sequence[Pair]) -> tuple[int | None, int | None]:
-    """(height, width) by the headers if all images have the same, else (None, None)."""
-    sizes = set()
-    for pair in pairs:
-        try:
-            with open_image(pair.image) as image:
-                sizes.add(image.size)
-        except (ValueError, OSError):  # damaged: decoding it raises an error with its name
-            continue
-        if len(sizes) > 1:
-            return None, None
-    width, height = sizes.pop() if sizes else (None, None)
-    return height, width
+def _frames(pairs: Sequence[Pair], dataset: str) -> list[orientation.Frame | None]:
+    """The frame of each mask; None for an image that cannot be read."""
+    images = [pair.image for pair in pairs]
+    headers = orientation.headers(images)
+    turned = [i for i, one in enumerate(headers) if one and one.orientation != orientation.UPRIGHT]
+    stated: list[orientation.Size | None] = [None] * len(pairs)
+    for i, mask in zip(turned, orientation.headers([pairs[i].mask for i in turned]), strict=True):
+        stated[i] = mask.stored if mask else None
+    frames = orientation.frames(images, headers, stated, dataset)
+    return [frame if header else None for frame, header in zip(frames, headers, strict=True)]
+
+
+def _common_size(frames: Sequence[orientation.Frame | None]) -> tuple[int | None, int | None]:
+    """(height, width) of the upright images if all have the same, else (None, None)."""
+    sizes = {
+        frame.size[::-1] if frame.annotation >= 5 else frame.size
+        for frame in frames
+        if frame is not None
+    }
+    if len(sizes) != 1:
+        return None, None
+    width, height = sizes.pop()
+    return int(height), int(width)

@@ -14,14 +14,14 @@ import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cnn_jax.data import reading, remote
 from cnn_jax.data import split as split_lib
-from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers.coco import BoxRecords
+from cnn_jax.data.readers.coco import BoxRecords, boxes_in_frames
 from cnn_jax.data.readers.coco_format import LONGEST_SIDE
 from cnn_jax.data.readers.folder import TEST_SHARE
 from cnn_jax.data.readers.image_files import SUFFIXES, images_in, is_hidden
@@ -34,6 +34,17 @@ VOC_CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
+
+
+class _Objects(NamedTuple):
+    """What a file says: corners float [n, 4], (left, top, right, bottom) in pixels; the image's
+    (width, height), if it is given; the name of each object's class; bool [n], the difficult ones.
+    """
+
+    corners: np.ndarray
+    size: tuple[float, float] | None
+    names: list[str]
+    difficult: np.ndarray
 
 
 def open_voc(path: str, split: str) -> Source:
@@ -58,19 +69,23 @@ def open_voc(path: str, split: str) -> Source:
     names = _class_names(root, annotations, files, dataset)
     label_of = {name: i for i, name in enumerate(names)}
     read = [_read(annotations / f"{stem}.xml", files[stem], dataset) for stem in chosen]
+    images = [files[stem] for stem in chosen]
+    placed = boxes_in_frames(
+        images, [one.corners for one in read], [one.size for one in read], dataset
+    )
     return Source(
         name=root.resolve().name,
         split=split,
         records=BoxRecords(
             root,
-            [files[stem] for stem in chosen],
+            images,
             [
                 {
-                    "boxes": boxes,
-                    "labels": np.array([label_of.get(name, -1) for name in labels], np.int64),
-                    "crowd": difficult,
+                    **own,
+                    "labels": np.array([label_of.get(name, -1) for name in one.names], np.int64),
+                    "crowd": one.difficult,
                 }
-                for boxes, labels, difficult in read
+                for own, one in zip(placed, read, strict=True)
             ],
         ),
         class_names=names,
@@ -134,15 +149,14 @@ def _class_names(
     occurring = {
         name
         for stem, image in files.items()
-        for name in _read(annotations / f"{stem}.xml", image, dataset)[1]
+        for name in _read(annotations / f"{stem}.xml", image, dataset).names
     }
     if not occurring:
         raise DataError(f"{dataset}: no object in any of {annotations}; give {CLASS_LIST}")
     return VOC_CLASSES if occurring <= {*VOC_CLASSES} else tuple(sorted(occurring))
 
 
-def _read(file: Path, image: Path, dataset: str) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Boxes [n, 4] as fractions of the sides, their class names, and which are difficult."""
+def _read(file: Path, image: Path, dataset: str) -> _Objects:
     try:
         if not file.exists():
             raise DataError(f"{dataset}: {image} has no annotations: wanted {file}")
@@ -155,9 +169,7 @@ def _read(file: Path, image: Path, dataset: str) -> tuple[np.ndarray, list[str],
     sides = [tree.findtext(f"size/{side}") for side in ("width", "height")]
     try:
         width, height = (float(side or 0) for side in sides)
-        if not all(1 <= side < LONGEST_SIDE for side in (width, height)):
-            with open_image(image) as opened:  # some tools omit the size, or write 0
-                width, height = opened.size
+        known = all(1 <= side < LONGEST_SIDE for side in (width, height))
         corners = [
             [float(_text(one, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
             for one in objects
@@ -171,7 +183,8 @@ def _read(file: Path, image: Path, dataset: str) -> tuple[np.ndarray, list[str],
             raise
         raise DataError(f"{dataset}: {file} is not in VOC's format: {error}") from error
     boxes = np.array(corners, np.float64).reshape(-1, 4) - [1, 1, 0, 0]
-    return boxes / [width, height, width, height], labels, np.array(difficult, bool)
+    # some tools omit the size, or write 0
+    return _Objects(boxes, (width, height) if known else None, labels, np.array(difficult, bool))
 
 
 def _flag(element: ElementTree.Element, path: str) -> bool:
