@@ -156,7 +156,6 @@ def test_a_turned_image_is_in_the_fingerprint(tmp_path):
     def of(orientation):
         photograph(tmp_path / "train" / "a.jpg", orientation, (80, 80))
         source = open_source(*coco(tmp_path, [("a", (80, 80), BOX)]), holds="boxes")
-        files = dict.fromkeys(("boxes", "labels", "crowd"))
         return "upright" in list(source.records.identities())
 
     assert of(6)

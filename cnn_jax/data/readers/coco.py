@@ -5,8 +5,10 @@
                                                    'category_id', 'bbox': [x, y, width, height],
                                                    'iscrowd'}], 'categories': [{'id', 'name'}]}
 
-The splits have the names of the files: 'train2017', or 'train' if only one begins so. Lin et al.
-2014, arXiv:1405.0312; the format is described at https://cocodataset.org/#format-data.
+    PATH/train/_annotations.coco.json             the same, beside the images, as Roboflow exports
+
+The splits have the names of the files, or of the folders: 'train2017', or 'train' if only one
+begins so. Lin et al. 2014, arXiv:1405.0312; the format: https://cocodataset.org/#format-data.
 """
 
 import logging
@@ -20,11 +22,13 @@ from cnn_jax.data import fingerprint, orientation, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import image_size
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import coco_format
+from cnn_jax.data.readers import coco_format, split_names
+from cnn_jax.data.readers.image_files import is_hidden, subfolders
 from cnn_jax.data.types import Record, Source
 
 _log = logging.getLogger(__name__)
 
+EXPORTED = "_annotations.coco.json"  # in the folder of each split's images, as Roboflow exports
 PREFIX = "instances_"  # prefix of the files with boxes; COCO also has captions and keypoints
 
 
@@ -160,15 +164,26 @@ def _annotation_files(root: Path, dataset: str) -> dict[str, Path]:
     """Split -> its annotation file."""
     folder = root / "annotations"
     found = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    found = [file for file in found if not is_hidden(file.name)]
     instances = [file for file in found if file.name.startswith(PREFIX)]
     if not found:
-        raise DataError(f"{dataset}: wanted {folder}/{PREFIX}train.json, found no JSON there")
+        exported = {name: root / name / EXPORTED for name in subfolders(root)}
+        exported = {name: file for name, file in exported.items() if file.is_file()}
+        if exported:
+            return exported
+        raise DataError(
+            f"{dataset}: wanted {folder}/{PREFIX}train.json, or train/{EXPORTED}; found no JSON "
+            "there"
+        )
     return {file.stem.removeprefix(PREFIX): file for file in instances or found}
 
 
 def _named(name: str, files: Mapping[str, Path], split: str, dataset: str) -> str:
     """'train' -> 'train2017', if that is the only split that begins so."""
     matching = [name] if name in files else [full for full in files if full.startswith(name)]
+    if not matching:  # 'val' is 'valid' in Roboflow's exports
+        meant = split_names.canonical(name)
+        matching = [full for full in files if meant and split_names.canonical(full) == meant]
     if len(matching) != 1:
         raise split_lib.no_such_split(split, dataset, files)
     return matching[0]
@@ -190,8 +205,14 @@ def _read(
             f"{dataset}: {file} names {outside[0][:200]!r}, which is not below {root}: file_name "
             "must be a path relative to the folder of the images"
         )
-    if content.strays:
-        _log.warning("%s: left out %d annotations of images it does not list", file, content.strays)
+    for count, what in (
+        (content.strays, "left out %d annotations of images it does not list"),
+        (content.without, "left out %d annotations that have neither a bbox nor a polygon"),
+        (content.polygons, "%d annotations have no bbox, and got the one around their polygons"),
+        (content.repeated, "%d annotations repeat another of their image: remove them"),
+    ):
+        if count:
+            _log.warning(f"%s: {what}", file, count)
     located = _locate(names, root, split, dataset)
     return content.class_names, [
         (located[key], _annotations(image.boxes, image.width, image.height))
@@ -215,18 +236,26 @@ def _locate(names: Mapping[Any, str], root: Path, split: str, dataset: str) -> d
     folders = [root / split, root / "images" / split, root / "images", root]
     there = {folder: _contents(folder) for folder in folders}
     located, missing = {}, []
-    for key, name in names.items():
+    for key, written in names.items():
+        name = written
         holding = [folder for folder in folders if _holds(folder, name, there)]
+        if not holding and "\\" in name:  # written on Windows
+            name = name.replace("\\", "/")
+            holding = [folder for folder in folders if _holds(folder, name, there)]
         if holding:
             located[key] = holding[0] / name
         else:
-            missing.append(name)
+            missing.append(written)
     if missing:
         more = f" and {len(missing) - 1} more images" if len(missing) > 1 else ""
         raise DataError(
             f"{dataset}: {missing[0][:200]}{more} of split {split!r} not found in "
             f"{', '.join(map(str, folders))}"
         )
+    again: dict[Path, str] = {}
+    for key, file in located.items():
+        if (other := again.setdefault(file, names[key])) is not names[key]:
+            raise DataError(f"{dataset}: {other[:200]!r} and {names[key][:200]!r} are one image")
     return located
 
 

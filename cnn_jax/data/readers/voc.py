@@ -11,7 +11,9 @@ Everingham et al. 2010, doi:10.1007/s11263-009-0275-4.
 
 import hashlib
 import os
+import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +26,11 @@ from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers.coco import BoxRecords, boxes_in_frames
 from cnn_jax.data.readers.coco_format import LONGEST_SIDE
 from cnn_jax.data.readers.folder import TEST_SHARE
-from cnn_jax.data.readers.image_files import SUFFIXES, images_in, is_hidden
+from cnn_jax.data.readers.image_files import SUFFIXES, images_in, is_hidden, some
 from cnn_jax.data.types import Source
 
 CLASS_LIST = "classes.txt"
+_MEMBERSHIP = re.compile(r"\S.*\s(-1|0|1)")  # a line that says whether an image has a class
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -121,16 +124,30 @@ def _splits(root: Path, files: Mapping[str, Path], dataset: str) -> dict[str, li
         return {"all": stems, "train": stems[test:], "test": stems[:test]}
     splits = {}
     for file in sorted(file for file in lists.glob("*.txt") if not is_hidden(file.name)):
-        lines = [line.split() for line in reading.read_lines(file)]
-        if any(len(line) > 1 for line in lines):
+        lines = reading.read_lines(file)
+        stems = [stem for line in lines if (stem := _stem(line, files)) is not None]
+        if len(stems) < len(lines) and all(_MEMBERSHIP.fullmatch(line) for line in lines):
             continue  # 'cat_train.txt' says for each image whether it has a cat
-        splits[file.stem] = [line[0] for line in lines]
-        for stem in splits[file.stem]:
-            if stem not in files:
-                raise DataError(f"{dataset}: {file} lists {stem}, which {root}/JPEGImages lacks")
+        if len(stems) < len(lines):
+            lacking = [line for line in lines if _stem(line, files) is None]
+            raise DataError(
+                f"{dataset}: {file} lists {some(lacking)[:300]}, which {root}/JPEGImages lacks"
+            )
+        if len({*stems}) < len(stems):
+            twice = [stem for stem, n in Counter(stems).items() if n > 1]
+            raise DataError(f"{dataset}: {file} lists {some(twice)[:300]} twice: keep one line")
+        splits[file.stem] = stems
     if not splits:
         raise DataError(f"{dataset}: {lists} holds no list of images, such as train.txt")
     return splits
+
+
+def _stem(line: str, files: Mapping[str, Path]) -> str | None:
+    """The name without suffix of the image in a line of a list; None if there is no such image."""
+    if line in files:
+        return line
+    stem, suffix = os.path.splitext(line)
+    return stem if stem in files and suffix.lower() in SUFFIXES else None
 
 
 def _class_names(
