@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cnn_jax.data import mask_survey
+from cnn_jax.data import label_survey, mask_survey
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import HOLDS, Holds, Source
 from cnn_jax.registry import Registry
@@ -95,8 +95,8 @@ def open_source(
 
     Raises:
         DataError: there is no such data set or split, or it holds something else; it is not
-            prepared and cannot be; the split is empty, or of training and its masks hold one class;
-            the reader does not know an option.
+            prepared and cannot be; the split is empty, has labels of no class, or is of training
+            and holds one class alone; the reader does not know an option.
     """
     opener, path = _find(dataset, holds)
     source = opener(path, split, **_accepted(opener, dataset, options))
@@ -106,6 +106,8 @@ def open_source(
         )
     if holds == "mask":
         mask_survey.check_masks(source, dataset)
+    if holds == "label":
+        label_survey.check_labels(source, dataset)
     if channels is not None:
         if source.load is not None:
             raise DataError(f"channels={channels}: {dataset} holds no images; leave channels out")

@@ -52,7 +52,7 @@ def open_folder(path: str, split: str) -> Source:
 
     Raises:
         DataError: there is no such folder or split; the split has no labels; the folder can be read
-            in two ways; there are fewer than two classes, or only one holds images.
+            in two ways; there are fewer than two classes.
     """
     root = remote.here(f"folder:{path}", path)
     dataset = f"folder:{path}"
@@ -69,7 +69,6 @@ def open_folder(path: str, split: str) -> Source:
     else:
         splits = _divide(_examples(root, Path(), classes, layout))
     examples = split_lib.select(splits, split, dataset=dataset)
-    _check_labels(examples, classes, split, dataset)
     names = tuple(reading.text_of_name(name) for name in classes)
     if len(set(names)) < len(names):  # the bytes differ, of which one is not UTF-8
         twice = [name for i, name in enumerate(names) if name in names[:i]]
@@ -82,21 +81,6 @@ def open_folder(path: str, split: str) -> Source:
         image_shape=(None, None, 3),
         upright=True,
     )
-
-
-def _check_labels(
-    examples: list[tuple[str, int]], classes: Sequence[str], split: str, dataset: str
-) -> None:
-    """Refuses to train on one class alone; an evaluation of one may be meant."""
-    held = sorted({label for _, label in examples})
-    if len(held) != 1:
-        return
-    said = f"{dataset}, split {split!r}: all {len(examples)} images are of the class"
-    said += f" {reading.text_of_name(classes[held[0]])}"
-    if "[" in split or not split.startswith(("train", "all")):
-        _log.warning("%s: an accuracy on one class says little; add others", said)
-    else:
-        raise DataError(f"{said}, and there is nothing to learn: wanted images of two at least")
 
 
 def _examples(
