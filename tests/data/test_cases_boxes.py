@@ -147,6 +147,12 @@ def test_splits_whose_categories_differ(tmp_path):
         read(tmp_path, "train+val")
 
 
+def test_categories_that_differ_in_case_are_said(tmp_path, caplog):
+    coco(tmp_path, categories=[THING, {"id": 2, "name": "Thing"}])
+    read(tmp_path)
+    assert said(caplog, "'thing' and 'Thing' are two classes; if not, merge them")
+
+
 def test_boxes_as_fractions_are_said(tmp_path, caplog):
     coco(tmp_path, annotations=rows(bbox=[0.1, 0.1, 0.3, 0.3]))
     read(tmp_path)

@@ -225,3 +225,37 @@ def test_one_class_alone_is_nothing_to_learn(tmp_path, caplog):
         load_source(f"folder:{tmp_path}", "train")
     load_source(f"folder:{tmp_path}", "test")
     assert said(caplog, "an accuracy on one class says little")
+
+
+@pytest.mark.parametrize("target", [".", ".."])
+def test_a_link_to_the_folder_itself_is_no_class(tmp_path, target, caplog):
+    classes(tmp_path / "set")
+    (tmp_path / "set" / "all").symlink_to(target)
+    assert load_source(f"folder:{tmp_path / 'set'}", "all").class_names == ("ant", "bee")
+    assert said(caplog, "left out all, which leads back up")
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_a_class_that_is_a_link_to_another(tmp_path, divided):
+    """Every image had two labels."""
+    root = classes(tmp_path / "train" if divided else tmp_path)
+    (root / "wasp").symlink_to("bee")
+    with pytest.raises(DataError, match=r"/bee and .*/wasp are one folder, by a link"):
+        load_source(f"folder:{tmp_path}", "train")
+
+
+def test_a_test_split_that_is_a_link_to_train(tmp_path, caplog):
+    classes(tmp_path / "train")
+    (tmp_path / "test").symlink_to("train")
+    assert read(tmp_path, "test") == {"ant": 10, "bee": 10}
+    assert said(caplog, "test leads to the images of train: a test on what was trained on")
+
+
+def test_splits_of_other_names_are_found(tmp_path):
+    classes(tmp_path / "Training")
+    classes(tmp_path / "valid", n=3)
+    classes(tmp_path / "Test", n=2)
+    for split, n in (("train", 10), ("Training", 10), ("val", 3), ("validation", 3), ("test", 2)):
+        assert read(tmp_path, split) == {"ant": n, "bee": n}
+    with pytest.raises(DataError, match="no split 'extra': it has 'Test', 'Training', 'valid'"):
+        read(tmp_path, "extra")

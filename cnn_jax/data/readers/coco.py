@@ -23,6 +23,7 @@ from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import image_size
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers import coco_format, split_names
+from cnn_jax.data.readers.folder_layout import check_spelling
 from cnn_jax.data.readers.image_files import is_hidden, subfolders
 from cnn_jax.data.types import Record, Source
 
@@ -213,6 +214,7 @@ def _read(
     ):
         if count:
             _log.warning(f"%s: {what}", file, count)
+    check_spelling(content.class_names, dataset)
     located = _locate(names, root, split, dataset)
     return content.class_names, [
         (located[key], _annotations(image.boxes, image.width, image.height))

@@ -62,10 +62,13 @@ def open_folder(path: str, split: str) -> Source:
     layout = folder_layout.read(root, named, dataset)
     classes = layout.classes
     if layout.splits:
-        splits = {  # only the folders of the requested splits need walking
-            name: _examples(root, Path(name), classes, layout) if name in named else []
-            for name in layout.splits
-        }
+        folder_of = {name: folder_layout.folder_of(name, layout.splits) for name in named}
+        taken = folder_of.values()
+        splits: dict[str, list[tuple[str, int]]]
+        splits = {name: [] for name in layout.splits if name not in taken}
+        for name, folder in folder_of.items():  # only their folders need walking
+            if folder is not None:
+                splits[name] = _examples(root, Path(folder), classes, layout)
     else:
         splits = _divide(_examples(root, Path(), classes, layout))
     examples = split_lib.select(splits, split, dataset=dataset)

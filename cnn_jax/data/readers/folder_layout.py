@@ -54,7 +54,7 @@ def read(root: Path, wanted: Sequence[str], dataset: str) -> Layout:
     Raises:
         DataError: it can be read in two ways, or in none; a split that is asked for has no labels.
     """
-    top = subfolders(root)
+    top = _without_loops(root, dataset)
     inner = {name: _classes_in(root / name) for name in top}
     flat = [name for name in top if not inner[name] and holds_images(root / name)]
     mixed = [name for name in top if inner[name] and holds_images(root / name)]
@@ -75,6 +75,26 @@ def read(root: Path, wanted: Sequence[str], dataset: str) -> Layout:
             return _divided(root, inner, flat, mixed, wanted, dataset)
         return _deeper(root, top, inner, dataset)
     return _flat(root, top, dataset)
+
+
+def folder_of(split: str, folders: Sequence[str]) -> str | None:
+    """The folder of a split: of its name, or the only one that means it, 'Test' or 'valid'."""
+    if split in folders:
+        return split
+    meant = split_names.canonical(split)
+    same = [name for name in folders if meant and split_names.canonical(name) == meant]
+    return same[0] if len(same) == 1 else None
+
+
+def _without_loops(root: Path, dataset: str) -> list[str]:
+    """The sub-folders that count, without links to the folder itself or above it."""
+    names, around = subfolders(root), os.path.join(os.path.realpath(root), "")
+    loops = [
+        name for name in names if around.startswith(os.path.join(os.path.realpath(root / name), ""))
+    ]
+    if loops:
+        _log.warning("%s: left out %s, which leads back up", dataset, some(loops))
+    return [name for name in names if name not in loops]
 
 
 def _classes_in(folder: Path) -> list[str]:
@@ -118,7 +138,7 @@ def _divided(
             "%s: left out the images in %s itself, which are in no folder of a class",
             dataset, root / name,
         )  # fmt: skip
-    if asked := [name for name in wanted if name in unlabelled]:
+    if asked := [name for name in wanted if folder_of(name, [*splits, *unlabelled]) in unlabelled]:
         raise DataError(
             f"{dataset}: the images of {asked[0]!r} are in no folder of a class, and have no "
             f"labels: wanted a split with labels ({some(splits)}), or a part, such as 'train[90%:]'"
@@ -126,8 +146,15 @@ def _divided(
     if unlabelled:
         _log.warning("%s: %s has no labels, and is left out", dataset, some(unlabelled))
     classes = sorted({one for name in splits for one in inner[name]})
+    for name in splits:
+        _check_links(root / name, inner[name], dataset)
+    if train and (twins := _same(root, train, [name for name in splits if name != train])):
+        _log.warning(
+            "%s: %s leads to the images of %s: a test on what was trained on says nothing",
+            dataset, some(twins), train,
+        )  # fmt: skip
     _check_classes(classes, root, dataset)
-    _check_spelling(classes, dataset, across=any({*inner[s]} != {*classes} for s in splits))
+    check_spelling(classes, dataset, across=any({*inner[s]} != {*classes} for s in splits))
     if train and (new := sorted({*classes} - {*inner[train]})):
         _log.warning(
             "%s: %d classes have no folder in %s, and cannot be learnt: %s",
@@ -159,7 +186,8 @@ def _deeper(root: Path, top: Sequence[str], inner: Mapping[str, list[str]], data
 
 def _flat(root: Path, top: Sequence[str], dataset: str) -> Layout:
     _check_classes(top, root, dataset)
-    _check_spelling(top, dataset, across=False)
+    check_spelling(top, dataset)
+    _check_links(root, top, dataset)
     if holds_images(root):
         _log.warning("%s: left out the images in %s itself, which have no class", dataset, root)
     return Layout(root, tuple(top))
@@ -178,7 +206,7 @@ def _check_classes(classes: Sequence[str], root: Path, dataset: str) -> None:
         )
 
 
-def _check_spelling(classes: Sequence[str], dataset: str, *, across: bool) -> None:
+def check_spelling(classes: Sequence[str], dataset: str, *, across: bool = False) -> None:
     """Says which classes differ in case alone; an error if they are in different splits."""
     seen: dict[str, str] = {}
     for name in classes:
@@ -190,6 +218,24 @@ def _check_spelling(classes: Sequence[str], dataset: str, *, across: bool) -> No
                 "them one name in all splits"
             )
         _log.warning("%s: %r and %r are two classes; if not, merge them", dataset, other, name)
+
+
+def _check_links(folder: Path, classes: Sequence[str], dataset: str) -> None:
+    """Refuses two classes that are one folder: each of its images would have both labels."""
+    for index, name in enumerate(classes):
+        if twins := _same(folder, name, classes[index + 1 :]):
+            raise DataError(
+                f"{dataset}: {folder / name} and {folder / twins[0]} are one folder, by a link: "
+                "remove one"
+            )
+
+
+def _same(folder: Path, name: str, others: Sequence[str]) -> list[str]:
+    """Which of these sub-folders are the same one as another, by a link."""
+    if not any(os.path.islink(folder / one) for one in (name, *others)):
+        return []
+    target = os.path.realpath(folder / name)
+    return [one for one in others if os.path.realpath(folder / one) == target]
 
 
 def _folded(name: str) -> str:

@@ -26,6 +26,7 @@ from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers.coco import BoxRecords, boxes_in_frames
 from cnn_jax.data.readers.coco_format import LONGEST_SIDE
 from cnn_jax.data.readers.folder import TEST_SHARE
+from cnn_jax.data.readers.folder_layout import check_spelling
 from cnn_jax.data.readers.image_files import SUFFIXES, images_in, is_hidden, some
 from cnn_jax.data.types import Source
 
@@ -170,6 +171,7 @@ def _class_names(
     }
     if not occurring:
         raise DataError(f"{dataset}: no object in any of {annotations}; give {CLASS_LIST}")
+    check_spelling(sorted(occurring), dataset)
     return VOC_CLASSES if occurring <= {*VOC_CLASSES} else tuple(sorted(occurring))
 
 
