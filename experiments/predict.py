@@ -41,7 +41,7 @@ TOP = flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=
 OUTPUT = flags.DEFINE_string("output", "", "Directory for annotated images; '' for none.")
 GRAD_CAM = flags.DEFINE_bool("grad_cam", True, "Draw Grad-CAM into the images of --output.")
 TILE = flags.DEFINE_integer(
-    "tile", 0, "Segmentation: height and width of a tile in pixels; 0: as in training."
+    "tile", 0, "Segmentation: height and width of a tile in pixels; 0: as in evaluation."
 )
 OVERLAP = flags.DEFINE_float(
     "overlap", 0.25, "Segmentation: overlap of neighbouring tiles, as a fraction of their side."
@@ -58,7 +58,7 @@ class Options(NamedTuple):
         top: number of classes to print.
         output: directory for annotated images; None for none.
         grad_cam: whether to draw Grad-CAM.
-        tile: side of a tile in pixels; None: as in training.
+        tile: side of a tile in pixels; None: as in evaluation.
         overlap: overlap of tiles, as a fraction of their side.
         threshold: lowest score of a box.
     """
@@ -148,11 +148,12 @@ def show(predictor: Predictor, image: Image.Image, path: str, how: Options) -> N
     entry.say(f"  {predictor.predict(path)}")
 
 
-TASKS: dict[str, Callable] = {
-    "classification": classify,
-    "segmentation": segment,
-    "detection": detect,
-}
+SHOWN: tuple[tuple[type[Predictor], Callable], ...] = (
+    (run.ClassPredictor, classify),
+    (run.PixelPredictor, segment),
+    (run.BoxPredictor, detect),
+    (Predictor, show),
+)
 
 
 def main(paths: list[str]) -> int:
@@ -170,9 +171,10 @@ def main(paths: list[str]) -> int:
         overlap=OVERLAP.value,
         threshold=THRESHOLD.value,
     )
+    tell = next(tell for kind, tell in SHOWN if isinstance(predictor, kind))
     for path, image in zip(paths, images, strict=True):
         entry.say(path)
-        TASKS.get(predictor.facts.task, show)(predictor, image, path, how)
+        tell(predictor, image, path, how)
     return 0
 
 

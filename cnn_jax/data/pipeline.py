@@ -42,7 +42,7 @@ class _Batches:
     def __init__(self, examples: Examples, *, batch_size, process_index, process_count, workers):
         if batch_size < 1 or batch_size % process_count:
             raise DataError(
-                f"batch_size {batch_size}: wanted a positive multiple of the number of processes, "
+                f"batch_size={batch_size}: wanted a positive multiple of the number of processes, "
                 f"{process_count}"
             )
         if not 0 <= process_index < process_count:

@@ -8,6 +8,7 @@ copy is reused as long as the store has a file with the same size and ETag.
 import contextlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def here(dataset: str, path: str) -> Path:
             f"{dataset}: folders are read from a disk of this machine. Copy it to one; from a "
             "store only sets prepared by TFDS and UCR's files are read, by data_dir=URL"
         )
-    return Path(path).expanduser()
+    return Path(os.path.expanduser(path))  # Path.expanduser raises for an unknown user
 
 
 def fetch(url: str, folder: str, *, wanted: Callable[[str], bool] | None = None) -> Path:

@@ -96,7 +96,17 @@ def load(name: str) -> Plugin:
 
 
 def load_all(names: str | Iterable[str]) -> tuple[Plugin, ...]:
-    """Loads several plug-ins, in this order: 'my_net,my_losses'."""
+    """Loads several plug-ins, in this order: 'my_net,my_losses'.
+
+    Raises:
+        PluginError: see `load`; or these are no names.
+    """
+    try:
+        split(names)
+    except (TypeError, AttributeError):
+        raise PluginError(
+            f"plugin={names!r}: wanted names of modules, such as 'my_net,my_losses'."
+        ) from None
     return tuple(load(name) for name in split(names))
 
 

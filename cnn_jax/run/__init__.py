@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnn_jax.run.answers import Classified, Segmented
     from cnn_jax.run.classification import ClassificationRecipe as Recipe
     from cnn_jax.run.detect import Found
     from cnn_jax.run.detection import DetectionRecipe
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
     from cnn_jax.run.opening import open, published
     from cnn_jax.run.predictor import (
         BoxPredictor,
-        Classified,
         ClassPredictor,
         PixelPredictor,
         Predictor,
-        Segmented,
     )
     from cnn_jax.run.program import Program
     from cnn_jax.run.recipe import TrainingRecipe
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BoxPredictor": "predictor",
     "ClassPredictor": "predictor",
-    "Classified": "predictor",
+    "Classified": "answers",
     "DetectionRecipe": "detection",
     "Experiment": "experiment",
     "Facts": "facts",
@@ -48,7 +47,7 @@ _HOMES = {
     "Recipe": "classification",
     "Result": "result",
     "SegmentationRecipe": "segmentation",
-    "Segmented": "predictor",
+    "Segmented": "answers",
     "TASKS": "tasks",
     "TaskRun": "tasks",
     "TrainingRecipe": "recipe",

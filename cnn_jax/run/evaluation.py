@@ -15,7 +15,14 @@ from cnn_jax.run.experiment import HeldOut
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import open, task_named
 from cnn_jax.run.predictor import Predictor
+from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.train import evaluation, layout, state, step
+
+# The settings that every recipe has and that an evaluation reads.
+_EVALUATED = {
+    *("data_dir", "test_split", "skip_corrupt", "workers", "batch_size", "eval_batch_size"),
+    *("metrics", "cpu_convolutions", "compilation_cache", "plugin"),
+}
 
 
 def evaluate(
@@ -36,7 +43,8 @@ def evaluate(
         split: its split; default: the one that the run was evaluated on.
         checkpoint, weights, plugin: see `cnn_jax.run.open`.
         settings: other settings to evaluate with than those of the run: `data_dir`,
-            `eval_batch_size`, `workers`.
+            `eval_batch_size`, `workers`, `metrics`, those of the data and the loss. Not those of
+            the training: the network is as it was trained.
 
     Returns:
         The figures by name, as in the run's metrics.jsonl: 'accuracy' in 0..1.
@@ -51,6 +59,11 @@ def evaluate(
     known = {field.name for field in dataclasses.fields(run.recipe)}
     if unknown := set(settings) - known:
         raise ValueError(f"{', '.join(sorted(unknown))}: no setting of {run.facts.task}.")
+    if idle := sorted(set(settings) & _training_settings()):
+        raise ValueError(
+            f"{', '.join(idle)}: a setting of the training, which an evaluation does not change. "
+            "Leave it out."
+        )
     chosen: dict[str, Any] = {"dataset": dataset, "test_split": split}
     settings |= {name: value for name, value in chosen.items() if value}
     recipe = dataclasses.replace(run.recipe, **settings)
@@ -70,6 +83,12 @@ def evaluate(
         )
         assert observed is not None
         return reported.report(observed)
+
+
+def _training_settings() -> set[str]:
+    """The settings that change nothing in an evaluation."""
+    shared = {field.name for field in dataclasses.fields(TrainingRecipe)}
+    return (shared - _EVALUATED) | {"augment", "mixup", "cutmix", "mosaic", "jitter"}
 
 
 def _check_classes(source: Any, trained: tuple[str, ...], recipe: Any) -> None:

@@ -58,7 +58,12 @@ class Experiment(NamedTuple):
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
-    """The initial variables of a run with this seed."""
+    """The initial variables of a run: pretrained, learnt from data, or drawn.
+
+    Args:
+        experiment: the run's.
+        seed: seed of those that are drawn.
+    """
     variables = experiment.variables
     if variables is None:
         variables = state.init_variables(experiment.model, experiment.image, seed=seed)

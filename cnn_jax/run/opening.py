@@ -53,6 +53,8 @@ def open(
         CheckpointError: the checkpoint is damaged.
         StoreError: the store cannot be read.
     """
+    if not isinstance(place, (str, os.PathLike)) or not os.fspath(place):
+        raise ValueError(f"place={place!r}: wanted a run directory, or its s3:// URL.")
     if checkpoint not in ("best", "last") and not isinstance(checkpoint, int):
         raise ValueError(f"checkpoint={checkpoint!r}: wanted 'best', 'last' or a step.")
     if weights not in ("", "averaged", "raw"):

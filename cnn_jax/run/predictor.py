@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from cnn_jax.data.crop import resample
 from cnn_jax.data.loaders.image import LoadImage
 from cnn_jax.run import detect, inputs, tiles
+from cnn_jax.run.answers import Classified, Segmented
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import PyTree
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Predictor:
     """A trained network, as `cnn_jax.run.open` gives it.
 
@@ -39,6 +41,11 @@ class Predictor:
     place: str = ""
     step: int = 0
     averaged: bool = False
+
+    def __repr__(self) -> str:
+        what = " on ".join(filter(None, (self.facts.model, self.facts.dataset)))
+        kept = f", step {self.step} of {self.place}" if self.place else ""
+        return f"<{type(self).__name__}: {what}{kept}{', averaged' if self.averaged else ''}>"
 
     def predict(self, images: Any, **options: Any) -> Any:
         """The prediction for an image, or a list of predictions for several.
@@ -92,35 +99,7 @@ class Predictor:
         return jax.jit(lambda x: self.model.apply(self.variables, x, train=False))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Classified:
-    """The class of an image.
-
-    Attributes:
-        probabilities: float32 [K], which add up to 1.
-        class_names: K names.
-    """
-
-    probabilities: np.ndarray
-    class_names: tuple[str, ...]
-
-    @property
-    def label(self) -> int:
-        """The most probable class."""
-        return int(self.probabilities.argmax())
-
-    @property
-    def name(self) -> str:
-        """The name of the most probable class."""
-        return self.class_names[self.label]
-
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The most probable classes with their probabilities, the best first."""
-        best = self.probabilities.argsort()[::-1][:count]
-        return [(self.class_names[index], float(self.probabilities[index])) for index in best]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ClassPredictor(Predictor):
     """Predicts a class for each image; see `Predictor`.
 
@@ -191,26 +170,7 @@ class ClassPredictor(Predictor):
         return jax.jit(probabilities)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Segmented:
-    """The classes of an image's pixels.
-
-    Attributes:
-        label: uint8 [H, W], of the image's size: the most probable class of each pixel.
-        probabilities: float32 [H, W, K].
-        class_names: K names.
-    """
-
-    label: np.ndarray
-    probabilities: np.ndarray
-    class_names: tuple[str, ...]
-
-    def shares(self) -> list[tuple[str, float]]:
-        """The classes and the share of the pixels that each has, the largest first."""
-        return tiles.shares(self.label, self.class_names)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PixelPredictor(Predictor):
     """Predicts a class for each pixel; see `Predictor`."""
 
@@ -221,25 +181,31 @@ class PixelPredictor(Predictor):
 
         Args:
             image: see `predict`.
-            tile: height and width of the tiles that a larger image is cut into, in pixels; default:
-                those of the training.
+            tile: side, or (height, width), of the tiles that a larger image is cut into, in pixels.
+                Default: what an evaluation does: with an `image_size`, the image is resized to it
+                and the answer back; without one, the tiles have the size of the training's images.
             overlap: overlap of neighbouring tiles, as a fraction of their side, in [0, 1).
         """
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap={overlap}: it must be in [0, 1).")
         *space, channels = self.facts.image_shape
-        if tile is None:
-            tile = space[0], space[1]
-        size = (tile, tile) if isinstance(tile, int) else tile
+        pixels = inputs.pixels_of(image, channels)
+        own = pixels.shape[:2]
+        size = (space[0], space[1]) if tile is None else tiles.sides(tile)
+        if tile is None and bool(getattr(self.recipe, "image_size", None)):
+            pixels = resample(pixels, size)
         out = jax.eval_shape(self.apply, jnp.zeros((1, *size, channels))).shape[1:3]
         shared = (int(overlap * out[0]), int(overlap * out[1]))
-        x = self.normalised(image)
+        x = self._normalise_pixels(pixels)
         probabilities = tiles.segment(self.apply, x, tile=size, overlap=shared)
+        if pixels.shape[:2] != own:
+            shape = (*own, probabilities.shape[-1])
+            probabilities = np.asarray(jax.image.resize(probabilities, shape, "linear"))
         label = probabilities.argmax(-1).astype(np.uint8)
         return Segmented(label, probabilities, self.facts.class_names)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BoxPredictor(Predictor):
     """Predicts boxes and their classes; see `Predictor`."""
 

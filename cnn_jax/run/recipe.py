@@ -35,7 +35,9 @@ class TrainingRecipe:
     train_split: str = setting("train", "Split to train on, as in TFDS: 'train[:90%]'.")
     test_split: str = setting("test", "Split to evaluate on, as in TFDS.")
     skip_corrupt: bool = setting(False, "Skip records that cannot be read, and count them.")
-    workers: int = setting(0, "Number of processes that read data; 0 for threads.", result=False)
+    workers: int = setting(
+        0, "Number of processes that read data; 0 for threads.", result=False, least=0
+    )
     # network
     model: str = setting("resnet8", "Name of the network; python -m experiments.models lists them.")
     model_options: str = setting("", "Fields of the model: 'drop_rate=0.1,stem=small'.")
@@ -55,14 +57,19 @@ class TrainingRecipe:
         False, "Train the last layer only and leave the backbone as it is: a linear probe."
     )
     backbone_factor: float = setting(
-        1.0, "Factor on the learning rate of every layer but the last."
+        1.0, "Factor on the learning rate of every layer but the last.", least=0
     )
     bias_factor: float = setting(
-        1.0, "Factor on the learning rate of biases, including those of normalisation layers."
+        1.0,
+        "Factor on the learning rate of biases, including those of normalisation layers.",
+        least=0,
     )
     # optimisation
     seed: int = setting(
-        0, "Seed for the parameters, the order of the data, augmentation and dropout."
+        0,
+        "Seed for the parameters, the order of the data, augmentation and dropout.",
+        least=-(2**31),
+        below=2**32,  # JAX drops the bits beyond, so that 2**32 would be 0
     )
     seeds: int = setting(
         1, "Number of runs, seeds from `seed` on: gives mean and interval; saves no checkpoints."
@@ -76,20 +83,27 @@ class TrainingRecipe:
         (), "Peak learning rates to compare, with `seeds` runs of each; overrides `learning_rate`."
     )
     learning_rate_per: int = setting(
-        0,
-        "Batch size of `learning_rate`, which is scaled to `batch_size`; 0: no scaling.",
+        0, "Batch size of `learning_rate`, which is scaled to `batch_size`; 0: no scaling.", least=0
     )
     momentum: float = setting(0.9, "Momentum; b1 of the Adam family.")
     nesterov: bool = setting(False, "Use Nesterov momentum.")
     weight_decay: float = setting(0.0, "Weight decay of kernels; coupled for sgd, adam and lars.")
     clip_norm: float = setting(0.0, "Global norm to clip the gradient at; 0: no clipping.")
     schedule: str = setting("cosine", f"Learning-rate schedule: {', '.join(optim.SCHEDULES)}.")
-    warmup_epochs: float = setting(0.0, "Epochs of linear warm-up.")
-    final_learning_rate: float = setting(0.0, "Final learning rate, as a fraction of the peak.")
-    step_epochs: tuple[float, ...] = setting((), "Epochs at which `schedule=step` drops the rate.")
-    step_factor: float = setting(0.1, "Factor on the learning rate at each of `step_epochs`.")
+    warmup_epochs: float = setting(0.0, "Epochs of linear warm-up.", least=0)
+    final_learning_rate: float = setting(
+        0.0, "Final learning rate, as a fraction of the peak.", least=0
+    )
+    step_epochs: tuple[float, ...] = setting(
+        (), "Epochs at which `schedule=step` drops the rate.", least=0
+    )
+    step_factor: float = setting(
+        0.1, "Factor on the learning rate at each of `step_epochs`.", least=0
+    )
     accumulate: int = setting(1, "Gradient accumulation: microbatches per batch.")
-    ema_decay: float = setting(0.0, "Decay of the moving average of the parameters; 0: none.")
+    ema_decay: float = setting(
+        0.0, "Decay of the moving average of the parameters; 0: none.", least=0, below=1
+    )
     on_nonfinite: str = setting(
         "stop",
         "Response to a NaN or infinite loss, gradient or statistic: stop; skip the step; or roll "
@@ -149,20 +163,22 @@ class TrainingRecipe:
     connect_timeout: int = setting(300, "Seconds to wait for the other processes.", result=False)
     # what it writes, and when
     eval_batch_size: int = setting(
-        0, "Global batch of an evaluation step; 0: `batch_size`.", result=False
+        0, "Global batch of an evaluation step; 0: `batch_size`.", result=False, least=0
     )
     evaluate_every_epochs: float = setting(
-        1.0, "Epochs between evaluations; 0: only at the end.", result=False
+        1.0, "Epochs between evaluations; 0: only at the end.", result=False, least=0
     )
     evaluate_every_steps: int = setting(
-        0, "Steps between evaluations; overrides `evaluate_every_epochs`.", result=False
+        0, "Steps between evaluations; overrides `evaluate_every_epochs`.", result=False, least=0
     )
-    checkpoint_every_epochs: float = setting(1.0, "Epochs between checkpoints.", result=False)
+    checkpoint_every_epochs: float = setting(
+        1.0, "Epochs between checkpoints.", result=False, least=0
+    )
     checkpoint_every_steps: int = setting(
-        0, "Steps between checkpoints; overrides `checkpoint_every_epochs`.", result=False
+        0, "Steps between checkpoints; overrides `checkpoint_every_epochs`.", result=False, least=0
     )
-    keep: int = setting(2, "Number of the newest checkpoints to keep.", result=False)
-    log_every: int = setting(20, "Steps between rows of training metrics.", result=False)
+    keep: int = setting(2, "Number of the newest checkpoints to keep.", result=False, least=1)
+    log_every: int = setting(20, "Steps between rows of training metrics.", result=False, least=0)
     figures: bool = setting(True, "Draw figures at the end.", result=False)
     profile: str = setting(
         "", "Steps to profile for TensorBoard, START:STOP; in <workdir>/profile.", result=False

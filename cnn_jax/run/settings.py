@@ -27,6 +27,8 @@ def setting(
     choices: tuple[str, ...] = (),
     result: bool = True,
     read: Callable[[Any], str] | None = None,
+    least: float | None = None,
+    below: float | None = None,
 ) -> Any:
     """A field of a recipe.
 
@@ -38,8 +40,11 @@ def setting(
             the fields that cannot: the directories, the layout, the interval of logging.
         read: for a text that may be given in several ways, such as weights by name: what is given
             -> the text that is kept.
+        least: the smallest number allowed; None: any.
+        below: what a number must stay below; None: any.
     """
     metadata = {"help": help, "choices": choices, "result": result, "read": read}
+    metadata |= {"least": least, "below": below}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -68,8 +73,8 @@ def checked(name: str, value: Any, field: dataclasses.Field) -> Any:
     """The value of a setting, of the type of its default.
 
     Raises:
-        ValueError: it is of another type, no finite number, none of the choices, or a text of
-            several lines.
+        ValueError: it is of another type, no finite number, out of range, none of the choices, or
+            a text of several lines.
     """
     default, choices = field.default, field.metadata["choices"]
     if read := field.metadata.get("read"):
@@ -96,8 +101,17 @@ def checked(name: str, value: Any, field: dataclasses.Field) -> Any:
     if isinstance(default, tuple):
         if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
             raise ValueError(f"{name}={value!r}: wanted numbers, such as (0.1, 0.2).")
-        return tuple(_number(name, item, float) for item in value)
-    return _number(name, value, type(default))
+        return tuple(_bounded(name, _number(name, item, float), field) for item in value)
+    return _bounded(name, _number(name, value, type(default)), field)
+
+
+def _bounded(name: str, number: Any, field: dataclasses.Field) -> Any:
+    least, below = field.metadata.get("least"), field.metadata.get("below")
+    if (least is None or number >= least) and (below is None or number < below):
+        return number
+    ends = [f"at least {least}"] if least is not None else []
+    ends += [f"below {below}"] if below is not None else []
+    raise ValueError(f"{name}={number}: it must be {' and '.join(ends)}.")
 
 
 def _number(name: str, value: Any, kind: type) -> Any:
@@ -145,7 +159,10 @@ def from_flagfile(recipe: type[R], settings: Mapping[str, str]) -> R:
     chosen: dict[str, Any] = {}
     for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
         if field.name in settings:
-            chosen[field.name] = _parsed(field, settings[field.name])
+            value, least = _parsed(field, settings[field.name]), field.metadata.get("least")
+            # older versions took keep=0 or intervals below 0, which changed no result
+            clamped = least is not None and not field.metadata["result"]
+            chosen[field.name] = max(value, least) if clamped else value
     return recipe(**chosen)
 
 

@@ -17,8 +17,8 @@ class TaskRun(NamedTuple):
 
     Attributes:
         recipe: class of its recipes.
-        make_experiment: recipe -> the parts of a run. The facts of the experiment have the name
-            under which the task is registered.
+        make_experiment: recipe -> the parts of a run. `cnn_jax.run.train` writes the name under
+            which the task is registered into its facts: a task may be made of another's parts.
         predictor: class of the opened run; None for one that has the network and cannot predict.
         open_split: (recipe, split) -> the data, for `cnn_jax.run.evaluate`; None if it cannot.
         held_out: (recipe, facts, model, data) -> how these are evaluated.
@@ -71,3 +71,8 @@ def task_of(recipe: TrainingRecipe) -> TaskRun:
         f"There is no task with recipes of type {type(recipe).__name__}: "
         "cnn_jax.run.TASKS.register(name, TaskRun(recipe, make_experiment)) adds one."
     )
+
+
+def name_of(task: TaskRun) -> str:
+    """The name under which a task is registered."""
+    return next(name for name, each in TASKS.items() if each is task)

@@ -1,7 +1,9 @@
 """Segments images of any size, tile by tile."""
 
+import numbers
+import operator
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +59,22 @@ def segment(
             total[window] += weight * shares
             weights[window] += weight
     return (total / weights)[: space[0], : space[1]]
+
+
+def sides(tile: Any) -> tuple[int, int]:
+    """(height, width) of a tile, of these or of one number for both.
+
+    Raises:
+        ValueError: it is neither, or a side is below one pixel.
+    """
+    pair = (tile, tile) if isinstance(tile, numbers.Integral) else tile
+    try:
+        height, width = map(operator.index, pair)
+    except (TypeError, ValueError):
+        height = width = 0
+    if isinstance(tile, bool) or min(height, width) < 1:
+        raise ValueError(f"tile={tile!r}: wanted a number of pixels, or (height, width).")
+    return height, width
 
 
 def _starts(length: int, size: int, step: int) -> list[int]:

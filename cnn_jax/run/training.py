@@ -20,7 +20,7 @@ from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.result import Result
 from cnn_jax.run.single import SingleRun
-from cnn_jax.run.tasks import task_of
+from cnn_jax.run.tasks import name_of, task_of
 from cnn_jax.stores import is_store
 from cnn_jax.train import hosts
 
@@ -58,15 +58,22 @@ def train(
         CheckpointError: a checkpoint cannot be written or read.
         OutOfMemoryError: the device, or the host, has too little memory.
     """
+    if not isinstance(recipe, TrainingRecipe):
+        raise ValueError(f"recipe={recipe!r}: wanted a recipe, such as run.Recipe(steps=100).")
     if workdir is not None:
-        recipe = dataclasses.replace(recipe, workdir=os.fspath(workdir))
+        # the recipe checks it, and makes a string of it
+        recipe = dataclasses.replace(recipe, workdir=workdir)  # type: ignore[arg-type]
     _load_plugins(recipe)
     task = task_of(recipe)
     program = program or Program()
+    if not isinstance(program, Program):
+        raise ValueError(f"program={program!r}: wanted a Program, such as run.Program(quiet=True).")
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
-        experiment = reporting_metrics(task.make_experiment(recipe), recipe.metrics)
+        experiment = task.make_experiment(recipe)
+        facts = dataclasses.replace(experiment.facts, task=name_of(task))
+        experiment = reporting_metrics(experiment._replace(facts=facts), recipe.metrics)
         return train_experiment(recipe, experiment, program=program)
 
 

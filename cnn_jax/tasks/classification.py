@@ -45,7 +45,7 @@ def classification(
             whole images, or returns something else than a Mean.
     """
     if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing is {label_smoothing}; it must be in [0, 1).")
+        raise ValueError(f"label_smoothing={label_smoothing}: it must be in [0, 1).")
     factors = losses.parse(loss)
     for name in factors:
         named.check(name, space=(), num_classes=num_classes)

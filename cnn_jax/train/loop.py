@@ -96,10 +96,16 @@ def fit(
             run, with a checkpoint. See `cnn_jax.train.interruption.stop_signals`.
 
     Raises:
-        ValueError: the state is beyond `steps`, or there are too few batches.
+        ValueError: `steps` is no whole number, the state is beyond it, there are too few batches, a
+            callback is none, or the metrics of a step have no names.
         NonFiniteError: the loss or the gradient is not finite, or has been so too often; the last
             good checkpoint is kept.
     """
+    if isinstance(steps, bool) or not hasattr(steps, "__index__"):  # 2.5 would never be reached
+        raise ValueError(f"steps={steps!r}: wanted a whole number.")
+    for each in callbacks:
+        if not isinstance(each, Callback):
+            raise ValueError(f"callbacks: {each!r} is no Callback of cnn_jax.train.callback.")
     layout, companions = layout or single_device(), Callbacks(callbacks)
     first = int(np.ravel(layout.fetch(state.step))[0])  # [R] of R runs, which agree
     if not 0 <= first <= steps:
@@ -174,6 +180,11 @@ class _Training:
         examples = feeding.examples(batch)  # before the batch may be donated
         with self._callbacks.around_step(self._step, self._state):
             self._state, metrics = self._train_step(self._state, batch)
+        if not isinstance(metrics, Mapping):
+            raise ValueError(
+                f"The step returns {type(metrics).__name__} beside its state: wanted metrics by "
+                "name."
+            )
         self._step += 1
         self._pending.append((self._step, metrics))
         self._collect(RUN_AHEAD)

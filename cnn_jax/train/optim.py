@@ -103,7 +103,7 @@ def _muon(learning_rate, *, momentum, weight_decay, nesterov):
 
 def _without_nesterov(name: str, nesterov: bool) -> None:
     if nesterov:
-        raise ValueError(f"{name} has no Nesterov form; switch nesterov off.")
+        raise ValueError(f"{name} has no Nesterov form; switch it off, nesterov=False.")
 
 
 # (learning rate or schedule, *, momentum, weight_decay, nesterov) -> an Optax transformation.
@@ -146,10 +146,10 @@ def make_optimizer(
     """
     optimizer = OPTIMIZERS[name]
     if not 0 <= momentum < 1:
-        raise ValueError(f"momentum is {momentum}; it must be in [0, 1).")
+        raise ValueError(f"momentum={momentum}: it must be in [0, 1).")
     if weight_decay < 0 or clip_norm < 0:
         raise ValueError(
-            f"weight_decay is {weight_decay} and clip_norm {clip_norm}; both must be 0 or more."
+            f"weight_decay={weight_decay} and clip_norm={clip_norm}: both must be 0 or more."
         )
     if nesterov and not momentum:
         raise ValueError("nesterov needs a momentum above 0.")

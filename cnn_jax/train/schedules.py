@@ -95,7 +95,7 @@ def make_schedule(
             "a warm-up of 0 to all of them."
         )
     if not (peak > 0 and math.isfinite(peak)):
-        raise ValueError(f"The learning rate is {peak}; it must be above 0.")
+        raise ValueError(f"learning_rate={peak}: it must be above 0.")
     SCHEDULES.check_call(name, 1, "steps", "warmup_steps", "final", "boundaries", "factor")
     made = schedule(
         peak,

@@ -224,7 +224,7 @@ def test_a_record_of_another_size_is_corrupt():
 
 def test_what_cannot_be_asked_for():
     with pytest.raises(
-        DataError, match=r"batch_size 5: wanted a positive multiple of .* processes, 2"
+        DataError, match=r"batch_size=5: wanted a positive multiple of .* processes, 2"
     ):
         train_batches(SOURCE, batch_size=5, seed=0, process_count=2)
     with pytest.raises(DataError, match="crop=left: choose"):

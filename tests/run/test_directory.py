@@ -151,7 +151,7 @@ def test_looking_writes_nothing(finished):
 
 def test_another_experiment_is_refused_by_the_name_of_the_store(finished, forget):
     forget()
-    with pytest.raises(ValueError, match="learning_rate=") as error:
+    with pytest.raises(ValueError, match="`learning_rate` was ") as error:
         run(finished, **QUICK, learning_rate=0.1)
     assert str(error.value).startswith(finished)
     forget()

@@ -1,11 +1,13 @@
 """Images of any size, tile by tile."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax import run
 from cnn_jax.analysis import segmentation_figures
 from cnn_jax.models import create
 from cnn_jax.run import tiles
@@ -54,6 +56,43 @@ def test_a_network_without_padding_covers_the_picture_seamlessly():
 def test_an_overlap_as_large_as_the_tile():
     with pytest.raises(ValueError, match=r"overlap of \(16, 0\) does not fit tiles that give"):
         tiles.segment(pointwise, np.zeros((20, 20, 1)), tile=(16, 16), overlap=(16, 0))
+
+
+@pytest.mark.parametrize("tile", [0, -3, True, 2.5, "32", (32,), (32, 0), (32, 32, 3), [None, 3]])
+def test_what_is_no_tile(tile):
+    with pytest.raises(ValueError, match=r"^tile=.*: wanted a number of pixels, or \(height"):
+        tiles.sides(tile)
+
+
+def test_a_tile_of_one_side_or_two():
+    assert tiles.sides(np.int64(32)) == (32, 32)
+    assert tiles.sides([16, 24]) == (16, 24)
+
+
+@pytest.mark.parametrize(("image_size", "seen"), [("16x12", (16, 12)), ("", (32, 24))])
+def test_pixels_are_shown_at_the_scale_of_an_evaluation(image_size, seen):
+    """A run that resized its images resizes this one too, and its answer back."""
+
+    class Bright(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            shapes.append(x.shape[1:3])
+            return pointwise(x)
+
+    shapes = []
+    image = np.zeros((32, 24), np.uint8)
+    image[:, 12:] = 255
+    facts = run.Facts(
+        task="segmentation", num_classes=3, class_names=("a", "b", "c"), mean=(0.5,), std=(0.5,),
+        image_shape=(*seen, 1),
+    )  # fmt: skip
+    recipe = run.SegmentationRecipe(image_size=image_size)
+    predictor = run.PixelPredictor(model=Bright(), variables={}, facts=facts, recipe=recipe)
+    found = predictor.predict(image)
+    assert set(shapes) == {seen}
+    assert found.label.shape == (32, 24)
+    np.testing.assert_allclose(found.probabilities.sum(-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(found.label, np.where(image, 2, 1))
 
 
 def test_what_is_written_can_be_read_again(tmp_path):

@@ -173,6 +173,55 @@ def test_a_mistake_is_one_line_that_names_the_parameter(changes, message, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keep": 0}, r"^keep=0: it must be at least 1\.$"),
+        ({"ema_decay": 1.0}, r"^ema_decay=1\.0: it must be at least 0 and below 1\.$"),
+        ({"seed": 2**32}, r"^seed=4294967296: .* at least -2147483648 and below 4294967296"),
+        ({"step_epochs": (1.0, -1.0)}, r"^step_epochs=-1\.0: it must be at least 0"),
+        *(
+            ({name: -1}, rf"^{name}=-1(\.0)?: it must be at least 0\.$")
+            for name in (
+                "workers", "backbone_factor", "bias_factor", "learning_rate_per", "warmup_epochs",
+                "final_learning_rate", "step_factor", "log_every", "evaluate_every_steps",
+                "evaluate_every_epochs", "checkpoint_every_steps", "checkpoint_every_epochs",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_a_number_out_of_range_is_no_recipe(changes, message):
+    with pytest.raises(ValueError, match=message):
+        recipe(**changes)
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(run.DetectionRecipe(), **changes)
+
+
+def test_a_run_made_before_settings_had_bounds_is_read():
+    from cnn_jax.run import settings
+
+    older = {"keep": "0", "evaluate_every_epochs": "-1.0", "seed": "7"}
+    assert settings.from_flagfile(run.Recipe, older) == run.Recipe(
+        keep=1, evaluate_every_epochs=0.0, seed=7
+    )
+
+
+def test_what_is_no_recipe_no_program_and_no_place():
+    for wrong in (None, {"dataset": "digits"}, run.Recipe):
+        with pytest.raises(ValueError, match=r"^recipe=.*: wanted a recipe, such as run.Recipe"):
+            run.train(wrong)
+    with pytest.raises(ValueError, match=r"^program='quiet': wanted a Program"):
+        run.train(recipe(), program="quiet")
+    with pytest.raises(ValueError, match=r"^workdir=3: wanted a string"):
+        run.train(recipe(), workdir=3)
+    for place in (None, 3, ""):
+        with pytest.raises(ValueError, match=r"^place=.*: wanted a run directory, or its"):
+            run.open(place)
+    for plugin in (None, 3, [3]):
+        with pytest.raises(ValueError, match=r"^plugin=.*: wanted names of modules"):
+            run.open("none", plugin=plugin)
+
+
 def test_numbers_of_another_kind_are_the_same_setting(tmp_path):
     numpy = run.Recipe(epochs=3, batch_size=np.int64(8), learning_rates=[0.1], workdir=tmp_path)
     assert numpy == run.Recipe(
@@ -200,6 +249,7 @@ def test_opening_writes_nothing_and_needs_no_data(done, monkeypatch):
     assert tree(done.directory) == before
     assert found.step == 40
     assert found.averaged
+    assert repr(found) == f"<ClassPredictor: mlp on digits, step 40 of {done.place}, averaged>"
     assert found.recipe == recipe(ema_decay=0.9)
     assert found.facts.model == "mlp"
     assert found.facts.task == "classification"
@@ -312,6 +362,9 @@ def test_the_figures_of_the_run_and_of_other_data(done):
         run.evaluate(done.place, dataset="mnist1d", split="test")
     with pytest.raises(ValueError, match="batchsize: no setting"):
         run.evaluate(done.place, batchsize=3)
+    for unused in ({"model": "lenet5"}, {"learning_rate": 1.0}, {"augment": "flip"}):
+        with pytest.raises(ValueError, match=f"{next(iter(unused))}: a setting of the training"):
+            run.evaluate(done.place, **unused)
 
 
 def test_several_seeds_are_a_result_too(tmp_path):
@@ -377,6 +430,22 @@ def test_sequences_are_predicted_as_arrays(tmp_path):
         found.predict(np.zeros((40, 1), np.int64))
     with pytest.raises(ValueError, match=r"trained on sequences of shape \[40, 1\]"):
         found.predict("digit.png")
+
+
+def test_a_task_made_of_the_parts_of_another_is_opened_as_itself(tmp_path):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Scaled(run.Recipe):
+        scale: float = run.setting(1.0, "Scale of the depth, in metres.")
+
+    run.TASKS.register("scaled", run.TASKS["classification"]._replace(recipe=Scaled))
+    try:
+        chosen = Scaled(**{**QUICK, "steps": 2}, scale=2.0)
+        result = run.train(chosen, workdir=tmp_path, program=QUIET)
+        found = run.open(tmp_path)
+        assert (found.facts.task, found.recipe) == ("scaled", chosen)
+        assert run.evaluate(tmp_path) == pytest.approx(result.metrics)
+    finally:
+        run.TASKS.forget("scaled")
 
 
 @pytest.mark.slow

@@ -291,6 +291,27 @@ def test_what_cannot_be_trained_is_said():
         fit(new(), train_step=STEP, batches=bare, steps=2)
 
 
+@pytest.mark.parametrize("steps", [2.5, "3", None, True])
+def test_a_number_of_steps_that_is_never_reached(steps):
+    with pytest.raises(ValueError, match=rf"^steps={steps!r}: wanted a whole number"):
+        fit(new(), train_step=STEP, batches=BATCHES, steps=steps)
+
+
+@pytest.mark.parametrize("wrong", [Losses, print])
+def test_what_is_no_callback(wrong):
+    with pytest.raises(ValueError, match=r"^callbacks: .* is no Callback of cnn_jax"):
+        fit(new(), train_step=STEP, batches=BATCHES, steps=1, callbacks=[wrong])
+
+
+def test_a_step_without_names_for_its_metrics():
+    def step(state, batch):
+        state, metrics = STEP(state, batch)
+        return state, metrics["loss"]
+
+    with pytest.raises(ValueError, match=r"beside its state: wanted metrics by name"):
+        fit(new(), train_step=step, batches=BATCHES, steps=1)
+
+
 def test_a_loss_that_is_no_number_ends_it():
     batches = [dict(batch) for batch in BATCHES]
     batches[2]["image"] = np.full((8, 4, 1), np.nan, np.float32)

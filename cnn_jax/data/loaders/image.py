@@ -84,7 +84,7 @@ def image_loader(
     if source.load is not None:
         if size is not None or crop is not None:
             raise DataError(
-                f"image_size {image_size}, crop {crop}: {source.name} holds no images, and its "
+                f"image_size={image_size}, crop={crop}: {source.name} holds no images, and its "
                 "examples have one size; leave both out"
             )
         return source.load

@@ -52,6 +52,10 @@ def open_yolo(path: str, split: str) -> Source:
         described = yolo_format.describe(file)
         names, keypoints = described.class_names, described.keypoints
         folders = _located(described, file, wanted, dataset)
+        if keypoints:
+            _log.warning(
+                "%s: the key points of its objects are left out, their boxes are read", file
+            )
     splits: dict[str, list[Path]] = {name: [] for name in folders}
     for name, places in folders.items():
         if name == "all" or name in wanted:
@@ -90,7 +94,7 @@ def _located(
     described: yolo_format.Described, file: Path, wanted: Collection[str], dataset: str
 ) -> dict[str, list[Path]]:
     """Split -> the folders, or lists, of its images; splits that are not wanted may be missing."""
-    base = file.parent / Path(described.base).expanduser()
+    base = file.parent / os.path.expanduser(described.base)
     if not os.path.isdir(base):  # of the machine on which it was written
         _log.warning("%s: there is no folder %s; paths are taken from %s", file, base, file.parent)
         base = file.parent

@@ -24,6 +24,22 @@ CLASS_LISTS = ("classes.txt", "names.txt", "obj.names", "classes.names")
 ROUNDING = 1e-4  # beyond 0..1, of fractions that are written with four digits
 
 
+NOTHING_SAID = ("", "null", "~")
+
+
+class _Texts(yaml.BaseLoader):
+    """Loads YAML with every value as it is written: a class `no` is no False, `012` no ten.
+
+    Nothing but texts, lists and dicts is made, whatever the tags in the file ask for.
+    """
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+            raise yaml.YAMLError(f"{twice[0][:100]!r} is there twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
 class Described(NamedTuple):
     """What data.yaml says.
 
@@ -60,20 +76,20 @@ def describe(file: Path) -> Described:
         DataError: it is not YAML, or lacks something; the message names it.
     """
     try:
-        content = yaml.safe_load(reading.read_text(file))
+        content = yaml.load(reading.read_text(file), Loader=_Texts)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{file} is not YAML: {str(error)[:300]}") from error
+        raise DataError(f"{file} is not YAML: {str(error)[:300]}; correct it") from error
     if not isinstance(content, dict):
         raise DataError(f"{file}: wanted 'train: FOLDER', 'val: FOLDER' and 'names: [...]' in it")
-    base = content.get("path") or ""
+    base = content.get("path", "")
     if not isinstance(base, str):
         raise DataError(f"{file}: the path is {str(base)[:100]!r}, wanted a folder")
     splits: dict[str, list[str]] = {}
     for key, value in content.items():
-        name = split_names.canonical(key) if isinstance(key, str) else None
-        if name is None or value is None:
+        name = split_names.canonical(key)
+        if name is None or value in NOTHING_SAID:
             continue
         places = [value] if isinstance(value, str) else value
         if not isinstance(places, list) or not all(isinstance(p, str) and p for p in places):
@@ -164,19 +180,20 @@ def _fractions(words: Sequence[str], place: str) -> list[float]:
 
 
 def _names(content: Mapping[Any, Any], file: Path) -> tuple[str, ...]:
-    names, count = content.get("names"), content.get("nc")
+    names, count = content.get("names", ""), content.get("nc", "")
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            shown = ", ".join(map(str, list(names)[:10]))
+        if sorted(names) != sorted(map(str, range(len(names)))):
+            shown = ", ".join(list(names)[:10])
             raise DataError(f"{file}: the names are numbered {shown}: wanted 0, 1, 2, ... in it")
-        names = [names[i] for i in range(len(names))]
-    if names is None and isinstance(count, int) and 0 < count < 100_000:
-        return tuple(f"class {i}" for i in range(count))
-    if not isinstance(names, list) or any(isinstance(n, (dict, list, type(None))) for n in names):
+        names = [names[str(i)] for i in range(len(names))]
+    counted = int(count) if isinstance(count, str) and re.fullmatch(r"[0-9]{1,5}", count) else None
+    if names in NOTHING_SAID and counted:
+        return tuple(f"class {i}" for i in range(counted))
+    if not isinstance(names, list) or not all(isinstance(n, str) and n.strip() for n in names):
         raise DataError(f"{file}: wanted 'names: [cat, dog]', or each with its number, from 0")
-    if count is not None and count != len(names):
+    if count not in NOTHING_SAID and counted != len(names):
         raise DataError(f"{file}: nc is {str(count)[:20]} and there are {len(names)} names")
-    return _distinct([str(name) for name in names], file)
+    return _distinct(names, file)
 
 
 def _distinct(names: Sequence[str], file: Path) -> tuple[str, ...]:

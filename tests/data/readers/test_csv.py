@@ -185,6 +185,8 @@ def test_what_cannot_be_right_is_refused_with_its_line(text, tmp_path):
 def test_what_is_not_there_or_not_text(tmp_path):
     with pytest.raises(DataError, match="there is no"):
         load_source(f"csv:{tmp_path}/none.csv", "all")
+    with pytest.raises(DataError, match="there is no ~no_such_user/l"):
+        load_source("csv:~no_such_user/l.csv", "all")
     with pytest.raises(DataError, match=r"wanted train\.csv and test\.csv.* holds no CSV"):
         load_source(f"csv:{tmp_path}", "all")
     (tmp_path / "labels.csv").write_bytes("file,label\nå.png,x\n".encode("utf-16"))

@@ -66,7 +66,7 @@ def numbered_names_and_a_folder_of_another_machine(root):
     ultralytics(root)
     write(
         root / "data.yaml",
-        "path: ../datasets/x\ntrain:\n  - images/train\nvalid: images\\val\ntest:\nnc: 2\n"
+        "path: ~no_such_user/x\ntrain:\n  - images/train\nvalid: images\\val\ntest:\nnc: 2\n"
         "names:\n  0: cat\n  1: dog\n",
     )
 
@@ -151,6 +151,14 @@ def test_boxes_are_of_upright_images(tmp_path):
     np.testing.assert_allclose(batch["boxes"], [[[0, 0, 10, 10]]])
 
 
+def test_names_that_yaml_takes_for_something_else(tmp_path):
+    ultralytics(tmp_path)
+    write(tmp_path / "data.yaml", "train: images/train\nnames: [no, 012]\nnc: 2")
+    assert opened(tmp_path).class_names == ("no", "012")
+    write(tmp_path / "data.yaml", "train: images/train\nnc: 2\nval: null\ntest:")
+    assert opened(tmp_path).class_names == ("class 0", "class 1")
+
+
 def test_key_points_after_a_box(tmp_path):
     ultralytics(tmp_path)
     with (tmp_path / "data.yaml").open("a") as file:
@@ -200,7 +208,11 @@ def test_a_wrong_line_is_refused_by_its_number(tmp_path, line, message):
         ("train: labels\nnames: [cat, dog]", "labels holds no images"),
         ("val: images/val\nvalid: images/val\nnames: [cat]", "are both 'val'"),
         ("path: [a]\ntrain: images/train\nnames: [cat]", "wanted a folder"),
-        ("train: !!python/object/apply:os.system ['true']", "is not YAML"),
+        ("train: !!python/object/apply:os.system ['true']\nnames: [cat]", "names 'true'"),
+        ("train: images/train\nnames: {0: cat, 0: dog}", "'0' is there twice"),
+        ("train: images/train\nnames: [cat, '']", "each with its number"),
+        ("train: images/train\nnames: {0: cat, 01: dog}", "are numbered 0, 01"),
+        ("train: &a [*a]\nnames: [cat]", "is not YAML"),
     ],
 )
 def test_a_wrong_description_is_refused(tmp_path, text, message):
