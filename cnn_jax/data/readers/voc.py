@@ -23,7 +23,7 @@ import numpy as np
 from cnn_jax.data import reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers.coco import BoxRecords, boxes_in_frames
+from cnn_jax.data.readers.box_records import BoxRecords, boxes_in_frames
 from cnn_jax.data.readers.coco_format import LONGEST_SIDE
 from cnn_jax.data.readers.folder import TEST_SHARE
 from cnn_jax.data.readers.folder_layout import check_spelling

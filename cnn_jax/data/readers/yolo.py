@@ -17,7 +17,7 @@ from cnn_jax.data import remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers import image_files, split_names, yolo_format
-from cnn_jax.data.readers.coco import BoxRecords
+from cnn_jax.data.readers.box_records import BoxRecords
 from cnn_jax.data.readers.image_files import SUFFIXES
 from cnn_jax.data.types import Source
 
