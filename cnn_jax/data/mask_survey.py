@@ -73,22 +73,25 @@ def check_masks(source: Source, dataset: str) -> None:
     classes_of = np.array(translation(source), np.int16)
     found: set[int] = set()
     for most in (SAMPLE, MOST):
-        indices = evenly(len(source), most)
-        for index in indices:
+        read = []
+        for index in evenly(len(source), most):
             try:
                 values = np.unique(decode_mask(source[index]["mask"]))
-            except (ValueError, OSError, KeyError):  # loading it raises an error with its name
-                return
+            except (ValueError, OSError, KeyError):  # loading it raises an error, or skips it
+                continue
+            read.append(index)
             classes = classes_of[values]
             if (classes < 0).any():
-                return  # likewise
+                return  # likewise, and says which
             found |= set(classes[classes != IGNORE].tolist())
             if len(found) > 1:
                 return
-    files = ", ".join(source.records.describe(index) for index in indices[:3])
+    if not read:
+        return
+    files = ", ".join(source.records.describe(index) for index in read[:3])
     what = f"only of the class {source.class_names[found.pop()]}" if found else "ignored, all"
     said = (
-        f"{dataset}, split {source.split!r}: the pixels of {len(indices)} masks are {what}, such "
+        f"{dataset}, split {source.split!r}: the pixels of {len(read)} masks are {what}, such "
         f"as those of {files}"
     )
     if source.split.startswith(("train", "all")) and "[" not in source.split:

@@ -67,6 +67,13 @@ def test_masks_of_one_value(tmp_path, value):
         read(folder(tmp_path, values=(value,)), "train")
 
 
+def test_one_damaged_mask_does_not_hide_the_others(tmp_path):
+    folder(tmp_path, values=(0,))
+    (tmp_path / "masks" / "0.png").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="there is nothing to learn"):
+        read(tmp_path, "all", class_names=["a", "b", "c"], skip_corrupt=True)
+
+
 def test_masks_that_are_all_ignored(tmp_path):
     folder(tmp_path, values=(255,))
     with pytest.raises(DataError, match="every pixel of every mask is ignored"):

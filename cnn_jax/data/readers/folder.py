@@ -92,6 +92,7 @@ def _examples(
     """(file, label) of every image, in an order that depends on the names alone."""
     found: list[tuple[str, int]] = []
     others: Counter[str] = Counter()
+    inside = os.path.join(root, "")
     for label, name in enumerate(classes):
         images = []
         for file in _files(root / part / name, root, layout.barred(name)):
@@ -101,7 +102,7 @@ def _examples(
                 others[os.path.splitext(file)[1].lower() or "no suffix"] += 1
         if not images:
             _log.warning("class folder %s holds no images", root / part / name)
-        found += [(os.path.relpath(file, root), label) for file in images]
+        found += [(_within(file, inside), label) for file in images]
     if others:
         _log.warning(
             "%s: left out %d files that are not images: %s",
@@ -160,6 +161,11 @@ def _files(folder: Path, root: Path, barred: frozenset[str]) -> list[str]:
             shown = image_files.some(sorted(links))
             _log.warning("%s: left out %d links %s: %s", folder, len(links), what, shown)
     return found
+
+
+def _within(file: str, inside: str) -> str:
+    """A file's path from the folder `inside`, which ends with '/'; relpath alone is slow."""
+    return file.removeprefix(inside) if file.startswith(inside) else os.path.relpath(file, inside)
 
 
 def _leads_into(target: str, barred: frozenset[str], is_folder: bool) -> bool:
