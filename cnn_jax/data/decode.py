@@ -13,6 +13,7 @@ which Pillow starts Ghostscript), or that no data set uses, are not supported.
 import contextlib
 import functools
 import io
+import os
 import re
 import struct
 import zlib
@@ -190,6 +191,25 @@ def image_size(image: Stored, *, upright: bool = False) -> tuple[int, int]:
         if upright and opened.getexif().get(_EXIF_ORIENTATION, 1) >= 5:
             width, height = height, width
         return height, width
+
+
+def read_header(file: Path) -> tuple[int, int, int]:
+    """(width, height, EXIF orientation) of an image as it is stored; no more of it is read.
+
+    Raises:
+        ValueError or OSError: it is not an image, or claims to be too large.
+    """
+    try:
+        with open(file, "rb") as stream, Image.open(stream, formats=_formats()) as opened:
+            _check_size(opened.height, opened.width, os.fstat(stream.fileno()).st_size)
+            # asking a PNG without it would decode its pixels
+            known = "exif" in opened.info or opened.format == "TIFF"
+            orientation = opened.getexif().get(_EXIF_ORIENTATION, 1) if known else 1
+            return *opened.size, orientation if orientation in range(1, 9) else 1
+    except Image.DecompressionBombError as error:
+        raise _too_large("too many") from error
+    except (UnidentifiedImageError, *_DAMAGED) as error:
+        raise ValueError(f"a damaged image ({str(error) or type(error).__name__})") from error
 
 
 def _is_jpeg(data: bytes) -> bool:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from cnn_jax.data import label_survey, mask_survey
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import HOLDS, Holds, Source
 from cnn_jax.registry import Registry
@@ -94,7 +95,8 @@ def open_source(
 
     Raises:
         DataError: there is no such data set or split, or it holds something else; it is not
-            prepared and cannot be; the split is empty; the reader does not know an option.
+            prepared and cannot be; the split is empty, has labels of no class, or is of training
+            and holds one class alone; the reader does not know an option.
     """
     opener, path = _find(dataset, holds)
     source = opener(path, split, **_accepted(opener, dataset, options))
@@ -102,6 +104,10 @@ def open_source(
         raise DataError(
             f"split {split!r} of {dataset} is empty: no example was found; or ask for a larger part"
         )
+    if holds == "mask":
+        mask_survey.check_masks(source, dataset)
+    if holds == "label":
+        label_survey.check_labels(source, dataset)
     if channels is not None:
         if source.load is not None:
             raise DataError(f"channels={channels}: {dataset} holds no images; leave channels out")

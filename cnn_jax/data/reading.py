@@ -60,25 +60,40 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        DataError: it cannot be read, is not JSON, or is nested too deep; the message names it.
+        DataError: it cannot be read, is not JSON, is nested too deep, or has a key twice in one
+            object, of which Python would take the last alone; the message names it.
     """
     try:
-        return json.loads(read_bytes(path).decode("utf-8-sig"))
+        text = read_bytes(path).decode("utf-8-sig")
+        return json.loads(text, object_pairs_hook=_distinct)
     except RecursionError as error:
         raise DataError(f"{path} is nested too deep to be read") from error
     except ValueError as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} is not JSON: {str(error)[:200]}") from error
+        raise DataError(f"{path} is not JSON that can be read: {str(error)[:200]}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:100]!r} is in one object twice: keep one")
+    return entries
 
 
 def text_of_name(name: str) -> str:
-    """A file's name as text, the same under every locale: its bytes read as UTF-8 if possible.
+    """A file's name as text, the same under every locale: UTF-8, or else Latin-1.
 
-    Under LANG=C Python represents bytes beyond ASCII as surrogates, which find the file but cannot
-    be printed.
+    Python represents bytes beyond ASCII as surrogates where they are not UTF-8, and under LANG=C
+    all of them; they find the file but cannot be printed.
     """
-    return os.fsencode(name).decode("utf-8", "surrogateescape")
+    stored = os.fsencode(name)
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored.decode("latin-1")
 
 
 def is_inside(name: str) -> bool:

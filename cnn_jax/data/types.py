@@ -18,6 +18,8 @@ HOLDS: tuple[Holds, ...] = get_args(Holds)
 #   mask    'mask', encoded like the image
 #   boxes   'boxes' float [n, 4], (left, top, right, bottom) as fractions of the image's sides;
 #           'labels' int [n]; 'crowd' bool [n]
+# and where an image is to be rotated as its EXIF orientation says, 'upright': True, whatever
+# `Source.upright` is; a mask of the image as it is stored has its EXIF orientation as 'turn'.
 # Other records come with a `Source.load` of their own.
 Record = Mapping[str, Any]
 
@@ -61,8 +63,8 @@ class Source:
         image_shape: (height, width, channels); height and width are None if images differ in size.
             (length, channels) for sequences.
         upright: whether images are rotated as their EXIF orientation says. Folders of classes are;
-            sets of TFDS are not, nor are images with masks or boxes, whose annotations belong to
-            the pixels as they are stored.
+            sets of TFDS are not, whose annotations belong to the pixels as they are stored. For
+            folders with masks or boxes each record says it, see `cnn_jax.data.orientation`.
         skip_corrupt: whether a record that cannot be decoded is skipped and counted, instead of
             raising an error.
         load: makes an example of a record that is not an image to decode and resize; None for

@@ -226,4 +226,9 @@ def _survey(source: data.Source) -> data.Survey:
     say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
         raise ValueError(f"{source.name}, split {source.split}, holds no usable box.")
+    if held.crowds == held.boxes:
+        raise ValueError(
+            f"{source.name}, split {source.split}: all {held.boxes} boxes are crowds or difficult, "
+            "which are neither trained on nor counted: there is nothing to learn."
+        )
     return held

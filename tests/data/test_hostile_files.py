@@ -248,7 +248,7 @@ def test_voc_with_a_huge_picture_and_no_size(tmp_path):
     (tmp_path / "Annotations" / "0.xml").write_text(
         f"<annotation><object><name>cat</name>{box}</object></annotation>"
     )
-    with pytest.raises(DataError, match=r"0\.xml.*180,000,000 pixels"):
+    with pytest.raises(DataError, match=r"0\.png.*180,000,000 pixels"):
         open_source(f"voc:{tmp_path}", "all", holds="boxes")
 
 
@@ -336,7 +336,7 @@ THING = {"id": 1, "name": "thing"}
         ({"annotations": [BOX | {"bbox": "1234"}]}, "a text, not 4 for its bbox"),
         ({"annotations": [BOX | {"bbox": [True] * 4}]}, "true or false in its bbox"),
         ({"annotations": [BOX | {"iscrowd": "no"}]}, "has the iscrowd 'no', wanted 0 or 1"),
-        ({"annotations": [BOX | {"image_id": "1"}]}, "none of its 1 annotations is of an image"),
+        ({"annotations": [BOX | {"image_id": "a"}]}, "none of its 1 annotations is of an image"),
         ({"annotations": [BOX | {"category_id": {}}]}, "has the category_id an object"),
         ({"categories": "abc"}, "'categories' are a text, wanted a list"),
         ({"categories": [THING, THING]}, "two categories have the id 1"),

@@ -88,7 +88,8 @@ class LoadBoxes:
         jitter: (smallest, largest) scale relative to the letterbox, log-uniform, with a window at a
             random place: "large scale jittering", Ghiasi et al. 2021, arXiv:2012.07177; it needs
             rng. None for no jitter.
-        upright: whether to rotate images as their EXIF orientation says; boxes stay.
+        upright: whether to rotate images as their EXIF orientation says; boxes stay. A record's
+            own 'upright' goes before.
     """
 
     channels: int
@@ -105,7 +106,8 @@ class LoadBoxes:
         return self.jitter is not None
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
-        image = decode_image(record["image"], channels=self.channels, upright=self.upright)
+        upright = record.get("upright", self.upright)
+        image = decode_image(record["image"], channels=self.channels, upright=upright)
         tidied = tidy(record, self.num_classes)
         height, width = image.shape[:2]
         factor = np.array([self.size[1] / width, self.size[0] / height])  # x, y

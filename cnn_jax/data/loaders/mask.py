@@ -12,6 +12,7 @@ import numpy as np
 
 from cnn_jax.data.crop import resample, sizes_differ
 from cnn_jax.data.decode import decode_image, decode_mask
+from cnn_jax.data.orientation import UPRIGHT, turn_pixels
 from cnn_jax.data.types import Record, Source
 
 IGNORE = 255
@@ -23,8 +24,8 @@ class MaskSource(Source):
 
     Attributes:
         values: mask values of each class; empty for the index of the class alone.
-        ignored: mask values to ignore, besides IGNORE. Any other value is an error; None ignores
-            all values that no class has.
+        ignored: mask values to ignore, besides IGNORE if no class has that. Any other value is an
+            error; None ignores all values that no class has.
     """
 
     values: Sequence[Sequence[int]] = ()
@@ -41,7 +42,8 @@ class LoadMask:
         channels: channels of the image.
         translation: for each of 256 mask values its class, IGNORE, or -1 for an error.
         size: (height, width) of the result; None leaves images at their own size.
-        upright: whether to rotate images as their EXIF orientation says; masks stay.
+        upright: whether to rotate images as their EXIF orientation says; masks stay. A record's
+            own 'upright' goes before, and its 'turn' is how to turn the mask.
     """
 
     channels: int
@@ -51,8 +53,9 @@ class LoadMask:
     random: ClassVar[bool] = False
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
-        image = decode_image(record["image"], channels=self.channels, upright=self.upright)
-        mask = decode_mask(record["mask"])
+        upright = record.get("upright", self.upright)
+        image = decode_image(record["image"], channels=self.channels, upright=upright)
+        mask = turn_pixels(decode_mask(record["mask"]), record.get("turn", UPRIGHT))
         if mask.shape != image.shape[:2]:
             sizes = ["x".join(map(str, x.shape[1::-1])) for x in (mask, image)]
             raise ValueError(f"its mask has {sizes[0]} pixels and its image {sizes[1]}")
@@ -81,19 +84,22 @@ def mask_loader(source: Source, image_size: tuple[int, int] | None = None) -> Lo
     """
     if image_size is None and None in source.image_shape[:2]:
         raise sizes_differ(source)
-    return LoadMask(source.image_shape[2], _translation(source), image_size, source.upright)
+    return LoadMask(source.image_shape[2], translation(source), image_size, source.upright)
 
 
-def _translation(source: Source) -> tuple[int, ...]:
-    """For each of 256 mask values its class, IGNORE, or -1 for an error."""
+def translation(source: Source) -> tuple[int, ...]:
+    """For each of 256 mask values its class, IGNORE, or -1 for an error.
+
+    The value IGNORE is ignored, unless a class has it: black and white masks.
+    """
     values: Sequence[Sequence[int]] = [(i,) for i in range(source.num_classes)]
     ignored: Sequence[int] | None = ()
     if isinstance(source, MaskSource):
         values, ignored = source.values or values, source.ignored
-    table = dict.fromkeys(range(256), IGNORE if ignored is None else -1)
+    table = dict.fromkeys(range(256), IGNORE if ignored is None else -1) | {IGNORE: IGNORE}
     for index, some in enumerate(values):
         table |= dict.fromkeys(some, index)
-    return tuple((table | dict.fromkeys((*(ignored or ()), IGNORE), IGNORE)).values())
+    return tuple((table | dict.fromkeys(ignored or (), IGNORE)).values())
 
 
 def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -5,56 +5,32 @@
                                                    'category_id', 'bbox': [x, y, width, height],
                                                    'iscrowd'}], 'categories': [{'id', 'name'}]}
 
-The splits have the names of the files: 'train2017', or 'train' if only one begins so. Lin et al.
-2014, arXiv:1405.0312; the format is described at https://cocodataset.org/#format-data.
+    PATH/train/_annotations.coco.json             the same, beside the images, as Roboflow exports
+
+The splits have the names of the files, or of the folders: 'train2017', or 'train' if only one
+begins so. Lin et al. 2014, arXiv:1405.0312; the format: https://cocodataset.org/#format-data.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnn_jax.data import fingerprint, reading, remote
+from cnn_jax.data import reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import coco_format
-from cnn_jax.data.types import Record, Source
+from cnn_jax.data.readers import coco_format, split_names
+from cnn_jax.data.readers.box_records import BoxRecords, boxes_in_frames
+from cnn_jax.data.readers.folder_layout import check_spelling
+from cnn_jax.data.readers.image_files import is_hidden, subfolders
+from cnn_jax.data.types import Source
 
 _log = logging.getLogger(__name__)
 
+EXPORTED = "_annotations.coco.json"  # in the folder of each split's images, as Roboflow exports
 PREFIX = "instances_"  # prefix of the files with boxes; COCO also has captions and keypoints
-
-
-class BoxRecords:
-    """Images on disk and their annotations.
-
-    Attributes:
-        root: folder of the set.
-        files: files of the images.
-        annotations: 'boxes', 'labels' and 'crowd' of each image, see `cnn_jax.data.types.Record`.
-    """
-
-    def __init__(
-        self, root: Path, files: Sequence[Path], annotations: Sequence[dict[str, np.ndarray]]
-    ):
-        self.root = root
-        self.files, self.annotations = list(files), list(annotations)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Record]:
-        return [{"image": self.files[i], **self.annotations[i]} for i in indices]
-
-    def describe(self, index: int) -> str:
-        return str(self.files[index])
-
-    def identities(self) -> Iterable[str | bytes]:
-        yield from fingerprint.files(self.root, self.files)
-        for one in self.annotations:
-            yield from (fingerprint.array(one[name]) for name in ("boxes", "labels", "crowd"))
 
 
 def open_coco(path: str, split: str) -> Source:
@@ -86,7 +62,17 @@ def open_coco(path: str, split: str) -> Source:
         class_names = categories
     assert class_names is not None  # an expression has a term
     chosen = split_lib.select(read, split, dataset=dataset)
-    located, annotations = [file for file, _ in chosen], [held for _, held in chosen]
+    located = [file for file, _ in chosen]
+    placed = boxes_in_frames(
+        located,
+        [held["corners"] for _, held in chosen],
+        [held["size"] for _, held in chosen],
+        dataset,
+    )
+    annotations = [
+        {**own, "labels": held["labels"], "crowd": held["crowd"]}
+        for own, (_, held) in zip(placed, chosen, strict=True)
+    ]
     return Source(
         name=root.resolve().name,
         split=split,
@@ -100,15 +86,26 @@ def _annotation_files(root: Path, dataset: str) -> dict[str, Path]:
     """Split -> its annotation file."""
     folder = root / "annotations"
     found = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    found = [file for file in found if not is_hidden(file.name)]
     instances = [file for file in found if file.name.startswith(PREFIX)]
     if not found:
-        raise DataError(f"{dataset}: wanted {folder}/{PREFIX}train.json, found no JSON there")
+        exported = {name: root / name / EXPORTED for name in subfolders(root)}
+        exported = {name: file for name, file in exported.items() if file.is_file()}
+        if exported:
+            return exported
+        raise DataError(
+            f"{dataset}: wanted {folder}/{PREFIX}train.json, or train/{EXPORTED}; found no JSON "
+            "there"
+        )
     return {file.stem.removeprefix(PREFIX): file for file in instances or found}
 
 
 def _named(name: str, files: Mapping[str, Path], split: str, dataset: str) -> str:
     """'train' -> 'train2017', if that is the only split that begins so."""
     matching = [name] if name in files else [full for full in files if full.startswith(name)]
+    if not matching:  # 'val' is 'valid' in Roboflow's exports
+        meant = split_names.canonical(name)
+        matching = [full for full in files if meant and split_names.canonical(full) == meant]
     if len(matching) != 1:
         raise split_lib.no_such_split(split, dataset, files)
     return matching[0]
@@ -130,8 +127,15 @@ def _read(
             f"{dataset}: {file} names {outside[0][:200]!r}, which is not below {root}: file_name "
             "must be a path relative to the folder of the images"
         )
-    if content.strays:
-        _log.warning("%s: left out %d annotations of images it does not list", file, content.strays)
+    for count, what in (
+        (content.strays, "left out %d annotations of images it does not list"),
+        (content.without, "left out %d annotations that have neither a bbox nor a polygon"),
+        (content.polygons, "%d annotations have no bbox, and got the one around their polygons"),
+        (content.repeated, "%d annotations repeat another of their image: remove them"),
+    ):
+        if count:
+            _log.warning(f"%s: {what}", file, count)
+    check_spelling(content.class_names, dataset)
     located = _locate(names, root, split, dataset)
     return content.class_names, [
         (located[key], _annotations(image.boxes, image.width, image.height))
@@ -139,13 +143,12 @@ def _read(
     ]
 
 
-def _annotations(
-    rows: Sequence[coco_format.Box], width: float, height: float
-) -> dict[str, np.ndarray]:
-    boxes = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
+def _annotations(rows: Sequence[coco_format.Box], width: float, height: float) -> dict[str, Any]:
+    corners = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
     return {
-        "boxes": boxes / [width, height, width, height],
+        "corners": corners,
+        "size": (width, height),
         "labels": np.array([label for _, label, _ in rows], np.int64),
         "crowd": np.array([crowd for _, _, crowd in rows], bool),
     }
@@ -156,18 +159,26 @@ def _locate(names: Mapping[Any, str], root: Path, split: str, dataset: str) -> d
     folders = [root / split, root / "images" / split, root / "images", root]
     there = {folder: _contents(folder) for folder in folders}
     located, missing = {}, []
-    for key, name in names.items():
+    for key, written in names.items():
+        name = written
         holding = [folder for folder in folders if _holds(folder, name, there)]
+        if not holding and "\\" in name:  # written on Windows
+            name = name.replace("\\", "/")
+            holding = [folder for folder in folders if _holds(folder, name, there)]
         if holding:
             located[key] = holding[0] / name
         else:
-            missing.append(name)
+            missing.append(written)
     if missing:
         more = f" and {len(missing) - 1} more images" if len(missing) > 1 else ""
         raise DataError(
             f"{dataset}: {missing[0][:200]}{more} of split {split!r} not found in "
             f"{', '.join(map(str, folders))}"
         )
+    again: dict[Path, str] = {}
+    for key, file in located.items():
+        if (other := again.setdefault(file, names[key])) is not names[key]:
+            raise DataError(f"{dataset}: {other[:200]!r} and {names[key][:200]!r} are one image")
     return located
 
 

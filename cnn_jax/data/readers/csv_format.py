@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cnn_jax.data import reading
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers import split_names
-from cnn_jax.data.readers.folder import SUFFIXES
+from cnn_jax.data.readers.image_files import SUFFIXES
 
 FILE_COLUMNS = (
     "file", "filename", "filepath", "path", "image", "imagepath", "imagename", "imagefile",

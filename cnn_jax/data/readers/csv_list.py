@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from cnn_jax.data import remote
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.label_survey import NONE, is_unlabelled
 from cnn_jax.data.readers import csv_format, split_names
 from cnn_jax.data.readers.folder import FolderRecords
 from cnn_jax.data.types import Source
@@ -59,11 +60,14 @@ def open_csv(path: str, split: str) -> Source:
     root = place if os.path.isdir(place) else place.parent
     listed = _listed(place, dataset)
     _check_shared(listed, dataset)
-    names = _class_names({one.label for images in listed.values() for one in images}, dataset)
+    labels = {name: {one.label for one in images} for name, images in listed.items()}
+    occurring = {one for some in labels.values() for one in some}
+    names = _class_names({one for one in occurring if not is_unlabelled(one, labels)}, dataset)
     label_of = {name: i for i, name in enumerate(names)}
     places = {one.file: one.place for images in listed.values() for one in images}
     splits = {
-        name: [(one.file, label_of[one.label]) for one in images] for name, images in listed.items()
+        name: [(one.file, label_of.get(one.label, NONE)) for one in images]
+        for name, images in listed.items()
     }
     if set(splits) == {"all"}:
         splits = split_names.stratified(splits["all"])

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,11 +12,11 @@ import numpy as np
 from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.readers import folder_layout, image_files
 from cnn_jax.data.types import Record, Source
 
 _log = logging.getLogger(__name__)
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 TEST_SHARE = 0.2  # fraction of every class, if the folder itself has no splits
 
 
@@ -34,7 +35,7 @@ class FolderRecords:
         return [{"image": self.root / self.files[i], "label": self.labels[i]} for i in indices]
 
     def describe(self, index: int) -> str:
-        return str(self.root / self.files[index])
+        return reading.text_of_name(str(self.root / self.files[index]))
 
     def identities(self) -> Iterable[str | bytes]:
         yield from fingerprint.files(self.root, self.files)
@@ -46,78 +47,82 @@ def open_folder(path: str, split: str) -> Source:
 
     The splits of PATH/<split>/<class>/... have the names of its sub-folders. PATH/<class>/... has
     'all', and a fixed stratified division of it into 'train' and 'test' (`TEST_SHARE` of every
-    class). Classes are sorted by name. Records have a fixed order that mixes the classes, so that
-    a slice such as 'train[:10%]' holds all of them.
+    class); which of the two it is, `folder_layout` says. Classes are sorted by name. Records have a
+    fixed order that mixes the classes, so that a slice such as 'train[:10%]' holds all of them.
 
     Raises:
-        DataError: there is no such folder or split, or there are fewer than two classes.
+        DataError: there is no such folder or split; the split has no labels; the folder can be read
+            in two ways; there are fewer than two classes.
     """
     root = remote.here(f"folder:{path}", path)
     dataset = f"folder:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write folder:PATH")
-    top = _subfolders(root)
-    inner = {name: _subfolders(root / name) for name in top}
-    # a folder with images in it is a class, whatever else it holds
-    divided = any(inner.values()) and not any(_holds_images(root / name) for name in top)
-    classes = sorted({c for names in inner.values() for c in names}) if divided else top
-    if len(classes) < 2:
-        raise DataError(
-            f"{dataset}: wanted one sub-folder of images per class, and at least two classes; "
-            f"found {', '.join(classes) or 'none'} in {root}"
-        )
-    if divided:
-        named = {term.name for term in split_lib.parse(split, dataset=dataset)}
-        splits = {  # only the folders of the requested splits need walking
-            name: _examples(root, Path(name), classes) if name in named else [] for name in top
-        }
+    named = [term.name for term in split_lib.parse(split, dataset=dataset)]
+    layout = folder_layout.read(root, named, dataset)
+    classes = layout.classes
+    if layout.splits:
+        folder_of = {name: folder_layout.folder_of(name, layout.splits) for name in named}
+        taken = folder_of.values()
+        splits: dict[str, list[tuple[str, int]]]
+        splits = {name: [] for name in layout.splits if name not in taken}
+        for name, folder in folder_of.items():  # only their folders need walking
+            if folder is not None:
+                splits[name] = _examples(root, Path(folder), classes, layout)
     else:
-        splits = _divide(_examples(root, Path(), classes))
+        splits = _divide(_examples(root, Path(), classes, layout))
     examples = split_lib.select(splits, split, dataset=dataset)
+    names = tuple(reading.text_of_name(name) for name in classes)
+    if len(set(names)) < len(names):  # the bytes differ, of which one is not UTF-8
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        raise DataError(f"{dataset}: two folders of classes have the name {twice[0]}: rename one")
     return Source(
         name=root.resolve().name,
         split=split,
         records=FolderRecords(root, examples),
-        class_names=tuple(reading.text_of_name(name) for name in classes),
+        class_names=names,
         image_shape=(None, None, 3),
         upright=True,
     )
 
 
-def _subfolders(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(file.suffix.lower() in SUFFIXES for file in folder.iterdir())
-
-
-def _examples(root: Path, part: Path, classes: list[str]) -> list[tuple[str, int]]:
+def _examples(
+    root: Path, part: Path, classes: Sequence[str], layout: folder_layout.Layout
+) -> list[tuple[str, int]]:
     """(file, label) of every image, in an order that depends on the names alone."""
     found: list[tuple[str, int]] = []
-    others = 0
+    others: Counter[str] = Counter()
+    inside = os.path.join(root, "")
     for label, name in enumerate(classes):
-        files = _files(root / part / name, root)
-        images = [f for f in files if f.suffix.lower() in SUFFIXES]
-        others += len(files) - len(images)
+        images = []
+        for file in _files(root / part / name, root, layout.barred(name)):
+            if image_files.is_image(file):
+                images.append(file)
+            else:
+                others[os.path.splitext(file)[1].lower() or "no suffix"] += 1
         if not images:
             _log.warning("class folder %s holds no images", root / part / name)
-        found += [(str(f.relative_to(root)), label) for f in images]
+        found += [(_within(file, inside), label) for file in images]
     if others:
-        _log.warning("%s: left out %d files that are not images", root / part, others)
+        _log.warning(
+            "%s: left out %d files that are not images: %s",
+            root / part, others.total(), ", ".join(f"{others[s]} {s}" for s in sorted(others)[:5]),
+        )  # fmt: skip
     return sorted(found, key=lambda example: _digest(example[0]))
 
 
-def _files(folder: Path, root: Path) -> list[Path]:
-    """All files in and below a folder, following links; no folder is entered twice, not even the
-    root through a link that leads back up."""
+def _files(folder: Path, root: Path, barred: frozenset[str]) -> list[str]:
+    """All files in and below a folder, following links, each once.
+
+    No folder is entered twice, not even the root through a link that leads back up, and none of
+    `barred` or above it through a link: it holds the images of other classes.
+    """
     if not folder.is_dir():
         return []
-    found, pending, again = [], [folder], 0
+    found, pending = [], [os.fspath(folder)]
+    again, alien, dangling = 0, [], []
+    own = os.path.realpath(folder)
+    linked: set[str] = set()  # targets of links to files
     try:
         entered = {_identity(root)}
         while pending:
@@ -126,29 +131,56 @@ def _files(folder: Path, root: Path) -> list[Path]:
                 again += 1
                 continue
             entered.add(identity)
-            with os.scandir(top) as entries:
-                for entry in entries:
-                    if _is_folder(entry):
-                        pending.append(Path(entry.path))
-                    elif not entry.name.startswith("."):
-                        found.append(Path(entry.path))
+            for entry in image_files.scan(top):
+                if image_files.is_hidden(entry.name):
+                    continue
+                is_folder = image_files.is_folder(entry)
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                    if not os.path.exists(target):
+                        dangling.append(entry.path)
+                        continue
+                    if _leads_into(target, barred, is_folder):
+                        alien.append(entry.path)
+                        continue
+                    if not is_folder:
+                        if target in linked or target.startswith(own + os.sep):
+                            again += 1
+                            continue
+                        linked.add(target)
+                if is_folder:
+                    pending.append(entry.path)
+                else:
+                    found.append(entry.path)
     except OSError as error:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
     if again:
-        _log.warning("%s: left out %d links to folders that were already read", folder, again)
+        _log.warning("%s: left out %d links to what was already read", folder, again)
+    for links, what in ((alien, "to images of other classes"), (dangling, "to nothing")):
+        if links:
+            shown = image_files.some(sorted(links))
+            _log.warning("%s: left out %d links %s: %s", folder, len(links), what, shown)
     return found
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def _within(file: str, inside: str) -> str:
+    """A file's path from the folder `inside`, which ends with '/'; relpath alone is slow."""
+    return file.removeprefix(inside) if file.startswith(inside) else os.path.relpath(file, inside)
+
+
+def _leads_into(target: str, barred: frozenset[str], is_folder: bool) -> bool:
+    """Whether a target is one of the folders `barred`, is in one, or is a folder around one."""
+    above = target
+    while above not in barred and os.path.dirname(above) != above:
+        above = os.path.dirname(above)
+    return above in barred or (
+        is_folder and any(one.startswith(os.path.join(target, "")) for one in barred)
+    )
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
     status = os.stat(folder)
     return status.st_dev, status.st_ino
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: reading it raises an error, if it is named as an image
-        return False
 
 
 def _digest(name: str) -> bytes:

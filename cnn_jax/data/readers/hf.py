@@ -13,6 +13,7 @@ import numpy as np
 
 from cnn_jax.data import fingerprint
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.label_survey import is_unlabelled
 from cnn_jax.data.loaders.mask import MaskSource
 from cnn_jax.data.readers import hf_files, split_names
 from cnn_jax.data.types import Record, Source
@@ -93,7 +94,11 @@ def open_hf_classes(path: str, split: str) -> Source:
     values = {name: _values(one.rows, label, f"{dataset}, {name}") for name, one in stored.items()}
     names = getattr(features[label], "names", None)
     if names is None:
-        occurring = sorted({value for some in values.values() for value in some})
+        occurring = sorted(
+            one
+            for one in {value for some in values.values() for value in some}
+            if not is_unlabelled(one, values)
+        )
         index_of = {value: i for i, value in enumerate(occurring)}
         names = [str(value) for value in occurring]
     else:

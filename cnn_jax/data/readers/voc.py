@@ -11,28 +11,44 @@ Everingham et al. 2010, doi:10.1007/s11263-009-0275-4.
 
 import hashlib
 import os
+import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cnn_jax.data import reading, remote
 from cnn_jax.data import split as split_lib
-from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers.coco import BoxRecords
+from cnn_jax.data.readers.box_records import BoxRecords, boxes_in_frames
 from cnn_jax.data.readers.coco_format import LONGEST_SIDE
-from cnn_jax.data.readers.folder import SUFFIXES, TEST_SHARE
+from cnn_jax.data.readers.folder import TEST_SHARE
+from cnn_jax.data.readers.folder_layout import check_spelling
+from cnn_jax.data.readers.image_files import SUFFIXES, images_in, is_hidden, some
 from cnn_jax.data.types import Source
 
 CLASS_LIST = "classes.txt"
+_MEMBERSHIP = re.compile(r"\S.*\s(-1|0|1)")  # a line that says whether an image has a class
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
+
+
+class _Objects(NamedTuple):
+    """What a file says: corners float [n, 4], (left, top, right, bottom) in pixels; the image's
+    (width, height), if it is given; the name of each object's class; bool [n], the difficult ones.
+    """
+
+    corners: np.ndarray
+    size: tuple[float, float] | None
+    names: list[str]
+    difficult: np.ndarray
 
 
 def open_voc(path: str, split: str) -> Source:
@@ -57,19 +73,23 @@ def open_voc(path: str, split: str) -> Source:
     names = _class_names(root, annotations, files, dataset)
     label_of = {name: i for i, name in enumerate(names)}
     read = [_read(annotations / f"{stem}.xml", files[stem], dataset) for stem in chosen]
+    images = [files[stem] for stem in chosen]
+    placed = boxes_in_frames(
+        images, [one.corners for one in read], [one.size for one in read], dataset
+    )
     return Source(
         name=root.resolve().name,
         split=split,
         records=BoxRecords(
             root,
-            [files[stem] for stem in chosen],
+            images,
             [
                 {
-                    "boxes": boxes,
-                    "labels": np.array([label_of.get(name, -1) for name in labels], np.int64),
-                    "crowd": difficult,
+                    **own,
+                    "labels": np.array([label_of.get(name, -1) for name in one.names], np.int64),
+                    "crowd": one.difficult,
                 }
-                for boxes, labels, difficult in read
+                for own, one in zip(placed, read, strict=True)
             ],
         ),
         class_names=names,
@@ -85,7 +105,7 @@ def _image_files(root: Path, dataset: str) -> dict[str, Path]:
             raise DataError(
                 f"{dataset}: wanted the folders JPEGImages and Annotations; no {folder}"
             )
-    files = [f for f in sorted(images.iterdir()) if f.suffix.lower() in SUFFIXES]
+    files = images_in(images)
     if not files:
         raise DataError(f"{dataset}: {images} holds no images ({', '.join(sorted(SUFFIXES))})")
     by_stem: dict[str, Path] = {}
@@ -104,17 +124,31 @@ def _splits(root: Path, files: Mapping[str, Path], dataset: str) -> dict[str, li
         test = round(TEST_SHARE * len(stems))
         return {"all": stems, "train": stems[test:], "test": stems[:test]}
     splits = {}
-    for file in sorted(lists.glob("*.txt")):
-        lines = [line.split() for line in reading.read_lines(file)]
-        if any(len(line) > 1 for line in lines):
+    for file in sorted(file for file in lists.glob("*.txt") if not is_hidden(file.name)):
+        lines = reading.read_lines(file)
+        stems = [stem for line in lines if (stem := _stem(line, files)) is not None]
+        if len(stems) < len(lines) and all(_MEMBERSHIP.fullmatch(line) for line in lines):
             continue  # 'cat_train.txt' says for each image whether it has a cat
-        splits[file.stem] = [line[0] for line in lines]
-        for stem in splits[file.stem]:
-            if stem not in files:
-                raise DataError(f"{dataset}: {file} lists {stem}, which {root}/JPEGImages lacks")
+        if len(stems) < len(lines):
+            lacking = [line for line in lines if _stem(line, files) is None]
+            raise DataError(
+                f"{dataset}: {file} lists {some(lacking)[:300]}, which {root}/JPEGImages lacks"
+            )
+        if len({*stems}) < len(stems):
+            twice = [stem for stem, n in Counter(stems).items() if n > 1]
+            raise DataError(f"{dataset}: {file} lists {some(twice)[:300]} twice: keep one line")
+        splits[file.stem] = stems
     if not splits:
         raise DataError(f"{dataset}: {lists} holds no list of images, such as train.txt")
     return splits
+
+
+def _stem(line: str, files: Mapping[str, Path]) -> str | None:
+    """The name without suffix of the image in a line of a list; None if there is no such image."""
+    if line in files:
+        return line
+    stem, suffix = os.path.splitext(line)
+    return stem if stem in files and suffix.lower() in SUFFIXES else None
 
 
 def _class_names(
@@ -133,15 +167,15 @@ def _class_names(
     occurring = {
         name
         for stem, image in files.items()
-        for name in _read(annotations / f"{stem}.xml", image, dataset)[1]
+        for name in _read(annotations / f"{stem}.xml", image, dataset).names
     }
     if not occurring:
         raise DataError(f"{dataset}: no object in any of {annotations}; give {CLASS_LIST}")
+    check_spelling(sorted(occurring), dataset)
     return VOC_CLASSES if occurring <= {*VOC_CLASSES} else tuple(sorted(occurring))
 
 
-def _read(file: Path, image: Path, dataset: str) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Boxes [n, 4] as fractions of the sides, their class names, and which are difficult."""
+def _read(file: Path, image: Path, dataset: str) -> _Objects:
     try:
         if not file.exists():
             raise DataError(f"{dataset}: {image} has no annotations: wanted {file}")
@@ -154,9 +188,7 @@ def _read(file: Path, image: Path, dataset: str) -> tuple[np.ndarray, list[str],
     sides = [tree.findtext(f"size/{side}") for side in ("width", "height")]
     try:
         width, height = (float(side or 0) for side in sides)
-        if not all(1 <= side < LONGEST_SIDE for side in (width, height)):
-            with open_image(image) as opened:  # some tools omit the size, or write 0
-                width, height = opened.size
+        known = all(1 <= side < LONGEST_SIDE for side in (width, height))
         corners = [
             [float(_text(one, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
             for one in objects
@@ -170,7 +202,8 @@ def _read(file: Path, image: Path, dataset: str) -> tuple[np.ndarray, list[str],
             raise
         raise DataError(f"{dataset}: {file} is not in VOC's format: {error}") from error
     boxes = np.array(corners, np.float64).reshape(-1, 4) - [1, 1, 0, 0]
-    return boxes / [width, height, width, height], labels, np.array(difficult, bool)
+    # some tools omit the size, or write 0
+    return _Objects(boxes, (width, height) if known else None, labels, np.array(difficult, bool))
 
 
 def _flag(element: ElementTree.Element, path: str) -> bool:

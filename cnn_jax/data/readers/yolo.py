@@ -16,9 +16,9 @@ from pathlib import Path
 from cnn_jax.data import remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import split_names, yolo_format
-from cnn_jax.data.readers.coco import BoxRecords
-from cnn_jax.data.readers.folder import SUFFIXES
+from cnn_jax.data.readers import image_files, split_names, yolo_format
+from cnn_jax.data.readers.box_records import BoxRecords
+from cnn_jax.data.readers.image_files import SUFFIXES
 from cnn_jax.data.types import Source
 
 _log = logging.getLogger(__name__)
@@ -170,12 +170,11 @@ def _digest(name: str) -> bytes:
 
 
 def _walked(folder: Path) -> list[Path]:
-    return [
-        Path(top, name)
-        for top, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-    ]
+    found = []
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not image_files.is_hidden(name)]
+        found += [Path(top, name) for name in names if image_files.is_image_name(name)]
+    return found
 
 
 def _listed(file: Path) -> list[Path]:
