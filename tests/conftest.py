@@ -60,7 +60,7 @@ jax.config.update(
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Where the libraries' interfaces are used, rather than their arithmetic: a good third of the tests
-STACK = ("cpu", "data", "experiments", "train", "weights")
+STACK = ("cpu", "data", "run", "train", "weights")
 
 
 def pytest_collection_modifyitems(items):
