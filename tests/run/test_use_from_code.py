@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from cnn_jax import run
+from cnn_jax.data.readers import digit_scenes
 from cnn_jax.run import machine
 from tests.run import as_command
 
@@ -376,8 +377,10 @@ def test_several_seeds_are_a_result_too(tmp_path):
 # --- other tasks ---
 
 
-def test_segmentation_and_detection_predict_at_the_size_of_the_image(tmp_path):
+def test_segmentation_predicts_at_the_size_of_the_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(digit_scenes, "SCENES", {"train": 8, "test": 4})
     small = {
+        "data_dir": str(tmp_path / "sets"),
         "steps": 1, "batch_size": 4, "devices": 1, "figures": False, "compilation_cache": "",
         "cpu_convolutions": False, "train_split": "train[:8]", "test_split": "test[:4]",
     }  # fmt: skip

@@ -180,7 +180,7 @@ def test_median_frequency_weights():
     assert weights[2] == 0
 
 
-def test_digit_scenes_by_name(tmp_path, monkeypatch):
+def test_digit_scenes_by_name(tmp_path, default_data_dir, monkeypatch):
     from cnn_jax.data.readers import digit_scenes
 
     monkeypatch.setattr(digit_scenes, "SCENES", {"train": 5, "test": 3})

@@ -80,7 +80,7 @@ def test_no_digit_is_in_both_splits():
     assert not seen["train"] & seen["test"]
 
 
-def test_prepared_without_tensorflow_and_read_by_name(tmp_path, monkeypatch):
+def test_prepared_without_tensorflow_and_read_by_name(tmp_path, default_data_dir, monkeypatch):
     monkeypatch.setattr(digit_scenes, "SCENES", {"train": 5, "test": 3})
     builder = open_builder("digit_scenes", data_dir=str(tmp_path))
     assert builder.data_path.parts[-3:] == ("digit_scenes", "64", "2.1.0")
