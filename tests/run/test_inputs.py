@@ -91,7 +91,7 @@ def test_boxes_are_looked_for_in_what_an_evaluation_shows():
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 MODES = ("L", "LA", "P", "RGB", "RGBA", "CMYK", "RGBX", "YCbCr")
 SAME = {mode: Image.fromarray(GREY).convert(mode) for mode in MODES}
-SAME["PA"] = SAME["RGBA"].convert("PA")
+SAME["PA"] = SAME["P"].convert("PA")  # of RGBA older versions of Pillow make six greys
 SAME["La"], SAME["RGBa"] = SAME["LA"].convert("La"), SAME["RGBA"].convert("RGBa")
 SAME["I;16"] = Image.fromarray(GREY.astype(np.uint16) * 256)
 
