@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data import DataError, mask_loader, open_source
+from cnn_jax.data import DataError, mask_loader, mask_survey, open_source
 
 
 def folder(root, values=(0, 255), n=8, suffix=".png", mode="L", **save):
@@ -82,13 +82,26 @@ def test_masks_that_are_all_ignored(tmp_path):
         read(tmp_path, "train", class_names=["a", "b", "c"])
 
 
+def test_a_sample_of_a_large_set_is_not_taken_for_all_of_it(tmp_path, caplog, monkeypatch):
+    """One image in eight has an object, and it is not among those that are read."""
+    monkeypatch.setattr(mask_survey, "SAMPLE", 2)
+    monkeypatch.setattr(mask_survey, "MOST", 4)
+    folder(tmp_path, values=(0,))
+    source = read(tmp_path, class_names=["ground", "object"])
+    unread = min(set(range(8)) - set(mask_survey.evenly(8, 4)))
+    Image.new("L", (64, 64), 1).save(source.records.pairs[unread].mask)
+    assert len(read(tmp_path, class_names=["ground", "object"])) == 8
+    assert said(caplog, "4 masks are only of the class ground")
+    assert said(caplog, "if the others are like them, there is nothing to learn")
+
+
 def test_a_test_split_of_one_class_is_said(tmp_path, caplog):
     folder(tmp_path, values=(0, 1, 2))
     for pair in read(tmp_path, "test").records.pairs:
         Image.new("L", (64, 64), 255).save(pair.mask)
     assert not caplog.messages
     assert len(read(tmp_path, "test")) == 2
-    assert said(caplog, "a mean IoU on them says nothing")
+    assert said(caplog, "there is nothing to learn or to measure")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png"])

@@ -12,12 +12,10 @@ import numpy as np
 from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import folder_layout, image_files
+from cnn_jax.data.readers import folder_layout, image_files, split_names
 from cnn_jax.data.types import Record, Source
 
 _log = logging.getLogger(__name__)
-
-TEST_SHARE = 0.2  # fraction of every class, if the folder itself has no splits
 
 
 class FolderRecords:
@@ -46,8 +44,8 @@ def open_folder(path: str, split: str) -> Source:
     """Opens a folder of images.
 
     The splits of PATH/<split>/<class>/... have the names of its sub-folders. PATH/<class>/... has
-    'all', and a fixed stratified division of it into 'train' and 'test' (`TEST_SHARE` of every
-    class); which of the two it is, `folder_layout` says. Classes are sorted by name. Records have a
+    'all', and a fixed stratified division of it into 'train' and 'test' (`split_names.TEST_SHARE` of every
+    'all', and a fixed division of it into 'train' and 'test' (`split_names.TEST_SHARE` of every
     fixed order that mixes the classes, so that a slice such as 'train[:10%]' holds all of them.
 
     Raises:
@@ -70,7 +68,7 @@ def open_folder(path: str, split: str) -> Source:
             if folder is not None:
                 splits[name] = _examples(root, Path(folder), classes, layout)
     else:
-        splits = _divide(_examples(root, Path(), classes, layout))
+        splits = split_names.stratified(_examples(root, Path(), classes, layout))
     examples = split_lib.select(splits, split, dataset=dataset)
     names = tuple(reading.text_of_name(name) for name in classes)
     if len(set(names)) < len(names):  # the bytes differ, of which one is not UTF-8
@@ -185,17 +183,3 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 
 def _digest(name: str) -> bytes:
     return hashlib.blake2b(os.fsencode(Path(name).as_posix()), digest_size=16).digest()
-
-
-def _divide(examples: list[tuple[str, int]]) -> dict[str, list[tuple[str, int]]]:
-    """'train' and 'test', with the same fraction of every class, the same on every machine."""
-    sizes: dict[int, int] = {}
-    for _, label in examples:
-        sizes[label] = sizes.get(label, 0) + 1
-    seen = dict.fromkeys(sizes, 0)
-    divided: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
-    for example in examples:
-        label = example[1]
-        divided["test" if seen[label] < round(TEST_SHARE * sizes[label]) else "train"] += [example]
-        seen[label] += 1
-    return {"all": examples, **divided}

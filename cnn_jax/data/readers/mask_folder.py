@@ -12,8 +12,8 @@ from cnn_jax.data import split as split_lib
 from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.loaders.mask import IGNORE, MaskSource
-from cnn_jax.data.readers.folder import TEST_SHARE
 from cnn_jax.data.readers.image_files import SUFFIXES, images_in, some, subfolders
+from cnn_jax.data.readers.split_names import TEST_SHARE
 from cnn_jax.data.types import Record
 
 _log = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers.box_records import BoxRecords, boxes_in_frames
 from cnn_jax.data.readers.coco_format import LONGEST_SIDE
-from cnn_jax.data.readers.folder import TEST_SHARE
 from cnn_jax.data.readers.folder_layout import check_spelling
 from cnn_jax.data.readers.image_files import SUFFIXES, images_in, is_hidden, some
+from cnn_jax.data.readers.split_names import TEST_SHARE
 from cnn_jax.data.types import Source
 
 CLASS_LIST = "classes.txt"
