@@ -44,8 +44,8 @@ def open_folder(path: str, split: str) -> Source:
     """Opens a folder of images.
 
     The splits of PATH/<split>/<class>/... have the names of its sub-folders. PATH/<class>/... has
-    'all', and a fixed stratified division of it into 'train' and 'test' (`split_names.TEST_SHARE` of every
     'all', and a fixed division of it into 'train' and 'test' (`split_names.TEST_SHARE` of every
+    class); which of the two it is, `folder_layout` says. Classes are sorted by name. Records have a
     fixed order that mixes the classes, so that a slice such as 'train[:10%]' holds all of them.
 
     Raises:
