@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnn_jax import run
+from experiments.papers import papers_page
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("[ce]*/**/README.md")), ROOT / "BUILD_NOTES.md"]
@@ -79,3 +80,8 @@ def test_commands_name_what_there_is(module):
     assert all(name in known or name.removeprefix("no") in known for name in COMMANDS[module]), (
         COMMANDS[module] - known
     )
+
+
+def test_the_page_of_papers_is_the_registrys():
+    page = ROOT / "cnn_jax/models/README.md"
+    assert page.read_text(encoding="utf-8") == papers_page()
