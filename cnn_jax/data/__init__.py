@@ -9,7 +9,6 @@ an example of a record: `image_loader`, `mask_loader`, `box_loader`, or the sour
 """
 
 from cnn_jax.data import fingerprint
-from cnn_jax.data.box_survey import Survey, survey_boxes
 from cnn_jax.data.crop import parse_size
 from cnn_jax.data.decode import decode_image, decode_mask, open_image
 from cnn_jax.data.errors import DataError
@@ -20,12 +19,15 @@ from cnn_jax.data.loaders.sequence import LoadSequence
 from cnn_jax.data.opening import READERS, load_source, open_source, register_reader
 from cnn_jax.data.pipeline import EvalBatches, TrainBatches, eval_batches, train_batches
 from cnn_jax.data.pixel_statistics import Statistics, median_frequency_weights, statistics
+from cnn_jax.data.survey.boxes import BoxSurvey, survey_boxes
+from cnn_jax.data.survey.values import SplitSurvey, Survey
 from cnn_jax.data.types import Example, Loader, Record, Records, Source
 
 __all__ = [
     "CROPS",
     "FITS",
     "READERS",
+    "BoxSurvey",
     "DataError",
     "EvalBatches",
     "Example",
@@ -38,6 +40,7 @@ __all__ = [
     "Record",
     "Records",
     "Source",
+    "SplitSurvey",
     "Statistics",
     "Survey",
     "TrainBatches",

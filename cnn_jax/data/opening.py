@@ -18,8 +18,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cnn_jax.data import label_survey, mask_survey
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.survey import labels as label_survey
+from cnn_jax.data.survey import masks as mask_survey
 from cnn_jax.data.types import HOLDS, Holds, Source
 from cnn_jax.registry import Registry
 

@@ -4,12 +4,8 @@ import dataclasses
 import importlib.resources
 import os
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from PIL import Image
+from typing import Literal
 
 from cnn_jax import models, plugins
 from cnn_jax.run import directory as directories
@@ -207,13 +203,9 @@ def published(
         model=model,
         variables=loaded.variables,
         facts=facts,
-        preparation=partial(_prepared, how),
+        preparation=how,
         assumed=assumed,
     )
-
-
-def _prepared(how: Any, image: Image.Image) -> np.ndarray:
-    return np.asarray(how(image), np.float32)
 
 
 def imagenet_classes() -> list[str]:

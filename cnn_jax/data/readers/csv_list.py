@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from cnn_jax.data import remote
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.label_survey import NONE, is_unlabelled
 from cnn_jax.data.readers import csv_format, split_names
 from cnn_jax.data.readers.folder import FolderRecords
+from cnn_jax.data.survey.labels import NONE, is_unlabelled
 from cnn_jax.data.types import Source
 
 _log = logging.getLogger(__name__)
