@@ -38,6 +38,7 @@ class Experiment(NamedTuple):
             whatever the seed.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
+        splits: the data as they were opened; None if the task does not say.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Experiment(NamedTuple):
     learnt: Mapping[str, PyTree] = MappingProxyType({})
     views: tuple[Callable[[Array], Array], ...] = ()
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
+    splits: "Splits | None" = None
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
@@ -217,5 +219,6 @@ def assemble(
         views=held.views,
         facts=facts,
         draw=partial(draw, held, facts),
+        splits=splits,
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )
