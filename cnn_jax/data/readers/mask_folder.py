@@ -53,7 +53,7 @@ class PairRecords:
         return [{**self.pairs[i]._asdict(), **self.turned.get(i, {})} for i in indices]
 
     def describe(self, index: int) -> str:
-        return str(self.pairs[index].image)
+        return reading.text_of_name(str(self.pairs[index].image))
 
     def identities(self) -> Iterable[str | bytes]:
         yield from fingerprint.files(self.root, [pair.image for pair in self.pairs])
