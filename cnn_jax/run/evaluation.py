@@ -11,7 +11,7 @@ import jax
 import optax
 
 from cnn_jax import metrics, plugins
-from cnn_jax.run.experiment import HeldOut
+from cnn_jax.run.experiment import HeldOut, by_rule
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import open, task_named
 from cnn_jax.run.predictor import Predictor
@@ -71,7 +71,7 @@ def evaluate(
     with configured(recipe):
         source = task.open_split(recipe, recipe.test_split)
         _check_classes(source, run.facts.class_names, recipe)
-        held = task.held_out(recipe, run.facts, run.model, source)
+        held = task.held_out(recipe, run.facts, run.model, by_rule(source, run.facts.pixels))
         _check_images(run, held)
         reported = metrics.with_metrics(held.task, recipe.metrics)
         where = layout.make_layout("jit", jax.devices()[:1])
