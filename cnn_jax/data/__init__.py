@@ -9,7 +9,6 @@ an example of a record: `image_loader`, `mask_loader`, `box_loader`, or the sour
 """
 
 from cnn_jax.data import fingerprint
-from cnn_jax.data.box_survey import Survey, survey_boxes
 from cnn_jax.data.crop import parse_size
 from cnn_jax.data.decode import decode_image, decode_mask
 from cnn_jax.data.errors import DataError
@@ -22,6 +21,8 @@ from cnn_jax.data.opening import READERS, load_source, open_source, register_rea
 from cnn_jax.data.pipeline import EvalBatches, TrainBatches, eval_batches, train_batches
 from cnn_jax.data.pixel_rule import PIXEL_RULE, PixelRule
 from cnn_jax.data.pixel_statistics import Statistics, median_frequency_weights, statistics
+from cnn_jax.data.survey.boxes import BoxSurvey, survey_boxes
+from cnn_jax.data.survey.values import SplitSurvey, Survey
 from cnn_jax.data.types import Example, Loader, Record, Records, Source
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FITS",
     "PIXEL_RULE",
     "READERS",
+    "BoxSurvey",
     "DataError",
     "EvalBatches",
     "Example",
@@ -42,6 +44,7 @@ __all__ = [
     "Record",
     "Records",
     "Source",
+    "SplitSurvey",
     "Statistics",
     "Survey",
     "TrainBatches",

@@ -39,6 +39,7 @@ class Experiment(NamedTuple):
             whatever the seed.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
+        splits: the data as they were opened; None if the task does not say.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Experiment(NamedTuple):
     learnt: Mapping[str, PyTree] = MappingProxyType({})
     views: tuple[Callable[[Array], Array], ...] = ()
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
+    splits: "Splits | None" = None
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
@@ -228,5 +230,6 @@ def assemble(
         views=held.views,
         facts=facts,
         draw=partial(draw, held, facts),
+        splits=splits,
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )

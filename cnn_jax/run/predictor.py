@@ -18,6 +18,7 @@ from cnn_jax.run.answers import Classified, Segmented
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import PyTree
+from cnn_jax.weights import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -107,12 +108,12 @@ class ClassPredictor(Predictor):
     """Predicts a class for each image; see `Predictor`.
 
     Attributes:
-        preparation: RGB image -> float32 [H, W, C] as the network takes it, for published weights
-            that come with their own; None to fit it to the shape of the training.
+        preparation: the preprocessing of published weights; None for a run, whose images are fitted
+            to the shape of the training.
         assumed: what is not known of such weights and was assumed; '' for nothing.
     """
 
-    preparation: Callable[[Image.Image], np.ndarray] | None = None
+    preparation: Preprocessing | None = None
     assumed: str = ""
 
     def predict_one(self, image: Any) -> Classified:
@@ -125,7 +126,8 @@ class ClassPredictor(Predictor):
         if self.preparation is None and self._rank() != 3:
             return self._array(image)
         if self.preparation is not None:
-            return self.preparation(inputs.image_of(image, self.facts.pixels))
+            shown = inputs.image_of(image, self.facts.pixels)
+            return np.asarray(self.preparation(shown), np.float32)
         height, width, channels = self.facts.image_shape
         load = LoadImage(channels, (height, width), self._crop(), True, self.facts.pixels)
         record = {"image": inputs.stored(image), "label": 0}

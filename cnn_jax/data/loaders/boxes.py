@@ -1,7 +1,7 @@
 """An example with a box around every object: an image in a frame, and a fixed number of boxes.
 
 Boxes that are unusable for training never reach a batch: `tidy` leaves them out, and
-`cnn_jax.data.box_survey` reports how many there were, and why, before the first step.
+`cnn_jax.data.survey.boxes` reports how many there were, and why, before the first step.
 """
 
 import dataclasses
