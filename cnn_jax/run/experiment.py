@@ -1,5 +1,6 @@
 """An experiment: the parts in which runs differ."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -127,11 +128,14 @@ class Splits(NamedTuple):
 def open_splits(recipe: Any, open_split: Callable[[str], Any]) -> Splits:
     """The data of `train_split` and `test_split`, each opened by `open_split`.
 
+    The images of both become pixels by one rule, that of the training images.
+
     Raises:
         ValueError: their classes differ.
     """
     opened = {split: open_split(split) for split in (recipe.train_split, recipe.test_split)}
-    splits = Splits(opened[recipe.train_split], opened[recipe.test_split])
+    train, test = opened[recipe.train_split], opened[recipe.test_split]
+    splits = Splits(train, by_rule(test, train.pixels))
     if splits.test.class_names != splits.class_names:
         raise ValueError(
             f"{recipe.dataset}: the classes of {recipe.test_split} are "
@@ -139,6 +143,11 @@ def open_splits(recipe: Any, open_split: Callable[[str], Any]) -> Splits:
             f"{', '.join(splits.class_names)}. Give both splits the same classes."
         )
     return splits
+
+
+def by_rule(source: Any, rule: data.PixelRule) -> Any:
+    """The data, whose images become pixels by this rule; the same object if they do already."""
+    return source if source.pixels == rule else dataclasses.replace(source, pixels=rule)
 
 
 def normalisation(
@@ -203,6 +212,8 @@ def assemble(
         mean=mean,
         std=std,
         fit=fit,
+        pixel_rule=splits.train.pixels.version,
+        sample_bits=splits.train.pixels.bits,
         data=fingerprint.described(splits._asdict()),
     )
     held = held_out(recipe, facts, model, splits.test)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cnn_jax import models, plugins
+from cnn_jax.data.pixel_rule import PIXEL_RULE
 from cnn_jax.run import directory as directories
 from cnn_jax.run import resuming
 from cnn_jax.run import settings as texts
@@ -198,6 +199,7 @@ def published(
         image_shape=known.input_shape,
         mean=tuple(how.mean),
         std=tuple(how.std),
+        pixel_rule=PIXEL_RULE,
     )
     return ClassPredictor(
         model=model,
