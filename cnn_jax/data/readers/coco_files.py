@@ -90,7 +90,13 @@ def locate(
     Raises:
         DataError: an image is missing, or is there twice; the message names it.
     """
-    folders = [root / split, root / "images" / split, root / "images", root, root / "data"]
+    folders = [root / split, root / "images" / split]
+    for above in (root, root / "images"):  # annotations_train.json beside train/
+        inner = subfolders(above) if above.is_dir() else []
+        folders += [
+            above / name for name in inner if _means(name) and _means(name) == _means(split)
+        ]
+    folders += [root / "images", root, root / "data"]
     if file.parent.name != "annotations":
         folders = [file.parent, file.parent / "images", *folders]
     folders = list(dict.fromkeys(folders))

@@ -77,12 +77,12 @@ def find(root: Path, dataset: str) -> Found:
                 pairs |= {f"{name}/{stem}": pair for stem, pair in own.items()}
                 _add(splits, name, [f"{name}/{stem}" for stem in own], dataset)
         return Found(pairs, splits)
-    if beside := _beside(root):
-        pairs = _pairs(*beside, dataset)
-        return Found(pairs, _splits(root, pairs, dataset))
     below = [name for name in subfolders(root) if _folders(root / name)]
     below += [f"{a}/{b}" for a in subfolders(root) for b in subfolders(root / a)
               if a not in below and _folders(root / a / b)]  # fmt: skip
+    if not below and (beside := _beside(root)):
+        pairs = _pairs(*beside, dataset)
+        return Found(pairs, _splits(root, pairs, dataset))
     lacking = next((n for n in ("JPEGImages", "Annotations") if not (root / n).is_dir()), "")
     raise DataError(
         f"{dataset}: wanted the folders JPEGImages and Annotations, or XML files beside the images;"
