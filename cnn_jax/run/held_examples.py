@@ -55,7 +55,7 @@ class Relabelled:
         if self._labels.images is not None:
             return self._of_images(batch, indices)
         assert self._labels.classes is not None
-        index = self._labels.classes.index
+        index = self._labels.classes.indices
         if "boxes" in batch:
             labels = np.where(batch["labels"] >= 0, index[np.maximum(batch["labels"], 0)], -1)
             return {**batch, "labels": labels.astype(batch["labels"].dtype)}
