@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cnn_jax.run.detection import DetectionRecipe
     from cnn_jax.run.evaluation import evaluate
     from cnn_jax.run.experiment import Experiment, HeldOut, initial_variables
+    from cnn_jax.run.exporting import export
     from cnn_jax.run.facts import Facts
     from cnn_jax.run.opening import open, published
     from cnn_jax.run.predictor import (
@@ -52,6 +53,7 @@ _HOMES = {
     "TaskRun": "tasks",
     "TrainingRecipe": "recipe",
     "evaluate": "evaluation",
+    "export": "exporting",
     "initial_variables": "experiment",
     "open": "opening",
     "published": "opening",
@@ -81,6 +83,7 @@ __all__ = [
     "TaskRun",
     "TrainingRecipe",
     "evaluate",
+    "export",
     "initial_variables",
     "open",
     "published",
