@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cnn_jax.run.detection import DetectionRecipe
     from cnn_jax.run.evaluation import evaluate
     from cnn_jax.run.experiment import Experiment, HeldOut, initial_variables
+    from cnn_jax.run.exporting import export
     from cnn_jax.run.facts import Facts
     from cnn_jax.run.looking import look
     from cnn_jax.run.opening import open, published, recipe_of
@@ -53,6 +54,7 @@ _HOMES = {
     "TaskRun": "tasks",
     "TrainingRecipe": "recipe",
     "evaluate": "evaluation",
+    "export": "exporting",
     "initial_variables": "experiment",
     "look": "looking",
     "name_of": "tasks",
@@ -86,6 +88,7 @@ __all__ = [
     "TaskRun",
     "TrainingRecipe",
     "evaluate",
+    "export",
     "initial_variables",
     "look",
     "name_of",
