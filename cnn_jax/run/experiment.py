@@ -38,6 +38,7 @@ class Experiment(NamedTuple):
             whatever the seed.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
+        notes: lines about what was decided, for the console.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Experiment(NamedTuple):
     learnt: Mapping[str, PyTree] = MappingProxyType({})
     views: tuple[Callable[[Array], Array], ...] = ()
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
@@ -205,6 +207,9 @@ def assemble(
     )
     held = held_out(recipe, facts, model, splits.test)
     test = held.batches(**rows_of_process())
+    notes: tuple[str, ...] = ()
+    if pretrained is not None and "note" in pretrained.metadata and not recipe.continue_run:
+        notes += (f"Beginning with the weights of {pretrained.metadata['note']}.",)
     return Experiment(
         name=f"{recipe.model}-{recipe.dataset}",
         model=model,
@@ -217,5 +222,6 @@ def assemble(
         views=held.views,
         facts=facts,
         draw=partial(draw, held, facts),
+        notes=notes,
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )
