@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnn_jax.run.answers import Classified, Segmented
     from cnn_jax.run.classification import ClassificationRecipe as Recipe
+    from cnn_jax.run.continuing import continued
     from cnn_jax.run.detect import Found
     from cnn_jax.run.detection import DetectionRecipe
     from cnn_jax.run.evaluation import evaluate
@@ -53,6 +54,7 @@ _HOMES = {
     "TASKS": "tasks",
     "TaskRun": "tasks",
     "TrainingRecipe": "recipe",
+    "continued": "continuing",
     "evaluate": "evaluation",
     "export": "exporting",
     "initial_variables": "experiment",
@@ -87,6 +89,7 @@ __all__ = [
     "Segmented",
     "TaskRun",
     "TrainingRecipe",
+    "continued",
     "evaluate",
     "export",
     "initial_variables",

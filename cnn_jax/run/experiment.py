@@ -40,6 +40,7 @@ class Experiment(NamedTuple):
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
         splits: the data as they were opened; None if the task does not say.
+        notes: lines about what was decided, for the console.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Experiment(NamedTuple):
     views: tuple[Callable[[Array], Array], ...] = ()
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
     splits: "Splits | None" = None
+    notes: tuple[str, ...] = ()
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
@@ -218,6 +220,9 @@ def assemble(
     )
     held = held_out(recipe, facts, model, splits.test)
     test = held.batches(**rows_of_process())
+    notes: tuple[str, ...] = ()
+    if pretrained is not None and "note" in pretrained.metadata and not recipe.continue_run:
+        notes += (f"Beginning with the weights of {pretrained.metadata['note']}.",)
     return Experiment(
         name=f"{recipe.model}-{recipe.dataset}",
         model=model,
@@ -231,5 +236,6 @@ def assemble(
         facts=facts,
         draw=partial(draw, held, facts),
         splits=splits,
+        notes=notes,
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )
