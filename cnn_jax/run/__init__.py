@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnn_jax.run.answers import Classified, Segmented
     from cnn_jax.run.classification import ClassificationRecipe as Recipe
+    from cnn_jax.run.continuing import continued
     from cnn_jax.run.detect import Found
     from cnn_jax.run.detection import DetectionRecipe
     from cnn_jax.run.evaluation import evaluate
     from cnn_jax.run.experiment import Experiment, HeldOut, initial_variables
+    from cnn_jax.run.exporting import export
     from cnn_jax.run.facts import Facts
     from cnn_jax.run.looking import look
     from cnn_jax.run.opening import open, published, recipe_of
@@ -52,7 +54,9 @@ _HOMES = {
     "TASKS": "tasks",
     "TaskRun": "tasks",
     "TrainingRecipe": "recipe",
+    "continued": "continuing",
     "evaluate": "evaluation",
+    "export": "exporting",
     "initial_variables": "experiment",
     "look": "looking",
     "name_of": "tasks",
@@ -85,7 +89,9 @@ __all__ = [
     "Segmented",
     "TaskRun",
     "TrainingRecipe",
+    "continued",
     "evaluate",
+    "export",
     "initial_variables",
     "look",
     "name_of",

@@ -124,7 +124,9 @@ def _small(source: data.Source, record: Any) -> tuple[np.ndarray, tuple[int, ...
     upright = record.get("upright", source.upright)
     read = read_image(record["image"])
     least = (similarity.SIDE, similarity.SIDE)
-    pixels = data.decode_image(read, channels=1, upright=upright, min_size=least)
+    pixels = data.decode_image(
+        read, channels=1, upright=upright, min_size=least, rule=source.pixels
+    )
     return pixels, image_size(read, upright=upright)
 
 

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from cnn_jax import models, plugins
+from cnn_jax.data.pixel_rule import PIXEL_RULE
 from cnn_jax.run import directory as directories
-from cnn_jax.run import resuming
+from cnn_jax.run import resuming, saved
 from cnn_jax.run import settings as texts
-from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model
 from cnn_jax.run.predictor import ClassPredictor, Predictor
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.tasks import TASKS, TaskRun
-from cnn_jax.train import checkpoint as checkpoints
 from cnn_jax.weights import Preprocessing
-
-ATTEMPTS = 3  # at a checkpoint that a running run may delete meanwhile
 
 
 def open(
@@ -63,11 +60,8 @@ def open(
 
 
 def _open(directory: Path, place: str, checkpoint: str | int, weights: str) -> Predictor:
-    flagfile = directory / workdirs.RECIPE_FILE
-    flagged = resuming.read_recipe(flagfile)
-    if not flagged:
-        raise ValueError(f"{place} is no run directory: it has no {flagfile.name}.")
-    step, tree, meta = _read(directory / resuming.CHECKPOINTS, place, checkpoint)
+    flagged = saved.settings_of(directory, place)
+    step, tree, meta = saved.read(directory / resuming.CHECKPOINTS, place, checkpoint)
     facts = Facts.from_json(meta["facts"])
     recorded = meta.get("plugins", {})
     for what, name, known in (("task", facts.task, TASKS), ("model", facts.model, models.MODELS)):
@@ -104,9 +98,7 @@ def recipe_of(place: str | os.PathLike[str]) -> TrainingRecipe:
         StoreError: the store cannot be read.
     """
     with directories.readable(os.fspath(place)) as directory:
-        flagged = resuming.read_recipe(directory / workdirs.RECIPE_FILE)
-    if not flagged:
-        raise ValueError(f"{place} is no run directory: it has no {workdirs.RECIPE_FILE}.")
+        flagged = saved.settings_of(directory, os.fspath(place))
     known = {kind: {f.name for f in dataclasses.fields(kind)} for kind in _recipes()}
     # a version may have dropped a setting; each of our tasks has some that no other has
     kind = min(known, key=lambda kind: (len(set(flagged) - known[kind]), len(known[kind])))
@@ -118,34 +110,6 @@ def recipe_of(place: str | os.PathLike[str]) -> TrainingRecipe:
 
 def _recipes() -> list[type[TrainingRecipe]]:
     return [task.recipe for task in TASKS.values()]
-
-
-def _read(directory: Path, place: str, which: str | int) -> tuple[int, dict, dict]:
-    """(step, state, meta) of a checkpoint, as it was saved."""
-    for attempt in range(ATTEMPTS):
-        if not directory.is_dir():
-            break
-        manager = checkpoints.Checkpoints(directory, read_only=True)
-        try:
-            steps = manager.steps()
-            if not steps:
-                break
-            if isinstance(which, int) and which not in steps:
-                raise ValueError(
-                    f"checkpoint={which}: {place} has checkpoints of the steps "
-                    f"{', '.join(map(str, steps))}."
-                )
-            best = manager.best_step() if which == "best" else None
-            step = which if isinstance(which, int) else best or steps[-1]
-            try:
-                return step, *manager.restore_as_saved(step)
-            except checkpoints.CheckpointError:
-                gone = not (directory / str(step)).is_dir()
-                if not gone or attempt == ATTEMPTS - 1:
-                    raise
-        finally:
-            manager.close()
-    raise ValueError(f"{place} has no checkpoint yet.")
 
 
 def task_named(name: str) -> TaskRun:
@@ -198,6 +162,7 @@ def published(
         image_shape=known.input_shape,
         mean=tuple(how.mean),
         std=tuple(how.std),
+        pixel_rule=PIXEL_RULE,
     )
     return ClassPredictor(
         model=model,

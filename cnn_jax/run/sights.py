@@ -30,7 +30,9 @@ def stored(source: data.Source, index: int) -> Sight:
     if "boxes" in record:
         upright = record.get("upright", source.upright)
         channels = source.image_shape[-1]
-        pixels = data.decode_image(record["image"], channels=channels, upright=upright)
+        pixels = data.decode_image(
+            record["image"], channels=channels, upright=upright, rule=source.pixels
+        )
         tidied = tidy(record, source.num_classes)
         kept = ~tidied.crowd
         boxes = tidied.boxes[kept] * np.tile(pixels.shape[1::-1], 2)

@@ -110,8 +110,9 @@ def classification(
 
 def example_rows(outputs: Outputs, batch: Batch) -> dict[str, Array]:
     """What a closer look needs of each example: `logits` float32 [B, K] and `label` [B]."""
-    logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs
-    return {"logits": losses.at_least_float32(logits), "label": batch["label"]}
+    logits: Any = outputs["logits"] if isinstance(outputs, Mapping) else outputs
+    label: Any = batch["label"]
+    return {"logits": losses.at_least_float32(logits), "label": label}
 
 
 def choosing_among(task: Task, among: np.ndarray) -> Task:
@@ -123,10 +124,9 @@ def choosing_among(task: Task, among: np.ndarray) -> Task:
     """
 
     def restricted(outputs: Outputs) -> Outputs:
-        if isinstance(outputs, Mapping):
-            return {**outputs, "logits": restricted(outputs["logits"])}
+        logits: Any = outputs["logits"] if isinstance(outputs, Mapping) else outputs
         # no infinity: the cross-entropy multiplies it by 0
-        return jnp.where(among, losses.at_least_float32(outputs), -1e9)
+        return jnp.where(among, losses.at_least_float32(logits), -1e9)
 
     return task._replace(observe=lambda outputs, batch: task.observe(restricted(outputs), batch))
 
