@@ -8,6 +8,7 @@ Where PyTorch is installed, what is read of a PyTorch file is compared with what
 """
 
 import contextlib
+import importlib.util
 import io
 import json
 import pickle
@@ -40,6 +41,7 @@ KINDS = {
     "Byte": np.uint8,
     "Bool": np.bool_,
 }
+SIZES = {"short": 2, "int": 4, "long": 4}
 NAMES = st.text("abw01._/é", min_size=1, max_size=12)
 SHAPES = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 
@@ -74,15 +76,18 @@ def sizes(values) -> bytes:
     return b"(" + b"".join(map(whole, values)) + b"t"
 
 
-def program(network) -> bytes:
-    """The pickle of a state dict, as `torch.save` writes it; columns before rows."""
+def program(network, view: bytes = b"") -> bytes:
+    """The pickle of a state dict, as `torch.save` writes it; columns before rows.
+
+    `view` is the last part of what names a storage in the older container.
+    """
     made = b"\x80\x02ccollections\nOrderedDict\n)R("
     for key, (name, array) in enumerate(network.items()):
         kind = next(kind for kind, dtype in KINDS.items() if array.dtype == dtype)
         strides = np.cumprod([1, *array.shape[:-1]]) if array.ndim else ()
         made += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
         made += text("storage") + f"ctorch\n{kind}Storage\n".encode() + text(str(key))
-        made += text("cpu") + whole(array.size) + b"tQ" + whole(0)
+        made += text("cpu") + whole(array.size) + view + b"tQ" + whole(0)
         made += (
             sizes(array.shape) + sizes(map(int, strides)) + b"\x89ccollections\nOrderedDict\n)RtR"
         )
@@ -106,14 +111,14 @@ def as_zip(network) -> bytes:
 
 def as_older(network) -> bytes:
     """The container of PyTorch before 1.6."""
-    about = {"little_endian": True, "protocol_version": 1001, "type_sizes": {"int": 4}}
+    about = {"little_endian": True, "protocol_version": 1001, "type_sizes": SIZES}
     head = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, about)]
     keys = pickle.dumps([str(key) for key in range(len(network))], 2)
     counted = [
         struct.pack("<q", array.size) + data
         for array, data in zip(network.values(), storages(network), strict=True)
     ]
-    return b"".join([*head, program(network), keys, *counted])
+    return b"".join([*head, program(network, b"N"), keys, *counted])
 
 
 WRITERS = {
@@ -133,8 +138,9 @@ TELLING = [
 @st.composite
 def damages(draw, data: bytes) -> bytes:
     """The file, cut, overwritten, repeated or with something put in, at a few places."""
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
+    for _ in range(draw(st.integers(1, 3))):
+        last = max(0, len(data) - 1)
+        at = draw(st.one_of(st.integers(0, last), st.integers(max(0, last - 40), last)))
         long = draw(st.integers(1, 24))
         other = draw(st.one_of(st.sampled_from(TELLING), st.binary(min_size=1, max_size=8)))
         how = draw(st.sampled_from(["cut", "drop", "over", "in", "twice", "bit"]))
@@ -246,6 +252,10 @@ def random_files(kind: str, count: int, folder) -> None:
         read = files.read(path).tensors
         assert {*read} == {*network}
         assert all(same(read[name], array) for name, array in network.items())
+        if suffix == ".pth" and importlib.util.find_spec("torch"):
+            theirs = by_their_library(path)
+            assert theirs is not None
+            assert all(same(theirs[name], array) for name, array in network.items())
         check(data.draw(damages(whole)), path)
 
     run()
