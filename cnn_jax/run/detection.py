@@ -220,7 +220,7 @@ def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
     return frozenset(path for path in paths if not path.startswith("backbone"))
 
 
-def _survey(source: data.Source) -> data.Survey:
+def _survey(source: data.Source) -> data.BoxSurvey:
     """Counts the boxes of a split before the first step, and logs why some are left out."""
     held = data.survey_boxes(source)
     say = _log.warning if held.left_out else _log.info

@@ -1,22 +1,21 @@
 """Opens finished and running runs, and published networks, to predict with them."""
 
+import dataclasses
 import importlib.resources
 import os
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from PIL import Image
+from typing import Literal
 
 from cnn_jax import models, plugins
+from cnn_jax.data.pixel_rule import PIXEL_RULE
 from cnn_jax.run import directory as directories
 from cnn_jax.run import resuming, saved
 from cnn_jax.run import settings as texts
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model
 from cnn_jax.run.predictor import ClassPredictor, Predictor
+from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.tasks import TASKS, TaskRun
 from cnn_jax.weights import Preprocessing
 
@@ -88,6 +87,31 @@ def _open(directory: Path, place: str, checkpoint: str | int, weights: str) -> P
     )
 
 
+def recipe_of(place: str | os.PathLike[str]) -> TrainingRecipe:
+    """The recipe of a run, by its recipe.flags alone; it may have saved no checkpoint yet.
+
+    Args:
+        place: a run directory, or its s3:// URL.
+
+    Raises:
+        ValueError: there is no run, or its settings are those of no task that is known here.
+        StoreError: the store cannot be read.
+    """
+    with directories.readable(os.fspath(place)) as directory:
+        flagged = saved.settings_of(directory, os.fspath(place))
+    known = {kind: {f.name for f in dataclasses.fields(kind)} for kind in _recipes()}
+    # a version may have dropped a setting; each of our tasks has some that no other has
+    kind = min(known, key=lambda kind: (len(set(flagged) - known[kind]), len(known[kind])))
+    shared = {field.name for field in dataclasses.fields(TrainingRecipe)}
+    if not set(flagged) & (known[kind] - shared):
+        raise ValueError(f"{place}: the run is of a task that is not known here; import it first.")
+    return texts.from_flagfile(kind, flagged)
+
+
+def _recipes() -> list[type[TrainingRecipe]]:
+    return [task.recipe for task in TASKS.values()]
+
+
 def task_named(name: str) -> TaskRun:
     """The task of a run.
 
@@ -138,18 +162,15 @@ def published(
         image_shape=known.input_shape,
         mean=tuple(how.mean),
         std=tuple(how.std),
+        pixel_rule=PIXEL_RULE,
     )
     return ClassPredictor(
         model=model,
         variables=loaded.variables,
         facts=facts,
-        preparation=partial(_prepared, how),
+        preparation=how,
         assumed=assumed,
     )
-
-
-def _prepared(how: Any, image: Image.Image) -> np.ndarray:
-    return np.asarray(how(image), np.float32)
 
 
 def imagenet_classes() -> list[str]:
