@@ -20,6 +20,8 @@ from cnn_jax.data.opening import READERS, load_source, open_source, register_rea
 from cnn_jax.data.pipeline import EvalBatches, TrainBatches, eval_batches, train_batches
 from cnn_jax.data.pixel_statistics import Statistics, median_frequency_weights, statistics
 from cnn_jax.data.survey.boxes import BoxSurvey, survey_boxes
+from cnn_jax.data.survey.findings import Finding, findings, summary
+from cnn_jax.data.survey.surveying import survey_splits
 from cnn_jax.data.survey.values import SplitSurvey, Survey
 from cnn_jax.data.types import Example, Loader, Record, Records, Source
 
@@ -31,6 +33,7 @@ __all__ = [
     "DataError",
     "EvalBatches",
     "Example",
+    "Finding",
     "LoadBoxes",
     "LoadImage",
     "LoadMask",
@@ -48,6 +51,7 @@ __all__ = [
     "decode_image",
     "decode_mask",
     "eval_batches",
+    "findings",
     "fingerprint",
     "image_loader",
     "load_source",
@@ -58,7 +62,9 @@ __all__ = [
     "parse_size",
     "register_reader",
     "statistics",
+    "summary",
     "survey_boxes",
+    "survey_splits",
     "train_batches",
 ]
 

@@ -19,6 +19,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -39,6 +40,7 @@ _DAMAGED = (SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowErro
 _PILLOW_MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _JPEG_COLORSPACE = {1: "GRAY", 3: "RGB"}
 
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 _EXIF_ORIENTATION = 0x0112  # the tag; 1 is upright, 5 to 8 lie on a side
 
 # An image as a record holds it: encoded, a file of that, or pixels uint8 [H, W, C].
@@ -199,17 +201,69 @@ def read_header(file: Path) -> tuple[int, int, int]:
     Raises:
         ValueError or OSError: it is not an image, or claims to be too large.
     """
+    with open(file, "rb") as stream:
+        found = header_of(stream, os.fstat(stream.fileno()).st_size)
+    return found.width, found.height, found.orientation
+
+
+class ImageHeader(NamedTuple):
+    """What the header of an image says.
+
+    Attributes:
+        width, height: in pixels, as stored.
+        orientation: EXIF's, 1 to 8; 1 is upright.
+        mode: Pillow's: 'L', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16', ...
+        depth: bits of a sample.
+        format: one of FORMATS.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    mode: str
+    depth: int
+    format: str
+
+
+def header_of(stream: BinaryIO, size: int) -> ImageHeader:
+    """The header of an image in a stream of `size` bytes; no more of it is read.
+
+    Raises:
+        ValueError or OSError: it is not an image, or claims to be too large.
+    """
     try:
-        with open(file, "rb") as stream, Image.open(stream, formats=_formats()) as opened:
-            _check_size(opened.height, opened.width, os.fstat(stream.fileno()).st_size)
+        with Image.open(stream, formats=_formats()) as opened:
+            _check_size(opened.height, opened.width, size)
             # asking a PNG without it would decode its pixels
             known = "exif" in opened.info or opened.format == "TIFF"
-            orientation = opened.getexif().get(_EXIF_ORIENTATION, 1) if known else 1
-            return *opened.size, orientation if orientation in range(1, 9) else 1
+            turned = opened.getexif().get(_EXIF_ORIENTATION, 1) if known else 1
+            return ImageHeader(
+                *opened.size,
+                turned if turned in range(1, 9) else 1,
+                opened.mode,
+                _depth(opened),
+                opened.format or "",
+            )
     except Image.DecompressionBombError as error:
         raise _too_large("too many") from error
-    except (UnidentifiedImageError, *_DAMAGED) as error:
+    except UnidentifiedImageError as error:
+        raise ValueError(f"not an image of a supported format ({', '.join(_formats())})") from error
+    except _DAMAGED as error:
         raise ValueError(f"a damaged image ({str(error) or type(error).__name__})") from error
+
+
+def _depth(opened: Image.Image) -> int:
+    """Bits of a sample as stored, which Pillow may reduce to 8: it reads 'RGB;16B' as RGB."""
+    if opened.format == "TIFF":
+        bits_of = opened.getexif().get(_BITS_PER_SAMPLE) or 1
+        return max(bits_of) if isinstance(bits_of, tuple) else bits_of
+    tiles = getattr(opened, "tile", None)
+    raw = str(tiles[0][-1]) if opened.format == "PNG" and tiles else opened.mode
+    if bits := re.search(r";(\d+)", raw):
+        return int(bits[1])
+    if opened.mode == "I" and opened.format in ("PPM", "JPEG2000"):
+        return 16
+    return {"1": 1, "I": 32, "F": 32}.get(opened.mode, 8)
 
 
 def _is_jpeg(data: bytes) -> bool:
