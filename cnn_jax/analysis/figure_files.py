@@ -3,6 +3,7 @@
 import os
 import warnings
 from pathlib import Path
+from typing import IO
 
 from matplotlib.figure import Figure
 
@@ -15,7 +16,7 @@ def named_after(path: str | Path, ending: str) -> str:
     return os.fsdecode(stem) + ending
 
 
-def save(figure: Figure, path: str | Path, *, dpi: int = 100) -> None:
+def save(figure: Figure, path: str | Path | IO[bytes], *, dpi: int = 100) -> None:
     """Writes a figure; characters that the fonts lack show as boxes, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)

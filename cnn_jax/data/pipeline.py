@@ -128,6 +128,11 @@ class EvalBatches(_Batches, Sequence):
             raise IndexError(f"batch {step} of {len(self)}")
         return super().__getitem__(step)
 
+    def at(self, indices: Sequence[int]) -> Batch:
+        """The examples of these indices, as a batch of their number."""
+        gathered = self._examples.gather(np.asarray(indices, np.int64), None, replace=False)
+        return _batch(gathered, gathered.present)
+
     def _make(self, step):
         positions = step * self.batch_size + self._rows
         real = positions < self.examples

@@ -108,6 +108,29 @@ def classification(
     return Task(loss=training_loss, observe=observe, report=report)
 
 
+def example_rows(outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """What a closer look needs of each example: `logits` float32 [B, K] and `label` [B]."""
+    logits: Any = outputs["logits"] if isinstance(outputs, Mapping) else outputs
+    label: Any = batch["label"]
+    return {"logits": losses.at_least_float32(logits), "label": label}
+
+
+def choosing_among(task: Task, among: np.ndarray) -> Task:
+    """The task with predictions among some classes alone.
+
+    Args:
+        task: of classification.
+        among: bool [K]; the logits of the others become the least that there is.
+    """
+
+    def restricted(outputs: Outputs) -> Outputs:
+        logits: Any = outputs["logits"] if isinstance(outputs, Mapping) else outputs
+        # no infinity: the cross-entropy multiplies it by 0
+        return jnp.where(among, losses.at_least_float32(logits), -1e9)
+
+    return task._replace(observe=lambda outputs, batch: task.observe(restricted(outputs), batch))
+
+
 def make_augment(
     prepare: Callable[[Batch], Batch],
     *,

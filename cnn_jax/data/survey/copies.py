@@ -131,7 +131,7 @@ def copies_across(sources: Mapping[str, Source], tables: Tables) -> Copies:
     groups = spare = 0
     first: list[tuple[str, str]] = []
     for name, other in others:
-        if sources[name] is sources[own]:
+        if sources[name].records is sources[own].records:
             continue
         mine, its = np.flatnonzero(table["content"]), np.flatnonzero(other["content"])
         number, _ = _groups(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_jax.data.decode import header_of
+from cnn_jax.data.image_header import header_of
 from cnn_jax.data.survey.boxes import BoxTally
 from cnn_jax.data.types import Record, Source
 

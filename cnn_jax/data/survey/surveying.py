@@ -52,9 +52,9 @@ def survey_splits(
     place = kept.place_of(sources, dataset, threads=threads, stopped=stopped) if keep else None
     if place is not None and (earlier := place.read()) is not None:
         return earlier
-    distinct = {id(source): source for source in sources.values()}
+    distinct = {id(source.records): source for source in sources.values()}
     read = {key: rows.read_rows(s, threads=threads, stopped=stopped) for key, s in distinct.items()}
-    found = {name: read[id(source)] for name, source in sources.items()}
+    found = {name: read[id(source.records)] for name, source in sources.items()}
     tables = {name: found[name].table for name in _first_of_each(sources)}
     copies.fill_contents(sources, tables, threads=threads, stopped=stopped)
     first = next(iter(sources.values()))
@@ -73,7 +73,9 @@ def survey_splits(
 
 def _first_of_each(sources: Mapping[str, Source]) -> list[str]:
     """A name for each source: the same may be used for training and for the test."""
-    return list({id(source): name for name, source in reversed([*sources.items()])}.values())
+    return list(
+        {id(source.records): name for name, source in reversed([*sources.items()])}.values()
+    )
 
 
 def _holds(source: Source) -> str:
