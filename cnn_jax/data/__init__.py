@@ -28,6 +28,8 @@ from cnn_jax.data.pixel_statistics import (
     statistics,
 )
 from cnn_jax.data.survey.boxes import BoxSurvey, survey_boxes
+from cnn_jax.data.survey.findings import Finding, findings, summary
+from cnn_jax.data.survey.surveying import survey_splits
 from cnn_jax.data.survey.values import SplitSurvey, Survey
 from cnn_jax.data.types import Example, Loader, Record, Records, Source
 
@@ -40,6 +42,7 @@ __all__ = [
     "DataError",
     "EvalBatches",
     "Example",
+    "Finding",
     "LoadBoxes",
     "LoadImage",
     "LoadMask",
@@ -59,6 +62,7 @@ __all__ = [
     "decode_image",
     "decode_mask",
     "eval_batches",
+    "findings",
     "fingerprint",
     "image_loader",
     "labels_of",
@@ -71,7 +75,9 @@ __all__ = [
     "pixel_counts",
     "register_reader",
     "statistics",
+    "summary",
     "survey_boxes",
+    "survey_splits",
     "train_batches",
 ]
 

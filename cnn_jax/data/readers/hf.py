@@ -61,6 +61,9 @@ class HFRecords:
         split, row = self.rows[index]
         return f"row {row} of {split}"
 
+    def stored(self) -> Iterable[Path]:
+        return self.files
+
     def identities(self) -> Iterable[str | bytes]:
         yield from fingerprint.files(self.root, self.files)
         for split, row in self.rows:
