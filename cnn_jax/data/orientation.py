@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn_jax.data.decode import read_header
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.image_header import read_header
 
 _log = logging.getLogger(__name__)
 

@@ -91,7 +91,7 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     head = frozenset(
         path.removeprefix("params/") for path in models.head_paths(recipe.model, model)
     )
-    pretrained = load_pretrained(recipe, model, sample)
+    pretrained = load_pretrained(recipe, model, sample, splits.class_names)
     if pretrained is not None and recipe.init_head:
         params = small_head(pretrained.variables["params"], head)
         pretrained = pretrained._replace(variables={**pretrained.variables, "params": params})

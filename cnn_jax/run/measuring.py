@@ -15,7 +15,7 @@ from cnn_jax import data, metrics, plugins
 from cnn_jax.run import class_names, label_files, layouts
 from cnn_jax.run import views as view_names
 from cnn_jax.run.classification import ClassificationRecipe
-from cnn_jax.run.experiment import HeldOut
+from cnn_jax.run.experiment import HeldOut, by_rule
 from cnn_jax.run.held_examples import LoadPrepared, Relabelled, names_of
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import task_named
@@ -232,7 +232,7 @@ def _held_out(
     """The data, how they are evaluated, and what the user should know of it."""
     assert task.open_split is not None
     assert task.held_out is not None
-    source = task.open_split(recipe, recipe.test_split)
+    source = by_rule(task.open_split(recipe, recipe.test_split), predictor.facts.pixels)
     how = predictor.preparation if isinstance(predictor, ClassPredictor) else None
     if how is None:
         source, recipe, said = _fitted(predictor, recipe, source)
@@ -273,7 +273,7 @@ def _fitted(
 
 def _as_stored(source: data.Source, how: Any) -> data.Source:
     """The source, whose examples are prepared as published weights want."""
-    load = LoadPrepared(how, source.upright)
+    load = LoadPrepared(how, source.upright, source.pixels)
     return dataclasses.replace(source, load=load, image_shape=(*how.crop, 3))
 
 

@@ -89,7 +89,7 @@ def make_experiment(recipe: SegmentationRecipe) -> Experiment:
     )
     space = train[0]["image"].shape[1:-1]
     sample = jax.ShapeDtypeStruct((1, *space, splits.channels), np.float32)
-    pretrained = load_pretrained(recipe, model, sample)
+    pretrained = load_pretrained(recipe, model, sample, names)
     statistics = normalisation(splits, pretrained)
     weights = None
     if recipe.class_weights == "median_frequency":

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.data import DataError, mask_loader, mask_survey, open_source
+from cnn_jax.data import DataError, mask_loader, open_source
+from cnn_jax.data.survey import masks as mask_survey
 
 
 def folder(root, values=(0, 255), n=8, suffix=".png", mode="L", **save):

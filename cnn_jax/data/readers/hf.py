@@ -13,9 +13,9 @@ import numpy as np
 
 from cnn_jax.data import fingerprint
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.label_survey import is_unlabelled
 from cnn_jax.data.loaders.mask import MaskSource
 from cnn_jax.data.readers import hf_files, split_names
+from cnn_jax.data.survey.labels import is_unlabelled
 from cnn_jax.data.types import Record, Source
 
 IMAGES = ("image", "img")

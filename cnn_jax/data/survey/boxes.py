@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 _READ = 256  # records read at a time
 
 
-class Survey(NamedTuple):
+class BoxSurvey(NamedTuple):
     """The contents of a split.
 
     Attributes:
@@ -50,7 +50,7 @@ class Survey(NamedTuple):
         return text
 
 
-def survey_boxes(source: Source) -> Survey:
+def survey_boxes(source: Source) -> BoxSurvey:
     """Reads all boxes of a split once, without decoding images; says which classes have none."""
     left_out: Counter = Counter()
     counts, classes, crowds = [], np.zeros(source.num_classes, np.int64), 0
@@ -68,4 +68,6 @@ def survey_boxes(source: Source) -> Survey:
             "%s, split %s: %d of %d classes have no box, and cannot be learnt or tested here: %s%s",
             source.name, source.split, len(absent), source.num_classes, ", ".join(absent[:5]), more,
         )  # fmt: skip
-    return Survey(len(counts), sum(counts), max(counts), counts.count(0), left_out, classes, crowds)
+    return BoxSurvey(
+        len(counts), sum(counts), max(counts), counts.count(0), left_out, classes, crowds
+    )
