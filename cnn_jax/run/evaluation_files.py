@@ -65,7 +65,7 @@ def write(measured: Measured, report: Report, directory: Path) -> dict[str, Any]
         listed = [each["class"] for each in report.classes]
         values = np.array([each[name] for each in report.classes], float)
         evaluation_figures.class_bars(listed, values, name, path)
-        pictures.append((path, f"{name} of each class, the lowest first"))
+        pictures.append((path, f"{evaluation_page.title(name)} of each class, the lowest first"))
     sheet = directory / "hardest.png"
     drawn = draw_hardest(measured, report, sheet)
     evaluation_page.write(
