@@ -41,6 +41,7 @@ class Experiment(NamedTuple):
             batch -> outputs in numpy. None for no figures.
         splits: the data as they were opened; None if the task does not say.
         notes: lines about what was decided, for the console.
+        survey: the `Surveying` of its data; None for none.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Experiment(NamedTuple):
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
     splits: "Splits | None" = None
     notes: tuple[str, ...] = ()
+    survey: Any = None
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:

@@ -35,6 +35,13 @@ class TrainingRecipe:
     train_split: str = setting("train", "Split to train on, as in TFDS: 'train[:90%]'.")
     test_split: str = setting("test", "Split to evaluate on, as in TFDS.")
     skip_corrupt: bool = setting(False, "Skip records that cannot be read, and count them.")
+    survey: str = setting(
+        "auto",
+        "Survey of the data, for what cannot be right: before the first step; beside the training, "
+        "which goes on meanwhile; off; auto: before it for at most 200,000 examples, else beside.",
+        choices=("auto", "before", "beside", "off"),
+        result=False,
+    )
     workers: int = setting(
         0, "Number of processes that read data; 0 for threads.", result=False, least=0
     )

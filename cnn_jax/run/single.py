@@ -72,6 +72,8 @@ class SingleRun:
         host_state, resumed = self._first_state(checkpoints)
         if first_only:
             workdirs.keep_recipe(opened.path, self._recipe)
+            if self._experiment.survey is not None:
+                self._experiment.survey.keep_in(opened.path)
         first = int(host_state.step)
         attempts = _attempts(opened.path, resumed, self._began)
         run_log: log.RunLog = log.NoLog()

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from cnn_jax import plugins
-from cnn_jax.run import agreement, continuing, out_of_memory, sweep
+from cnn_jax.run import agreement, continuing, out_of_memory, surveying, sweep
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
@@ -72,10 +72,13 @@ def train(
     with configured(recipe):
         join(recipe, program.sources)
         recipe = continuing.resolved(recipe)
-        experiment = task.make_experiment(recipe)
+        with surveying.named(recipe, task):
+            experiment = task.make_experiment(recipe)
         facts = dataclasses.replace(experiment.facts, task=name_of(task))
         experiment = reporting_metrics(experiment._replace(facts=facts), recipe.metrics)
-        return train_experiment(recipe, experiment, program=program)
+        with surveying.surveyed(recipe, experiment, program) as survey:
+            experiment = experiment._replace(survey=survey)
+            return train_experiment(recipe, experiment, program=program)
 
 
 def _load_plugins(recipe: TrainingRecipe) -> None:
