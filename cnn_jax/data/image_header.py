@@ -89,7 +89,17 @@ def read_header(file: Path) -> tuple[int, int, int]:
     with open_header(file) as opened:
         # asking a PNG without it would decode its pixels
         known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
-        return *opened.size, orientation_of(opened) if known or _ends_with_exif(file) else 1
+        return *stored_size(opened), orientation_of(opened) if known or _ends_with_exif(file) else 1
+
+
+def stored_size(opened: Image.Image) -> tuple[int, int]:
+    """(width, height) as they are stored.
+
+    Pillow turns a TIFF as it decodes it, and since 11 its `size` is that of the upright image.
+    """
+    tags = getattr(opened, "tag_v2", {}) if opened.format == "TIFF" else {}
+    stored = (tags.get(256), tags.get(257))
+    return opened.size[::-1] if opened.size[::-1] == stored else opened.size
 
 
 def orientation_of(opened: Image.Image) -> int:
