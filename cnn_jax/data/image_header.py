@@ -139,7 +139,7 @@ def header_of(stream: BinaryIO, size: int) -> ImageHeader:
             known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
             turned = orientation_of(opened) if known or _tail_has_exif(stream, size) else 1
             return ImageHeader(
-                *opened.size, turned, opened.mode, _depth(opened), opened.format or ""
+                *size_of(opened), turned, opened.mode, _depth(opened), opened.format or ""
             )
     except Image.DecompressionBombError as error:
         raise _too_large("too many") from error
