@@ -11,7 +11,8 @@ from cnn_jax import run
 from experiments.papers import papers_page
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("[ce]*/**/README.md")), ROOT / "BUILD_NOTES.md"]
+FIRST, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+PAGES = [FIRST, CHINESE, *sorted(ROOT.glob("[ce]*/**/README.md")), ROOT / "BUILD_NOTES.md"]
 LONGEST = 180  # lines of the first page
 
 names = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -19,12 +20,33 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=names)
 
 
 def test_the_first_page_is_short_and_complete():
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = FIRST.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= LONGEST
     figures = lines[lines.index("## Measured") : lines.index("## The map")]
     results = [line for line in figures if line.startswith("- ")]
     assert len(results) == 6
     assert max(map(len, results)) <= 100 + len("- ")
+
+
+def outline(page):
+    """What does not depend on the language: levels of headings, commands, code, shape of tables."""
+    lines = [
+        line.split("#")[0].strip() if not line.startswith("#") else re.match("#+", line)[0]
+        for line in page.read_text(encoding="utf-8").splitlines()
+    ]
+    blocks = re.findall(r"```(?:sh|python)\n.*?```", "\n".join(lines), re.S)
+    headings = [line for line in lines if line.startswith("#")]
+    tables = [line.count("|") for line in lines if line.startswith("|")]
+    items = [line[:2] for line in lines if re.match(r"- |\d\. ", line)]
+    return blocks, headings, tables, items
+
+
+def test_the_chinese_page_keeps_step():
+    for english, chinese in zip(outline(FIRST), outline(CHINESE), strict=True):
+        assert english == chinese
+    text = CHINESE.read_text(encoding="utf-8")
+    linked = re.findall(r"\]\(([^)#]+)", FIRST.read_text(encoding="utf-8"))
+    assert {*re.findall(r"\]\(([^)#]+)", text)} == {*linked} - {CHINESE.name} | {FIRST.name}
 
 
 @every_page

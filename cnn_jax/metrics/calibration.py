@@ -11,22 +11,22 @@ class Reliability(NamedTuple):
     """Confidence against accuracy, in bins of equal width: bin i is (i / n, (i + 1) / n].
 
     Attributes:
-        count: float [n], examples in each bin.
+        examples: float [n], how many are in each bin.
         confidence: float [n], their mean confidence; nan in an empty bin.
         accuracy: float [n], the share of them that is right; nan likewise.
     """
 
-    count: np.ndarray
+    examples: np.ndarray
     confidence: np.ndarray
     accuracy: np.ndarray
 
     @property
     def error(self) -> float:
         """The expected calibration error: Guo et al. 2017, arXiv:1706.04599, equation 3."""
-        if not self.count.sum():
+        if not self.examples.sum():
             return float("nan")
         gaps = np.abs(np.nan_to_num(self.confidence - self.accuracy))
-        return float((self.count * gaps).sum() / self.count.sum())
+        return float((self.examples * gaps).sum() / self.examples.sum())
 
 
 def reliability(

@@ -73,7 +73,7 @@ def load_pretrained(
     own = head_paths(name, model) if init_head else ()
     try:
         variables = weights.import_torch(
-            tensors, template, rules, init=own, drop=_left_out(name, model)
+            tensors, template, rules, init=own, drop=left_out_of(name, model)
         )
     except WeightsError as error:
         turned = "transposed" in str(error)
@@ -150,7 +150,7 @@ def head_paths(name: str, model: nn.Module) -> set[str]:
     return {path for path in two if two[path] != three[path]}
 
 
-def _left_out(name: str, model: nn.Module) -> set[str]:
+def left_out_of(name: str, model: nn.Module) -> set[str]:
     """The leaves of the full network that this one does not have."""
     lacks_aux = getattr(model, "aux_heads", True) is False
     if model.num_classes is not None and not lacks_aux:
@@ -168,8 +168,8 @@ def _hint(
         return ""
     try:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
-        left_out = _left_out(name, model)
-        weights.import_torch(tensors, zeros, rules, init=head_paths(name, model), drop=left_out)
+        absent = left_out_of(name, model)
+        weights.import_torch(tensors, zeros, rules, init=head_paths(name, model), drop=absent)
     except WeightsError:
         return ""
     names = weights.torch_names(template, rules)

@@ -14,12 +14,12 @@ class ClassMap(NamedTuple):
     """Which class of the network each class of the data is.
 
     Attributes:
-        index: int [K of the data], classes of the network.
+        indices: int [K of the data], classes of the network.
         said: how they were found, for the user; '' where both have the same classes.
         among: bool [K of the network], those that a prediction is chosen among; None for all.
     """
 
-    index: np.ndarray
+    indices: np.ndarray
     said: str = ""
     among: np.ndarray | None = None
 
@@ -94,7 +94,7 @@ def check_once(index: np.ndarray, data: Sequence[str], network: Sequence[str], w
     values, counts = np.unique(index, return_counts=True)
     if (counts > 1).any():
         twice = int(values[counts > 1][0])
-        both = [data[i] for i in np.flatnonzero(index == twice)]
+        both = [data[int(i)] for i in np.flatnonzero(index == twice)]
         raise ValueError(
             f"{what}: {' and '.join(both[:SHOWN])} are both the network's {network[twice]}: give "
             "`labels`, a file that says which they are."

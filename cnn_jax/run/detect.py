@@ -66,6 +66,7 @@ def find(detect: Detect, image: Any, facts: Facts, *, threshold: float) -> Found
         fit=facts.fit,
         fill=tuple(round(255 * m) for m in facts.mean),
         upright=True,
+        rule=facts.pixels,
     )
     nothing = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int), "crowd": np.zeros(0, bool)}
     record = {"image": inputs.stored(image), **nothing}

@@ -17,13 +17,14 @@ from cnn_jax.augment import STEPS
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
+    Splits,
     assemble,
     normalisation,
     open_splits,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
-from cnn_jax.run.network import create_model, load_pretrained
+from cnn_jax.run.network import create_model, load_pretrained, pretrained_for
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.tasks import detection as tasks
@@ -97,7 +98,7 @@ def make_experiment(recipe: DetectionRecipe) -> Experiment:
             most,
         )
     model = create_model(recipe.model, recipe, num_classes=len(splits.class_names))
-    pretrained = _pretrained(recipe, model, splits.channels)
+    pretrained = _pretrained(recipe, model, splits)
     statistics = normalisation(splits, pretrained)
     train = data.train_batches(
         splits.train,
@@ -184,13 +185,13 @@ def _draw(
 
 
 def _pretrained(
-    recipe: DetectionRecipe, model: nn.Module, channels: int
+    recipe: DetectionRecipe, model: nn.Module, splits: Splits
 ) -> models.Pretrained | None:
     """The initial variables: `pretrained`, or random ones with `pretrained_backbone` in place."""
-    sample = jax.ShapeDtypeStruct((1, *models.describe(recipe.model).input_shape[:2], channels),
-                                  np.float32)  # fmt: skip
+    space = models.describe(recipe.model).input_shape[:2]
+    sample = jax.ShapeDtypeStruct((1, *space, splits.channels), np.float32)
     if not recipe.pretrained_backbone:
-        return load_pretrained(recipe, model, sample)
+        return load_pretrained(recipe, model, sample, splits.class_names)
     if recipe.pretrained:
         raise ValueError("`pretrained` includes a backbone: leave `pretrained_backbone` out.")
     name = getattr(model, "backbone", None)
@@ -202,7 +203,7 @@ def _pretrained(
     variables = state.init_variables(model, sample, seed=recipe.seed)
     trunk = models.create(name, num_classes=None)
     own = {key: leaves["backbone"] for key, leaves in variables.items() if "backbone" in leaves}
-    loaded = models.load_pretrained(recipe.pretrained_backbone, name, trunk, template=own)
+    loaded = pretrained_for(recipe.pretrained_backbone, name, trunk, template=own)
     merged = {
         key: {**leaves, "backbone": loaded.variables[key]} if key in own else leaves
         for key, leaves in variables.items()

@@ -1,5 +1,6 @@
 """An experiment: the parts in which runs differ."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,8 @@ class Experiment(NamedTuple):
             whatever the seed.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
+        splits: the data as they were opened; None if the task does not say.
+        notes: lines about what was decided, for the console.
     """
 
     name: str
@@ -55,6 +58,8 @@ class Experiment(NamedTuple):
     learnt: Mapping[str, PyTree] = MappingProxyType({})
     views: tuple[Callable[[Array], Array], ...] = ()
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
+    splits: "Splits | None" = None
+    notes: tuple[str, ...] = ()
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
@@ -125,11 +130,14 @@ class Splits(NamedTuple):
 def open_splits(recipe: Any, open_split: Callable[[str], Any]) -> Splits:
     """The data of `train_split` and `test_split`, each opened by `open_split`.
 
+    The images of both become pixels by one rule, that of the training images.
+
     Raises:
         ValueError: their classes differ.
     """
     opened = {split: open_split(split) for split in (recipe.train_split, recipe.test_split)}
-    splits = Splits(opened[recipe.train_split], opened[recipe.test_split])
+    train, test = opened[recipe.train_split], opened[recipe.test_split]
+    splits = Splits(train, by_rule(test, train.pixels))
     if splits.test.class_names != splits.class_names:
         raise ValueError(
             f"{recipe.dataset}: the classes of {recipe.test_split} are "
@@ -137,6 +145,11 @@ def open_splits(recipe: Any, open_split: Callable[[str], Any]) -> Splits:
             f"{', '.join(splits.class_names)}. Give both splits the same classes."
         )
     return splits
+
+
+def by_rule(source: Any, rule: data.PixelRule) -> Any:
+    """The data, whose images become pixels by this rule; the same object if they do already."""
+    return source if source.pixels == rule else dataclasses.replace(source, pixels=rule)
 
 
 def normalisation(
@@ -201,10 +214,15 @@ def assemble(
         mean=mean,
         std=std,
         fit=fit,
+        pixel_rule=splits.train.pixels.version,
+        sample_bits=splits.train.pixels.bits,
         data=fingerprint.described(splits._asdict()),
     )
     held = held_out(recipe, facts, model, splits.test)
     test = held.batches(**rows_of_process())
+    notes: tuple[str, ...] = ()
+    if pretrained is not None and "note" in pretrained.metadata and not recipe.continue_run:
+        notes += (f"Beginning with the weights of {pretrained.metadata['note']}.",)
     return Experiment(
         name=f"{recipe.model}-{recipe.dataset}",
         model=model,
@@ -217,5 +235,7 @@ def assemble(
         views=held.views,
         facts=facts,
         draw=partial(draw, held, facts),
+        splits=splits,
+        notes=notes,
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cnn_jax import data
 from cnn_jax.data.decode import decode_image
+from cnn_jax.data.pixel_rule import PixelRule
 from cnn_jax.data.types import Record
 from cnn_jax.run.label_files import Labels
 from cnn_jax.typing import HostBatch
@@ -54,7 +55,7 @@ class Relabelled:
         if self._labels.images is not None:
             return self._of_images(batch, indices)
         assert self._labels.classes is not None
-        index = self._labels.classes.index
+        index = self._labels.classes.indices
         if "boxes" in batch:
             labels = np.where(batch["labels"] >= 0, index[np.maximum(batch["labels"], 0)], -1)
             return {**batch, "labels": labels.astype(batch["labels"].dtype)}
@@ -83,14 +84,16 @@ class LoadPrepared:
     Attributes:
         how: preprocessing of the weights.
         upright: whether to rotate images as their EXIF orientation says.
+        rule: the pixel rule of the network.
     """
 
     how: Preprocessing
     upright: bool
+    rule: PixelRule
     random: ClassVar[bool] = False
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, Any]:
-        image = decode_image(record["image"], channels=3, upright=self.upright)
+        image = decode_image(record["image"], channels=3, upright=self.upright, rule=self.rule)
         pixels = self.how.pixels(Image.fromarray(image))
         return {"image": pixels, "label": np.int32(record["label"])}
 

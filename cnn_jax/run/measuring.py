@@ -3,8 +3,8 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import flax.errors
 import jax
@@ -15,7 +15,7 @@ from cnn_jax import data, metrics, plugins
 from cnn_jax.run import class_names, label_files, layouts
 from cnn_jax.run import views as view_names
 from cnn_jax.run.classification import ClassificationRecipe
-from cnn_jax.run.experiment import HeldOut
+from cnn_jax.run.experiment import HeldOut, by_rule
 from cnn_jax.run.held_examples import LoadPrepared, Relabelled, names_of
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import task_named
@@ -84,9 +84,9 @@ def measure(
     dataset: str = "",
     split: str = "",
     views: str = "",
-    precision: Literal["", "float32", "bfloat16"] = "",
+    precision: str = "",
     labels: str = "",
-    among: Literal["", "all", "data"] = "",
+    among: str = "",
     details: bool = True,
     progress: Callable[[Any], Iterable[Any]] = iter,
     **settings: Any,
@@ -100,7 +100,7 @@ def measure(
             'test'.
         views: test-time views, 'flip,half_turn' of `cnn_jax.run.views.VIEWS`, whose logits are
             averaged with those of the image.
-        precision: of the network's arithmetic; default: that of the training.
+        precision: of the arithmetic, 'float32' or 'bfloat16'; default: that of the training.
         labels: file that says the classes of the images or of the data, see
             `cnn_jax.run.label_files`.
         among: classes that a prediction is chosen among: 'all' of the network, or those of the
@@ -117,10 +117,10 @@ def measure(
     seen = view_names.parse(
         views, image_shape=predictor.facts.image_shape, task=predictor.facts.task
     )
-    model = _of_precision(predictor.model, precision, predictor.facts.model)
+    model = of_precision(predictor.model, precision, predictor.facts.model)
     with configured(recipe):
-        source, held = _held_out(predictor, task, recipe, model)
-        what = f"{recipe.dataset}, split {recipe.test_split},"
+        source, held, fitted = _held_out(predictor, task, recipe, model)
+        what = f"{getattr(recipe, 'dataset', '')}, split {recipe.test_split},"
         known = _labels(predictor, source, labels, what)
         batches = held.batches()
         if known.images is not None or (known.classes and _changes(known.classes, predictor)):
@@ -149,10 +149,12 @@ def measure(
         observed = evaluation.evaluate(eval_step, placed, progress(batches), where)
         assert observed is not None
         seconds = time.monotonic() - began
-        rate = _rate(eval_step, placed, next(iter(batches)), where)
+        first = next(iter(batches))
+        ready = where.shard(layout.pad_batch(first, where.local_device_count))
+        speed = rate(lambda: eval_step(placed, ready), len(first["mask"]))
         figures = reported.report(observed)
     counted = observed.rows.get("counted", np.zeros(0))
-    notes = [known.classes.said if known.classes else "", noted]
+    notes = [known.classes.said if known.classes else "", fitted, noted]
     if (chosen is not None) and known.classes is not None:
         notes.append(f"Predictions are chosen among {int(chosen.sum())} of {len(chosen)} classes.")
     if skipped := len(getattr(batches, "corrupt", {})):
@@ -172,7 +174,7 @@ def measure(
         precision=precision,
         notes=tuple(filter(None, notes)),
         seconds=seconds,
-        images_per_second=rate,
+        images_per_second=speed,
     )
 
 
@@ -209,7 +211,12 @@ def _training_settings() -> set[str]:
     return (shared - _EVALUATED) | {"augment", "mixup", "cutmix", "mosaic", "jitter"}
 
 
-def _of_precision(model: Any, precision: str, name: str) -> Any:
+def of_precision(model: Any, precision: str, name: str) -> Any:
+    """The network with its arithmetic in another precision; '' for its own.
+
+    Raises:
+        ValueError: it has none to choose, or the precision is unknown.
+    """
     if not precision:
         return model
     if precision not in ("float32", "bfloat16"):
@@ -221,25 +228,52 @@ def _of_precision(model: Any, precision: str, name: str) -> Any:
 
 def _held_out(
     predictor: Predictor, task: TaskRun, recipe: TrainingRecipe, model: Any
-) -> tuple[data.Source, HeldOut]:
+) -> tuple[data.Source, HeldOut, str]:
+    """The data, how they are evaluated, and what the user should know of it."""
     assert task.open_split is not None
     assert task.held_out is not None
-    source = task.open_split(recipe, recipe.test_split)
+    source = by_rule(task.open_split(recipe, recipe.test_split), predictor.facts.pixels)
     how = predictor.preparation if isinstance(predictor, ClassPredictor) else None
     if how is None:
-        # the classes of the network, which those of the data are found among
-        return source, task.held_out(recipe, predictor.facts, model, source)
+        source, recipe, said = _fitted(predictor, recipe, source)
+        return source, task.held_out(recipe, predictor.facts, model, source), said
     if source.load is not None:
-        raise ValueError(
-            f"{recipe.dataset} holds no images, and {predictor.facts.model} is for them."
-        )
-    held = task.held_out(recipe, predictor.facts, model, _as_stored(source, how))
-    return source, held
+        name = predictor.facts.model
+        raise ValueError(f"{source.name} holds no images, and {name} is for them.")
+    prepared = _as_stored(source, how)
+    return source, task.held_out(recipe, predictor.facts, model, prepared), ""
+
+
+def _fitted(
+    predictor: Predictor, recipe: TrainingRecipe, source: data.Source
+) -> tuple[data.Source, TrainingRecipe, str]:
+    """Images of other data than the run's own, read as its network takes them."""
+    shape, own = predictor.facts.image_shape, predictor.recipe
+    name = getattr(recipe, "dataset", "")
+    if len(shape) != 3 or source.load is not None or name == getattr(own, "dataset", ""):
+        return source, recipe, ""
+    height, width, channels = shape
+    said = []
+    if len(source.image_shape) == 3 and source.image_shape[-1] != channels:
+        source = dataclasses.replace(source, image_shape=(*source.image_shape[:2], channels))
+        said.append(f"with {channels} channel{'s' if channels > 1 else ''}")
+    size = getattr(recipe, "image_size", None)
+    if size in (0, "") and source.image_shape[:2] != (height, width):
+        if isinstance(recipe, ClassificationRecipe) and height == width:
+            recipe = dataclasses.replace(recipe, image_size=height, crop="whole")
+            said.append(f"resized whole to {height}x{width}")
+        elif size == "" and None in source.image_shape[:2]:
+            changed: Any = {"image_size": f"{height}x{width}"}
+            recipe = dataclasses.replace(recipe, **changed)
+            said.append(f"fitted to {height}x{width}")
+    if not said:
+        return source, recipe, ""
+    return source, recipe, f"Images are read {' and '.join(said)}, as the network takes them."
 
 
 def _as_stored(source: data.Source, how: Any) -> data.Source:
     """The source, whose examples are prepared as published weights want."""
-    load = LoadPrepared(how, source.upright)
+    load = LoadPrepared(how, source.upright, source.pixels)
     return dataclasses.replace(source, load=load, image_shape=(*how.crop, 3))
 
 
@@ -253,7 +287,7 @@ def _labels(predictor: Predictor, source: data.Source, file: str, what: str) -> 
 
 
 def _changes(found: class_names.ClassMap, predictor: Predictor) -> bool:
-    return list(found.index) != list(range(len(predictor.facts.class_names)))
+    return list(found.indices) != list(range(len(predictor.facts.class_names)))
 
 
 def _among(among: str, known: label_files.Labels, predictor: Predictor) -> np.ndarray | None:
@@ -264,7 +298,7 @@ def _among(among: str, known: label_files.Labels, predictor: Predictor) -> np.nd
     if among == "all" or known.classes is None:
         return None
     if among == "data":
-        return class_names.choose(among, known.classes.index, len(predictor.facts.class_names))
+        return class_names.choose(among, known.classes.indices, len(predictor.facts.class_names))
     return known.classes.among
 
 
@@ -309,20 +343,11 @@ def _check_images(predictor: Predictor, model: Any, held: HeldOut, batches: Any)
     )
 
 
-def _rate(eval_step: Any, placed: Any, batch: Any, where: layout.Layout) -> float:
-    """Examples a second of the compiled step: the median over RATED seconds of steps."""
-    examples = len(batch["mask"])
-    ready = where.shard(layout.pad_batch(batch, where.local_device_count))
+def rate(run: Callable[[], Any], examples: int) -> float:
+    """Examples a second of compiled calls: of the median of calls for RATED seconds."""
     times: list[float] = []
     while sum(times) < RATED and len(times) < 50:
         began = time.perf_counter()
-        jax.block_until_ready(eval_step(placed, ready))
+        jax.block_until_ready(run())
         times.append(time.perf_counter() - began)
     return examples / float(np.median(times))
-
-
-def iterated(batches: Any, seen: Callable[[int], None]) -> Iterator[Any]:
-    """The batches, each of which is told when it has been asked for, by its number from 1."""
-    for number, batch in enumerate(batches, 1):
-        yield batch
-        seen(number)

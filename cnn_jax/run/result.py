@@ -1,5 +1,6 @@
 """The result of a run: for the caller, for result.json and for the console."""
 
+import contextlib
 import dataclasses
 import json
 import signal
@@ -10,6 +11,9 @@ from typing import Any
 import jax
 import rich.table
 
+from cnn_jax.run import directory as directories
+from cnn_jax.run import resuming
+from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.recipe import TrainingRecipe
 
@@ -94,6 +98,31 @@ def metrics_in(result: dict[str, Any]) -> dict[str, float]:
     """The figures of the last evaluation, out of the content of result.json."""
     names = (name for name in result if name.startswith("test_"))
     return {name.removeprefix("test_"): result[name] for name in names}
+
+
+def recorded(place: str) -> tuple[int, dict[str, float]]:
+    """The steps and the figures in the result.json of a run; (0, {}) if it has none.
+
+    Raises:
+        StoreError: the run is in a store that cannot be read.
+    """
+    with directories.readable(place) as directory:
+        try:
+            content = json.loads((directory / workdirs.RESULT_FILE).read_text())
+            return int(content["steps"]), metrics_in(content)
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, {}
+
+
+def cpu_devices(place: str) -> int:
+    """The number of devices that a run on this machine split its CPU into; 0 if it did not.
+
+    JAX is not asked for any, and what is no run is none here.
+    """
+    flagfile = Path(place).expanduser() / workdirs.RECIPE_FILE
+    with contextlib.suppress(ValueError, OSError):
+        return int(resuming.read_recipe(flagfile).get("cpu_devices", 0))
+    return 0
 
 
 def table(result: dict[str, Any]) -> rich.table.Table:

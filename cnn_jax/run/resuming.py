@@ -117,6 +117,14 @@ def check(directory: Path, recipe: Any, facts: Mapping[str, Any], meta: Mapping[
             f"{'; '.join(news)}. Put them back, choose another `workdir`, or give "
             "accept_changed_data=True to resume with the data as they are."
         )
+    bits = facts.get("sample_bits", 0)
+    if "pixel_rule" not in saved and bits not in (0, 16):
+        raise ValueError(
+            f"The run in {directory.parent} was trained by a version that took the high byte of 16 "
+            f"bits, and its images hold {bits}: it saw them {2 ** (16 - bits)} times darker than "
+            "this version shows them. Predict and evaluate with it as before, and choose another "
+            "`workdir` to train anew."
+        )
     for name, now in facts.items():
         if name == "data" or name not in saved or saved[name] == now:
             continue

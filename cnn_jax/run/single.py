@@ -12,7 +12,7 @@ import jax
 
 from cnn_jax import plugins
 from cnn_jax.analysis import utilisation
-from cnn_jax.run import agreement, result, resuming
+from cnn_jax.run import agreement, from_run, result, resuming
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.directory import RunDirectory
@@ -62,6 +62,7 @@ class SingleRun:
         self._say = program.say if hosts.is_first() else lambda line: None
         self._again = f"To resume: {program.again} with workdir={opened.place}"
         self._meter = goodput.Meter()
+        self._notes: list[str] = []
 
     def go(self, held: contextlib.ExitStack) -> Result:
         """Trains, evaluates and writes the result; `held` closes what is opened for it."""
@@ -103,10 +104,27 @@ class SingleRun:
                     f"The checkpoint is of step {reached}, and with the data as they are now the "
                     f"run ends at step {steps}. Put the data back, or choose another `workdir`."
                 )
+        elif self._recipe.continue_run:
+            facts_now = self._experiment.facts
+            host_state, notes = from_run.state_to_continue(
+                self._recipe, self._parts.abstract, facts_now
+            )
+            self._notes = [self._continuing(), *notes]
         else:
             host_state = self._parts.create()
         agreement.check_state(host_state)
         return host_state, resumed
+
+    def _continuing(self) -> str:
+        """What happens to the steps and to the learning rate of a run that goes on longer."""
+        recipe, steps, schedule = self._recipe, self._parts.plan.steps, self._parts.schedule
+        before = recipe.continue_step
+        rates = " to ".join(f"{float(schedule(step)):.3g}" for step in (before, steps - 1))
+        return (
+            f"Continuing {recipe.continue_run} from step {before} to step {steps}, with the state "
+            f"of its optimiser. The learning rate begins its schedule again there, "
+            f"{recipe.schedule}: {rates}, at most {recipe.learning_rate:g}."
+        )
 
     def _announce(self, first: int, resumed: dict[str, Any] | None) -> None:
         """Says what is about to be run, and from where."""
@@ -119,6 +137,8 @@ class SingleRun:
             f"{f' of {jax.process_count()} processes' if hosts.several() else ''}, in {place}"
         )
         program.without_output(f"the run goes on without it, see metrics.jsonl in {place}")
+        for note in (*self._experiment.notes, *self._notes):
+            self._say(note)
         if resumed is None:
             program.interrupts(f"before the first step: nothing was saved in {place}")
             return

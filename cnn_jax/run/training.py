@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from cnn_jax import plugins
-from cnn_jax.run import agreement, out_of_memory, sweep
+from cnn_jax.run import agreement, continuing, out_of_memory, sweep
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
@@ -71,6 +71,7 @@ def train(
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
+        recipe = continuing.resolved(recipe)
         experiment = task.make_experiment(recipe)
         facts = dataclasses.replace(experiment.facts, task=name_of(task))
         experiment = reporting_metrics(experiment._replace(facts=facts), recipe.metrics)

