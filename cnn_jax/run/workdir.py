@@ -19,6 +19,7 @@ import cnn_jax.cpu
 from cnn_jax import plugins
 from cnn_jax.run import resuming
 from cnn_jax.run import settings as recipes
+from cnn_jax.stores import local_path
 from cnn_jax.train import agreement, hosts
 
 RECIPE_FILE = "recipe.flags"
@@ -97,7 +98,7 @@ def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
 def open_local(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
     """As `open_workdir`, for a single process, in a directory of this machine."""
     if recipe.workdir:
-        workdir = Path(recipe.workdir).expanduser()
+        workdir = local_path(recipe.workdir)
         try:
             workdir.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:

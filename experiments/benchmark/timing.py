@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import pathlib
 import platform
 import resource
 import statistics
@@ -12,6 +11,8 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 
 import jax
+
+from cnn_jax.stores import local_path
 
 # Threads of the last contender's pool may still spin, waiting for work, and take a core from the
 # next contender. OpenMP's do so for up to 200 ms (KMP_BLOCKTIME's default), which made DeepLabV3's
@@ -103,7 +104,7 @@ def write_result(workdir: str | None, result: Mapping[str, object]) -> None:
     """Writes `result` to result.json in `workdir`, which is created if missing; '': not at all."""
     if not workdir:
         return
-    folder = pathlib.Path(workdir).expanduser()
+    folder = local_path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
 
