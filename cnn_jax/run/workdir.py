@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -16,7 +15,7 @@ from typing import Any
 import jax
 
 import cnn_jax.cpu
-from cnn_jax import plugins
+from cnn_jax import plugins, strict_json
 from cnn_jax.run import resuming
 from cnn_jax.run import settings as recipes
 from cnn_jax.stores import local_path
@@ -205,7 +204,7 @@ def write_result(workdir: Path, result: dict[str, Any]) -> Path:
     """Writes result.json whole or not at all, with versions and hardware added."""
     path = workdir / RESULT_FILE
     partial = path.with_suffix(".json.new")
-    partial.write_text(json.dumps({**result, **environment()}, indent=2) + "\n")
+    partial.write_text(strict_json.dumps({**result, **environment()}, indent=2) + "\n")
     partial.replace(path)
     return path
 

@@ -1,6 +1,5 @@
 """Timing for the benchmarks: alternating repeats, medians, ratios, and the machine."""
 
-import json
 import math
 import os
 import platform
@@ -12,6 +11,7 @@ from importlib import metadata
 
 import jax
 
+from cnn_jax import strict_json
 from cnn_jax.stores import local_path
 
 # Threads of the last contender's pool may still spin, waiting for work, and take a core from the
@@ -106,7 +106,7 @@ def write_result(workdir: str | None, result: Mapping[str, object]) -> None:
         return
     folder = local_path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    (folder / "result.json").write_text(strict_json.dumps(result, indent=2) + "\n")
 
 
 def _processor() -> str:
