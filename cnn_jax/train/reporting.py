@@ -33,6 +33,7 @@ class Reporting(Callback):
         self._log, self._every, self._speed = log, every, speed
         self._window, self._clock = Window({}), Clock()
         self._bar: Bar | None = None
+        self._undefined: list[str] = []  # metrics that were said to be
         self._run: Run
 
     def on_begin(self, run: Run) -> None:
@@ -88,10 +89,15 @@ class Reporting(Callback):
         if not repeated:
             self._log.row(step, "test", figures)
         # metrics of single classes, 'iou/road', are for the log only
-        table = "  ".join(
-            f"{name} {value:.4f}" for name, value in figures.items() if "/" not in name
-        )
-        self._log.say(f"step {step}/{self._run.steps}  test: {table}")
+        shown = {name: value for name, value in figures.items() if "/" not in name}
+        undefined = [name for name, value in shown.items() if not math.isfinite(value)]
+        table = "  ".join(f"{n} {v:.4f}" for n, v in shown.items() if n not in undefined)
+        self._log.say(f"step {step}/{self._run.steps}  test: {table or 'nothing is defined'}")
+        if undefined and undefined != self._undefined:
+            self._undefined = undefined
+            self._log.say(
+                f"Undefined for this split, and null in metrics.jsonl: {', '.join(undefined)}."
+            )
 
     def to_save(self) -> dict[str, Any]:
         # a copy: the file is written in the background, while the window changes
