@@ -21,7 +21,7 @@ from absl import flags
 from PIL import Image
 
 from cnn_jax import run
-from cnn_jax.analysis import cam, detection_figures, segmentation_figures
+from cnn_jax.analysis import cam, detection_figures, figure_files, segmentation_figures
 from cnn_jax.analysis.prediction_figures import annotated
 from cnn_jax.run import Predictor
 from cnn_jax.run.inputs import image_of
@@ -52,6 +52,7 @@ class Options(NamedTuple):
         tile: side of a tile in pixels; None: as in evaluation.
         overlap: overlap of tiles, as a fraction of their side.
         threshold: lowest score of a box.
+        name: what files of the image are called after.
     """
 
     top: int
@@ -60,6 +61,7 @@ class Options(NamedTuple):
     tile: int | None
     overlap: float
     threshold: float
+    name: str = ""
 
 
 def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: Options) -> None:
@@ -70,10 +72,18 @@ def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: 
     if how.output is not None:
         heat = None
         if how.grad_cam:
-            x = predictor.preprocess(path)
-            maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x)[None])
-            heat = predictor.shown(x), np.asarray(maps)[0]
-        entry.say(f"  drawn in {annotated(image, best, heat, how.output, path)}")
+            heat = _heat(predictor, predictor.preprocess(path))
+        entry.say(f"  drawn in {annotated(image, best, heat, how.output, how.name)}")
+
+
+def _heat(predictor: run.ClassPredictor, x: np.ndarray) -> tuple[Image.Image, np.ndarray] | None:
+    """What the network sees and its Grad-CAM; None, and why, if it has none."""
+    try:
+        maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x)[None])
+    except ValueError as error:
+        entry.say(f"  without Grad-CAM: {error}")
+        return None
+    return predictor.shown(x), np.asarray(maps)[0]
 
 
 def segment(predictor: run.PixelPredictor, image: Image.Image, path: str, how: Options) -> None:
@@ -83,7 +93,7 @@ def segment(predictor: run.PixelPredictor, image: Image.Image, path: str, how: O
         entry.say(f"  {share:7.2%}  {name}")
     if how.output is not None:
         names = found.class_names
-        for written in segmentation_figures.draw(image, found.label, names, how.output, path):
+        for written in segmentation_figures.draw(image, found.label, names, how.output, how.name):
             entry.say(f"  drawn in {written}")
 
 
@@ -100,7 +110,7 @@ def detect(predictor: run.BoxPredictor, image: Image.Image, path: str, how: Opti
     if not len(found.labels):
         entry.say(f"  nothing with a score of {how.threshold:g}")
     if how.output is not None:
-        written = detection_figures.draw(image, found, names, how.output, path)
+        written = detection_figures.draw(image, found, names, how.output, how.name)
         entry.say(f"  drawn in {written}")
 
 
@@ -120,7 +130,9 @@ SHOWN: tuple[tuple[type[Predictor], Callable], ...] = (
 def main(paths: list[str]) -> int:
     if not paths:
         raise ValueError("No image is given: python -m experiments.predict IMAGE ... --model=...")
-    images = [image_of(path) for path in paths]
+    images = [_read(path, alone=len(paths) == 1) for path in paths]
+    if not any(images):
+        return 1
     predictor = opened(
         place=RUN.value, model=MODEL.value, pretrained=PRETRAINED.value, classes=CLASSES.value
     )
@@ -133,10 +145,26 @@ def main(paths: list[str]) -> int:
         threshold=THRESHOLD.value,
     )
     tell = next(tell for kind, tell in SHOWN if isinstance(predictor, kind))
-    for path, image in zip(paths, images, strict=True):
-        entry.say(path)
-        tell(predictor, image, path, how)
-    return 0
+    names = figure_files.distinct(paths)
+    for path, name, image in zip(paths, names, images, strict=True):
+        if image is not None:
+            entry.say(path)
+            tell(predictor, image, path, how._replace(name=name))
+    if not (broken := images.count(None)):
+        return 0
+    entry.say(f"{broken} of {len(paths)} images cannot be read.")
+    return 1
+
+
+def _read(path: str, *, alone: bool) -> Image.Image | None:
+    """The image; one of several that cannot be read is named and left out."""
+    try:
+        return image_of(path)
+    except ValueError as error:
+        if alone:
+            raise
+        entry.complain(error)
+        return None
 
 
 if __name__ == "__main__":

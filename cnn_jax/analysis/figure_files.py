@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,25 @@ def named_after(path: str | Path, ending: str) -> str:
     """'cat_boxes.png' for 'in/cat.jpg' and '_boxes.png'; a name that is too long is shortened."""
     stem = os.fsencode(Path(path).stem)[: LONGEST_NAME - len(ending)]
     return os.fsdecode(stem) + ending
+
+
+def distinct(paths: Sequence[str]) -> list[str]:
+    """Names for the figures of several images: ['cat', 'cat-2'] for a/cat.png and b/cat.png.
+
+    One path has one name, however often it is given.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    stems = {Path(path).stem.casefold() for path in paths}
+    for path in dict.fromkeys(paths):
+        stem, number = Path(path).stem, 1
+        name = stem
+        while name.casefold() in taken or (number > 1 and name.casefold() in stems):
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names[path] = name + Path(path).suffix
+    return [names[path] for path in paths]
 
 
 def save(figure: Figure, path: str | Path | IO[bytes], *, dpi: int = 100) -> None:

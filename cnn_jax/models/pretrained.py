@@ -76,7 +76,8 @@ def load_pretrained(
             tensors, template, rules, init=own, drop=left_out_of(name, model)
         )
     except WeightsError as error:
-        hint = "" if init_head else _hint(model, name, template, tensors, rules)
+        turned = "transposed" in str(error)
+        hint = "" if init_head or turned else _hint(model, name, template, tensors, rules)
         raise WeightsError(f"{spec} for {name}: {error}{hint}") from error
     for note in (*file.notes, *notes):
         logging.warning("%s: %s.", spec, note)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.run.experiment import Experiment, initial_variables
+from cnn_jax.run.layer_decay import stage_factors
 from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
 from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
@@ -42,6 +43,7 @@ class Trainer:
     ):
         self.recipe, self.experiment, self.program = recipe, experiment, program
         self.plan = plan_of(recipe, experiment.train.steps_per_epoch)
+        self._stages = stage_factors(recipe, experiment)
         self._side_by_side = side_by_side
         self._path, self._lock = path, threading.Lock()
         self.watchdog = watchdog.Watchdog(recipe.step_timeout, directory=path.parent)
@@ -73,7 +75,7 @@ class Trainer:
         schedule = schedule_of(self.recipe, self.plan.steps, self.experiment.train.steps_per_epoch)
         scale = rate / self.recipe.learning_rate
         return optimizer_of(
-            self.recipe, lambda count: scale * schedule(count), self.experiment.head
+            self.recipe, lambda count: scale * schedule(count), self.experiment.head, self._stages
         )
 
     def train(self, runs: Sequence[Run]) -> list[dict[str, float]]:

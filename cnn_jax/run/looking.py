@@ -48,6 +48,14 @@ class _Opened(NamedTuple):
     refused: str
 
 
+class _Batches(NamedTuple):
+    """What the network is shown, see `Look`."""
+
+    trained: list[Example]
+    evaluated: list[Example]
+    clipped: float
+
+
 def look(recipe: TrainingRecipe, *, examples: int = 12, step: int = 0) -> Look:
     """Looks at the data that a recipe trains on. Nothing is trained, and nothing written.
 
@@ -73,16 +81,22 @@ def look(recipe: TrainingRecipe, *, examples: int = 12, step: int = 0) -> Look:
 
 
 def _look(opened: _Opened, examples: int, step: int, notes: list[str]) -> Look:
+    counted = {role: count(source, role) for role, source in opened.sources.items()}
+    damaged = [line for each in counted.values() for line in each.split.damaged]
+    if damaged and not opened.recipe.skip_corrupt:
+        opened = _skipping(opened, f"{damaged[0]}; skip_corrupt=true leaves such records out")
+    try:
+        batches = _batches(opened, step, examples)
+    except ValueError as error:  # a damaged record that was not looked at
+        if opened.recipe.skip_corrupt:
+            raise
+        opened = _skipping(opened, str(error))
+        batches = _batches(opened, step, examples)
     recipe, experiment, sources, refused = opened
-    counted = {role: count(source, role) for role, source in sources.items()}
-    trained: list[Example] = []
-    evaluated: list[Example] = []
-    clipped, fit = 0.0, ""
     frame: tuple[int, ...] = ()
+    fit = ""
     if experiment is not None:
         frame, fit = experiment.facts.image_shape, experiment.facts.fit
-        trained, clipped = _trained(recipe, experiment, sources["training"], step, examples)
-        evaluated = _evaluated(experiment, sources["evaluation"], -(-examples // 2))
     first = next(iter(sources))  # the training split, unless that cannot be opened
     smallest, largest, measure = _extremes(sources[first], counted[first], frame, fit)
     pairs, compared = _pairs(sources, counted)
@@ -93,8 +107,8 @@ def _look(opened: _Opened, examples: int, step: int, notes: list[str]) -> Look:
         counted=counted[first].unit,
         splits=[each.split for each in counted.values()],
         step=step,
-        trained=trained or _as_stored(sources[first], examples),
-        evaluated=evaluated,
+        trained=batches.trained or _as_stored(sources[first], examples),
+        evaluated=batches.evaluated,
         smallest=smallest,
         largest=largest,
         plainest=_plainest(sources[first], counted[first]),
@@ -104,9 +118,29 @@ def _look(opened: _Opened, examples: int, step: int, notes: list[str]) -> Look:
         notes=list(dict.fromkeys(notes)),
         settings={name: getattr(recipe, name) for name in _SETTINGS if hasattr(recipe, name)},
         input=tuple(frame),
-        clipped=clipped,
+        clipped=batches.clipped,
         refused=refused,
     )
+
+
+def _skipping(opened: _Opened, why: str) -> _Opened:
+    """The same data without their damaged records, for which training would stop."""
+    refused = opened.refused or why
+    recipe = dataclasses.replace(opened.recipe, skip_corrupt=True)
+    task = task_of(recipe)
+    if opened.experiment is None:
+        return opened._replace(recipe=recipe, refused=refused)
+    experiment = task.make_experiment(recipe)
+    return _Opened(recipe, experiment, _sources(task, recipe, experiment), refused)
+
+
+def _batches(opened: _Opened, step: int, examples: int) -> _Batches:
+    if opened.experiment is None:
+        return _Batches([], [], 0.0)
+    sources, made = opened.sources, opened.experiment
+    trained, clipped = _trained(opened.recipe, made, sources["training"], step, examples)
+    evaluated = _evaluated(made, sources["evaluation"], -(-examples // 2))
+    return _Batches(trained, evaluated, clipped)
 
 
 @contextlib.contextmanager

@@ -69,6 +69,12 @@ class TrainingRecipe:
     backbone_factor: float = setting(
         1.0, "Factor on the learning rate of every layer but the last.", least=0
     )
+    layer_decay: float = setting(
+        1.0,
+        "Factor on the learning rate from each stage of the network to the one before it, from the "
+        "last layer to the input: 0.75; 1: none.",
+        least=0,
+    )
     bias_factor: float = setting(
         1.0,
         "Factor on the learning rate of biases, including those of normalisation layers.",

@@ -11,10 +11,11 @@ from matplotlib.patches import Rectangle
 
 from cnn_jax.analysis import figure_files
 from cnn_jax.analysis.look import drawn
+from cnn_jax.analysis.look.cards import short
 from cnn_jax.analysis.look.contents import Look, Sight
-from cnn_jax.analysis.look.page import short
 from cnn_jax.printable import in_figure
 
+WIDTH, CELL = 11.0, 2.1  # inches: of the sheet, and of the height of a row of images
 COLUMNS = 6
 EXAMPLES = 12
 CLASSES = 30  # bars
@@ -31,20 +32,22 @@ def write(look: Look, path: str | Path) -> None:
     """
     rows = _rows(look)
     shown = min(len(look.class_names), CLASSES)
-    above = 1.2 + 0.19 * shown
-    figure = Figure(figsize=(11, above + 2.15 * len(rows)), layout="constrained")
-    figure.suptitle(in_figure(look.dataset), fontsize=13)
-    heights = [above, *([2.15] * len(rows))]
-    parts: Any = figure.subfigures(1 + len(rows), 1, squeeze=False, height_ratios=heights)
-    _balance(parts[0, 0].subplots(), look, shown)
-    for part, (title, cells) in zip(parts[1:, 0], rows, strict=True):
-        part.suptitle(title, fontsize=9, x=0.01, ha="left")
-        axes = part.subplots(1, COLUMNS)
-        for axis in axes:
+    above = 1.4 + 0.19 * shown
+    height = above + CELL * len(rows)
+    figure = Figure(figsize=(WIDTH, height))
+    figure.text(0.5, 1 - 0.2 / height, in_figure(look.dataset), ha="center", va="top", fontsize=13)
+    box = (0.17, (height - above + 0.6) / height, 0.8, (above - 1.25) / height)
+    _balance(figure.add_axes(box), look, shown)
+    for i, (title, cells) in enumerate(rows):
+        top = height - above - i * CELL
+        figure.text(0.01, (top - 0.05) / height, title, va="top", fontsize=9)
+        for j, (sight, text) in enumerate(cells):
+            side = 1 / COLUMNS
+            place = (j * side + 0.004, (top - CELL + 0.05) / height, side - 0.008, 1.65 / height)
+            axis = figure.add_axes(place)
             axis.set_axis_off()
-        for axis, (sight, text) in zip(axes, cells, strict=False):
             _draw(axis, sight)
-            axis.set_title(in_figure(text), fontsize=7)
+            axis.set_title(in_figure(text), fontsize=7, pad=2)
     figure_files.save(figure, path)
 
 

@@ -1,4 +1,4 @@
-"""The description beside an exported file: what it takes, what it gives, and how images become it."""
+"""The description beside an exported file: what it takes and gives, and how images become that."""
 
 import importlib.metadata
 import json

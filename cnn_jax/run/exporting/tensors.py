@@ -25,7 +25,7 @@ def publisher_of(name: str, wanted: str = "") -> str:
     rules = models.describe(name).rules if name in models.MODELS else {}
     if wanted and wanted != OWN and wanted not in rules:
         raise ValueError(
-            f"names={wanted!r}: {name} has names of {', '.join([*rules, OWN])}. Choose one of these."
+            f"names={wanted!r}: {name} has names of {', '.join([*rules, OWN])}. Choose one."
         )
     return wanted or (PREFERRED if PREFERRED in rules else next(iter(rules), OWN))
 
