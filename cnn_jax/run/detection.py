@@ -14,13 +14,12 @@ import numpy as np
 from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
 from cnn_jax.augment import STEPS
+from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
-    Splits,
     assemble,
     normalisation,
-    open_splits,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
@@ -32,6 +31,7 @@ from cnn_jax.run.network import (
 )
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
+from cnn_jax.run.splits import Splits, open_splits
 from cnn_jax.tasks import detection as tasks
 from cnn_jax.train import state
 from cnn_jax.typing import Observed, PyTree
@@ -232,7 +232,7 @@ def _survey(source: data.Source) -> data.BoxSurvey:
     say = _log.warning if held.left_out else _log.info
     say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
-        raise ValueError(f"{source.name}, split {source.split}, holds no usable box.")
+        raise UnlabelledError(f"{source.name}, split {source.split}, holds no usable box.")
     if held.crowds == held.boxes:
         raise ValueError(
             f"{source.name}, split {source.split}: all {held.boxes} boxes are crowds or difficult, "
