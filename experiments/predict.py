@@ -25,9 +25,11 @@ from cnn_jax.analysis import cam, detection_figures, figure_files, segmentation_
 from cnn_jax.analysis.prediction_figures import annotated
 from cnn_jax.run import Predictor
 from cnn_jax.run.inputs import image_of
+from cnn_jax.stores import local_path
 from experiments import entry
 from experiments.network_flags import CLASSES, MODEL, PRETRAINED, RUN, opened
 
+DRAWN = ("_predicted.png", "_classes.png", "_overlay.png", "_boxes.png")  # of an image
 TOP = flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "", "Directory for annotated images; '' for none.")
 GRAD_CAM = flags.DEFINE_bool("grad_cam", True, "Draw Grad-CAM into the images of --output.")
@@ -138,7 +140,7 @@ def main(paths: list[str]) -> int:
     )
     how = Options(
         top=TOP.value,
-        output=Path(OUTPUT.value) if OUTPUT.value else None,
+        output=local_path(OUTPUT.value) if OUTPUT.value else None,
         grad_cam=GRAD_CAM.value,
         tile=TILE.value or None,
         overlap=OVERLAP.value,
@@ -146,6 +148,8 @@ def main(paths: list[str]) -> int:
     )
     tell = next(tell for kind, tell in SHOWN if isinstance(predictor, kind))
     names = figure_files.distinct(paths)
+    if how.output is not None:
+        figure_files.check_apart(paths, names, how.output, DRAWN)
     for path, name, image in zip(paths, names, images, strict=True):
         if image is not None:
             entry.say(path)

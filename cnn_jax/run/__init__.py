@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from cnn_jax.run.facts import Facts
     from cnn_jax.run.looking import look
     from cnn_jax.run.opening import open, published, recipe_of
+    from cnn_jax.run.pixel_predictor import PixelPredictor
     from cnn_jax.run.predictor import (
         BoxPredictor,
         ClassPredictor,
-        PixelPredictor,
         Predictor,
     )
     from cnn_jax.run.program import Program
@@ -44,7 +44,7 @@ _HOMES = {
     "Facts": "facts",
     "Found": "detect",
     "HeldOut": "experiment",
-    "PixelPredictor": "predictor",
+    "PixelPredictor": "pixel_predictor",
     "Predictor": "predictor",
     "Program": "program",
     "Recipe": "classification",
