@@ -94,7 +94,9 @@ class Reporting(Callback):
         shown = {name: value for name, value in figures.items() if "/" not in name}
         undefined = [name for name, value in shown.items() if not math.isfinite(value)]
         table = "  ".join(f"{n} {v:.4f}" for n, v in shown.items() if n not in undefined)
-        self._log.say(f"step {step}/{self._run.steps}  {self._part}: {table or 'nothing is defined'}")
+        self._log.say(
+            f"step {step}/{self._run.steps}  {self._part}: {table or 'nothing is defined'}"
+        )
         if undefined and undefined != self._undefined:
             self._undefined = undefined
             self._log.say(

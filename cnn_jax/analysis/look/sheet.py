@@ -62,12 +62,15 @@ def _rows(look: Look) -> list[tuple[str, list[tuple[Sight, str]]]]:
 
     for start in range(0, min(len(look.trained), EXAMPLES), COLUMNS):
         some = look.trained[start : start + COLUMNS]
-        add("training, as stored", [(each.stored, short(each.name, 28)) for each in some])
+        add("train, as stored", [(each.stored, short(each.name, 28)) for each in some])
         if look.input:
             title = f"the same, augmented for step {look.step}"
             add(title, [(each.shown, each.shown.text) for each in some])
     some = look.evaluated[:COLUMNS]
-    add("evaluation, as evaluated", [(e.shown, e.shown.text or short(e.name, 28)) for e in some])
+    add(
+        f"{look.evaluated_on}, as evaluated",
+        [(e.shown, e.shown.text or short(e.name, 28)) for e in some],
+    )
     for title, items in (("smallest", look.smallest), ("largest", look.largest)):
         cells = [(each.sight, str(each.numbers.get("class", ""))) for each in items[:COLUMNS]]
         add(f"{title} {look.measure}", cells)
@@ -86,11 +89,11 @@ def _rows(look: Look) -> list[tuple[str, list[tuple[Sight, str]]]]:
 def _balance(axis: Axes, look: Look, shown: int) -> None:
     places = np.arange(shown)
     height = 0.8 / len(look.splits)
-    hatches = ("", "////")
+    hatches = ("", "////", "....")
     for i, split in enumerate(look.splits):
         share = split.counts[:shown] / max(int(split.counts.sum()), 1)
         axis.barh(
-            places + i * height, 100 * share, height, color=drawn.COLOURS[i], alpha=1 - 0.25 * i,
+            places + i * height, 100 * share, height, color=drawn.COLOURS[i], alpha=1 - 0.2 * i,
             hatch=hatches[i], label=f"{split.role}: {split.examples:,} examples",
         )  # fmt: skip
     axis.set_yticks(places + 0.4 - height / 2)
