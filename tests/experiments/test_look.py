@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -94,7 +95,9 @@ def looks(photos, street, tmp_path_factory):
         "curves": run.Recipe(dataset="mnist1d", augment="noise:0.5", **shared),
         "volumes": run.Recipe(dataset=f"npz:{file}", augment="", mixup=0.4, **shared),
     }
-    return {name: run.look(recipe, examples=4, step=3) for name, recipe in recipe_of.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return {name: run.look(recipe, examples=4, step=3) for name, recipe in recipe_of.items()}
 
 
 KINDS = ("digits", "photos", "masks", "boxes", "curves", "volumes")
@@ -125,6 +128,8 @@ def test_the_numbers(looks):
     assert [
         (Path(p.first.name).name, Path(p.second.name).name) for p in photos.pairs if p.same
     ] == [("3.png", "other name.png")]
+    assert photos.survey.shared.spare == 1
+    assert any("also in train, byte for byte" in note for note in photos.notes)
     assert photos.smallest[0].numbers["image"] == "24x16"
 
     # 3x2 of 32x48 pixels, among regions of both classes
@@ -272,6 +277,37 @@ def test_the_command(photos, tmp_path, monkeypatch):
     assert f"written to {tmp_path / 'look.json'}" in said.get()
     assert "\x1b" not in said.get()
     assert (tmp_path / "look.json").exists()
+
+
+def test_a_test_split_without_labels_leaves_the_training_to_look_at(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    names = [
+        b"train/a/1.png",
+        b"train/a/2.png",
+        b"train/b/1.png",
+        b"train/b/\xe9.png",
+        b"test/1.png",
+    ]
+    for name in names:  # one name is not UTF-8
+        file = Path(os.fsdecode(os.fsencode(tmp_path / "set") + b"/" + name + b".png"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(rng, 2, 2)).save(file)
+    recipe = run.Recipe(
+        dataset=f"folder:{tmp_path / 'set'}", image_size=8, batch_size=2, augment="flip",
+        compilation_cache="",
+    )  # fmt: skip
+    look = run.look(recipe)
+    assert "have no labels" in look.refused
+    assert [(split.role, split.examples) for split in look.splits] == [("training", 4)]
+    assert look.input == (8, 8, 3)
+    assert len(look.trained) == 2
+    assert not look.evaluated
+    assert not look.pairs
+    html_file, _, json_file = files.write(look, tmp_path / "out")
+    assert "have no labels" in html_file.read_text(encoding="utf-8")
+    assert json.loads(json_file.read_text(encoding="utf-8"))["refused"] == look.refused
+    assert any("have no labels" in line for line in files.summary(look))
 
 
 def test_what_cannot_be_opened_at_all_is_an_error():
