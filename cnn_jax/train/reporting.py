@@ -76,7 +76,8 @@ class Reporting(Callback):
         line = f"loss {row.get('loss', math.nan):.4f}  {_rate(rate, other)}"
         if self._bar is None:
             eta = self._clock.remaining(step, self._run.steps)
-            self._log.say(f"step {step}/{self._run.steps}  {line}  ETA {eta:,.0f} s")
+            where = f"step {step}/{self._run.steps}  {self._part}"
+        self._log.say(f"{where}: {table or 'nothing is defined'}")
         else:
             self._bar.update(self._bar.task_ids[0], figures=line)
 
