@@ -76,8 +76,7 @@ class Reporting(Callback):
         line = f"loss {row.get('loss', math.nan):.4f}  {_rate(rate, other)}"
         if self._bar is None:
             eta = self._clock.remaining(step, self._run.steps)
-            where = f"step {step}/{self._run.steps}  {self._part}"
-        self._log.say(f"{where}: {table or 'nothing is defined'}")
+            self._log.say(f"step {step}/{self._run.steps}  {line}  ETA {eta:,.0f} s")
         else:
             self._bar.update(self._bar.task_ids[0], figures=line)
 
@@ -95,7 +94,8 @@ class Reporting(Callback):
         shown = {name: value for name, value in figures.items() if "/" not in name}
         undefined = [name for name, value in shown.items() if not math.isfinite(value)]
         table = "  ".join(f"{n} {v:.4f}" for n, v in shown.items() if n not in undefined)
-        self._log.say(f"step {step}/{self._run.steps}  {self._part}: {table or 'nothing is defined'}")
+        where = f"step {step}/{self._run.steps}  {self._part}"
+        self._log.say(f"{where}: {table or 'nothing is defined'}")
         if undefined and undefined != self._undefined:
             self._undefined = undefined
             self._log.say(
