@@ -4,6 +4,7 @@
     python -m experiments.models --pattern='resnet*'
     python -m experiments.models --task=segmentation
     python -m experiments.models --plugin=my_module --pattern='my_*'
+    python -m experiments.models --papers > cnn_jax/models/README.md
 
 Parameters and multiply-adds are the published ones, if any; tests check the networks against them.
 """
@@ -19,11 +20,13 @@ from cnn_jax.analysis import flops
 from cnn_jax.models.registry import TASKS
 from cnn_jax.printable import PlainConsole
 from experiments import entry
+from experiments.papers import papers_page
 
 PATTERN = flags.DEFINE_string("pattern", "*", "Shell pattern of the names to list: 'resnet*'.")
 TASK = flags.DEFINE_enum(
     "task", "classification", list(TASKS), "What the networks to list are for."
 )
+PAPERS = flags.DEFINE_bool("papers", False, "Print the page of papers and files instead.")
 
 
 def parameters(model: nn.Module, input_shape: tuple[int, ...]) -> int:
@@ -53,6 +56,9 @@ def counted(known: models.Description) -> tuple[int, float]:
 
 
 def main() -> int:
+    if PAPERS.value:
+        print(papers_page(), end="")
+        return 0
     names = models.list_models(PATTERN.value, task=TASK.value)
     if not names:
         near = models.list_models(f"*{PATTERN.value}*", task=TASK.value)

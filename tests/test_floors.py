@@ -36,6 +36,7 @@ FLOORS = {
     "cnn_jax.cpu": 0,
     "cnn_jax.scratch": -1,
     "cnn_jax.shapes": -1,
+    "cnn_jax.strict_json": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 
@@ -156,6 +157,7 @@ def test_absl_is_imported_by_experiments_alone():
 
 FOREIGN = ("--xla_", "--file_format")  # flags of XLA, and of other programs
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z_]*\w")
+CSS = re.compile(r"var\(--[\w-]+\)|--[\w-]+: ")  # variables of a page's style
 
 
 def flags_in(text: str) -> list[str]:
@@ -163,7 +165,7 @@ def flags_in(text: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found += FLAG.findall(node.value)
+            found += FLAG.findall(CSS.sub("", node.value))
     return found
 
 
@@ -177,6 +179,7 @@ def test_the_library_names_parameters_and_no_flags(path):
 
 def test_the_walker_sees_a_flag():
     assert flags_in('raise ValueError(f"--image_size={x}: no")') == ["--image_size"]
+    assert flags_in('"--soft: #fff; color: var(--soft)"') == []
     assert flags_in('"""Doc: `--augment`."""\nx = "a -- b, c--d, ---"') == ["--augment"]
 
 

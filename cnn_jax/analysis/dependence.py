@@ -22,7 +22,8 @@ class Interval(NamedTuple):
     Attributes:
         axis: axis of the value along which they differ; None if they are the same for all indices.
         low, high: int64 [n], or [1] if axis is None.
-        cut: bool, likewise: whether padding replaces some of them, near a border.
+        cut: bool, likewise: whether padding replaces some of them, near a border: by zeros, or by
+            other inputs, as circular and reflecting padding do.
     """
 
     axis: int | None
@@ -98,6 +99,8 @@ class _Tracer:
         if name == "cond":
             each = [self.run(branch.jaxpr, operands[1:]) for branch in params["branches"]]
             return [_united(outputs) for outputs in zip(*each, strict=True)]
+        if name == "scan":
+            return self._scan(equation, operands)
         if name not in _MIXING:
             for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
                 if key in params:
@@ -122,6 +125,37 @@ class _Tracer:
         spread = [known and _broadcast_to(known, shape, outs[0]) for known, shape in pairs]
         return [_united(spread)] * len(outs)
 
+    def _scan(self, equation: core.JaxprEqn, operands: list[Known]) -> list[Known]:
+        """A loop, step by step, such as that of `nn.scan` over layers."""
+        params = equation.params
+        first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
+        fixed, carried, read = operands[:first], operands[first:last], operands[last:]
+        if any(known is not None and known.axis == 0 for known in read):  # a loop over positions
+            mixed = _united([known and known.everywhere() for known in operands])
+            return [mixed] * len(equation.outvars)
+        read = [
+            known and known.moved(None if known.axis is None else known.axis - 1) for known in read
+        ]
+        written: list[Known] = [None] * (len(equation.outvars) - len(carried))
+        for _ in range(params["length"]):
+            outputs = self.run(params["jaxpr"].jaxpr, [*fixed, *carried, *read])
+            before, carried = carried, outputs[: len(carried)]
+            rows = [
+                known and known.moved(None if known.axis is None else known.axis + 1)
+                for known in outputs[len(carried) :]
+            ]
+            written = [_united(pair) for pair in zip(written, rows, strict=True)]
+            if all(map(_same, before, carried)):
+                break
+        return [*carried, *written]
+
+
+def _same(one: Known, other: Known) -> bool:
+    if one is None or other is None:
+        return one is other
+    pairs = zip(one[1:], other[1:], strict=True)
+    return one.axis == other.axis and all(np.array_equal(a, b) for a, b in pairs)
+
 
 def _shape(variable: Any) -> tuple[int, ...]:
     return tuple(variable.aval.shape)
@@ -140,7 +174,7 @@ def _broadcast_to(known: Interval, shape: tuple, out: tuple) -> Interval:
 
 
 # Primitives that mix their whole operand, whatever its shape.
-_MIXING = {"scan", "while", "sort", "fft", "top_k", "triangular_solve", "custom_call", "ragged_dot"}
+_MIXING = {"while", "sort", "fft", "top_k", "triangular_solve", "custom_call", "ragged_dot"}
 
 
 def _united(known: Sequence[Known]) -> Known:
@@ -227,6 +261,8 @@ def _reshape(known, shapes, out, params) -> Interval:
     if known.axis is None:
         return known
     before, size = int(np.prod(shapes[0][: known.axis])), shapes[0][known.axis]
+    if size == 1:  # which axis of length 1 it becomes cannot be told, and does not matter
+        return known.everywhere()
     products = itertools.accumulate(out, initial=1, func=lambda a, b: a * b)
     for axis, (product, length) in enumerate(zip(products, out, strict=False)):
         if product == before and length == size:
@@ -315,8 +351,28 @@ def _concatenate(operands: Sequence[Known], shapes: Sequence[tuple], dimension: 
             return _united([known and known.everywhere() for known in operands])
         part = (EMPTY_LOW, EMPTY_HIGH, False) if known is None else known[1:]
         parts.append([np.broadcast_to(values, shape[dimension]) for values in part])
+    sizes = [shape[dimension] for shape in shapes]
     low, high, cut = (np.concatenate(values) for values in zip(*parts, strict=True))
-    return Interval(dimension, low, high, cut)
+    return Interval(dimension, low, high, cut | _padding_by_others(low, sizes))
+
+
+def _padding_by_others(low: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Whether an index is of a part that does not go on where the longest part ends or begins.
+
+    So are circular, reflecting and repeating padding made. Where the steps from index to index,
+    the one over the seam included, are those of the longest part, the parts are one.
+    """
+    ends = np.cumsum(sizes)
+    longest = int(np.argmax(sizes))
+    start, end = ends[longest] - sizes[longest], ends[longest]
+    steps = np.diff(low)
+    usual = np.isin(steps, steps[start : max(end - 1, start)])
+    padding = np.zeros(len(low), bool)
+    for i in range(start - 1, -1, -1):
+        padding[i] = padding[i + 1] or not usual[i]
+    for i in range(end, len(low)):
+        padding[i] = padding[i - 1] or not usual[i - 1]
+    return padding
 
 
 def _split(known: Known, axis: int, sizes: Sequence[int]) -> Iterator[Known]:

@@ -66,8 +66,9 @@ def predictions(
     path: str | Path,
     *,
     count: int = 12,
+    mistakes: int | None = None,
 ) -> None:
-    """Draws a sheet of images with correct, wrong and missing detections; half of it with mistakes.
+    """Draws a sheet of images with correct, wrong and missing detections.
 
     Args:
         batches: evaluation batches in the order of the rows: 'image', 'factor', 'extent', 'mask'.
@@ -75,10 +76,12 @@ def predictions(
         class_names: K names.
         path: path of the PNG.
         count: number of images on the sheet.
+        mistakes: how many of these may have mistakes, which come first; None for half of them.
     """
     verdicts = [judge(d, t) for d, t in zip(detections, truth, strict=True)]
     faults = [int((~right).sum() + missed.sum()) for _, right, missed in verdicts]
-    wrong = [i for i, n in enumerate(faults) if n][: count // 2]
+    wrong = [i for i, n in enumerate(faults) if n]
+    wrong = wrong[: count // 2 if mistakes is None else mistakes]
     chosen = wrong + [i for i, n in enumerate(faults) if not n][: count - len(wrong)]
     images = _images(batches, set(chosen))
     chosen = [i for i in chosen if i in images]

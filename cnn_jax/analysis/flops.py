@@ -19,14 +19,15 @@ from jax.extend import core
 def multiply_adds(function: Callable, *args: Any, count_padding: bool = True, **kwargs: Any) -> int:
     """Multiply-adds of one call of `function`.
 
-    A convolution counts its output times the size of its window, without the zeros that a
-    transposed convolution inserts into its input. A scan counts as often as it runs, a conditional
-    as its costliest branch, and the body of a while loop once.
+    A convolution counts its output times the size of its window; a transposed one its input times
+    the size of its kernel, whatever its padding cuts off. A scan counts as often as it runs, a
+    conditional as its costliest branch, and the body of a while loop once.
 
     Args:
         function: a function of arrays.
         *args: arrays or `jax.ShapeDtypeStruct`s, in any pytree; **kwargs the same.
-        count_padding: whether products with the zeros of the padding count, as in papers.
+        count_padding: whether products with the zeros of the padding count, as in papers. Those
+            that a transposed convolution lays around and between its inputs never count.
     """
     return _count(jax.make_jaxpr(function)(*args, **kwargs).jaxpr, count_padding)
 
@@ -71,18 +72,30 @@ def _own_cost(equation: core.JaxprEqn, count_padding: bool) -> int:
         out_channels = kernel[numbers.rhs_spec[0]]
         window = math.prod(kernel) // out_channels  # one group's input channels x the kernel's size
         products = math.prod(_shape(equation.outvars[0])) * window
-        if count_padding:
-            return products // math.prod(params["lhs_dilation"])
         specs = (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec)
         for i, (image, tap, place) in enumerate(zip(*(s[2:] for s in specs), strict=True)):
             pairs = kernel[tap] * _shape(equation.outvars[0])[place]
-            products = products // pairs * _pairs_met(equation, i, image, tap, place)
+            if not count_padding:
+                products = products // max(pairs, 1) * _pairs_met(equation, i, image, tap, place)
+            elif _is_transposed(equation, i, kernel[tap]):
+                met = kernel[tap] * _shape(equation.invars[0])[image]
+                products = products // max(pairs, 1) * met
         return products
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         left = _shape(equation.invars[0])
         return math.prod(_shape(equation.outvars[0])) * math.prod(left[i] for i in contracted)
     return 0
+
+
+def _is_transposed(equation: core.JaxprEqn, i: int, taps: int) -> bool:
+    """Whether each input meets each tap along axis i, as in a transposed convolution:
+    zeros are laid between the inputs, or around them as many as the window reaches."""
+    params = equation.params
+    if params["window_strides"][i] != 1:
+        return False
+    reach = (taps - 1) * params["rhs_dilation"][i]
+    return params["lhs_dilation"][i] > 1 or tuple(params["padding"][i]) == (reach, reach)
 
 
 def _pairs_met(equation: core.JaxprEqn, i: int, image: int, window: int, out: int) -> int:

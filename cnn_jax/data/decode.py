@@ -1,47 +1,36 @@
 """Pixels of images: `decode_image` and `decode_mask`, for every loader and for prediction.
 
-Images of the formats FORMATS become uint8 [H, W, C].
+Images of the formats `image_header.FORMATS` become uint8 [H, W, C] by the rule that
+`cnn_jax.data.pixel_rule` states.
 
-JPEGs are decoded by libjpeg-turbo through simplejpeg; everything else, and JPEGs in CMYK, by
-Pillow. Both release the GIL, so that threads decode in parallel.
-
-Images are not trusted: none beyond MAX_PIXELS is decoded, and a large one only from a file of
-proportionate size, so that a few bytes cannot take a gigabyte. Formats that are programs (EPS, for
-which Pillow starts Ghostscript), or that no data set uses, are not supported.
+JPEGs are decoded by libjpeg-turbo through simplejpeg, with the pixels of Pillow's; everything else,
+JPEGs in CMYK, and those that simplejpeg does not read, by Pillow. Both release the GIL, so that
+threads decode in parallel.
 """
 
-import contextlib
-import functools
-import io
-import os
 import re
-import struct
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile
 
-from cnn_jax.data import reading
-
-FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-MAX_PIXELS = 178_956_970  # of one image: Pillow's own limit, half a gigabyte in RGB
-FREE_PIXELS = 40_000_000  # that any file may claim; an A4 page at 600 dpi has 35 million
-PIXELS_PER_BYTE = 10_000  # beyond that; deflate reaches 8,256 with one bit per pixel, JPEG 512
-
-# What Pillow raises, besides ValueError and OSError, for malformed bytes.
-_DAMAGED = (SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, RuntimeError,
-            struct.error, zlib.error)  # fmt: skip
+from cnn_jax.data import deep_samples, image_header, reading
+from cnn_jax.data.image_header import check_size, is_jpeg, open_image
+from cnn_jax.data.orientation import turn_pixels
+from cnn_jax.data.pixel_rule import CURRENT, PixelRule, shifted
 
 # channels -> Pillow's and simplejpeg's name of that mode
 _PILLOW_MODE = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _JPEG_COLORSPACE = {1: "GRAY", 3: "RGB"}
 
-_EXIF_ORIENTATION = 0x0112  # the tag; 1 is upright, 5 to 8 lie on a side
+# libjpeg's warnings of pixels that are missing; of others, such as bytes that are too many, Pillow
+# says nothing
+_PIXELS_MISSING = re.compile(
+    "Premature end|premature end|bad Huffman code|bad arithmetic code|found marker .* instead"
+)
 
-# An image as a record holds it: encoded, a file of that, or pixels uint8 [H, W, C].
+# An image as a record holds it: encoded, a file of that, or pixels uint8 or uint16 [H, W, C].
 Stored = bytes | Path | np.ndarray
 
 
@@ -54,97 +43,52 @@ def read_image(image: Stored) -> bytes | np.ndarray:
     return reading.read_bytes(image, "image") if isinstance(image, Path) else image
 
 
-@contextlib.contextmanager
-def open_image(image: bytes | Path) -> Iterator[Image.Image]:
-    """Opens Pillow's image; only its header is read yet.
-
-    Args:
-        image: encoded bytes, or a file of them.
-
-    Raises:
-        ValueError: the image has none of FORMATS, is damaged, has more than MAX_PIXELS, or far more
-            than its bytes can hold; also raised by decoding within the block.
-        OSError: the image is truncated.
-        DataError: the file cannot be read; the message names it.
-    """
-    data = reading.read_bytes(image, "image") if isinstance(image, Path) else image
-    try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as opened:
-            _check_size(opened.height, opened.width, len(data))
-            yield opened
-    except Image.DecompressionBombError as error:
-        pixels = re.search(r"\d+", str(error))
-        raise _too_large(f"{int(pixels[0]):,}" if pixels else "too many") from error
-    except UnidentifiedImageError as error:
-        raise ValueError(f"not an image of a supported format ({', '.join(_formats())})") from error
-    except _DAMAGED as error:
-        raise ValueError(f"a damaged image ({str(error) or type(error).__name__})") from error
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """The formats of FORMATS that this Pillow supports."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _check_size(height: int, width: int, size: int) -> None:
-    """Raises ValueError for too many pixels, in all or for a file of `size` bytes."""
-    pixels = height * width
-    if pixels > MAX_PIXELS:
-        raise _too_large(f"{width}x{height} = {pixels:,}")
-    if pixels > max(FREE_PIXELS, PIXELS_PER_BYTE * size):
-        raise ValueError(
-            f"it has {width}x{height} = {pixels:,} pixels, by its header, in {size:,} bytes: that "
-            "is not believed. Save it again if it is an image"
-        )
-
-
-def _too_large(pixels: str) -> ValueError:
-    return ValueError(
-        f"it has {pixels} pixels, by its header, and at most {MAX_PIXELS:,} are read: make it "
-        "smaller, or split it into tiles"
-    )
-
-
 def decode_image(
     image: Stored,
     *,
     channels: int = 3,
     upright: bool = False,
     min_size: tuple[int, int] | None = None,
+    rule: PixelRule = CURRENT,
 ) -> np.ndarray:
-    """The pixels of an image, in `channels` channels of uint8.
-
-    Colour becomes grey by ITU-R 601 luma; grey becomes colour by repetition; an alpha channel that
-    is not requested is dropped, not composited (as torchvision's and TensorFlow's readers do);
-    sixteen-bit samples keep their high byte; an animation gives its first frame.
+    """The pixels of an image, in `channels` channels of uint8, by `cnn_jax.data.pixel_rule`.
 
     Args:
-        image: the image, encoded or as pixels uint8 [H, W, C], which are upright as they are.
+        image: the image, encoded or as pixels uint8 or uint16 [H, W, C], which are upright as they
+            are.
         channels: 1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGBA.
         upright: whether to rotate the image as its EXIF orientation says. Photographs in a folder
             need it; TFDS and torchvision do not do it.
         min_size: (height, width). A JPEG may be returned at 1/2, 1/4 or 1/8 of its size, filtered
             in the DCT domain and so decoded faster, as long as it is at least this large.
+        rule: the rule of the run, or of the set.
 
     Returns:
         uint8 [H, W, channels].
 
     Raises:
-        ValueError or OSError: it is not an image, is damaged, or claims to be too large.
+        ValueError or OSError: it is not an image, is damaged, claims to be too large, or has values
+            for which there is no rule.
         DataError: the file cannot be read; the message names it.
     """
     data = read_image(image)
     if isinstance(data, np.ndarray):
-        return _pixels(data, channels)
-    if _is_jpeg(data) and channels in _JPEG_COLORSPACE and not (upright and _has_exif(data)):
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        _check_size(height, width, len(data))
-        if colorspace in ("YCbCr", "RGB", "Gray"):
-            return _decode_jpeg(data, channels, height, width, min_size)
+        return _pixels(data, channels, rule)
+    if is_jpeg(data) and channels in _JPEG_COLORSPACE:
+        turned = upright and image_header.says_orientation(data, rule.version)
+        if not turned:
+            decoded = _decode_jpeg(data, _JPEG_COLORSPACE[channels], min_size)
+            if decoded is not None:
+                return decoded
+        elif rule.version > 1:
+            decoded = _decode_turned_jpeg(data, channels)
+            if decoded is not None:
+                return decoded
     with open_image(data) as opened:
-        return _to_uint8(ImageOps.exif_transpose(opened) if upright else opened, channels)
+        pixels = _by_pillow(opened, data, channels, rule)
+        if upright:
+            pixels = np.ascontiguousarray(turn_pixels(pixels, image_header.orientation_of(opened)))
+        return pixels
 
 
 def decode_mask(mask: Stored) -> np.ndarray:
@@ -177,78 +121,114 @@ def decode_mask(mask: Stored) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def image_size(image: Stored, *, upright: bool = False) -> tuple[int, int]:
+def image_size(
+    image: Stored, *, upright: bool = False, rule: PixelRule = CURRENT
+) -> tuple[int, int]:
     """(height, width) from the header alone, without decoding the pixels."""
     data = read_image(image)
     if isinstance(data, np.ndarray):
         return data.shape[0], data.shape[1]
-    if _is_jpeg(data) and not (upright and _has_exif(data)):
-        height, width = simplejpeg.decode_jpeg_header(data)[:2]
-        _check_size(height, width, len(data))
-        return height, width
+    if is_jpeg(data) and not (upright and image_header.says_orientation(data, rule.version)):
+        header = _jpeg_header(data)
+        if header is not None:
+            return header[:2]
     with open_image(data) as opened:
-        width, height = opened.size
-        if upright and opened.getexif().get(_EXIF_ORIENTATION, 1) >= 5:
+        width, height = image_header.size_of(opened)
+        if upright and image_header.orientation_of(opened) >= 5:
             width, height = height, width
         return height, width
 
 
-def read_header(file: Path) -> tuple[int, int, int]:
-    """(width, height, EXIF orientation) of an image as it is stored; no more of it is read.
+def _jpeg_header(data: bytes) -> tuple[int, int, str] | None:
+    """(height, width, colour space) of a JPEG; None if simplejpeg does not know its kind."""
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+    except (ValueError, KeyError):  # such as unusual sampling
+        return None
+    check_size(height, width, len(data))
+    return height, width, colorspace
+
+
+def _decode_jpeg(
+    data: bytes, colorspace: str, min_size: tuple[int, int] | None = None
+) -> np.ndarray | None:
+    """The pixels of a JPEG in a colour space of simplejpeg's, as stored; None if Pillow is asked.
 
     Raises:
-        ValueError or OSError: it is not an image, or claims to be too large.
+        ValueError: pixels are missing.
     """
-    try:
-        with open(file, "rb") as stream, Image.open(stream, formats=_formats()) as opened:
-            _check_size(opened.height, opened.width, os.fstat(stream.fileno()).st_size)
-            # asking a PNG without it would decode its pixels
-            known = "exif" in opened.info or opened.format == "TIFF"
-            orientation = opened.getexif().get(_EXIF_ORIENTATION, 1) if known else 1
-            return *opened.size, orientation if orientation in range(1, 9) else 1
-    except Image.DecompressionBombError as error:
-        raise _too_large("too many") from error
-    except (UnidentifiedImageError, *_DAMAGED) as error:
-        raise ValueError(f"a damaged image ({str(error) or type(error).__name__})") from error
-
-
-def _is_jpeg(data: bytes) -> bool:
-    return data[:2] == b"\xff\xd8"
-
-
-def _has_exif(data: bytes) -> bool:
-    return b"Exif\0\0" in data[:65536]  # a segment of at most 64 KiB, near the start
-
-
-def _decode_jpeg(data, channels, height, width, min_size) -> np.ndarray:
+    header = _jpeg_header(data)
+    if header is None or header[2] not in ("YCbCr", "RGB", "Gray"):
+        return None
+    height, width, _ = header
     scale = {}
     if min_size and height >= 2 * min_size[0] and width >= 2 * min_size[1]:
         # only 1/2, 1/4 or 1/8: libjpeg-turbo's other fractions (7/8, 3/8, ...) cost more than
         # decoding at full size
         scale = {"min_height": min_size[0], "min_width": min_size[1], "min_factor": 2}
-    return simplejpeg.decode_jpeg(data, colorspace=_JPEG_COLORSPACE[channels], **scale)
+    try:
+        return simplejpeg.decode_jpeg(data, colorspace=colorspace, **scale)
+    except ValueError as error:
+        if _PIXELS_MISSING.search(str(error)):
+            raise
+        return None
 
 
-def _pixels(image: np.ndarray, channels: int) -> np.ndarray:
+def _decode_turned_jpeg(data: bytes, channels: int) -> np.ndarray | None:
+    """The upright pixels of a JPEG that says how it lies; None if Pillow is asked.
+
+    Their grey is the luma of their colours, as Pillow's, in which all such images once were
+    decoded: runs of that time go on with the same pixels.
+    """
+    header = _jpeg_header(data)
+    if header is None:
+        return None
+    pixels = _decode_jpeg(data, "GRAY" if header[2] == "Gray" else "RGB")
+    if pixels is None:
+        return None
+    with open_image(data) as opened:
+        upright = turn_pixels(pixels, image_header.orientation_of(opened))
+    return _pixels(np.ascontiguousarray(upright), channels, CURRENT)
+
+
+def _pixels(image: np.ndarray, channels: int, rule: PixelRule) -> np.ndarray:
     """Pixels that a record holds, in `channels` channels."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in _PILLOW_MODE:
+    if (
+        image.dtype not in (np.uint8, np.uint16)
+        or image.ndim != 3
+        or (image.shape[2] not in _PILLOW_MODE)
+    ):
         raise ValueError(
             f"pixels {image.dtype} {list(image.shape)}: wanted uint8 [height, width, channels]"
         )
+    if image.dtype == np.uint16:
+        image = shifted(image, rule, alpha=image.shape[2] in (2, 4))
     if image.shape[2] == channels:
         return image
     grey = image.shape[2] == 1
-    return _to_uint8(Image.fromarray(image[..., 0] if grey else image), channels)
+    return _in_channels(Image.fromarray(image[..., 0] if grey else image), channels)
 
 
-def _to_uint8(image: Image.Image, channels: int) -> np.ndarray:
-    if image.mode.startswith("I"):  # 'I;16' and the like; older files use 'I' for sixteen bits
-        high_byte = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(np.clip(high_byte, 0, 255).astype(np.uint8))
-    elif image.mode == "F":
+def _by_pillow(
+    opened: ImageFile.ImageFile, data: bytes, channels: int, rule: PixelRule
+) -> np.ndarray:
+    """The pixels of an image as it is stored."""
+    if opened.mode == "F":
         raise ValueError("a floating-point image: save it with 8 or 16 bits a sample")
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
+    if rule.version > 1 and deep_samples.is_deep(opened):
+        samples, mode = deep_samples.values(opened, data)
+        height, width = samples.shape[:2]
+        of_bytes = shifted(samples, rule, alpha=mode in deep_samples.WITH_ALPHA)
+        image = Image.frombytes(mode, (width, height), of_bytes.tobytes())
+        return _in_channels(image, channels)
+    if opened.mode.startswith("I"):  # 'I;16' and the like; older files use 'I' for sixteen bits
+        return _in_channels(Image.fromarray(shifted(np.asarray(opened), rule)), channels)
+    if opened.mode == "P" and "transparency" in opened.info:
+        return _in_channels(opened.convert("RGBA"), channels)
+    return _in_channels(opened, channels)
+
+
+def _in_channels(image: Image.Image, channels: int) -> np.ndarray:
     if image.mode != _PILLOW_MODE[channels]:
         image = image.convert(_PILLOW_MODE[channels])
     pixels = np.array(image)

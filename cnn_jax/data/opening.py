@@ -18,8 +18,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cnn_jax.data import label_survey, mask_survey
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.pixel_rule import PixelRule
+from cnn_jax.data.survey import depth
+from cnn_jax.data.survey import labels as label_survey
+from cnn_jax.data.survey import masks as mask_survey
 from cnn_jax.data.types import HOLDS, Holds, Source
 from cnn_jax.registry import Registry
 
@@ -114,7 +117,8 @@ def open_source(
         if channels not in (1, 3, 4):
             raise DataError(f"channels={channels}: images are read with 1, 3 or 4 channels")
         source = dataclasses.replace(source, image_shape=(*source.image_shape[:2], channels))
-    return dataclasses.replace(source, skip_corrupt=skip_corrupt)
+    pixels = PixelRule(bits=depth.bits_of_set(source, dataset))
+    return dataclasses.replace(source, skip_corrupt=skip_corrupt, pixels=pixels)
 
 
 def load_source(dataset: str, split: str, **options: Any) -> Source:
@@ -170,7 +174,7 @@ _BUILT_IN: tuple[tuple[str, Holds, str], ...] = (
     ("hf", "label", "hf:open_hf_classes"),
     ("ucr", "label", "ucr:open_ucr"),
     ("masks", "mask", "mask_folder:open_mask_folder"),
-    ("hf", "mask", "hf:open_hf_masks"),
+    ("hf", "mask", "hf_masks:open_hf_masks"),
     ("coco", "boxes", "coco:open_coco"),
     ("voc", "boxes", "voc:open_voc"),
     ("yolo", "boxes", "yolo:open_yolo"),

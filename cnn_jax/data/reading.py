@@ -5,9 +5,12 @@ import os
 import posixpath
 import re
 import stat
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cnn_jax.data import encoding
 from cnn_jax.data.errors import DataError
 
 _KINDS = {
@@ -37,23 +40,43 @@ def read_bytes(path: Path, what: str = "file") -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The content of a text file in UTF-8, without the byte-order mark that some programs write.
+    """The content of a text file, see `encoding.text_of`.
 
     Raises:
         DataError: it cannot be read, or is not text; the message names it.
     """
-    try:
-        return read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8: {error}") from error
+    return encoding.text_of(read_bytes(path), path)
+
+
+def read_list(path: Path, fits: Callable[[str], bool]) -> str:
+    """The content of a text file that lists files, see `encoding.text_that_fits`.
+
+    Raises:
+        DataError: it cannot be read, or is not text; the message names it.
+    """
+    return encoding.text_that_fits(read_bytes(path), path, fits)
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, stripped, without blank ones; see `read_text`.
+    """The lines of a text file, stripped, without blank ones; see `read_text`."""
+    return lines_of(read_text(path))
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, stripped, without blank ones.
 
     Lines end where they end in an editor, not at form feeds or Unicode's other separators.
     """
-    return [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path)) if line.strip()]
+    return [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file, see `encoding.parse_xml`.
+
+    Raises:
+        DataError: it cannot be read, or is no XML; the message names it.
+    """
+    return encoding.parse_xml(read_bytes(path), path)
 
 
 def read_json(path: Path) -> Any:
@@ -64,8 +87,7 @@ def read_json(path: Path) -> Any:
             object, of which Python would take the last alone; the message names it.
     """
     try:
-        text = read_bytes(path).decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_distinct)
+        return json.loads(read_text(path), object_pairs_hook=_distinct)
     except RecursionError as error:
         raise DataError(f"{path} is nested too deep to be read") from error
     except ValueError as error:
@@ -89,7 +111,10 @@ def text_of_name(name: str) -> str:
     Python represents bytes beyond ASCII as surrogates where they are not UTF-8, and under LANG=C
     all of them; they find the file but cannot be printed.
     """
-    stored = os.fsencode(name)
+    try:
+        stored = os.fsencode(name)
+    except UnicodeEncodeError:  # half a pair, which JSON may hold and no file's name
+        return name.encode("ascii", "backslashreplace").decode()
     try:
         return stored.decode()
     except UnicodeDecodeError:

@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cnn_jax.data.pixel_rule import CURRENT, PixelRule
+
 # What the examples of a source have besides their image: one class, a class for every pixel, or a
 # box around every object.
 Holds = Literal["label", "mask", "boxes"]
@@ -65,10 +67,13 @@ class Source:
         upright: whether images are rotated as their EXIF orientation says. Folders of classes are;
             sets of TFDS are not, whose annotations belong to the pixels as they are stored. For
             folders with masks or boxes each record says it, see `cnn_jax.data.orientation`.
+        pixels: the rule by which images become pixels, see `cnn_jax.data.pixel_rule`; a run's test
+            images follow that of its training images.
         skip_corrupt: whether a record that cannot be decoded is skipped and counted, instead of
             raising an error.
         load: makes an example of a record that is not an image to decode and resize; None for
             images.
+        left_out: reason -> names of the files beside the examples that are none: 'not an image'.
     """
 
     name: str
@@ -77,8 +82,10 @@ class Source:
     class_names: Sequence[str]
     image_shape: tuple[Any, ...]
     upright: bool = False
+    pixels: PixelRule = CURRENT
     skip_corrupt: bool = False
     load: Loader | None = None
+    left_out: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:

@@ -48,7 +48,7 @@ def evaluate(
         FIGURES in 0..1, and `ap/<class>` for each class. A figure without objects to find is left
         out (pycocotools gives -1). If there are none at all, `ap`, `ap50` and `ap75` are nan.
     """
-    evaluation = _run(detections, truth, len(class_names))
+    evaluation = run(detections, truth, len(class_names))
     if evaluation is None:
         return dict.fromkeys(("ap", "ap50", "ap75"), float("nan"))
     figures = {name: float(evaluation.stats[i]) for name, i in FIGURES.items()}
@@ -66,7 +66,7 @@ def precision_recall(
 
     As in the protocol, the precision at a recall is the best at that recall or beyond.
     """
-    evaluation = _run(detections, truth, classes)
+    evaluation = run(detections, truth, classes)
     recall = np.linspace(0, 1, 101)
     if evaluation is None:
         return [Curve(recall, np.full(101, np.nan), np.full(101, np.nan))] * classes
@@ -139,7 +139,7 @@ def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return overlap / (areas - overlap)
 
 
-def _run(detections: np.ndarray, truth: np.ndarray, classes: int):
+def run(detections: np.ndarray, truth: np.ndarray, classes: int):
     """An accumulated and summarised COCOeval; None if there is nothing to find."""
     _require_rows(detections, truth)
     from pycocotools.coco import COCO

@@ -1,5 +1,6 @@
 """Imports published weights into a registered model, and exports those of a trained one."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +14,10 @@ import jax.numpy as jnp
 from cnn_jax import weights
 from cnn_jax.models.registry import describe
 from cnn_jax.typing import PyTree
-from cnn_jax.weights import preprocessing, published
+from cnn_jax.weights import finding, preprocessing, published
 from cnn_jax.weights.errors import WeightsError
 from cnn_jax.weights.preprocessing import Preprocessing
-from cnn_jax.weights.torch import Rules, coverage
-
-_PREFIXES = 8  # largest number of prefixes that are left out of names
+from cnn_jax.weights.torch import Rules
 
 
 class Pretrained(NamedTuple):
@@ -64,17 +63,24 @@ def load_pretrained(
         FileNotFoundError: there is no such file.
     """
     source = weights.locate(spec)
-    file = weights.read(source.path)
+    file = weights.read(source.path, take=source.take)
     template = _shapes(name, model) if template is None else template
-    tensors, publisher, rules = _publisher(name, template, file.tensors)
+    rules_of = describe(name).rules
+    if not rules_of:
+        raise WeightsError(f"No publisher's names are known for {name}.")
+    tensors, publisher, notes = finding.network_in(file.tensors, template, rules_of, spec=spec)
+    rules = rules_of[publisher]
     own = head_paths(name, model) if init_head else ()
     try:
         variables = weights.import_torch(
-            tensors, template, rules, init=own, drop=_left_out(name, model)
+            tensors, template, rules, init=own, drop=left_out_of(name, model)
         )
     except WeightsError as error:
-        hint = "" if init_head else _hint(model, name, template, tensors, rules)
+        turned = "transposed" in str(error)
+        hint = "" if init_head or turned else _hint(model, name, template, tensors, rules)
         raise WeightsError(f"{spec} for {name}: {error}{hint}") from error
+    for note in (*file.notes, *notes):
+        logging.warning("%s: %s.", spec, note)
     settings = _preprocessing(source, file.metadata, publisher, name)
     return Pretrained(variables, settings, publisher, file.metadata)
 
@@ -120,26 +126,6 @@ def save_pretrained(
     return path
 
 
-def _publisher(
-    name: str, template: PyTree, tensors: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], str, Rules]:
-    """The publisher of these names: the one whose rules place most of them, with or without a
-    prefix that all of them share."""
-    rules = describe(name).rules
-    if not rules:
-        raise WeightsError(f"No publisher's names are known for {name}.")
-    named = [tensors]
-    while len(named) <= _PREFIXES:
-        parts = {key.partition(".")[0] if "." in key else None for key in tensors}
-        if len(parts) != 1 or None in parts:  # a name of one part has no prefix
-            break
-        tensors = {key.partition(".")[2]: value for key, value in tensors.items()}
-        named.append(tensors)
-    candidates = [(names, publisher) for names in named for publisher in rules]
-    tensors, best = max(candidates, key=lambda one: coverage(one[0], template, rules[one[1]]))
-    return tensors, best, rules[best]
-
-
 def _shapes(name: str, model: nn.Module) -> PyTree:
     x = jax.ShapeDtypeStruct((1, *describe(name).input_shape), jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
@@ -164,7 +150,7 @@ def head_paths(name: str, model: nn.Module) -> set[str]:
     return {path for path in two if two[path] != three[path]}
 
 
-def _left_out(name: str, model: nn.Module) -> set[str]:
+def left_out_of(name: str, model: nn.Module) -> set[str]:
     """The leaves of the full network that this one does not have."""
     lacks_aux = getattr(model, "aux_heads", True) is False
     if model.num_classes is not None and not lacks_aux:
@@ -182,14 +168,14 @@ def _hint(
         return ""
     try:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
-        left_out = _left_out(name, model)
-        weights.import_torch(tensors, zeros, rules, init=head_paths(name, model), drop=left_out)
+        absent = left_out_of(name, model)
+        weights.import_torch(tensors, zeros, rules, init=head_paths(name, model), drop=absent)
     except WeightsError:
         return ""
-    return (
-        "\nOnly the number of classes differs. To keep the features and start with a new head, "
-        "load with init_head=True."
-    )
+    names = weights.torch_names(template, rules)
+    lacks = not any(names[path] in tensors for path in head_paths(name, model) if path in names)
+    why = "Only the last layer is missing" if lacks else "Only the number of classes differs"
+    return f"\n{why}. To keep the features and start with a new head, load with init_head=True."
 
 
 def _preprocessing(

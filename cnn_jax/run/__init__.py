@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnn_jax.run.answers import Classified, Segmented
     from cnn_jax.run.classification import ClassificationRecipe as Recipe
+    from cnn_jax.run.continuing import continued
     from cnn_jax.run.detect import Found
     from cnn_jax.run.detection import DetectionRecipe
     from cnn_jax.run.evaluation import evaluate
     from cnn_jax.run.experiment import Experiment, HeldOut, initial_variables
     from cnn_jax.run.exporting import export
     from cnn_jax.run.facts import Facts
-    from cnn_jax.run.opening import open, published
+    from cnn_jax.run.looking import look
+    from cnn_jax.run.opening import open, published, recipe_of
+    from cnn_jax.run.pixel_predictor import PixelPredictor
     from cnn_jax.run.predictor import (
         BoxPredictor,
         ClassPredictor,
-        PixelPredictor,
         Predictor,
     )
     from cnn_jax.run.program import Program
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from cnn_jax.run.result import Result
     from cnn_jax.run.segmentation import SegmentationRecipe
     from cnn_jax.run.settings import setting, with_defaults
-    from cnn_jax.run.tasks import TASKS, TaskRun
+    from cnn_jax.run.tasks import TASKS, TaskRun, name_of, task_of
     from cnn_jax.run.training import train, train_experiment
 
 # Each name, and the module that is imported when it is asked for: not before, as that takes time.
@@ -42,7 +44,7 @@ _HOMES = {
     "Facts": "facts",
     "Found": "detect",
     "HeldOut": "experiment",
-    "PixelPredictor": "predictor",
+    "PixelPredictor": "pixel_predictor",
     "Predictor": "predictor",
     "Program": "program",
     "Recipe": "classification",
@@ -52,12 +54,17 @@ _HOMES = {
     "TASKS": "tasks",
     "TaskRun": "tasks",
     "TrainingRecipe": "recipe",
+    "continued": "continuing",
     "evaluate": "evaluation",
     "export": "exporting",
     "initial_variables": "experiment",
+    "look": "looking",
+    "name_of": "tasks",
     "open": "opening",
     "published": "opening",
+    "recipe_of": "opening",
     "setting": "settings",
+    "task_of": "tasks",
     "train": "training",
     "train_experiment": "training",
     "with_defaults": "settings",
@@ -82,12 +89,17 @@ __all__ = [
     "Segmented",
     "TaskRun",
     "TrainingRecipe",
+    "continued",
     "evaluate",
     "export",
     "initial_variables",
+    "look",
+    "name_of",
     "open",
     "published",
+    "recipe_of",
     "setting",
+    "task_of",
     "train",
     "train_experiment",
     "with_defaults",

@@ -14,18 +14,24 @@ import numpy as np
 from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
 from cnn_jax.augment import STEPS
+from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
     assemble,
     normalisation,
-    open_splits,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
-from cnn_jax.run.network import create_model, load_pretrained
+from cnn_jax.run.network import (
+    create_model,
+    load_pretrained,
+    pretrained_for,
+    read_unless_resumed,
+)
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
+from cnn_jax.run.splits import Splits, open_splits
 from cnn_jax.tasks import detection as tasks
 from cnn_jax.train import state
 from cnn_jax.typing import Observed, PyTree
@@ -97,7 +103,7 @@ def make_experiment(recipe: DetectionRecipe) -> Experiment:
             most,
         )
     model = create_model(recipe.model, recipe, num_classes=len(splits.class_names))
-    pretrained = _pretrained(recipe, model, splits.channels)
+    pretrained = _pretrained(recipe, model, splits)
     statistics = normalisation(splits, pretrained)
     train = data.train_batches(
         splits.train,
@@ -184,13 +190,13 @@ def _draw(
 
 
 def _pretrained(
-    recipe: DetectionRecipe, model: nn.Module, channels: int
+    recipe: DetectionRecipe, model: nn.Module, splits: Splits
 ) -> models.Pretrained | None:
     """The initial variables: `pretrained`, or random ones with `pretrained_backbone` in place."""
-    sample = jax.ShapeDtypeStruct((1, *models.describe(recipe.model).input_shape[:2], channels),
-                                  np.float32)  # fmt: skip
+    space = models.describe(recipe.model).input_shape[:2]
+    sample = jax.ShapeDtypeStruct((1, *space, splits.channels), np.float32)
     if not recipe.pretrained_backbone:
-        return load_pretrained(recipe, model, sample)
+        return load_pretrained(recipe, model, sample, splits.class_names)
     if recipe.pretrained:
         raise ValueError("`pretrained` includes a backbone: leave `pretrained_backbone` out.")
     name = getattr(model, "backbone", None)
@@ -202,7 +208,8 @@ def _pretrained(
     variables = state.init_variables(model, sample, seed=recipe.seed)
     trunk = models.create(name, num_classes=None)
     own = {key: leaves["backbone"] for key, leaves in variables.items() if "backbone" in leaves}
-    loaded = models.load_pretrained(recipe.pretrained_backbone, name, trunk, template=own)
+    read = partial(pretrained_for, recipe.pretrained_backbone, name, trunk, template=own)
+    loaded = read_unless_resumed(recipe, read, own)
     merged = {
         key: {**leaves, "backbone": loaded.variables[key]} if key in own else leaves
         for key, leaves in variables.items()
@@ -219,13 +226,13 @@ def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
     return frozenset(path for path in paths if not path.startswith("backbone"))
 
 
-def _survey(source: data.Source) -> data.Survey:
+def _survey(source: data.Source) -> data.BoxSurvey:
     """Counts the boxes of a split before the first step, and logs why some are left out."""
     held = data.survey_boxes(source)
     say = _log.warning if held.left_out else _log.info
     say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
-        raise ValueError(f"{source.name}, split {source.split}, holds no usable box.")
+        raise UnlabelledError(f"{source.name}, split {source.split}, holds no usable box.")
     if held.crowds == held.boxes:
         raise ValueError(
             f"{source.name}, split {source.split}: all {held.boxes} boxes are crowds or difficult, "

@@ -11,8 +11,10 @@ import optax
 
 from cnn_jax import data, metrics
 from cnn_jax.data import TrainBatches, fingerprint
+from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.models import Pretrained
 from cnn_jax.run.facts import Facts
+from cnn_jax.run.splits import Splits
 from cnn_jax.train import state, step
 from cnn_jax.typing import Array, Batch, HostBatch, Network, Observed, PyTree, Task
 
@@ -26,7 +28,7 @@ class Experiment(NamedTuple):
         task: the loss and the metrics.
         image: shape and dtype of a training batch as the model sees it.
         train: the training batches.
-        test: () -> the evaluation batches.
+        test: () -> the evaluation batches of `part`, which is evaluated during the training.
         augment: (keys, batch) -> batch, on the device, in training.
         prepare: batch -> batch, on the device, in evaluation.
         views: test-time augmentation, see `cnn_jax.train.step.make_eval_step`.
@@ -38,6 +40,12 @@ class Experiment(NamedTuple):
             whatever the seed.
         draw: (workdir, observed, predict) -> None: figures of the finished run, where predict is
             batch -> outputs in numpy. None for no figures.
+        splits: the data as they were opened; None if the task does not say.
+        notes: lines about what was decided, for the console.
+        survey: the `Surveying` of its data; None for none.
+        part: 'test'; or 'val', if the run is chosen on a validation split.
+        final: () -> the evaluation batches of the test split, evaluated once, at the end; None if
+            that is `test`, or there is none with labels.
     """
 
     name: str
@@ -55,6 +63,11 @@ class Experiment(NamedTuple):
     learnt: Mapping[str, PyTree] = MappingProxyType({})
     views: tuple[Callable[[Array], Array], ...] = ()
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
+    splits: Splits | None = None
+    notes: tuple[str, ...] = ()
+    survey: Any = None
+    part: str = "test"
+    final: Callable[[], Any] | None = None
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
@@ -105,38 +118,6 @@ class HeldOut(NamedTuple):
     batches: Callable[..., Any]
     prepare: Callable[[Batch], Batch]
     views: tuple[Callable[[Array], Array], ...] = ()
-
-
-class Splits(NamedTuple):
-    """The data of a run."""
-
-    train: Any
-    test: Any
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.train.class_names
-
-    @property
-    def channels(self) -> int:
-        return self.train.image_shape[-1]
-
-
-def open_splits(recipe: Any, open_split: Callable[[str], Any]) -> Splits:
-    """The data of `train_split` and `test_split`, each opened by `open_split`.
-
-    Raises:
-        ValueError: their classes differ.
-    """
-    opened = {split: open_split(split) for split in (recipe.train_split, recipe.test_split)}
-    splits = Splits(opened[recipe.train_split], opened[recipe.test_split])
-    if splits.test.class_names != splits.class_names:
-        raise ValueError(
-            f"{recipe.dataset}: the classes of {recipe.test_split} are "
-            f"{', '.join(splits.test.class_names)}, those of {recipe.train_split} are "
-            f"{', '.join(splits.class_names)}. Give both splits the same classes."
-        )
-    return splits
 
 
 def normalisation(
@@ -201,10 +182,21 @@ def assemble(
         mean=mean,
         std=std,
         fit=fit,
-        data=fingerprint.described(splits._asdict()),
+        pixel_rule=splits.train.pixels.version,
+        sample_bits=splits.train.pixels.bits,
+        data=fingerprint.described(splits.sources()),
     )
-    held = held_out(recipe, facts, model, splits.test)
+    held = held_out(recipe, facts, model, splits.chosen_on)
     test = held.batches(**rows_of_process())
+    notes, final = splits.notes, None
+    if splits.validation is not None and splits.test is not None:
+        try:
+            last = held_out(recipe, facts, model, splits.test)
+            final = partial(last.batches, **rows_of_process())
+        except UnlabelledError as error:
+            notes += (f"No test figures: {error}",)
+    if pretrained is not None and "note" in pretrained.metadata and not recipe.continue_run:
+        notes += (f"Beginning with the weights of {pretrained.metadata['note']}.",)
     return Experiment(
         name=f"{recipe.model}-{recipe.dataset}",
         model=model,
@@ -217,5 +209,9 @@ def assemble(
         views=held.views,
         facts=facts,
         draw=partial(draw, held, facts),
+        splits=splits,
+        notes=notes,
+        part="test" if splits.validation is None else "val",
+        final=final,
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from cnn_jax.data.pixel_rule import PixelRule
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -18,6 +20,9 @@ class Facts:
         image_shape: (*space, channels) of the network's input.
         mean, std: per channel, of pixels in 0..1: what the input is normalised with.
         fit: how an image of another shape is fitted to the input, for detection.
+        pixel_rule: number of the rule by which images become pixels, see
+            `cnn_jax.data.pixel_rule`; 0 for runs made before rules had numbers.
+        sample_bits: bits that the training images hold in 16; 0 if they are of 8 bits.
         data: number and fingerprint of the examples of each split.
         more: whatever else a task keeps: JSON by name.
     """
@@ -31,8 +36,15 @@ class Facts:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     fit: str = ""
+    pixel_rule: int = 0
+    sample_bits: int = 0
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def pixels(self) -> PixelRule:
+        """The rule by which images become pixels for this network."""
+        return PixelRule(self.pixel_rule or 1, self.sample_bits)
 
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON, without those that are empty."""

@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cnn_jax.data.decode import Stored, decode_image
+from cnn_jax.data.pixel_rule import CURRENT, PixelRule
 
 _WANTED = (
-    "wanted a path, a file opened for reading bytes, an image of Pillow, or pixels: uint8 [H, W], "
-    "[H, W, 1] or [H, W, 3]"
+    "wanted a path, a file opened for reading bytes, an image of Pillow, or pixels: uint8 or "
+    "uint16 [H, W], [H, W, 1] or [H, W, 3]"
 )
 # Pillow's modes that a PNG has, and what others become; all not named here become RGB.
 _IN_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B")
@@ -26,10 +27,10 @@ def stored(given: Any) -> Stored:
 
     Args:
         given: the path of a file, such a file opened for reading or its bytes, an image of Pillow,
-            or pixels: uint8 [H, W], [H, W, 1] or [H, W, 3], in 0..255.
+            or pixels: uint8 or uint16 [H, W], [H, W, 1] or [H, W, 3].
 
     Returns:
-        The path of a file or the bytes of one, or pixels uint8 [H, W, 1] or [H, W, 3].
+        The path of a file or the bytes of one, or pixels [H, W, 1] or [H, W, 3] of that type.
 
     Raises:
         ValueError: it is none of these; the message says what it is.
@@ -46,24 +47,25 @@ def stored(given: Any) -> Stored:
     return _checked(given)
 
 
-def pixels_of(given: Any, channels: int) -> np.ndarray:
+def pixels_of(given: Any, channels: int, rule: PixelRule = CURRENT) -> np.ndarray:
     """The pixels of an upright image: uint8 [H, W, channels].
 
     Args:
         given: see `stored`.
         channels: 1 for grey, 3 for colour.
+        rule: the pixel rule of the run: `Facts.pixels`.
 
     Raises:
         ValueError: it is no image, or cannot be read.
     """
     image = stored(given)
     with reading(given):
-        return decode_image(image, channels=channels, upright=True)
+        return decode_image(image, channels=channels, upright=True, rule=rule)
 
 
-def image_of(given: Any) -> Image.Image:
-    """An upright RGB image, of what `stored` takes; it raises the same."""
-    return Image.fromarray(pixels_of(given, 3))
+def image_of(given: Any, rule: PixelRule = CURRENT) -> Image.Image:
+    """An upright RGB image, of what `stored` takes, by the pixel rule of the run."""
+    return Image.fromarray(pixels_of(given, 3, rule))
 
 
 @contextlib.contextmanager
@@ -103,21 +105,33 @@ def _read(file: Any) -> bytes:
 
 def _encoded(image: Image.Image) -> bytes:
     """A PNG of this image, upright."""
-    if image.mode in ("F", "I"):
-        kind = "floating-point" if image.mode == "F" else "32-bit"
-        raise ValueError(f"it has {kind} pixels: wanted 8 or 16 bits a sample")
+    if image.mode == "F":
+        raise ValueError("it has floating-point pixels: wanted 8 or 16 bits a sample")
     if not (image.width and image.height):
         raise ValueError(f"it has {image.width}x{image.height} pixels")
     upright = ImageOps.exif_transpose(image)
-    if upright.mode not in _IN_PNG:
+    if upright.mode == "I":
+        upright = _in_sixteen_bits(upright)
+    elif upright.mode not in _IN_PNG:
         upright = upright.convert(_BECOMES.get(upright.mode, "RGB"))
     encoded = io.BytesIO()
     upright.save(encoded, "PNG", compress_level=0)
     return encoded.getvalue()
 
 
+def _in_sixteen_bits(image: Image.Image) -> Image.Image:
+    """An image of 32-bit whole numbers, as Pillow 10 gives those of 16 bits, in 16 bits."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError(
+            f"it has 32-bit pixels from {values.min()} to {values.max()}: wanted 8 or 16 bits a "
+            "sample"
+        )
+    return Image.fromarray(values.astype(np.uint16))
+
+
 def _checked(given: Any) -> np.ndarray:
-    """Pixels, uint8 [H, W, 1] or [H, W, 3].
+    """Pixels, uint8 or uint16 [H, W, 1] or [H, W, 3].
 
     Raises:
         ValueError: it is no array, or has another type or shape.
@@ -128,7 +142,7 @@ def _checked(given: Any) -> np.ndarray:
     if np.ma.is_masked(given):
         raise ValueError("An image has masked pixels: fill them, image.filled(0).")
     array = np.asarray(given)
-    if array.dtype != np.uint8:
+    if array.dtype not in (np.uint8, np.uint16):
         hint = ""
         if array.dtype.kind == "f":
             hint = " Of values x in 0..1 it is (255 * x).round().astype('uint8')."

@@ -1,28 +1,23 @@
 """Opens finished and running runs, and published networks, to predict with them."""
 
+import dataclasses
 import importlib.resources
 import os
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from PIL import Image
+from typing import Literal
 
 from cnn_jax import models, plugins
+from cnn_jax.data.pixel_rule import PIXEL_RULE
 from cnn_jax.run import directory as directories
-from cnn_jax.run import resuming
+from cnn_jax.run import resuming, saved
 from cnn_jax.run import settings as texts
-from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model
 from cnn_jax.run.predictor import ClassPredictor, Predictor
+from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.tasks import TASKS, TaskRun
-from cnn_jax.train import checkpoint as checkpoints
 from cnn_jax.weights import Preprocessing
-
-ATTEMPTS = 3  # at a checkpoint that a running run may delete meanwhile
 
 
 def open(
@@ -65,11 +60,8 @@ def open(
 
 
 def _open(directory: Path, place: str, checkpoint: str | int, weights: str) -> Predictor:
-    flagfile = directory / workdirs.RECIPE_FILE
-    flagged = resuming.read_recipe(flagfile)
-    if not flagged:
-        raise ValueError(f"{place} is no run directory: it has no {flagfile.name}.")
-    step, tree, meta = _read(directory / resuming.CHECKPOINTS, place, checkpoint)
+    flagged = saved.settings_of(directory, place)
+    step, tree, meta = saved.read(directory / resuming.CHECKPOINTS, place, checkpoint)
     facts = Facts.from_json(meta["facts"])
     recorded = meta.get("plugins", {})
     for what, name, known in (("task", facts.task, TASKS), ("model", facts.model, models.MODELS)):
@@ -95,32 +87,29 @@ def _open(directory: Path, place: str, checkpoint: str | int, weights: str) -> P
     )
 
 
-def _read(directory: Path, place: str, which: str | int) -> tuple[int, dict, dict]:
-    """(step, state, meta) of a checkpoint, as it was saved."""
-    for attempt in range(ATTEMPTS):
-        if not directory.is_dir():
-            break
-        manager = checkpoints.Checkpoints(directory, read_only=True)
-        try:
-            steps = manager.steps()
-            if not steps:
-                break
-            if isinstance(which, int) and which not in steps:
-                raise ValueError(
-                    f"checkpoint={which}: {place} has checkpoints of the steps "
-                    f"{', '.join(map(str, steps))}."
-                )
-            best = manager.best_step() if which == "best" else None
-            step = which if isinstance(which, int) else best or steps[-1]
-            try:
-                return step, *manager.restore_as_saved(step)
-            except checkpoints.CheckpointError:
-                gone = not (directory / str(step)).is_dir()
-                if not gone or attempt == ATTEMPTS - 1:
-                    raise
-        finally:
-            manager.close()
-    raise ValueError(f"{place} has no checkpoint yet.")
+def recipe_of(place: str | os.PathLike[str]) -> TrainingRecipe:
+    """The recipe of a run, by its recipe.flags alone; it may have saved no checkpoint yet.
+
+    Args:
+        place: a run directory, or its s3:// URL.
+
+    Raises:
+        ValueError: there is no run, or its settings are those of no task that is known here.
+        StoreError: the store cannot be read.
+    """
+    with directories.readable(os.fspath(place)) as directory:
+        flagged = saved.settings_of(directory, os.fspath(place))
+    known = {kind: {f.name for f in dataclasses.fields(kind)} for kind in _recipes()}
+    # a version may have dropped a setting; each of our tasks has some that no other has
+    kind = min(known, key=lambda kind: (len(set(flagged) - known[kind]), len(known[kind])))
+    shared = {field.name for field in dataclasses.fields(TrainingRecipe)}
+    if not set(flagged) & (known[kind] - shared):
+        raise ValueError(f"{place}: the run is of a task that is not known here; import it first.")
+    return texts.from_flagfile(kind, flagged)
+
+
+def _recipes() -> list[type[TrainingRecipe]]:
+    return [task.recipe for task in TASKS.values()]
 
 
 def task_named(name: str) -> TaskRun:
@@ -173,18 +162,15 @@ def published(
         image_shape=known.input_shape,
         mean=tuple(how.mean),
         std=tuple(how.std),
+        pixel_rule=PIXEL_RULE,
     )
     return ClassPredictor(
         model=model,
         variables=loaded.variables,
         facts=facts,
-        preparation=partial(_prepared, how),
+        preparation=how,
         assumed=assumed,
     )
-
-
-def _prepared(how: Any, image: Image.Image) -> np.ndarray:
-    return np.asarray(how(image), np.float32)
 
 
 def imagenet_classes() -> list[str]:

@@ -1,5 +1,7 @@
 """The plan of a recipe in steps, its learning rates and its optimiser."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import optax
@@ -28,7 +30,7 @@ class Plan(NamedTuple):
     """The schedule of a run, in steps; 0 means only at the end.
 
     Attributes:
-        steps: number of steps of the whole run.
+        steps: number of steps of the whole run, with those of a run that it continues.
         log_every: steps between rows of training metrics.
         evaluate_every: steps between evaluations, each with a checkpoint.
         checkpoint_every: steps between checkpoints.
@@ -46,12 +48,13 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> Plan:
     Raises:
         ValueError: the run would have no step, or more than MOST_STEPS.
     """
-    steps = recipe.steps or _in_steps("epochs", recipe.epochs, steps_per_epoch)
+    own = recipe.steps or _in_steps("epochs", recipe.epochs, steps_per_epoch)
+    steps = own + recipe.continue_step
     if recipe.step_timeout < 0:
         raise ValueError(f"step_timeout={recipe.step_timeout:g}: it must be 0 or more.")
     if not 0 <= recipe.interrupted_status <= 255:
         raise ValueError(f"interrupted_status={recipe.interrupted_status}; wanted 0 to 255.")
-    if steps < 1:
+    if own < 1:
         raise ValueError(
             f"epochs={recipe.epochs:g} of {steps_per_epoch:g} steps and steps={recipe.steps} "
             "make no step at all. Raise one of them."
@@ -83,7 +86,8 @@ def warmup_steps_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) 
 
 
 def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> optax.Schedule:
-    """The learning rate as a function of the step.
+    """The learning rate as a function of the step; of a run that continues another, from the step
+    on that the other had reached.
 
     Raises:
         ValueError: a number of epochs is more than MOST_STEPS.
@@ -91,25 +95,30 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
     peak = recipe.learning_rate
     if recipe.learning_rate_per:
         peak *= recipe.batch_size / recipe.learning_rate_per  # Goyal 2017, arXiv:1706.02677, 2.1
-    return optim.make_schedule(
+    before = recipe.continue_step
+    schedule = optim.make_schedule(
         recipe.schedule,
         peak,
-        steps=steps,
-        warmup_steps=warmup_steps_of(recipe, steps, steps_per_epoch),
+        steps=steps - before,
+        warmup_steps=warmup_steps_of(recipe, steps - before, steps_per_epoch),
         final=peak * recipe.final_learning_rate,
         boundaries=[
             _in_steps("step_epochs", epoch, steps_per_epoch) for epoch in recipe.step_epochs
         ],
         factor=recipe.step_factor,
     )
+    return (lambda step: schedule(step - before)) if before else schedule
 
 
 def optimizer_of(
-    recipe: TrainingRecipe, schedule: optax.Schedule, head: frozenset[str]
+    recipe: TrainingRecipe,
+    schedule: optax.Schedule,
+    head: frozenset[str],
+    stages: Mapping[str, float] = MappingProxyType({}),
 ) -> optax.GradientTransformation:
     """The optimiser of the recipe, with its factors on the learning rate: `freeze` and
-    `backbone_factor` outside the last layer, whose parameters have the paths `head`, and
-    `bias_factor` for biases.
+    `backbone_factor` outside the last layer, whose parameters have the paths `head`, `bias_factor`
+    for biases, and those of the stages, by the path of a parameter.
 
     Raises:
         ValueError: `freeze` or `backbone_factor` is given, and the last layer is not known.
@@ -123,7 +132,7 @@ def optimizer_of(
         clip_norm=recipe.clip_norm,
     )
     factor = 0.0 if recipe.freeze else recipe.backbone_factor
-    if factor == 1 and recipe.bias_factor == 1:
+    if factor == 1 and recipe.bias_factor == 1 and not stages:
         return tx
     if factor != 1 and not head:
         raise ValueError(
@@ -135,5 +144,6 @@ def optimizer_of(
         lambda path: (
             (1.0 if path in head else factor)
             * (recipe.bias_factor if path.rpartition("/")[2] == "bias" else 1.0)
+            * stages.get(path, 1.0)
         ),
     )

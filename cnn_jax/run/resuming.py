@@ -76,13 +76,17 @@ def left_behind(directory: Path) -> list[str]:
 
 
 def differences(recipe: Any, earlier: Mapping[str, str]) -> dict[str, str]:
-    """`recipes.differences`, without that of a data folder that has moved.
+    """`recipes.differences`, without those of a data folder or a file of weights that has moved.
 
     `check` decides whether the data are the same, by their fingerprint in the checkpoint.
     """
     changes = recipes.differences(recipe, earlier)
     if _moved(earlier.get("dataset"), getattr(recipe, "dataset", None)):
         changes.pop("dataset", None)
+    for weights in ("pretrained", "pretrained_backbone"):  # the checkpoint holds them
+        was, now = earlier.get(weights, ""), getattr(recipe, weights, "")
+        if was and now and Path(was).name == Path(now).name:
+            changes.pop(weights, None)
     return changes
 
 
@@ -116,6 +120,14 @@ def check(directory: Path, recipe: Any, facts: Mapping[str, Any], meta: Mapping[
             f"The data of the run in {directory.parent} have changed: "
             f"{'; '.join(news)}. Put them back, choose another `workdir`, or give "
             "accept_changed_data=True to resume with the data as they are."
+        )
+    bits = facts.get("sample_bits", 0)
+    if "pixel_rule" not in saved and bits not in (0, 16):
+        raise ValueError(
+            f"The run in {directory.parent} was trained by a version that took the high byte of 16 "
+            f"bits, and its images hold {bits}: it saw them {2 ** (16 - bits)} times darker than "
+            "this version shows them. Predict and evaluate with it as before, and choose another "
+            "`workdir` to train anew."
         )
     for name, now in facts.items():
         if name == "data" or name not in saved or saved[name] == now:

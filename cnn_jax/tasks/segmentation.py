@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,7 +23,7 @@ def segmentation(
     class_names: Sequence[str],
     *,
     loss: str | Mapping[str, float] = "cross_entropy",
-    class_weights: Sequence[float] | None = None,
+    class_weights: Sequence[float] | np.ndarray | None = None,
 ) -> Task:
     """The task of predicting `batch['label']` [B, *space], in which IGNORE does not count.
 
@@ -92,6 +93,22 @@ def segmentation(
         return {**overall, "loss": mean_loss, **known}
 
     return Task(loss=training_loss, observe=observe, report=report)
+
+
+def example_rows(outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """`pixels` int32 [B, K, 3] of each image: true, predicted, and both, of each class."""
+    logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs
+    labels = central(batch["label"], logits).astype(jnp.int32)
+    classes, predicted = logits.shape[-1], logits.argmax(-1)
+    counted = (labels < classes) & (_expand(batch["mask"], labels) > 0)
+
+    def of_image(label: Array, said: Array, counts: Array) -> Array:
+        label, said = (jnp.where(counts, each, classes) for each in (label, said))
+        both = jnp.where(label == said, label, classes)
+        counted = [jnp.bincount(x.ravel(), length=classes + 1) for x in (label, said, both)]
+        return jnp.stack(counted, -1)[:-1]
+
+    return {"pixels": jax.vmap(of_image)(labels, predicted, counted)}
 
 
 def summary(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:

@@ -78,7 +78,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        example_keys = _example_keys(jax.random.fold_in(key, 0), batch, axis_name)
+        example_keys = _example_keys(_augment_key(key), batch, axis_name)
         dropout_key = jax.random.fold_in(key, 1)
         if axis_name is not None:
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
@@ -183,6 +183,39 @@ def make_eval_step(
     return eval_step
 
 
+def make_shown(
+    augment: Callable[[Array, Batch], Batch], *, seed: int, accumulate: int = 1
+) -> Callable[[Array | int, Batch], Batch]:
+    """Builds what the training step begins with: (step, batch) -> the batch as the network gets it.
+
+    The batch is the global one, under the jit layout. Arguments are those of `make_train_step`.
+    """
+
+    def shown(step: Array | int, batch: Batch) -> Batch:
+        keys = _example_keys(_augment_key(jax.random.fold_in(jax.random.key(seed), step)), batch)
+        if accumulate == 1:
+            return augment(keys, batch)
+        micro = jax.tree.map(lambda leaf: _cut(leaf, accumulate), (keys, dict(batch)))
+        many = jax.lax.map(lambda each: augment(*each), micro)
+        return jax.tree.map(_joined, many)
+
+    return shown
+
+
+def _augment_key(key: Array) -> Array:
+    return jax.random.fold_in(key, 0)
+
+
+def _cut(leaf: Array, count: int) -> Array:
+    """[B, ...] -> [count, B / count, ...]: example i is in microbatch i % count."""
+    return leaf.reshape(len(leaf) // count, count, *leaf.shape[1:]).swapaxes(0, 1)
+
+
+def _joined(leaf: Array) -> Array:
+    """The inverse of `_cut`."""
+    return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])
+
+
 def _with_axis(model: Network, axis_name: str | None) -> Network:
     """The same model, with batch statistics over the pmapped axis as well."""
     if axis_name is None:
@@ -196,7 +229,7 @@ def _with_axis(model: Network, axis_name: str | None) -> Network:
     return model.clone(axis_name=axis_name)
 
 
-def _example_keys(key: Array, batch: Batch, axis_name: str | None) -> Array:
+def _example_keys(key: Array, batch: Batch, axis_name: str | None = None) -> Array:
     """A key per example by its position in the global batch, whichever device holds it."""
     if "mask" not in batch:
         raise ValueError(
@@ -224,9 +257,6 @@ def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_na
             f"{count} equal microbatches. Choose a batch size that `accumulate` divides."
         )
 
-    def cut(leaf: Array) -> Array:
-        return leaf.reshape(size // count, count, *leaf.shape[1:]).swapaxes(0, 1)
-
     def body(model_state: PyTree, micro):
         index, keys, micro = micro
         total, pullback, (weight, model_state) = forward(
@@ -238,7 +268,10 @@ def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_na
             grads += pullback(one_hot)
         return model_state, (total, weight, dict(zip(total, grads, strict=True)))
 
-    microbatches = (jnp.arange(count), *jax.tree.map(cut, (example_keys, dict(batch))))
+    microbatches = (
+        jnp.arange(count),
+        *jax.tree.map(lambda leaf: _cut(leaf, count), (example_keys, dict(batch))),
+    )
     first = jax.tree.map(lambda leaf: leaf[0], microbatches)
     shapes = jax.eval_shape(body, state.model_state, first)[1]
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from cnn_jax.weights import opening, pth
+from cnn_jax.weights import choosing, opening, pth, shards
 from cnn_jax.weights.errors import WeightsError
-from cnn_jax.weights.pickle_records import Opaque, shown
+from cnn_jax.weights.pickle_records import shown
 
 _SAFETENSORS_DTYPES = {
     "F64": np.float64,
@@ -35,13 +36,16 @@ _SAFETENSORS_DTYPES = {
     "C64": np.complex64,
 }
 
-# Names under which training scripts put the state dict in a checkpoint, in the order tried.
-_NESTED = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "module")
-
 # Prefixes that wrappers add to every name: torch.compile, DataParallel, and modules of training
 # scripts that keep the network as an attribute.
-_PREFIXES = ("_orig_mod.", "module.", "model.", "net.", "network.", "backbone.")
+_PREFIXES = ("_orig_mod.", "module.", "model.", "net.", "network.", "backbone.", "_forward_module.")
 _MOST_WRAPPED = 8  # modules in each other; a name may be nothing but prefixes, a million of them
+# Parts that wrappers add within names: of a compiled, sharded or checkpointed part of a network.
+_WRAPPERS = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
+# Tensors that are no weights: of PyTorch's averages (AveragedModel), of profilers (thop).
+COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")
 
 
 class StateDict(NamedTuple):
@@ -50,36 +54,90 @@ class StateDict(NamedTuple):
     Attributes:
         tensors: arrays by PyTorch's names.
         metadata: the text entries of a safetensors header; empty for a PyTorch file.
+        notes: what to know about them: which of two state dicts this is, what was left out.
     """
 
     tensors: dict[str, np.ndarray]
     metadata: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def read(path: str | os.PathLike[str]) -> StateDict:
+def read(path: str | os.PathLike[str], *, take: str = "") -> StateDict:
     """Reads a state dict from a safetensors or a PyTorch file.
 
     In a PyTorch checkpoint the state dict may be under a name such as 'state_dict' or 'model'
-    (`_NESTED`), beside anything else: only tensors are created. A prefix that all names have
-    ('module.' of DataParallel, '_orig_mod.' of torch.compile, 'model.' of Lightning; see
+    (`choosing.NESTED`), beside anything else: only tensors are created. A prefix that all names
+    have ('module.' of DataParallel, '_orig_mod.' of torch.compile, 'model.' of Lightning; see
     `_PREFIXES`) is removed.
 
+    Args:
+        path: a file; an index of several (model.safetensors.index.json); or a directory with one.
+        take: which weights, of several in the file: the name of a state dict ('model_ema'), 'ema'
+            or 'raw' for a moving average of the weights or the weights themselves, or what the
+            names of the wanted tensors begin with ('teacher'). By default the average, if there are
+            both.
+
     Raises:
-        WeightsError: the file is truncated or damaged, holds no state dict, or is not a weights
-            file; the message says what it is instead.
+        WeightsError: the file is truncated or damaged, holds no state dict, several to choose from,
+            or is not a weights file; the message says what it is instead.
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
+    if path.is_dir():
+        path = shards.in_directory(path)
+    if shards.is_index(path):
+        return _read_shards(path, take)
+    if index := shards.index_of(path):
+        raise WeightsError(f"{path}: one of several files with parts of the weights: give {index}")
+    content = _read_file(path, take)
+    tensors, begins = content.tensors, f"{take}."
+    if take and any(name.startswith(begins) for name in tensors):
+        tensors = {n.removeprefix(begins): a for n, a in tensors.items() if n.startswith(begins)}
+    elif take and path.suffix == ".safetensors":
+        raise WeightsError(f"{path}: has no tensors whose names begin with {begins}")
+    return content._replace(tensors=_unwrapped(tensors))
+
+
+def _read_shards(index: Path, take: str) -> StateDict:
+    places = shards.weight_map(index)
+    tensors: dict[str, np.ndarray] = {}
+    metadata: dict[str, str] = {}
+    for file in sorted({*places.values()}):
+        part = _read_file(index.parent / file, "")
+        names = [name for name, place in places.items() if place == file]
+        if lacking := [name for name in names if name not in part.tensors]:
+            raise WeightsError(
+                f"{index.parent / file}: lacks {len(lacking)} tensors that {index.name} says it "
+                f"has, such as {shown(lacking[0])}: are both of the same weights?"
+            )
+        tensors |= {name: part.tensors[name] for name in names}
+        metadata |= part.metadata
+    if take:
+        tensors = {
+            name.removeprefix(f"{take}."): array
+            for name, array in tensors.items()
+            if name.startswith(f"{take}.")
+        }
+        if not tensors:
+            raise WeightsError(f"{index}: has no tensors whose names begin with {take}.")
+    return StateDict(_unwrapped(tensors), metadata)
+
+
+def _read_file(path: Path, take: str) -> StateDict:
+    """The content of one file, its names as they are there."""
     start = opening.first_bytes(path, 9)
     if start[8:] == b"{":  # a zip archive has its compression method there: 0
         return _read_safetensors(path)
     if path.suffix == ".safetensors":
         raise WeightsError(f"{path}: not a safetensors file (no header)")
     tree = pth.read(path)
-    for key in _NESTED:
-        if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping):
-            tree = tree[key]
-    return StateDict(_unwrapped(_tensors_only(path, tree)), {})
+    try:
+        tensors, notes = choosing.state_dict_of(path, tree, take)
+    except WeightsError:
+        tensors, notes = choosing.state_dict_of(path, tree)  # names may begin with it
+        if not take or not any(name.startswith(f"{take}.") for name in tensors):
+            raise
+    return StateDict(tensors, {}, notes)
 
 
 def write(
@@ -121,7 +179,7 @@ def _read_safetensors(path: Path) -> StateDict:
                 f"{path}: {shown(name)} has a shape of {len(entry['shape'])} axes that numpy "
                 f"rejects ({str(error)[:100]})"
             ) from error
-    return StateDict(_unwrapped(tensors), metadata)
+    return StateDict(tensors, metadata)
 
 
 def _check_names(path: Path, content: bytes) -> None:
@@ -137,34 +195,15 @@ def _check_names(path: Path, content: bytes) -> None:
     json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")], object_pairs_hook=once)
 
 
-def _tensors_only(path: Path, tree: Any) -> dict[str, np.ndarray]:
-    if isinstance(tree, Opaque):
-        raise WeightsError(
-            f"{path}: not a state dict but a whole object, of {shown(tree)}, which has not been "
-            "run. Save only the state dict of the network: torch.save(model.state_dict(), path)"
-        )
-    if not isinstance(tree, Mapping):
-        raise WeightsError(f"{path}: holds a {type(tree).__name__}, not a state dict")
-    other = {key: value for key, value in tree.items() if not isinstance(value, np.ndarray)}
-    if other or not tree:
-        named = [
-            f"{shown(key)} ({shown(value)})" if isinstance(value, Opaque) else shown(key)
-            for key, value in list(other.items())[:5]
-        ]
-        raise WeightsError(
-            f"{path}: not a state dict: {', '.join(named) or 'it'} holds no tensor. A state "
-            f"dict may be under {', '.join(_NESTED)}"
-        )
-    if not all(isinstance(name, str) for name in tree):
-        raise WeightsError(f"{path}: not a state dict: its tensors have numbers for names")
-    return dict(tree)
-
-
 def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors without the prefixes that all names have."""
+    """The tensors without the prefixes that all names have, and without wrappers in names."""
+    clean = {_WRAPPERS.sub("", name): array for name, array in tensors.items()}
+    if len(clean) == len(tensors):  # no two names became one
+        tensors = clean
     for _ in range(_MOST_WRAPPED):
-        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None)
-        if prefix is None or not tensors:
+        weights = [name for name in tensors if name.rpartition(".")[2] not in COUNTERS]
+        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in weights)), None)
+        if prefix is None or not weights:
             break
         tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
     return tensors

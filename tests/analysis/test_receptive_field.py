@@ -222,3 +222,67 @@ def test_effective_needs_a_layer_in_space():
         effective_receptive_field(model, variables, x)
     with pytest.raises(ValueError, match="no layer 'conv9'"):
         effective_receptive_field(model, variables, x, layer="conv9")
+
+
+class Padded(nn.Module):
+    """Three 3x3 convolutions, a stride of 2 in the second, with a padding made of other inputs."""
+
+    mode: str
+
+    @nn.compact
+    def __call__(self, x):
+        for n in range(3):
+            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=self.mode)
+            x = nn.Conv(4, (3, 3), 1 + n % 2, padding="VALID", name=f"conv{n}")(x)
+        return x
+
+
+@pytest.mark.parametrize("mode", ["wrap", "reflect", "symmetric", "edge"])
+def test_padding_by_other_inputs_is_padding(mode):
+    """At the border an output sees both ends of the image, or one of them twice: the field is that
+    of the outputs within, and the same as with zeros."""
+    assert receptive_fields(Padded(mode)) == receptive_fields(Padded("constant"))
+
+
+def test_circular_convolutions_of_flax_and_a_shifted_image():
+    class Circular(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(2, (3, 3), padding="CIRCULAR", name="conv")(x)
+            return jnp.roll(nn.Conv(2, (5, 5), padding="CIRCULAR", name="conv2")(x), 4, axis=1)
+
+    fields = receptive_fields(Circular())
+    assert fields["conv"] == (3, 1, -1)
+    assert fields["conv2"] == (7, 1, -3)
+    assert fields[""] == (7, 1, -7)
+
+
+class Step(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.Conv(3, (3, 3), name="conv")(x), x
+
+
+class Scanned(nn.Module):
+    """Three convolutions as a scan over their parameters."""
+
+    @nn.compact
+    def __call__(self, x):
+        axes, keys = {"params": 0}, {"params": True}
+        scan = nn.scan(Step, variable_axes=axes, split_rngs=keys, length=3)
+        return scan(name="steps")(x, None)
+
+
+def test_a_scan_over_layers_is_each_of_them():
+    fields = receptive_fields(Scanned())
+    assert fields["0"] == (7, 1, -3)
+    assert fields["1"].size == 5  # what went into the last of them, beside earlier ones
+
+
+def test_a_scan_over_positions_sees_all():
+    def run(x):  # [B, T, C]
+        total, rows = jax.lax.scan(lambda c, row: (c + row, c), x[:, 0], x.swapaxes(0, 1))
+        return total, rows
+
+    intervals = named_intervals(jax.make_jaxpr(run)(jnp.ones((1, 8, 2))), 0, 1)
+    assert all((each.low[0], each.high[0]) == (0, 7) for each in intervals.values())

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data import DataError, load_source, mask_loader, open_source, reading
-from cnn_jax.data.decode import MAX_PIXELS, decode_image, image_size, open_image
+from cnn_jax.data.decode import decode_image, image_size
 from cnn_jax.data.examples import InMemory
+from cnn_jax.data.image_header import MAX_PIXELS, open_image
 from cnn_jax.data.loaders.boxes import tidy
 from cnn_jax.data.loaders.image import image_loader
 from tests.data.pictures import encode

@@ -1,6 +1,7 @@
 """Predictions from a run of ours, as a user sees them."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,14 +50,34 @@ def digits(tmp_path):
 def test_names_the_digits_and_draws_them(trained, parsed, digits, tmp_path, capsys):
     paths, labels = digits
     parsed.run, parsed.output = str(trained), str(tmp_path / "out")
-    parsed["grad_cam"].value = False  # a fully connected network has no map
     assert predict.main(paths) == 0
-    parsed["grad_cam"].value = True
     lines = capsys.readouterr().out.splitlines()
     first = [lines[i + 1].split()[-1] for i, line in enumerate(lines) if line.endswith(".png")
              and not line.startswith("  ")]  # fmt: skip
     assert np.mean([name == str(label) for name, label in zip(first, labels, strict=True)]) >= 0.8
     assert len(list((tmp_path / "out").glob("*_predicted.png"))) == 10
+    why = "The network has no layer with a spatial output, which Grad-CAM needs."
+    assert lines.count(f"  without Grad-CAM: {why}") == 10
+
+
+def test_a_broken_image_is_named_and_the_others_are_looked_at(
+    trained, parsed, digits, tmp_path, capsys
+):
+    paths, _ = digits
+    parsed.run, parsed.output = str(trained), str(tmp_path / "out")
+    (tmp_path / "text.png").write_text("not an image")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.png").write_bytes(Path(paths[0]).read_bytes())
+    others = [str(tmp_path / folder / "0.png") for folder in ("a", "b")]
+    assert predict.main([others[0], str(tmp_path / "text.png"), others[1]]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("error: ") == 1
+    assert "text.png cannot be read as an image" in said.err
+    assert [line for line in said.out.splitlines() if line[0] == "/"] == others
+    assert "1 of 3 images cannot be read." in said.out
+    drawn = {path.name for path in (tmp_path / "out").iterdir()}
+    assert drawn == {"0_predicted.png", "0-2_predicted.png"}, "one file each"
 
 
 def test_a_run_that_learnt_from_sequences_is_refused():

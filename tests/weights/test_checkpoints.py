@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from cnn_jax import models, weights
 from cnn_jax.models.registry import describe
-from cnn_jax.weights import files
+from cnn_jax.weights import choosing, files
 from cnn_jax.weights.errors import WeightsError
 from cnn_jax.weights.pickle_records import Opaque
 
@@ -104,7 +104,7 @@ def test_a_whole_network_is_named():
     """As `torch.save(model, path)` writes it."""
     opaque = Opaque("timm.models.resnet.ResNet")
     with pytest.raises(WeightsError, match=r"a whole object, of 'timm\.models\.resnet\.ResNet'"):
-        files._tensors_only(pathlib.Path("a.pth"), opaque)
+        choosing.state_dict_of(pathlib.Path("a.pth"), opaque)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """An example with a box around every object: an image in a frame, and a fixed number of boxes.
 
 Boxes that are unusable for training never reach a batch: `tidy` leaves them out, and
-`cnn_jax.data.box_survey` reports how many there were, and why, before the first step.
+`cnn_jax.data.survey.boxes` reports how many there were, and why, before the first step.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import numpy as np
 from cnn_jax.data.crop import resample, sizes_differ
 from cnn_jax.data.decode import decode_image
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.pixel_rule import CURRENT, PixelRule
 from cnn_jax.data.types import Record, Source
 
 FITS = ("letterbox", "stretch")
@@ -90,6 +91,7 @@ class LoadBoxes:
             rng. None for no jitter.
         upright: whether to rotate images as their EXIF orientation says; boxes stay. A record's
             own 'upright' goes before.
+        rule: the pixel rule of the run, or of the set.
     """
 
     channels: int
@@ -100,6 +102,7 @@ class LoadBoxes:
     fill: tuple[int, ...] = (124, 116, 104)
     jitter: tuple[float, float] | None = None
     upright: bool = False
+    rule: PixelRule = CURRENT
 
     @property
     def random(self) -> bool:
@@ -107,7 +110,9 @@ class LoadBoxes:
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
         upright = record.get("upright", self.upright)
-        image = decode_image(record["image"], channels=self.channels, upright=upright)
+        image = decode_image(
+            record["image"], channels=self.channels, upright=upright, rule=self.rule
+        )
         tidied = tidy(record, self.num_classes)
         height, width = image.shape[:2]
         factor = np.array([self.size[1] / width, self.size[0] / height])  # x, y
@@ -188,6 +193,7 @@ def box_loader(
         fill,
         bounds,
         source.upright,
+        source.pixels,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from cnn_jax.data.crop import resample, sizes_differ
 from cnn_jax.data.decode import decode_image, decode_mask
 from cnn_jax.data.orientation import UPRIGHT, turn_pixels
+from cnn_jax.data.pixel_rule import CURRENT, PixelRule
 from cnn_jax.data.types import Record, Source
 
 IGNORE = 255
@@ -44,17 +45,21 @@ class LoadMask:
         size: (height, width) of the result; None leaves images at their own size.
         upright: whether to rotate images as their EXIF orientation says; masks stay. A record's
             own 'upright' goes before, and its 'turn' is how to turn the mask.
+        rule: the pixel rule of the run, or of the set.
     """
 
     channels: int
     translation: tuple[int, ...]
     size: tuple[int, int] | None = None
     upright: bool = False
+    rule: PixelRule = CURRENT
     random: ClassVar[bool] = False
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
         upright = record.get("upright", self.upright)
-        image = decode_image(record["image"], channels=self.channels, upright=upright)
+        image = decode_image(
+            record["image"], channels=self.channels, upright=upright, rule=self.rule
+        )
         mask = turn_pixels(decode_mask(record["mask"]), record.get("turn", UPRIGHT))
         if mask.shape != image.shape[:2]:
             sizes = ["x".join(map(str, x.shape[1::-1])) for x in (mask, image)]
@@ -84,7 +89,8 @@ def mask_loader(source: Source, image_size: tuple[int, int] | None = None) -> Lo
     """
     if image_size is None and None in source.image_shape[:2]:
         raise sizes_differ(source)
-    return LoadMask(source.image_shape[2], translation(source), image_size, source.upright)
+    channels = source.image_shape[2]
+    return LoadMask(channels, translation(source), image_size, source.upright, source.pixels)
 
 
 def translation(source: Source) -> tuple[int, ...]:

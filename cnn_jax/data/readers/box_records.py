@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data import fingerprint, orientation
+from cnn_jax.data import fingerprint, orientation, reading
 from cnn_jax.data.decode import image_size
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.types import Record
@@ -36,7 +36,7 @@ class BoxRecords:
         return [{"image": self.files[i], **self.annotations[i]} for i in indices]
 
     def describe(self, index: int) -> str:
-        return str(self.files[index])
+        return reading.text_of_name(str(self.files[index]))
 
     def identities(self) -> Iterable[str | bytes]:
         yield from fingerprint.files(self.root, self.files)

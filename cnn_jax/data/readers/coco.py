@@ -5,14 +5,15 @@
                                                    'category_id', 'bbox': [x, y, width, height],
                                                    'iscrowd'}], 'categories': [{'id', 'name'}]}
 
-    PATH/train/_annotations.coco.json             the same, beside the images, as Roboflow exports
-
-The splits have the names of the files, or of the folders: 'train2017', or 'train' if only one
-begins so. Lin et al. 2014, arXiv:1405.0312; the format: https://cocodataset.org/#format-data.
+The splits have the names of the files: 'train2017', or 'train' if only one begins so; other places
+of the files are in `coco_files`. Lin et al. 2014, arXiv:1405.0312; the format:
+https://cocodataset.org/#format-data.
 """
 
+import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,47 +22,56 @@ import numpy as np
 from cnn_jax.data import reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import coco_format, split_names
+from cnn_jax.data.readers import coco_files, coco_format, split_names
 from cnn_jax.data.readers.box_records import BoxRecords, boxes_in_frames
 from cnn_jax.data.readers.folder_layout import check_spelling
-from cnn_jax.data.readers.image_files import is_hidden, subfolders
 from cnn_jax.data.types import Source
 
 _log = logging.getLogger(__name__)
-
-EXPORTED = "_annotations.coco.json"  # in the folder of each split's images, as Roboflow exports
-PREFIX = "instances_"  # prefix of the files with boxes; COCO also has captions and keypoints
 
 
 def open_coco(path: str, split: str) -> Source:
     """Opens a folder in COCO's form.
 
-    Images without an object are part of the set. Labels number the categories in the order of their
-    ids, which have gaps in COCO itself. An annotation of an unknown category gets the label -1,
-    which `cnn_jax.data.loaders.boxes.tidy` leaves out and counts.
+    A single file whose name is no split's ('default') has 'all', and a fixed division of it into
+    'train' and 'test'. Images without an object are part of the set. Labels number the categories
+    in the order of their ids, which have gaps in COCO itself. An annotation of an unknown category
+    gets the label -1, which `cnn_jax.data.loaders.boxes.tidy` leaves out and counts.
 
     Raises:
         DataError: there is no such folder or split; a file is not JSON, or lacks something; an
             image is missing.
     """
-    root = remote.here(f"coco:{path}", path)
+    place = remote.here(f"coco:{path}", path)
     dataset = f"coco:{path}"
-    if not path or not root.is_dir():
-        raise DataError(f"{dataset}: there is no folder {root}; write coco:PATH")
-    files = _annotation_files(root, dataset)
-    wanted = {
-        term.name: _named(term.name, files, split, dataset)
-        for term in split_lib.parse(split, dataset=dataset)
-    }
+    if path and place.is_file():
+        root = place.parent.parent if place.parent.name == "annotations" else place.parent
+        files = {place.stem.removeprefix(coco_files.PREFIX): place}
+    elif path and place.is_dir():
+        root, files = place, coco_files.annotation_files(place, dataset)
+    else:
+        raise DataError(f"{dataset}: there is no folder {place}; write coco:PATH")
+    terms = {term.name for term in split_lib.parse(split, dataset=dataset)}
+    undivided = coco_files.is_undivided(files) and not terms & {*files}
+    wanted = (
+        dict.fromkeys(("all", "train", "test"), next(iter(files)))
+        if undivided
+        else {name: coco_files.named(name, files, split, dataset) for name in terms}
+    )
     read: dict[str, list[tuple[Path, dict]]] = {}
     class_names: tuple[str, ...] | None = None
-    for name, full in wanted.items():
-        categories, read[name] = _read(files[full], root, full, dataset)
+    for full in sorted({*wanted.values()}):
+        categories, read[full] = _read(files[full], root, full, dataset)
         if class_names not in (None, categories):
             raise DataError(f"{dataset}: the splits of {split!r} differ in their categories")
         class_names = categories
     assert class_names is not None  # an expression has a term
-    chosen = split_lib.select(read, split, dataset=dataset)
+    splits = {name: read[full] for name, full in wanted.items()}
+    if undivided:
+        mixed = sorted(splits["all"], key=lambda one: _digest(one[0], root))
+        divided = split_names.stratified([(one, 0) for one in mixed])
+        splits = {name: [one for one, _ in some] for name, some in divided.items()}
+    chosen = split_lib.select(splits, split, dataset=dataset)
     located = [file for file, _ in chosen]
     placed = boxes_in_frames(
         located,
@@ -80,35 +90,6 @@ def open_coco(path: str, split: str) -> Source:
         class_names=class_names,
         image_shape=(None, None, 3),
     )
-
-
-def _annotation_files(root: Path, dataset: str) -> dict[str, Path]:
-    """Split -> its annotation file."""
-    folder = root / "annotations"
-    found = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    found = [file for file in found if not is_hidden(file.name)]
-    instances = [file for file in found if file.name.startswith(PREFIX)]
-    if not found:
-        exported = {name: root / name / EXPORTED for name in subfolders(root)}
-        exported = {name: file for name, file in exported.items() if file.is_file()}
-        if exported:
-            return exported
-        raise DataError(
-            f"{dataset}: wanted {folder}/{PREFIX}train.json, or train/{EXPORTED}; found no JSON "
-            "there"
-        )
-    return {file.stem.removeprefix(PREFIX): file for file in instances or found}
-
-
-def _named(name: str, files: Mapping[str, Path], split: str, dataset: str) -> str:
-    """'train' -> 'train2017', if that is the only split that begins so."""
-    matching = [name] if name in files else [full for full in files if full.startswith(name)]
-    if not matching:  # 'val' is 'valid' in Roboflow's exports
-        meant = split_names.canonical(name)
-        matching = [full for full in files if meant and split_names.canonical(full) == meant]
-    if len(matching) != 1:
-        raise split_lib.no_such_split(split, dataset, files)
-    return matching[0]
 
 
 def _read(
@@ -136,56 +117,26 @@ def _read(
         if count:
             _log.warning(f"%s: {what}", file, count)
     check_spelling(content.class_names, dataset)
-    located = _locate(names, root, split, dataset)
+    located = coco_files.locate(names, root, split, file, dataset)
     return content.class_names, [
-        (located[key], _annotations(image.boxes, image.width, image.height))
-        for key, image in images.items()
+        (located[key], _annotations(image.boxes, image.size)) for key, image in images.items()
     ]
 
 
-def _annotations(rows: Sequence[coco_format.Box], width: float, height: float) -> dict[str, Any]:
+def _digest(image: Path, root: Path) -> bytes:
+    """An order of images that depends on their names in the set alone."""
+    name = os.path.relpath(image, root).replace(os.sep, "/")
+    return hashlib.blake2b(os.fsencode(name), digest_size=16).digest()
+
+
+def _annotations(
+    rows: Sequence[coco_format.Box], size: tuple[float, float] | None
+) -> dict[str, Any]:
     corners = np.array([box for box, _, _ in rows], np.float64).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
     return {
         "corners": corners,
-        "size": (width, height),
+        "size": size,
         "labels": np.array([label for _, label, _ in rows], np.int64),
         "crowd": np.array([crowd for _, _, crowd in rows], bool),
     }
-
-
-def _locate(names: Mapping[Any, str], root: Path, split: str, dataset: str) -> dict[Any, Path]:
-    """The files of the images, in PATH/<split>, PATH/images/<split>, PATH/images or PATH."""
-    folders = [root / split, root / "images" / split, root / "images", root]
-    there = {folder: _contents(folder) for folder in folders}
-    located, missing = {}, []
-    for key, written in names.items():
-        name = written
-        holding = [folder for folder in folders if _holds(folder, name, there)]
-        if not holding and "\\" in name:  # written on Windows
-            name = name.replace("\\", "/")
-            holding = [folder for folder in folders if _holds(folder, name, there)]
-        if holding:
-            located[key] = holding[0] / name
-        else:
-            missing.append(written)
-    if missing:
-        more = f" and {len(missing) - 1} more images" if len(missing) > 1 else ""
-        raise DataError(
-            f"{dataset}: {missing[0][:200]}{more} of split {split!r} not found in "
-            f"{', '.join(map(str, folders))}"
-        )
-    again: dict[Path, str] = {}
-    for key, file in located.items():
-        if (other := again.setdefault(file, names[key])) is not names[key]:
-            raise DataError(f"{dataset}: {other[:200]!r} and {names[key][:200]!r} are one image")
-    return located
-
-
-def _contents(folder: Path) -> set[str]:
-    """The names in a folder, read once: checking each of 118,000 files would take minutes."""
-    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-
-
-def _holds(folder: Path, name: str, there: Mapping[Path, set[str]]) -> bool:
-    return name in there[folder] if "/" not in name else (folder / name).is_file()

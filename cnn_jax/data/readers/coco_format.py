@@ -33,13 +33,12 @@ class Listed(NamedTuple):
 
     Attributes:
         name: file_name.
-        width, height: size in pixels, according to the file.
+        size: (width, height) in pixels, according to the file; None if it gives none.
         boxes: its annotations.
     """
 
     name: str
-    width: float
-    height: float
+    size: tuple[float, float] | None
     boxes: list[Box]
 
 
@@ -165,15 +164,23 @@ def _images(content: dict) -> dict[Hashable, Listed]:
                 f"{_shown(id_of[name])} and {_shown(image['id'])}: list it once"
             )
         id_of[name] = image["id"]
-        width, height = (_number(_get(image, s, place), s, place) for s in ("width", "height"))
-        if not (1 <= width < LONGEST_SIDE and 1 <= height < LONGEST_SIDE):
-            raise ValueError(
-                f"{place} gives {name[:200]} {width:g}x{height:g} pixels; it needs its size"
-            )
-        images[key] = Listed(name, width, height, [])
+        size = _size(image, name, place)
+        images[key] = Listed(name, size, [])
     if not images:
         raise ValueError("it lists no images")
     return images
+
+
+def _size(image: dict, name: str, place: str) -> tuple[float, float] | None:
+    """What is given; some programs give none, and the image then says it."""
+    if image.get("width") is None and image.get("height") is None:
+        return None
+    width, height = (_number(_get(image, s, place), s, place) for s in ("width", "height"))
+    if not (1 <= width < LONGEST_SIDE and 1 <= height < LONGEST_SIDE):
+        raise ValueError(
+            f"{place} gives {name[:200]} {width:g}x{height:g} pixels; it needs its size, or none"
+        )
+    return width, height
 
 
 def _entries(content: dict, part: str) -> Iterator[tuple[str, dict]]:

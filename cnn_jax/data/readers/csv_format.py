@@ -7,6 +7,7 @@ line; two columns may go without names, the file before the label.
 import csv
 import io
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -53,7 +54,7 @@ def parse(file: Path) -> list[Row]:
             row has another number of cells, an empty one, or a split of another name. The message
             names the file and the line.
     """
-    lines = _read(reading.read_text(file), file)
+    lines = _read(reading.read_list(file, lambda text: _are_there(text, file)), file)
     if not lines:
         raise DataError(f"{file} is empty: wanted a line for each image, with its file and label")
     columns = _columns(lines[0], file)
@@ -73,6 +74,20 @@ def parse(file: Path) -> list[Row]:
     return rows
 
 
+def _are_there(text: str, file: Path) -> bool:
+    """Whether a text names files beyond ASCII, of which all that are asked for are there."""
+    try:
+        lines = _read(text, file)
+        columns = _columns(lines[0], file)
+    except (DataError, IndexError):
+        return False
+    names = [
+        cells[columns.file] for _, cells in lines[columns.named :] if len(cells) > columns.file
+    ]
+    telling = [name.replace("\\", "/") for name in names if not name.isascii()][:_JUDGED]
+    return bool(telling) and all(os.path.exists(file.parent / name) for name in telling)
+
+
 def _without_end(cells: Sequence[str]) -> Sequence[str]:
     """The cells without empty ones at the end, from separators that end a line."""
     while cells and not cells[-1]:
@@ -81,7 +96,7 @@ def _without_end(cells: Sequence[str]) -> Sequence[str]:
 
 
 def _row(cells: Sequence[str], columns: _Columns, place: str, line: int) -> Row:
-    name, label = cells[columns.file], cells[columns.label]
+    name, label = cells[columns.file], reading.text_of_name(cells[columns.label])
     if not name or not label:
         what = "label" if name else "file"
         raise DataError(f"{place}: the {what} is empty; fill it in, or remove the line")
@@ -98,8 +113,8 @@ def _row(cells: Sequence[str], columns: _Columns, place: str, line: int) -> Row:
 def _read(text: str, file: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) by the separator that suits the first lines.
 
-    That is the one by which the first line has the names that are wanted, or else all lines have as
-    many cells; a wrong choice is seen in that the files are not there.
+    That is the one by which the first line has the names that are wanted, or else all lines begin
+    with an image, or have as many cells; a wrong choice is seen in that the files are not there.
     """
     tried, errors = [], []
     for separator in _SEPARATORS:
@@ -110,10 +125,11 @@ def _read(text: str, file: Path) -> list[tuple[int, list[str]]]:
             continue
         widths = {len(cells) for _, cells in lines}
         named = bool(lines) and _named(lines[0][1]) == (True, True)
-        tried.append((named, widths != {1}, len(widths) == 1, separator))
-    if not errors or any(named or several for named, several, _, _ in tried):
+        images = bool(lines) and all(_is_image(cells[0]) for _, cells in lines)
+        tried.append((named, images and widths != {1}, widths != {1}, len(widths) == 1, separator))
+    if not errors or any(named or several for named, _, several, _, _ in tried):
         try:
-            return list(_lines(text, max(tried, key=lambda one: one[:3])[3]))
+            return list(_lines(text, max(tried, key=lambda one: one[:-1])[-1]))
         except csv.Error as error:
             errors = [error]
     raise DataError(f"{file} is not a CSV: {errors[0]}; save it again as CSV")

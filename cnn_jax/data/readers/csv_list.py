@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from cnn_jax.data import remote
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.label_survey import NONE, is_unlabelled
 from cnn_jax.data.readers import csv_format, split_names
 from cnn_jax.data.readers.folder import FolderRecords
+from cnn_jax.data.readers.named_files import NamedFiles
+from cnn_jax.data.survey.labels import NONE, is_unlabelled
 from cnn_jax.data.types import Source
 
 _log = logging.getLogger(__name__)
@@ -214,35 +215,24 @@ def _number(text: str) -> float | None:
 def _found(
     examples: Sequence[tuple[str, int]], root: Path, places: Mapping[str, str], dataset: str
 ) -> list[tuple[str, int]]:
-    """The examples by the paths under which their files are there.
-
-    Folders are read once each: asking for each of a million files takes minutes on a network.
-    """
-    contents: dict[str, set[str]] = {}
-
-    def there(name: str) -> bool:
-        folder, base = os.path.split(os.path.join(root, name))
-        if folder not in contents:
-            try:
-                contents[folder] = set(os.listdir(folder))
-            except (OSError, ValueError):  # ValueError: a name with a null byte
-                contents[folder] = set()
-        return base in contents[folder]
-
+    """The examples by the paths under which their files are there."""
+    there = NamedFiles()
     found, missing = [], []
     for name, label in examples:
-        plain = os.path.normpath(name.replace("\\", "/"))  # written on Windows
-        if there(name) or not there(plain):
-            plain = name
-        if there(plain):
-            found.append((plain, label))
-        else:
+        file = there.find(root, name)
+        if file is None and "\\" in name:  # written on Windows
+            file = there.find(root, name.replace("\\", "/"))
+        if file is None:
             missing.append(name)
+        elif os.path.join(root, name) == str(file):
+            found.append((name, label))
+        else:
+            found.append((str(file) if os.path.isabs(name) else os.path.relpath(file, root), label))
     if missing:
         shown = ", ".join(f"{name[:200]} ({places[name]})" for name in missing[:_SHOWN])
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise DataError(
             f"{dataset}: {shown}{more} not found from {root}; wanted paths relative to the folder "
-            "of the CSV, with their suffix, or absolute ones"
+            f"of the CSV, with their suffix, or absolute ones{there.hint(root, missing[0])}"
         )
     return found

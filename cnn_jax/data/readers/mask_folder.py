@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn_jax.data import fingerprint, mask_survey, orientation, reading, remote
+from cnn_jax.data import fingerprint, orientation, reading, remote
 from cnn_jax.data import split as split_lib
-from cnn_jax.data.decode import open_image
 from cnn_jax.data.errors import DataError
+from cnn_jax.data.image_header import open_image
 from cnn_jax.data.loaders.mask import IGNORE, MaskSource
 from cnn_jax.data.readers.image_files import SUFFIXES, images_in, some, subfolders
 from cnn_jax.data.readers.split_names import TEST_SHARE
+from cnn_jax.data.survey import masks as mask_survey
 from cnn_jax.data.types import Record
 
 _log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class PairRecords:
         return [{**self.pairs[i]._asdict(), **self.turned.get(i, {})} for i in indices]
 
     def describe(self, index: int) -> str:
-        return str(self.pairs[index].image)
+        return reading.text_of_name(str(self.pairs[index].image))
 
     def identities(self) -> Iterable[str | bytes]:
         yield from fingerprint.files(self.root, [pair.image for pair in self.pairs])

@@ -59,6 +59,9 @@ class ArrayRecords:
             self._arrays[name] = npz_format.read_images(self.file, name)
         return self._arrays[name]
 
+    def stored(self) -> Iterable[Path]:
+        return [self.file]
+
     def identities(self) -> Iterable[str | bytes]:
         """The checksums that the file has of its arrays, and which rows and labels these are."""
         with npz_format.one_line(self.file), zipfile.ZipFile(self.file) as archive:

@@ -20,7 +20,9 @@ from cnn_jax.data import reading
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.readers import split_names
 
-CLASS_LISTS = ("classes.txt", "names.txt", "obj.names", "classes.names")
+CLASS_LISTS = (
+    "classes.txt", "names.txt", "obj.names", "classes.names", "labels.txt", "_darknet.labels",
+)  # fmt: skip
 ROUNDING = 1e-4  # beyond 0..1, of fractions that are written with four digits
 
 
@@ -58,15 +60,17 @@ class Described(NamedTuple):
 
 class Boxes(NamedTuple):
     """The objects of an image: boxes float [n, 4], (left, top, right, bottom) as fractions; labels
-    int [n]; how many were polygons; how many lines repeated another."""
+    int [n]; how many were polygons, and how many of those had four corners in a file of such
+    alone; how many lines repeated another."""
 
     boxes: np.ndarray
     labels: np.ndarray
     polygons: int
+    rotated: int
     repeated: int
 
 
-NOTHING = Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), 0, 0)
+NOTHING = Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), 0, 0, 0)
 
 
 def describe(file: Path) -> Described:
@@ -102,6 +106,29 @@ def describe(file: Path) -> Described:
     return Described(base, splits, _names(content, file), "kpt_shape" in content)
 
 
+def describe_darknet(file: Path) -> Described:
+    """Reads obj.data of Darknet, as CVAT exports it: lines such as 'train = data/train.txt'.
+
+    Raises:
+        DataError: it names no split, or no list of the classes that is there.
+    """
+    entries = {
+        key.strip(): value.strip()
+        for line in reading.read_lines(file)
+        for key, equals, value in [line.partition("=")]
+        if equals
+    }
+    splits = {
+        split: [entries[key]]
+        for key in entries
+        if (split := split_names.canonical(key)) and entries[key]
+    }
+    if not splits:
+        raise DataError(f"{file} names no split: wanted 'train = train.txt'")
+    names = file.parent / Path(entries.get("names", "obj.names").replace("\\", "/")).name
+    return Described("", splits, read_class_list(names), False)
+
+
 def read_class_list(file: Path) -> tuple[str, ...]:
     """The names of the classes, one a line."""
     return _distinct(reading.read_lines(file), file)
@@ -109,7 +136,12 @@ def read_class_list(file: Path) -> tuple[str, ...]:
 
 def numbered_lines(file: Path) -> list[tuple[int, str]]:
     """The lines of a text file, stripped, without blank ones, and their numbers, from 1."""
-    lines = enumerate(re.split(r"\r\n|\r|\n", reading.read_text(file)), start=1)
+    return numbered(reading.read_text(file))
+
+
+def numbered(text: str) -> list[tuple[int, str]]:
+    """The lines of a text, as `numbered_lines`."""
+    lines = enumerate(re.split(r"\r\n|\r|\n", text), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
@@ -121,7 +153,7 @@ def parse(file: Path, num_classes: int, *, keypoints: bool = False) -> Boxes:
             class; the message names the file and the line.
     """
     rows: dict[tuple[float, ...], None] = {}
-    polygons = repeated = 0
+    polygons = quadrangles = repeated = 0
     for number, line in numbered_lines(file):
         words = line.split()
         place = f"{file}:{number}"
@@ -134,6 +166,7 @@ def parse(file: Path, num_classes: int, *, keypoints: bool = False) -> Boxes:
             xs, ys = fractions[0::2], fractions[1::2]
             corners = (min(xs), min(ys), max(xs), max(ys))
             polygons += 1
+            quadrangles += len(fractions) == 8
         else:
             hint = "; a confidence at the end has to go" if len(fractions) == 5 else ""
             raise DataError(
@@ -143,7 +176,10 @@ def parse(file: Path, num_classes: int, *, keypoints: bool = False) -> Boxes:
         repeated += (label, *corners) in rows
         rows[(label, *corners)] = None
     values = np.array(list(rows), np.float64).reshape(-1, 5)
-    return Boxes(values[:, 1:], values[:, 0].astype(np.int64), polygons, repeated)
+    rotated = quadrangles if quadrangles == polygons else 0
+    return Boxes(
+        values[:, 1:], values[:, 0].astype(np.int64), polygons - rotated, rotated, repeated
+    )
 
 
 def _label(word: str, num_classes: int, place: str) -> int:
@@ -181,6 +217,8 @@ def _fractions(words: Sequence[str], place: str) -> list[float]:
 
 def _names(content: Mapping[Any, Any], file: Path) -> tuple[str, ...]:
     names, count = content.get("names", ""), content.get("nc", "")
+    if isinstance(names, str) and names and (file.parent / names).is_file():
+        return read_class_list(file.parent / names)
     if isinstance(names, dict):
         if sorted(names) != sorted(map(str, range(len(names)))):
             shown = ", ".join(list(names)[:10])

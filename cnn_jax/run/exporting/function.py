@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.run.facts import Facts
-from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, PixelPredictor, Predictor
+from cnn_jax.run.pixel_predictor import PixelPredictor
+from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, Predictor
 
 NORMALISATIONS = ("inside", "beside")
 Normalisation = Literal["inside", "beside"]

@@ -194,7 +194,7 @@ def test_voc_errors_name_the_file(tmp_path):
     for text, message in [
         (good.replace("<ymax>25</ymax>", ""), r"001\.xml is not in VOC's format: .*bndbox/ymax"),
         (good.replace("25", "far"), r"001\.xml is not in VOC's format"),
-        (good[:50], r"001\.xml cannot be read"),
+        (good[:50], r"001\.xml cannot be read as XML"),
     ]:
         file.write_text(text)
         with pytest.raises(DataError, match=message):

@@ -192,7 +192,10 @@ def test_what_is_not_there_or_not_text(tmp_path):
     (tmp_path / "labels.csv").write_bytes("file,label\nå.png,x\n".encode("utf-16"))
     with pytest.raises(DataError, match=r"write csv:.*labels\.csv"):
         load_source(f"csv:{tmp_path}", "all")
-    with pytest.raises(DataError, match=r"labels\.csv is not text"):
+    with pytest.raises(DataError, match="every image has the label 'x'"):  # it is read
+        load_source(f"csv:{tmp_path}/labels.csv", "all")
+    (tmp_path / "labels.csv").write_bytes(b"file,label\na.png,\xff\xff\n")
+    with pytest.raises(DataError, match=r"labels\.csv is not text in UTF-8: line 2 has the byte"):
         load_source(f"csv:{tmp_path}/labels.csv", "all")
     (tmp_path / "valid.csv").write_text("a.png,x\n")
     (tmp_path / "val.csv").write_text("a.png,x\n")
