@@ -164,6 +164,14 @@ def test_safetensors_have_a_publishers_names_or_ours(lenet, tmp_path):
     }
     assert made.difference.largest == 0
     assert json.loads(made.files[-1].read_text())["names"] == "cnn_jax"
+    file = str(made.files[0])
+    read = models.load_pretrained(file, "lenet5", lenet.model)
+    same = jax.tree.map(np.array_equal, dict(read.variables), dict(lenet.variables))
+    assert all(jax.tree.leaves(same))
+    with pytest.raises(ValueError, match=r"2 of another shape: params/output/bias \(\[3\], wanted"):
+        models.load_pretrained(file, "lenet5", lenet.model.clone(num_classes=4))
+    with pytest.raises(ValueError, match=r"missing: .*; 8 left over|missing: .*left over: params"):
+        models.load_pretrained(file, "squeezenet1_1", models.create("squeezenet1_1", num_classes=3))
 
     published = exporting.open_network("squeezenet1_1", num_classes=4)
     made = run.export(published, tmp_path / "squeezenet.safetensors")
