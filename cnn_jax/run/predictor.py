@@ -14,7 +14,7 @@ from PIL import Image
 from cnn_jax.data.crop import resample
 from cnn_jax.data.loaders.image import LoadImage
 from cnn_jax.run import detect, inputs, tiles
-from cnn_jax.run.answers import Classified, Segmented
+from cnn_jax.run.answers import Classified, Labelled, Segmented
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import PyTree
@@ -171,6 +171,26 @@ class ClassPredictor(Predictor):
         def probabilities(x: jax.Array) -> jax.Array:
             logits: Any = self.model.apply(self.variables, x, train=False)
             return jax.nn.softmax(logits.astype(jnp.float32))  # [B, K]
+
+        return jax.jit(probabilities)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LabelsPredictor(ClassPredictor):
+    """Predicts the labels of each image, several or none; see `Predictor`."""
+
+    def predict_one(self, image: Any) -> Labelled:
+        """The probability of each label for one image (or sequence, or volume)."""
+        x = self.preprocess(image)
+        threshold = getattr(self.recipe, "threshold", 0.5)
+        found = np.asarray(self._probabilities(x[None]))[0]
+        return Labelled(found, self.facts.class_names, threshold)
+
+    @functools.cached_property
+    def _probabilities(self) -> Callable[[Any], Any]:
+        def probabilities(x: jax.Array) -> jax.Array:
+            logits: Any = self.model.apply(self.variables, x, train=False)
+            return jax.nn.sigmoid(logits.astype(jnp.float32))  # [B, K]
 
         return jax.jit(probabilities)
 
