@@ -43,7 +43,7 @@ def convert(g: Graph, program: Any, inputs: list[Value]) -> list[Value]:
 
     def read(atom: Any) -> Value:
         if isinstance(atom, core.Literal):
-            return np.asarray(atom.val, atom.aval.dtype)
+            return np.asarray(atom.val, dtype_of(atom))
         return known[atom]
 
     known.update(zip(jaxpr.constvars, map(_constant, constants), strict=True))
@@ -53,6 +53,10 @@ def convert(g: Graph, program: Any, inputs: list[Value]) -> list[Value]:
         outputs = made if eqn.primitive.multiple_results else [made]
         known.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def dtype_of(atom: Any) -> Any:
+    return atom.aval.dtype
 
 
 def _constant(value: Any) -> Value:
