@@ -39,7 +39,8 @@ dl { margin: .4rem 0; } dt { font-weight: 600; } dd { margin: 0 0 .5rem 1rem;
     repeat(2, auto 3.2rem); padding: .15rem 0; border-bottom: 1px solid var(--line); }
   table.balance th, table.balance td { border: 0; padding: 0 0 0 .5rem; min-width: 0; }
   table.balance th[colspan] { grid-column: span 2; }
-  table.balance.of3 tr { grid-template-columns: 1.6rem minmax(0, 1fr) repeat(3, 4.6rem); }
+  table.balance.of3 tr { grid-template-columns: 1.6rem minmax(0, 1fr) repeat(3, 5rem); }
+  table.balance.of3 th { font-size: .78rem; }
   table.balance.of3 td.p { display: none; } table.balance.of3 th[colspan] { grid-column: span 1; }
   table.balance th:last-child { display: none; }
   table.balance td.bar { grid-column: 1 / -1; width: auto; padding: .1rem 0; }
