@@ -87,6 +87,7 @@ def look(recipe: TrainingRecipe, *, examples: int = 12, step: int = 0) -> Look:
             pairs=_pairs(sources, counted),
             compared={part: len(each.glances) for part, each in counted.items()},
             notes=[note for note in dict.fromkeys(notes) if note != opened.refused],
+            decided=experiment.notes if experiment is not None else (),
             settings=_settings(opened.recipe, recipe),
             input=tuple(frame),
             clipped=batches.clipped,

@@ -71,7 +71,7 @@ def summary(look: Look) -> list[str]:
         lines += [f"{split.role}, left out: {n:,} boxes {why}" for why, n in split.left_out.items()]
         if split.damaged:
             lines.append(f"{split.role}, damaged: {len(split.damaged):,}: {split.damaged[0]}")
-    lines += [f"note: {note}" for note in look.notes]
+    lines += [*look.decided, *(f"note: {note}" for note in look.notes)]
     if same := sum(pair.same for pair in look.pairs):
         lines.append(f"in both splits, with the same pixels: {same} of the pairs shown, or more")
     if look.refused:
