@@ -8,14 +8,15 @@ A split whose images lie in no class folder, such as the test set of a competiti
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import split_names
+from cnn_jax.data.errors import DataError, UnlabelledError
+from cnn_jax.data.readers import imagenet, split_names
 from cnn_jax.data.readers.image_files import holds_images, holds_images_below, some, subfolders
 
 _log = logging.getLogger(__name__)
@@ -29,18 +30,28 @@ class Layout:
         root: the folder.
         classes: names of the folders of the classes, sorted.
         splits: names of the folders of the splits; empty if the folder is not divided.
+        listed: those of splits whose labels are in a file, see `imagenet`.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
 
     def barred(self, name: str) -> frozenset[str]:
         """The real paths of the folders of all classes but one: no link of that one leads there."""
-        parts = [self.root / part for part in self.splits] or [self.root]
-        own = {os.path.realpath(part / name) for part in parts}
-        others = {os.path.realpath(part / one) for part in parts for one in self.classes}
-        return frozenset(others - own)
+        return self._places - {os.path.realpath(part / name) for part in self._parts}
+
+    @functools.cached_property
+    def _places(self) -> frozenset[str]:
+        """The real paths of the folders of all classes."""
+        return frozenset(
+            os.path.realpath(part / name) for part in self._parts for name in self.classes
+        )
+
+    @property
+    def _parts(self) -> list[Path]:
+        return [self.root / part for part in self.splits] or [self.root]
 
 
 def read(root: Path, wanted: Sequence[str], dataset: str) -> Layout:
@@ -133,13 +144,16 @@ def _divided(
                 )
         unlabelled += strangers
         splits = [name for name in splits if name not in strangers]
+    listed = [name for name in unlabelled if imagenet.has_labels(root, name)]
+    unlabelled = [name for name in unlabelled if name not in listed]
     for name in mixed:
         _log.warning(
             "%s: left out the images in %s itself, which are in no folder of a class",
             dataset, root / name,
         )  # fmt: skip
-    if asked := [name for name in wanted if folder_of(name, [*splits, *unlabelled]) in unlabelled]:
-        raise DataError(
+    there = [*splits, *listed, *unlabelled]
+    if asked := [name for name in wanted if folder_of(name, there) in unlabelled]:
+        raise UnlabelledError(
             f"{dataset}: the images of {asked[0]!r} are in no folder of a class, and have no "
             f"labels: wanted a split with labels ({some(splits)}), or a part, such as 'train[90%:]'"
         )
@@ -160,7 +174,7 @@ def _divided(
             "%s: %d classes have no folder in %s, and cannot be learnt: %s",
             dataset, len(new), train, some(new),
         )  # fmt: skip
-    return Layout(root, tuple(classes), tuple(splits))
+    return Layout(root, tuple(classes), tuple(splits), tuple(listed))
 
 
 def _deeper(root: Path, top: Sequence[str], inner: Mapping[str, list[str]], dataset: str) -> Layout:
@@ -222,10 +236,12 @@ def check_spelling(classes: Sequence[str], dataset: str, *, across: bool = False
 
 def _check_links(folder: Path, classes: Sequence[str], dataset: str) -> None:
     """Refuses two classes that are one folder: each of its images would have both labels."""
-    for index, name in enumerate(classes):
-        if twins := _same(folder, name, classes[index + 1 :]):
+    first: dict[str, str] = {}
+    for name in classes:
+        other = first.setdefault(os.path.realpath(os.path.join(folder, name)), name)
+        if other != name:
             raise DataError(
-                f"{dataset}: {folder / name} and {folder / twins[0]} are one folder, by a link: "
+                f"{dataset}: {folder / other} and {folder / name} are one folder, by a link: "
                 "remove one"
             )
 
