@@ -200,13 +200,29 @@ def pruned(traced: Any, outputs: int) -> tuple[Callable[..., list[Any]], list[bo
     Returns:
         A function of the inputs that are still used, and for each input whether it is.
     """
-    prune = _part("jax.interpreters.partial_eval.dce_jaxpr")
     closed, run = _part("jax.extend.core.ClosedJaxpr"), _part("jax.extend.core.jaxpr_as_fun")
     try:
-        needed, used = prune(traced.jaxpr, [True] * outputs, instantiate=False)
-        return run(closed(needed, traced.consts)), list(used)
+        needed, used = _needed(traced, [True] * outputs)
+        return run(closed(needed, traced.consts)), used
     except (AttributeError, TypeError) as error:
         raise _moved("partial_eval.dce_jaxpr", f"{type(error).__name__}: {error}") from error
+
+
+def inputs_used(traced: Any, wanted: Sequence[bool]) -> list[bool]:
+    """For each input of a traced program whether an output depends on it that is wanted.
+
+    `jax.interpreters.partial_eval.dce_jaxpr`. Without it, `layer_decay` cannot be used.
+    """
+    try:
+        return _needed(traced, wanted)[1]
+    except (AttributeError, TypeError) as error:
+        raise _moved("partial_eval.dce_jaxpr", f"{type(error).__name__}: {error}") from error
+
+
+def _needed(traced: Any, wanted: Sequence[bool]) -> tuple[Any, list[bool]]:
+    prune = _part("jax.interpreters.partial_eval.dce_jaxpr")
+    needed, used = prune(traced.jaxpr, list(wanted), instantiate=False)
+    return needed, list(used)
 
 
 # Logs.

@@ -147,9 +147,8 @@ def image_size(
         if header is not None:
             return header[:2]
     with open_image(data) as opened:
-        width, height = image_header.stored_size(opened)
-        # Pillow turns a TIFF in any case
-        if (upright or opened.format == "TIFF") and image_header.orientation_of(opened) >= 5:
+        width, height = image_header.size_of(opened)
+        if upright and image_header.orientation_of(opened) >= 5:
             width, height = height, width
         return height, width
 

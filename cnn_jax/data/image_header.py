@@ -15,8 +15,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from cnn_jax.data import reading
 
@@ -29,6 +30,7 @@ PIXELS_PER_BYTE = 10_000  # beyond that; deflate reaches 8,256 with one bit per 
 _DAMAGED = (SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, RuntimeError,
             struct.error, zlib.error)  # fmt: skip
 
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 _EXIF_ORIENTATION = 0x0112  # the tag; 1 is upright, 5 to 8 lie on a side
 _XMP_TURNED = re.compile(rb'tiff:Orientation(?:="|>)[2-8]')
 _PNG_TAIL = 4096  # bytes at the end of a PNG where tools write EXIF behind the pixels
@@ -83,30 +85,99 @@ def open_header(file: Path) -> Iterator[ImageFile.ImageFile]:
 def read_header(file: Path) -> tuple[int, int, int]:
     """(width, height, EXIF orientation) of an image as it is stored, without its pixels.
 
+    TIFFs are upright, see `size_of`.
+
     Raises:
         ValueError or OSError: it is not an image, or claims to be too large.
     """
     with open_header(file) as opened:
         # asking a PNG without it would decode its pixels
         known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
-        return *stored_size(opened), orientation_of(opened) if known or _ends_with_exif(file) else 1
+        orientation = said_orientation(opened) if known or _ends_with_exif(file) else 1
+        return *stored_size(opened), orientation
 
 
-def stored_size(opened: Image.Image) -> tuple[int, int]:
-    """(width, height) as they are stored.
+def stored_size(opened: ImageFile.ImageFile) -> tuple[int, int]:
+    """(width, height) as they are stored; for a TIFF, before Pillow turns it."""
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return opened.size
+    width, height = (int(opened.tag_v2[tag]) for tag in (256, 257))
+    return width, height
 
-    Pillow turns a TIFF as it decodes it, and since 11 its `size` is that of the upright image.
+
+def size_of(opened: ImageFile.ImageFile) -> tuple[int, int]:
+    """(width, height) of the pixels that Pillow will give, before they are decoded.
+
+    It turns a TIFF upright itself, and not all of its versions say so before.
     """
-    tags = getattr(opened, "tag_v2", {}) if opened.format == "TIFF" else {}
-    stored = (tags.get(256), tags.get(257))
-    return opened.size[::-1] if opened.size[::-1] == stored else opened.size
+    width, height = stored_size(opened)
+    turned = opened.format == "TIFF" and said_orientation(opened) >= 5
+    return (height, width) if turned else (width, height)
+
+
+class ImageHeader(NamedTuple):
+    """What the header of an image says.
+
+    Attributes:
+        width, height: in pixels, as stored.
+        orientation: how it is to be turned, as EXIF counts it, 1 to 8; 1 is upright.
+        mode: Pillow's: 'L', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16', ...
+        depth: bits of a sample as stored.
+        format: one of FORMATS.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    mode: str
+    depth: int
+    format: str
+
+
+def header_of(stream: BinaryIO, size: int) -> ImageHeader:
+    """The header of an image in a stream of `size` bytes; no more of it is read.
+
+    Raises:
+        ValueError or OSError: it is not an image, or claims to be too large.
+    """
+    try:
+        with Image.open(stream, formats=_formats()) as opened:
+            check_size(opened.height, opened.width, size)
+            known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
+            turned = said_orientation(opened) if known or _tail_has_exif(stream, size) else 1
+            return ImageHeader(
+                *stored_size(opened), turned, opened.mode, _depth(opened), opened.format or ""
+            )
+    except Image.DecompressionBombError as error:
+        raise _too_large("too many") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"not an image of a supported format ({', '.join(_formats())})") from error
+    except _DAMAGED as error:
+        raise ValueError(f"a damaged image ({str(error) or type(error).__name__})") from error
+
+
+def _depth(opened: ImageFile.ImageFile) -> int:
+    """Bits of a sample as stored, which Pillow may reduce to 8: it reads 'RGB;16B' as RGB."""
+    if opened.format == "TIFF":
+        bits_of = opened.getexif().get(_BITS_PER_SAMPLE) or 1
+        return max(bits_of) if isinstance(bits_of, tuple) else bits_of
+    raw = str(opened.tile[0][-1]) if opened.format == "PNG" and opened.tile else opened.mode
+    if bits := re.search(r";(\d+)", raw):
+        return int(bits[1])
+    if opened.mode == "I" and opened.format in ("PPM", "JPEG2000"):
+        return 16
+    return {"1": 1, "I": 32, "F": 32}.get(opened.mode, 8)
 
 
 def orientation_of(opened: Image.Image) -> int:
     """How an image is to be turned, as EXIF counts it, 1 to 8; 1 if it says nothing of sense.
 
-    A PNG that has it behind its pixels is decoded first.
+    Pillow turns a TIFF itself. A PNG that has it behind its pixels is decoded first.
     """
+    return 1 if opened.format == "TIFF" else said_orientation(opened)
+
+
+def said_orientation(opened: Image.Image) -> int:
     try:
         orientation = opened.getexif().get(_EXIF_ORIENTATION, 1)
     except (ValueError, *_DAMAGED):  # metadata that cannot be read say nothing
@@ -163,8 +234,12 @@ def _application_segments(data: bytes) -> Iterator[bytes]:
 def _ends_with_exif(file: Path) -> bool:
     """Whether a PNG has EXIF behind its pixels, where some tools write it."""
     with open(file, "rb") as stream:
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _PNG_TAIL))
-        return b"eXIf" in stream.read()
+        return _tail_has_exif(stream, os.fstat(stream.fileno()).st_size)
+
+
+def _tail_has_exif(stream: BinaryIO, size: int) -> bool:
+    stream.seek(max(0, size - _PNG_TAIL))
+    return b"eXIf" in stream.read()
 
 
 @functools.cache

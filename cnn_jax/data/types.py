@@ -73,6 +73,7 @@ class Source:
             raising an error.
         load: makes an example of a record that is not an image to decode and resize; None for
             images.
+        left_out: reason -> names of the files beside the examples that are none: 'not an image'.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Source:
     pixels: PixelRule = CURRENT
     skip_corrupt: bool = False
     load: Loader | None = None
+    left_out: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:

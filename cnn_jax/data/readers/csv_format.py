@@ -49,8 +49,12 @@ class _Columns(NamedTuple):
     named: bool  # whether the first line names them
 
 
-def parse(file: Path) -> list[Row]:
+def parse(file: Path, *, several: bool = False) -> list[Row]:
     """The rows of a CSV, without blank ones.
+
+    With `several` an image may have several labels or none: the cell of the label may be empty, and
+    without a column of labels each further column is a class, with 0 or 1. The labels are then the
+    names of those with 1, separated by '|'.
 
     Raises:
         DataError: the file is not text or not a CSV; it lacks a column, or has two for one thing; a
@@ -60,6 +64,8 @@ def parse(file: Path) -> list[Row]:
     lines = _read(reading.read_list(file, lambda text: _are_there(text, file)), file)
     if not lines:
         raise DataError(f"{file} is empty: wanted a line for each image, with its file and label")
+    if several:
+        lines = _gathered(lines, file)
     columns = _columns(lines[0], file)
     width = len(_without_end(lines[0][1]))
     rows = []
@@ -71,7 +77,7 @@ def parse(file: Path) -> list[Row]:
                 f"{file}:{number}: {len(cells)} cells, and the first line has {width}; put quotes "
                 "around a cell that holds the separator"
             )
-        rows.append(_row(cells, columns, f"{file}:{number}", number))
+        rows.append(_row(cells, columns, f"{file}:{number}", number, several))
     if not rows:
         raise DataError(f"{file} has no line but the names of its columns: wanted one an image")
     return rows
@@ -98,9 +104,32 @@ def _without_end(cells: Sequence[str]) -> Sequence[str]:
     return cells
 
 
-def _row(cells: Sequence[str], columns: _Columns, place: str, line: int) -> Row:
+def _gathered(lines: list[tuple[int, list[str]]], file: Path) -> list[tuple[int, list[str]]]:
+    """The lines with one column of labels, made of a column for each class where there are such."""
+    head = lines[0][1]
+    if _named(head) != (True, False):
+        return lines
+    kept = [i for i, name in enumerate(head) if _plain(name) in (*FILE_COLUMNS, *SPLIT_COLUMNS)]
+    classes = [i for i, name in enumerate(head) if i not in kept and name]
+    gathered = [(lines[0][0], [*(head[i] for i in kept), LABEL_COLUMNS[0]])]
+    for number, cells in lines[1:]:
+        cells = [*cells, *[""] * (len(head) - len(cells))]
+        for i in classes:
+            if cells[i] not in ("0", "1", "0.0", "1.0"):
+                raise DataError(
+                    f"{file}:{number}: {head[i][:50]} is {cells[i][:50]!r}: without a column "
+                    f"'{LABEL_COLUMNS[0]}' every other column is a class, with 0 or 1"
+                )
+        there = "|".join(head[i] for i in classes if float(cells[i]))
+        gathered.append((number, [*(cells[i] for i in kept), there]))
+    return gathered
+
+
+def _row(
+    cells: Sequence[str], columns: _Columns, place: str, line: int, several: bool = False
+) -> Row:
     name, label = cells[columns.file], reading.text_of_name(cells[columns.label])
-    if not name or not label:
+    if not name or not (label or several):
         what = "label" if name else "file"
         raise DataError(f"{place}: the {what} is empty; fill it in, or remove the line")
     if columns.split is None:

@@ -1,8 +1,10 @@
 """A folder of images: PATH/<class>/..., or PATH/<split>/<class>/... (`folder:PATH`)."""
 
+import functools
 import hashlib
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +14,14 @@ import numpy as np
 from cnn_jax.data import fingerprint, reading, remote
 from cnn_jax.data import split as split_lib
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import folder_layout, image_files, imagenet, split_names
+from cnn_jax.data.readers import (
+    folder_index,
+    folder_layout,
+    folder_walk,
+    image_files,
+    imagenet,
+    split_names,
+)
 from cnn_jax.data.types import Record, Source
 
 _log = logging.getLogger(__name__)
@@ -59,6 +68,7 @@ def open_folder(path: str, split: str) -> Source:
     title, root = root.resolve().name, imagenet.folder_of_splits(root)
     named = [term.name for term in split_lib.parse(split, dataset=dataset)]
     layout = folder_layout.read(root, named, dataset)
+    left_out: dict[str, list[str]] = {}
     classes = layout.classes
     if layout.splits:
         folders = (*layout.splits, *layout.listed)
@@ -71,9 +81,13 @@ def open_folder(path: str, split: str) -> Source:
                 listed = imagenet.examples(root, folder, classes, dataset)
                 splits[name] = sorted(listed, key=lambda example: _digest(example[0]))
             elif folder is not None:
-                splits[name] = _examples(root, Path(folder), classes, layout)
+                listing = _examples(root, Path(folder), classes, layout)
+                splits[name] = listing.examples
+                left_out |= listing.left_out
     else:
-        splits = split_names.stratified(_examples(root, Path(), classes, layout))
+        listing = _examples(root, Path(), classes, layout)
+        splits = split_names.stratified(listing.examples)
+        left_out = listing.left_out
     examples = split_lib.select(splits, split, dataset=dataset)
     names = imagenet.class_names(root, classes) or tuple(map(reading.text_of_name, classes))
     if len(set(names)) < len(names):  # the bytes differ, of which one is not UTF-8
@@ -86,84 +100,65 @@ def open_folder(path: str, split: str) -> Source:
         class_names=names,
         image_shape=(None, None, 3),
         upright=True,
+        left_out=left_out,
     )
 
 
 def _examples(
     root: Path, part: Path, classes: Sequence[str], layout: folder_layout.Layout
-) -> list[tuple[str, int]]:
-    """(file, label) of every image, in an order that depends on the names alone."""
-    found: list[tuple[str, int]] = []
-    others: Counter[str] = Counter()
+) -> folder_index.Listing:
+    """Every image and its label, in an order that depends on the names alone."""
+    place = folder_index.place_of(root, part, classes)
+    listing = place.read() if place else None
+    if listing is None:
+        listing = _walked(root, part, classes, layout)
+        if place:
+            place.write(listing)
+    for text in listing.said:
+        _log.warning("%s", text)
+    return listing
+
+
+def _walked(
+    root: Path, part: Path, classes: Sequence[str], layout: folder_layout.Layout
+) -> folder_index.Listing:
+    """Reads the folders of all classes."""
+    began = time.time_ns()
+    walk = folder_walk.Walk(root)
+    walk.folders[os.path.join(root, part)] = os.stat(root / part).st_mtime_ns  # for new classes
+    examples: list[tuple[str, int]] = []
+    others: list[str] = []
     inside = os.path.join(root, "")
     for label, name in enumerate(classes):
-        images = []
-        for file in _files(root / part / name, root, layout.barred(name)):
-            if image_files.is_image(file):
-                images.append(file)
-            else:
-                others[os.path.splitext(file)[1].lower() or "no suffix"] += 1
+        barred = functools.cache(functools.partial(layout.barred, name))
+        found = walk.files(os.path.join(root, part, name), barred)
+        images = [file for file in found if image_files.is_image(file)]
+        if len(images) < len(found):
+            others += sorted({*found} - {*images})
         if not images:
-            _log.warning("class folder %s holds no images", root / part / name)
-        found += [(_within(file, inside), label) for file in images]
+            walk.said.append(f"class folder {root / part / name} holds no images")
+        examples += [(_within(file, inside), label) for file in images]
     if others:
-        _log.warning(
-            "%s: left out %d files that are not images: %s",
-            root / part, others.total(), ", ".join(f"{others[s]} {s}" for s in sorted(others)[:5]),
-        )  # fmt: skip
-    return sorted(found, key=lambda example: _digest(example[0]))
+        kinds = Counter(os.path.splitext(file)[1].lower() or "no suffix" for file in others)
+        shown = ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds)[:5])
+        walk.left_out["not an image"] = others
+        walk.said.append(
+            f"{root / part}: left out {len(others)} files that are not images: {shown}"
+        )
+    return folder_index.Listing(
+        examples=_in_order(examples),
+        said=walk.said,
+        left_out=walk.left_out,
+        folders=walk.folders,
+        began=began,
+    )
 
 
-def _files(folder: Path, root: Path, barred: frozenset[str]) -> list[str]:
-    """All files in and below a folder, following links, each once.
-
-    No folder is entered twice, not even the root through a link that leads back up, and none of
-    `barred` or above it through a link: it holds the images of other classes.
-    """
-    if not folder.is_dir():
-        return []
-    found, pending = [], [os.fspath(folder)]
-    again, alien, dangling = 0, [], []
-    own = os.path.realpath(folder)
-    linked: set[str] = set()  # targets of links to files
-    try:
-        entered = {_identity(root)}
-        while pending:
-            top = pending.pop()
-            if (identity := _identity(top)) in entered:
-                again += 1
-                continue
-            entered.add(identity)
-            for entry in image_files.scan(top):
-                if image_files.is_hidden(entry.name):
-                    continue
-                is_folder = image_files.is_folder(entry)
-                if entry.is_symlink():
-                    target = os.path.realpath(entry.path)
-                    if not os.path.exists(target):
-                        dangling.append(entry.path)
-                        continue
-                    if _leads_into(target, barred, is_folder):
-                        alien.append(entry.path)
-                        continue
-                    if not is_folder:
-                        if target in linked or target.startswith(own + os.sep):
-                            again += 1
-                            continue
-                        linked.add(target)
-                if is_folder:
-                    pending.append(entry.path)
-                else:
-                    found.append(entry.path)
-    except OSError as error:
-        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
-    if again:
-        _log.warning("%s: left out %d links to what was already read", folder, again)
-    for links, what in ((alien, "to images of other classes"), (dangling, "to nothing")):
-        if links:
-            shown = image_files.some(sorted(links))
-            _log.warning("%s: left out %d links %s: %s", folder, len(links), what, shown)
-    return found
+def _in_order(examples: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The examples by a hash of their names, 16 bytes; as two numbers these sort faster."""
+    digests = b"".join(_digest(name) for name, _ in examples)
+    first, second = np.frombuffer(digests, ">u8").reshape(-1, 2).T.astype(np.uint64)
+    return [examples[i] for i in np.lexsort((second, first)).tolist()]
 
 
 def _within(file: str, inside: str) -> str:
@@ -171,20 +166,5 @@ def _within(file: str, inside: str) -> str:
     return file.removeprefix(inside) if file.startswith(inside) else os.path.relpath(file, inside)
 
 
-def _leads_into(target: str, barred: frozenset[str], is_folder: bool) -> bool:
-    """Whether a target is one of the folders `barred`, is in one, or is a folder around one."""
-    above = target
-    while above not in barred and os.path.dirname(above) != above:
-        above = os.path.dirname(above)
-    return above in barred or (
-        is_folder and any(one.startswith(os.path.join(target, "")) for one in barred)
-    )
-
-
-def _identity(folder: str | Path) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
-
-
 def _digest(name: str) -> bytes:
-    return hashlib.blake2b(os.fsencode(Path(name).as_posix()), digest_size=16).digest()
+    return hashlib.blake2b(os.fsencode(name.replace(os.sep, "/")), digest_size=16).digest()

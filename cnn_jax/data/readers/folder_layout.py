@@ -8,13 +8,14 @@ A split whose images lie in no class folder, such as the test set of a competiti
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.errors import DataError, UnlabelledError
 from cnn_jax.data.readers import imagenet, split_names
 from cnn_jax.data.readers.image_files import holds_images, holds_images_below, some, subfolders
 
@@ -39,10 +40,18 @@ class Layout:
 
     def barred(self, name: str) -> frozenset[str]:
         """The real paths of the folders of all classes but one: no link of that one leads there."""
-        parts = [self.root / part for part in self.splits] or [self.root]
-        own = {os.path.realpath(part / name) for part in parts}
-        others = {os.path.realpath(part / one) for part in parts for one in self.classes}
-        return frozenset(others - own)
+        return self._places - {os.path.realpath(part / name) for part in self._parts}
+
+    @functools.cached_property
+    def _places(self) -> frozenset[str]:
+        """The real paths of the folders of all classes."""
+        return frozenset(
+            os.path.realpath(part / name) for part in self._parts for name in self.classes
+        )
+
+    @property
+    def _parts(self) -> list[Path]:
+        return [self.root / part for part in self.splits] or [self.root]
 
 
 def read(root: Path, wanted: Sequence[str], dataset: str) -> Layout:
@@ -144,7 +153,7 @@ def _divided(
         )  # fmt: skip
     there = [*splits, *listed, *unlabelled]
     if asked := [name for name in wanted if folder_of(name, there) in unlabelled]:
-        raise DataError(
+        raise UnlabelledError(
             f"{dataset}: the images of {asked[0]!r} are in no folder of a class, and have no "
             f"labels: wanted a split with labels ({some(splits)}), or a part, such as 'train[90%:]'"
         )
@@ -227,10 +236,12 @@ def check_spelling(classes: Sequence[str], dataset: str, *, across: bool = False
 
 def _check_links(folder: Path, classes: Sequence[str], dataset: str) -> None:
     """Refuses two classes that are one folder: each of its images would have both labels."""
-    for index, name in enumerate(classes):
-        if twins := _same(folder, name, classes[index + 1 :]):
+    first: dict[str, str] = {}
+    for name in classes:
+        other = first.setdefault(os.path.realpath(os.path.join(folder, name)), name)
+        if other != name:
             raise DataError(
-                f"{dataset}: {folder / name} and {folder / twins[0]} are one folder, by a link: "
+                f"{dataset}: {folder / other} and {folder / name} are one folder, by a link: "
                 "remove one"
             )
 

@@ -67,6 +67,9 @@ class HFBoxRecords:
     def describe(self, index: int) -> str:
         return self.images.describe(index)
 
+    def stored(self) -> Iterable[Path]:
+        return self.images.stored()
+
     def identities(self) -> Iterable[str | bytes]:
         yield from self.images.identities()
         for one in self.objects:

@@ -57,6 +57,9 @@ class TFDSRecords:
                 return value.decode(errors="replace")
         return ""
 
+    def stored(self) -> Iterable[Path]:
+        return sorted(Path(self._directory).iterdir())
+
     def identities(self) -> Iterable[str | bytes]:
         return _identities(self._name, self._full_name, self)
 

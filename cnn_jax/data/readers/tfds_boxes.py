@@ -1,6 +1,7 @@
 """Sets of TFDS with a box around every object."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,9 @@ class TFDSBoxRecords:
 
     def describe(self, index: int) -> str:
         return self._records.describe(index)
+
+    def stored(self) -> Iterable[Path]:
+        return self._records.stored()
 
     def identities(self) -> Iterable[str | bytes]:
         return self._records.identities()

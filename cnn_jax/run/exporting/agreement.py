@@ -19,10 +19,13 @@ class Difference(NamedTuple):
     Attributes:
         largest: of probabilities, or of scores and boxes; infinite for other shapes, or no numbers.
         unmatched: share of the detections without a counterpart.
+        values: smallest and largest of the network's probabilities or scores: a file cannot differ
+            where all are equal.
     """
 
     largest: float
     unmatched: float = 0.0
+    values: tuple[float, float] = (0.0, 0.0)
 
     @property
     def fine(self) -> bool:
@@ -30,7 +33,11 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         beside = f", {self.unmatched:.1%} of the detections without a counterpart"
-        return f"{self.largest:.2g}{beside if self.unmatched else ''}"
+        values = f", of values from {self.values[0]:.2g} to {self.values[1]:.2g}"
+        return (
+            f"{self.largest:.2g}{values if any(self.values) else ''}"
+            f"{beside if self.unmatched else ''}"
+        )
 
 
 def differ(
@@ -46,7 +53,8 @@ def differ(
     if [each.shape for each in ours] != [each.shape for each in theirs]:
         return Difference(np.inf)
     if boxed is None:
-        return Difference(max(_largest(a, b) for a, b in zip(ours, theirs, strict=True)))
+        largest = max(_largest(a, b) for a, b in zip(ours, theirs, strict=True))
+        return Difference(largest, values=_values(ours[0]))
     return _of_detections(ours, theirs, boxed)
 
 
@@ -56,6 +64,10 @@ def _largest(a: np.ndarray, b: np.ndarray) -> float:
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return np.inf
     return float(np.abs(a.astype(np.float64) - b).max())
+
+
+def _values(array: np.ndarray) -> tuple[float, float]:
+    return (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
 
 
 def _of_detections(ours, theirs, boxed: tuple[int, int]) -> Difference:
@@ -73,4 +85,4 @@ def _of_detections(ours, theirs, boxed: tuple[int, int]) -> Difference:
             found = near <= BOUND
             total, missing = total + near.size, missing + int((~found).sum())
             largest = max(largest, near[found].max(initial=0.0))
-    return Difference(float(largest), missing / max(total, 1))
+    return Difference(float(largest), missing / max(total, 1), _values(ours[1]))
