@@ -31,7 +31,7 @@ def learning_curves(metrics: str | Path, path: str | Path) -> None:
     axes = figure.subplots(1, len(names) + 1)
     for axis, name in zip(axes, [*names, "learning_rate"], strict=True):
         for split, some in by_split.items():
-            points = [(row["step"], row[name]) for row in some if name in row]
+            points = [(row["step"], row[name]) for row in some if row.get(name) is not None]
             if points:
                 axis.plot(*zip(*points, strict=True), label=split, marker="." * (split != "train"))
         axis.set(xlabel="step", ylabel=name.replace("_", " "))

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from cnn_jax.run.looking import look
     from cnn_jax.run.multilabel import MultilabelRecipe
     from cnn_jax.run.opening import open, published, recipe_of
+    from cnn_jax.run.pixel_predictor import PixelPredictor
     from cnn_jax.run.predictor import (
         BoxPredictor,
         ClassPredictor,
         LabelsPredictor,
-        PixelPredictor,
         Predictor,
     )
     from cnn_jax.run.program import Program
@@ -49,7 +49,7 @@ _HOMES = {
     "Labelled": "answers",
     "LabelsPredictor": "predictor",
     "MultilabelRecipe": "multilabel",
-    "PixelPredictor": "predictor",
+    "PixelPredictor": "pixel_predictor",
     "Predictor": "predictor",
     "Program": "program",
     "Recipe": "classification",

@@ -23,7 +23,12 @@ from cnn_jax.run.experiment import (
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
-from cnn_jax.run.network import create_model, load_pretrained, pretrained_for
+from cnn_jax.run.network import (
+    create_model,
+    load_pretrained,
+    pretrained_for,
+    read_unless_resumed,
+)
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
 from cnn_jax.run.splits import Splits, open_splits
@@ -203,7 +208,8 @@ def _pretrained(
     variables = state.init_variables(model, sample, seed=recipe.seed)
     trunk = models.create(name, num_classes=None)
     own = {key: leaves["backbone"] for key, leaves in variables.items() if "backbone" in leaves}
-    loaded = pretrained_for(recipe.pretrained_backbone, name, trunk, template=own)
+    read = partial(pretrained_for, recipe.pretrained_backbone, name, trunk, template=own)
+    loaded = read_unless_resumed(recipe, read, own)
     merged = {
         key: {**leaves, "backbone": loaded.variables[key]} if key in own else leaves
         for key, leaves in variables.items()

@@ -42,6 +42,7 @@ class Experiment(NamedTuple):
             batch -> outputs in numpy. None for no figures.
         splits: the data as they were opened; None if the task does not say.
         notes: lines about what was decided, for the console.
+        survey: the `Surveying` of its data; None for none.
         part: 'test'; or 'val', if the run is chosen on a validation split.
         final: () -> the evaluation batches of the test split, evaluated once, at the end; None if
             that is `test`, or there is none with labels.
@@ -64,6 +65,7 @@ class Experiment(NamedTuple):
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
     splits: Splits | None = None
     notes: tuple[str, ...] = ()
+    survey: Any = None
     part: str = "test"
     final: Callable[[], Any] | None = None
 

@@ -1,7 +1,6 @@
 """The runs of a sweep, in lanes: those of a lane share a compiled step and one training loop."""
 
 import contextlib
-import json
 import operator
 import threading
 from collections import deque
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax import strict_json
 from cnn_jax.run.experiment import Experiment, initial_variables
 from cnn_jax.run.layer_decay import stage_factors
 from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
@@ -140,7 +140,7 @@ class Trainer:
         """Writes the row of one run to the file and to the console."""
         best = f"{self.experiment.part}_{self.experiment.best}"
         with self._lock, self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(strict_json.dumps(row) + "\n")
             self.program.console.print(
                 f"seed {row['seed']}, rate {row['learning_rate']:g}, step {row['step']}: "
                 f"loss {row['train_loss']:.4f}, {best} {row[best]:.4f}"

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +22,8 @@ from cnn_jax.train.step import make_shown
 
 SIZE = 224  # pixels that images are shown at if they differ in size and the recipe has none
 PAIRS, EXTREMES = 6, 6  # shown of each
+SURVEYED = 200_000  # examples of all splits, up to which all files are surveyed: two minutes
+_PARTS = {"training": "train", "evaluation": "test"}  # of a survey
 _ROLES = {"train_split": "training", "test_split": "evaluation"}
 
 # Settings that say what the network is shown.
@@ -57,7 +59,7 @@ class _Batches(NamedTuple):
 
 
 def look(recipe: TrainingRecipe, *, examples: int = 12, step: int = 0) -> Look:
-    """Looks at the data that a recipe trains on. Nothing is trained, and nothing written.
+    """Looks at the data that a recipe trains on. Nothing is trained, and no file of theirs written.
 
     Batches, augmentation and preparation are those of the run: the examples of a training step are
     what that step of that run is shown. Data that training refuses are shown as far as they can be
@@ -81,7 +83,12 @@ def look(recipe: TrainingRecipe, *, examples: int = 12, step: int = 0) -> Look:
 
 
 def _look(opened: _Opened, examples: int, step: int, notes: list[str]) -> Look:
-    counted = {role: count(source, role) for role, source in opened.sources.items()}
+    survey = _survey(opened, notes)
+    surveyed = list(survey.splits.values()) if survey is not None else [None] * 2
+    counted = {
+        role: count(source, role, each)
+        for (role, source), each in zip(opened.sources.items(), surveyed, strict=False)
+    }
     damaged = [line for each in counted.values() for line in each.split.damaged]
     if damaged and not opened.recipe.skip_corrupt:
         opened = _skipping(opened, f"{damaged[0]}; skip_corrupt=true leaves such records out")
@@ -116,11 +123,34 @@ def _look(opened: _Opened, examples: int, step: int, notes: list[str]) -> Look:
         pairs=pairs,
         compared=compared,
         notes=list(dict.fromkeys(notes)),
-        settings={name: getattr(recipe, name) for name in _SETTINGS if hasattr(recipe, name)},
+        settings=_settings(recipe, sources),
         input=tuple(frame),
         clipped=batches.clipped,
         refused=refused,
+        survey=survey,
     )
+
+
+def _settings(recipe: TrainingRecipe, sources: Mapping[str, data.Source]) -> dict[str, Any]:
+    known = [name for name in _SETTINGS if hasattr(recipe, name)]
+    missing = [setting for setting, role in _ROLES.items() if role not in sources]
+    return {name: getattr(recipe, name) for name in known if name not in missing}
+
+
+def _survey(opened: _Opened, notes: list[str]) -> data.Survey | None:
+    """What all files say, and what is wrong by that; None if there are too many, or no records."""
+    sources = {_PARTS[role]: source for role, source in opened.sources.items()}
+    if (total := sum(map(len, sources.values()))) > SURVEYED:
+        notes.append(f"These are {total:,} examples: only samples of them were looked at.")
+        return None
+    try:
+        survey = data.survey_splits(sources, dataset=getattr(opened.recipe, "dataset", ""))
+    except ValueError as error:
+        notes.append(str(error))
+        return None
+    found = data.findings(survey, skip_corrupt=opened.recipe.skip_corrupt)
+    notes += [finding.text for finding in found]
+    return survey
 
 
 def _skipping(opened: _Opened, why: str) -> _Opened:
@@ -131,7 +161,8 @@ def _skipping(opened: _Opened, why: str) -> _Opened:
     if opened.experiment is None:
         return opened._replace(recipe=recipe, refused=refused)
     experiment = task.make_experiment(recipe)
-    return _Opened(recipe, experiment, _sources(task, recipe, experiment), refused)
+    sources = _sources(task, recipe, experiment)
+    return _Opened(recipe, experiment, {role: sources[role] for role in opened.sources}, refused)
 
 
 def _batches(opened: _Opened, step: int, examples: int) -> _Batches:
@@ -139,24 +170,29 @@ def _batches(opened: _Opened, step: int, examples: int) -> _Batches:
         return _Batches([], [], 0.0)
     sources, made = opened.sources, opened.experiment
     trained, clipped = _trained(opened.recipe, made, sources["training"], step, examples)
-    evaluated = _evaluated(made, sources["evaluation"], -(-examples // 2))
+    evaluated = []
+    if "evaluation" in sources:
+        evaluated = _evaluated(made, sources["evaluation"], -(-examples // 2))
     return _Batches(trained, evaluated, clipped)
 
 
 @contextlib.contextmanager
 def _heard(notes: list[str]) -> Iterator[None]:
-    """Within the block, warnings of this package are also added to `notes`."""
+    """Within the block, warnings of this package are added to `notes` and not shown otherwise:
+    trying again to open the data would repeat them."""
 
     class Hears(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             notes.append(record.getMessage())
 
     handler, logger = Hears(logging.WARNING), logging.getLogger("cnn_jax")
+    shown, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        logger.propagate = shown
 
 
 def _open(task: TaskRun, recipe: TrainingRecipe, notes: list[str]) -> _Opened:
@@ -176,24 +212,28 @@ def _open(task: TaskRun, recipe: TrainingRecipe, notes: list[str]) -> _Opened:
     if not sources:
         raise refused
     why = str(refused)
-    if not wrong:
-        chosen: Any = recipe
-        sized = all(None not in source.image_shape[:2] for source in sources.values())
-        if not sized and hasattr(recipe, "image_size") and not recipe.image_size:
-            chosen = dataclasses.replace(chosen, image_size=type(recipe.image_size)(SIZE))
-            notes.append(
-                f"The images may differ in size, and training needs one for all: here they are "
-                f"shown as with image_size={SIZE}."
-            )
-            why = ""
-        for skip in (recipe.skip_corrupt, True):
-            chosen = dataclasses.replace(chosen, skip_corrupt=skip)
-            try:
-                experiment = task.make_experiment(chosen)
-                return _Opened(chosen, experiment, _sources(task, chosen, experiment), why)
-            except ValueError as error:
-                why = why or str(error)
     notes += [each for each in wrong if each != why]
+    if "training" not in sources:
+        return _Opened(recipe, None, sources, why)
+    chosen: Any = recipe
+    if "evaluation" not in sources:
+        chosen = dataclasses.replace(chosen, test_split=recipe.train_split)
+    sized = all(None not in source.image_shape[:2] for source in sources.values())
+    if not sized and hasattr(recipe, "image_size") and not recipe.image_size:
+        chosen = dataclasses.replace(chosen, image_size=type(recipe.image_size)(SIZE))
+        notes.append(
+            f"The images may differ in size, and training needs one for all: here they are "
+            f"shown as with image_size={SIZE}."
+        )
+        why = wrong[0] if wrong else ""
+    for skip in (recipe.skip_corrupt, True):
+        chosen = dataclasses.replace(chosen, skip_corrupt=skip)
+        try:
+            experiment = task.make_experiment(chosen)
+            opened = _sources(task, chosen, experiment)
+            return _Opened(chosen, experiment, {role: opened[role] for role in sources}, why)
+        except ValueError as error:
+            why = why or str(error)
     return _Opened(recipe, None, sources, why)
 
 

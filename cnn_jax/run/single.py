@@ -25,6 +25,7 @@ from cnn_jax.run.result import Result
 from cnn_jax.train import (
     callback,
     checkpoint,
+    compiling,
     evaluation,
     goodput,
     hosts,
@@ -76,6 +77,8 @@ class SingleRun:
         host_state, resumed = self._first_state(checkpoints)
         if first_only:
             workdirs.keep_recipe(opened.path, self._recipe)
+            if self._experiment.survey is not None:
+                self._experiment.survey.keep_in(opened.path)
         first = int(host_state.step)
         attempts = _attempts(opened.path, resumed, self._began)
         run_log: log.RunLog = log.NoLog()
@@ -92,6 +95,11 @@ class SingleRun:
         started = held.enter_context(self._program.until_started(unchanged))
         outcome = self._fit(host_state, resumed, checkpoints, attempts, run_log, started)
         return self._finish(outcome, attempts, run_log)
+
+    def _has_bar(self) -> bool:
+        """Whether a bar says what the run does, see `RunLog.progress`."""
+        console = self._program.console
+        return console.is_terminal or (console.is_jupyter and not console.quiet)
 
     def _first_state(
         self, checkpoints: checkpoint.Checkpoints
@@ -195,6 +203,7 @@ class SingleRun:
                     *_watchdog(recipe, self._opened.path, self._program),
                     self._meter,
                     callback.Started(started),
+                    *([] if self._has_bar() else [compiling.Compiling(self._say)]),
                     *([patience] if patience else []),
                     reporting.Reporting(
                         run_log, every=plan.log_every, speed=speed, part=experiment.part

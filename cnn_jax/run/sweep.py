@@ -62,6 +62,8 @@ def run_many(
         )
         workdir = opened.path
         workdirs.keep_recipe(workdir, recipe)
+        if experiment.survey is not None:
+            experiment.survey.keep_in(workdir)
         program.without_output(f"the runs go on without it, see {RUNS_FILE} in {opened.place}")
         program.interrupts(
             "before the end of all runs: several seeds save no checkpoints, start again"

@@ -77,7 +77,9 @@ def draw(path: Path, best: str, figure_path: Path, *, part: str = "test") -> Non
         by_step: dict[int, list[float]] = {}
         for row in rows:
             if row["learning_rate"] == rate:
-                by_step.setdefault(row["step"], []).append(row[f"{part}_{best}"])
+                value = row[f"{part}_{best}"]
+                if value is not None:  # it is undefined for this split
+                    by_step.setdefault(row["step"], []).append(value)
         steps = sorted(by_step)
         (line,) = axis.plot(steps, [np.mean(by_step[s]) for s in steps], ".-", label=f"{rate:g}")
         low, high = ([function(by_step[s]) for s in steps] for function in (min, max))

@@ -7,13 +7,8 @@ from cnn_jax.registry import Registry
 from cnn_jax.run import classification, detection, multilabel, segmentation
 from cnn_jax.run.experiment import Experiment, HeldOut
 from cnn_jax.run.facts import Facts
-from cnn_jax.run.predictor import (
-    BoxPredictor,
-    ClassPredictor,
-    LabelsPredictor,
-    PixelPredictor,
-    Predictor,
-)
+from cnn_jax.run.pixel_predictor import PixelPredictor
+from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, LabelsPredictor, Predictor
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import Network
 

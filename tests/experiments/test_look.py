@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -94,7 +95,9 @@ def looks(photos, street, tmp_path_factory):
         "curves": run.Recipe(dataset="mnist1d", augment="noise:0.5", **shared),
         "volumes": run.Recipe(dataset=f"npz:{file}", augment="", mixup=0.4, **shared),
     }
-    return {name: run.look(recipe, examples=4, step=3) for name, recipe in recipe_of.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return {name: run.look(recipe, examples=4, step=3) for name, recipe in recipe_of.items()}
 
 
 KINDS = ("digits", "photos", "masks", "boxes", "curves", "volumes")
@@ -125,6 +128,8 @@ def test_the_numbers(looks):
     assert [
         (Path(p.first.name).name, Path(p.second.name).name) for p in photos.pairs if p.same
     ] == [("3.png", "other name.png")]
+    assert photos.survey.shared.spare == 1
+    assert any("also in train, byte for byte" in note for note in photos.notes)
     assert photos.smallest[0].numbers["image"] == "24x16"
 
     # 3x2 of 32x48 pixels, among regions of both classes
@@ -274,6 +279,37 @@ def test_the_command(photos, tmp_path, monkeypatch):
     assert (tmp_path / "look.json").exists()
 
 
+def test_a_test_split_without_labels_leaves_the_training_to_look_at(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    names = [
+        b"train/a/1.png",
+        b"train/a/2.png",
+        b"train/b/1.png",
+        b"train/b/\xe9.png",
+        b"test/1.png",
+    ]
+    for name in names:  # one name is not UTF-8
+        file = Path(os.fsdecode(os.fsencode(tmp_path / "set") + b"/" + name + b".png"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(rng, 2, 2)).save(file)
+    recipe = run.Recipe(
+        dataset=f"folder:{tmp_path / 'set'}", image_size=8, batch_size=2, augment="flip",
+        compilation_cache="",
+    )  # fmt: skip
+    look = run.look(recipe)
+    assert "have no labels" in look.refused
+    assert [(split.role, split.examples) for split in look.splits] == [("training", 4)]
+    assert look.input == (8, 8, 3)
+    assert len(look.trained) == 2
+    assert not look.evaluated
+    assert not look.pairs
+    html_file, _, json_file = files.write(look, tmp_path / "out")
+    assert "have no labels" in html_file.read_text(encoding="utf-8")
+    assert json.loads(json_file.read_text(encoding="utf-8"))["refused"] == look.refused
+    assert any("have no labels" in line for line in files.summary(look))
+
+
 def test_what_cannot_be_opened_at_all_is_an_error():
     with pytest.raises(ValueError, match="there is no folder"):
         run.look(run.Recipe(dataset="folder:/none/here", compilation_cache=""))
@@ -289,37 +325,43 @@ def bccd():
     pytest.skip("BCCD is not there: ../shared/data/bccd")
 
 
-# What the browser made of a page is written by a script into a copy; the page itself has none.
-ASKS = """<script>addEventListener('load', () => { const d = document.body.dataset;
-d.broken = [...document.images].filter(i => !i.naturalWidth).length;
-d.fetched = performance.getEntriesByType('resource')
-  .filter(e => !e.name.startsWith('data:')).length;
-d.fits = document.documentElement.scrollWidth <= innerWidth; d.width = innerWidth; })</script>"""
+WIDTHS = (390, 1100)  # of a telephone and of a screen
 
-
-def browse(path, profile, width):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("there is no Chromium here")
-    asked = path.with_name("asked.html")
-    asked.write_text(path.read_text(encoding="utf-8") + ASKS, encoding="utf-8")
-    return subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}",
-         f"--window-size={width},900", "--dump-dom", asked.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+# The page has no script. Copies of it have one, in frames as wide as these (a window cannot be as
+# narrow as a telephone), and say what the browser made of the page.
+TELLS = """<script>addEventListener('load', () => parent.postMessage({
+  width: innerWidth, fits: document.documentElement.scrollWidth <= innerWidth,
+  broken: [...document.images].filter(i => !i.naturalWidth).length,
+  fetched: performance.getEntriesByType('resource')
+    .filter(e => !e.name.startsWith('data:')).length }, '*'))</script>"""
+HEARS = """<script>addEventListener('message', e => {
+  document.body.append(JSON.stringify(e.data) + '\\n') })</script>"""
 
 
 def drawn_in_chromium(look, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("there is no Chromium here")
     (path,) = files.write(look, tmp_path / "look.html")
-    for width in (390, 1100):
-        done = browse(path, tmp_path / "profile", width)
-        assert "CONSOLE" not in done.stderr
-        assert 'data-broken="0"' in done.stdout
-        assert 'data-fetched="0"' in done.stdout
-        assert f'data-width="{width}"' in done.stdout
-        assert 'data-fits="true"' in done.stdout
+    told = path.read_text(encoding="utf-8") + TELLS
+    (tmp_path / "told.html").write_text(told, encoding="utf-8")
+    frames = "".join(
+        f'<iframe src="told.html" width="{width}" height="900" frameborder="0"></iframe>'
+        for width in WIDTHS
+    )
+    outer = f'<!doctype html><link rel="icon" href="data:,"><body>{HEARS}{frames}</body>'
+    (tmp_path / "outer.html").write_text(outer, encoding="utf-8")
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
+         "--dump-dom", (tmp_path / "outer.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    said = [json.loads(line) for line in re.findall(r"\{\"width.*?\}", done.stdout)]
+    assert sorted(each["width"] for each in said) == sorted(WIDTHS)
+    for each in said:
+        assert each == {"width": each["width"], "fits": True, "broken": 0, "fetched": 0}
 
 
 @pytest.mark.slow

@@ -122,9 +122,19 @@ def _figure(
     alt = f"{short(name)}, {title}: {what}, {sight.size}"
     image = drawn.sight(sight, alt, scale)
     own = f"<br><b>{escaped(what)}</b>" if what != said else ""
+    own += _part_of(sight)
     if scale is not None:
         own += "<br>{:.3g} to {:.3g}".format(*drawn.range_of([sight]))
     return f"<figure>{image}<figcaption>{title}, {sight.size}{own}</figcaption></figure>"
+
+
+def _part_of(sight: Sight) -> str:
+    """How much of a sequence or a volume is drawn, if not all of it is."""
+    if sight.pixels.ndim == 4 and len(sight.pixels) > drawn.SLICES:
+        return f"<br>{drawn.SLICES} of {len(sight.pixels)} slices"
+    if sight.pixels.ndim == 2 and sight.pixels.shape[-1] > len(drawn.COLOURS):
+        return f"<br>{len(drawn.COLOURS)} of {sight.pixels.shape[-1]} channels"
+    return ""
 
 
 def _class(k: int, look: Look) -> str:
@@ -209,9 +219,14 @@ def pairs(look: Look) -> str:
         "What is in both splits makes the figures of the evaluation better than they are."
     )
     same = sum(pair.same for pair in look.pairs)
+    said = f"{same} of these pairs have the same pixels." if same else ""
+    shared = look.survey.shared if look.survey is not None else None
+    if shared is not None and shared.groups:
+        names = "; ".join(" = ".join(map(short, group)) for group in shared.first)
+        said += f" In both splits, byte for byte: {shared.spare:,}, such as {names}."
     found = (
-        f'<p class="same">{same} of these pairs have the same pixels.</p>'
-        if same
+        f'<p class="same">{escaped(said.strip())}</p>'
+        if said
         else "<p>No pair shown has the same pixels.</p>"
     )
     body = f'<div class="grid">{"".join(map(_pair, look.pairs))}</div>' if look.pairs else ""

@@ -1,11 +1,13 @@
 """What a look at the data finds: values, from which the page, the sheet and the JSON are made."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_jax.data.survey.values import Survey
 from cnn_jax.printable import printable
 
 
@@ -119,7 +121,8 @@ class Look(NamedTuple):
         settings: those of the recipe that say what the network is shown.
         input: (*space, channels) of the network's input; () if training refuses the data.
         clipped: share of the values shown that are outside 0..1 after augmentation, and are cut.
-        refused: why training refuses the data; '' if it does not.
+        refused: why training would stop; '' if it would not.
+        survey: of all files, its splits in the order of `splits`; None if there are too many.
     """
 
     dataset: str
@@ -141,6 +144,7 @@ class Look(NamedTuple):
     input: tuple[int, ...]
     clipped: float
     refused: str = ""
+    survey: Survey | None = None
 
 
 def size_text(space: Sequence[int]) -> str:
@@ -151,12 +155,12 @@ def size_text(space: Sequence[int]) -> str:
 
 
 def to_json(look: Look) -> dict[str, Any]:
-    """Every number of the page, and the names they belong to."""
-    names = [printable(name) for name in look.class_names]
-    return {
-        "dataset": printable(look.dataset),
+    """Every number of the page, and the names they belong to; None for what is not finite."""
+    names = list(look.class_names)
+    found = {
+        "dataset": look.dataset,
         "task": look.task,
-        "refused": printable(look.refused),
+        "refused": look.refused,
         "settings": dict(look.settings),
         "input": list(look.input),
         "step": look.step,
@@ -171,17 +175,30 @@ def to_json(look: Look) -> dict[str, Any]:
         "compared": dict(look.compared),
         "pairs": [
             {
-                "first": printable(pair.first.name),
-                "second": printable(pair.second.name),
-                "classes": [printable(each.sight.text) for each in (pair.first, pair.second)],
+                "first": pair.first.name,
+                "second": pair.second.name,
+                "classes": [each.sight.text for each in (pair.first, pair.second)],
                 "correlation": round(pair.correlation, 4),
                 "same": pair.same,
             }
             for pair in look.pairs
         ],
+        "survey": look.survey and look.survey.to_json(),
         "clipped": round(look.clipped, 6),
-        "notes": [printable(note) for note in look.notes],
+        "notes": list(look.notes),
     }
+    return _plain(found)
+
+
+def _plain(value: Any) -> Any:
+    """The same without control characters, surrogates and numbers that JSON does not have."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _split(split: Split, names: Sequence[str]) -> dict[str, Any]:
@@ -194,14 +211,14 @@ def _split(split: Split, names: Sequence[str]) -> dict[str, Any]:
         "classes": [[name, int(n)] for name, n in zip(names, split.counts, strict=True)],
         "looked_at": split.looked_at,
         "sizes": sizes,
-        "damaged": [printable(line) for line in split.damaged],
+        "damaged": list(split.damaged),
         "left_out": dict(split.left_out),
     }
 
 
 def _example(example: Example, names: Sequence[str]) -> dict[str, Any]:
     return {
-        "name": printable(example.name),
+        "name": example.name,
         **{
             part: _sight(sight, names)
             for part in ("stored", "loaded", "shown")
@@ -213,7 +230,7 @@ def _example(example: Example, names: Sequence[str]) -> dict[str, Any]:
 def _sight(sight: Sight, names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"size": sight.size}
     if sight.text:
-        found["class"] = printable(sight.text)
+        found["class"] = sight.text
     if sight.boxes is not None and sight.labels is not None:
         found["boxes"] = [
             [names[label], *(round(float(x), 1) for x in box)]
@@ -229,4 +246,4 @@ def _sight(sight: Sight, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _captioned(item: Captioned) -> dict[str, Any]:
-    return {"name": printable(item.name), **item.numbers}
+    return {"name": item.name, **item.numbers}

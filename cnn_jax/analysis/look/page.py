@@ -1,7 +1,9 @@
 """A look at the data as one HTML page that needs nothing else: no script, no font, no network."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from cnn_jax.analysis.look import cards
 from cnn_jax.analysis.look.contents import Look, Split, size_text
 from cnn_jax.analysis.look.drawn import escaped
 from cnn_jax.analysis.look.style import STYLE
+from cnn_jax.data.survey.values import Boxes
 
 MOST_CLASSES = 40  # rows of the table of classes that are open at first
 MOST_SIZES = 8
@@ -62,12 +65,57 @@ def _splits(look: Look) -> str:
         f"<dd>{split.examples:,} examples, {_sizes(split)}</dd>"
         for split in look.splits
     )
-    sampled = [s for s in look.splits if s.looked_at + len(s.damaged) < s.examples]
+    sampled = (
+        [] if look.survey is not None else [s for s in look.splits if s.looked_at < s.examples]
+    )
     how = "Sizes are those of all examples, as stored."
     if sampled:
-        of = ", ".join(f"{s.looked_at + len(s.damaged):,} of {s.role}" for s in sampled)
+        of = ", ".join(f"{s.looked_at:,} of {s.role}" for s in sampled)
         how = f"Sizes are those of a sample, evenly spaced: {of}."
-    return f'<h2>Splits and sizes</h2><p class="what">{how}</p><dl>{rows}</dl>'
+    return f'<h2>Splits and sizes</h2><p class="what">{how}</p><dl>{rows}</dl>{_files(look)}'
+
+
+def _files(look: Look) -> str:
+    """What all files say of themselves."""
+    if look.survey is None:
+        return ""
+    columns = list(look.survey.splits.values())
+    rows = []
+    for name, texts in (
+        ("format", [_counts(each.formats) for each in columns]),
+        ("mode", [_counts(each.modes) for each in columns]),
+        ("bits a sample", [_counts(each.depths) for each in columns]),
+        ("EXIF orientation", [_counts(each.orientations) for each in columns]),
+        ("copies, byte for byte", [f"{each.copies.spare:,}" for each in columns]),
+        ("of these with other labels", [f"{each.contradictions.groups:,}" for each in columns]),
+        (
+            "images without a box",
+            [f"{each.boxes.empty:,}" if each.boxes else "" for each in columns],
+        ),
+        ("sides of boxes in pixels", [_sides(each.boxes) for each in columns]),
+    ):
+        if any(text not in ("", "0", "all 1") for text in texts):
+            cells = "".join(f"<td>{text}</td>" for text in texts)
+            rows.append(f"<tr><th>{name}</th>{cells}</tr>")
+    heads = "".join(f"<th>{split.role}</th>" for split in look.splits)
+    table = f'<div class="scroll"><table><tr><th></th>{heads}</tr>{"".join(rows)}</table></div>'
+    return table if rows else ""
+
+
+def _sides(boxes: Boxes | None) -> str:
+    """'8 to 15 (12), 16 to 31 (200)': square roots of areas, in the images as stored."""
+    sides = boxes.sides if boxes is not None else {}
+    names = {0: "below 1", 1: "1"}
+    return ", ".join(
+        f"{names.get(side, f'{side} to {2 * side - 1}')} ({n:,})" for side, n in sides.items()
+    )
+
+
+def _counts(found: Mapping[Any, int]) -> str:
+    """'all PNG', or 'PNG (12), JPEG (3)'."""
+    if len(found) == 1:
+        return f"all {escaped(next(iter(found)))}"
+    return ", ".join(f"{escaped(name)} ({n:,})" for name, n in found.items())
 
 
 def _sizes(split: Split) -> str:
@@ -88,7 +136,11 @@ def _sizes(split: Split) -> str:
 
 def _left_out(look: Look) -> str:
     items = []
-    for split in look.splits:
+    surveyed = look.survey.splits.values() if look.survey is not None else ()
+    for split, survey in itertools.zip_longest(look.splits, surveyed):
+        for why, some in survey.left_out.items() if survey is not None else ():
+            named = ", ".join(escaped(cards.short(name)) for name in some.first)
+            items.append(f"{split.role}: {some.count:,} {escaped(why)}, such as {named}")
         items += [f"{split.role}: {n:,} boxes {escaped(why)}" for why, n in split.left_out.items()]
         items += [f"{split.role}, damaged: {escaped(line)}" for line in split.damaged[:MOST_NOTES]]
         if (more := len(split.damaged) - MOST_NOTES) > 0:

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from cnn_jax.run.exporting.function import Function, Normalisation
-from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, PixelPredictor, Predictor
+from cnn_jax.run.pixel_predictor import PixelPredictor
+from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, Predictor
 
 
 def describe(

@@ -102,7 +102,7 @@ def _pad(g: Graph, eqn: Any, values: list[Value]) -> str:
     if not any(pads):
         return name
     dtype = eqn.invars[0].aval.dtype
-    if dtype == bool:
+    if dtype == np.dtype(bool):
         padded = g.node("Pad", g.cast(name, np.int32), g.integers(pads),
                         g.cast(g.name(fill), np.int32))  # fmt: skip
         return g.cast(padded, bool)
@@ -206,6 +206,10 @@ def _scatter_add(g: Graph, eqn: Any, values: list[Value]) -> str:
     return g.slice(added, [0], [shape[axis]], [axis], [1])
 
 
+def _tile(g: Graph, eqn: Any, values: list[Value]) -> str:
+    return g.node("Tile", g.name(values[0]), g.shape(eqn.params["reps"]))
+
+
 def _top(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
     p = eqn.params
     axis = p.get("axis", len(eqn.invars[0].aval.shape) - 1)
@@ -245,6 +249,7 @@ RULES = {
     "dim_as_value": _dimension,
     "gather": _gather,
     "scatter-add": _scatter_add,
+    "tile": _tile,
     "top_k": _top,
     "sort": _sort,
 }

@@ -43,7 +43,7 @@ def convert(g: Graph, program: Any, inputs: list[Value]) -> list[Value]:
 
     def read(atom: Any) -> Value:
         if isinstance(atom, core.Literal):
-            return np.asarray(atom.val, atom.aval.dtype)
+            return np.asarray(atom.val, dtype_of(atom))
         return known[atom]
 
     known.update(zip(jaxpr.constvars, map(_constant, constants), strict=True))
@@ -53,6 +53,10 @@ def convert(g: Graph, program: Any, inputs: list[Value]) -> list[Value]:
         outputs = made if eqn.primitive.multiple_results else [made]
         known.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def dtype_of(atom: Any) -> Any:
+    return atom.aval.dtype
 
 
 def _constant(value: Any) -> Value:
@@ -98,14 +102,29 @@ def _while(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
     p = eqn.params
     first, second = p["cond_nconsts"], p["body_nconsts"]
     ahead, own, state = values[:first], values[first : first + second], values[first + second :]
-    (goes_on,) = convert(g, p["cond_jaxpr"], [*ahead, *state])
+    condition = p["cond_jaxpr"]
+    axes = condition.out_avals[0].ndim  # under vmap each example has a condition of its own
+
+    def any_of(inner: Graph, each: str) -> str:
+        numbers = inner.cast(each, np.int32)
+        return inner.cast(inner.reduce("ReduceMax", numbers, range(axes)), bool) if axes else each
+
+    def goes_on(inner: Graph, carried: list[Value]) -> str:
+        (each,) = convert(inner, condition, [*ahead, *carried])
+        return inner.name(each)
 
     def body(inner: Graph, count: str, carried: list[Value]) -> tuple[str, list[Value], list]:
         new = [inner.name(value) for value in convert(inner, p["body_jaxpr"], [*own, *carried])]
-        (again,) = convert(inner, p["cond_jaxpr"], [*ahead, *new])
-        return inner.name(again), new, []
+        if axes:  # examples whose condition is no longer true stay as they are
+            each = goes_on(inner, carried)
+            for i, aval in enumerate(p["body_jaxpr"].out_avals):
+                shape = [*aval.shape[:axes], *(1 for _ in aval.shape[axes:])]
+                still = inner.reshape(each, shape)
+                new[i] = inner.where(still, new[i], carried[i], aval.dtype)
+        return any_of(inner, goes_on(inner, new)), new, []
 
-    return _loop(g, "", g.name(goes_on), state, [v.aval for v in eqn.outvars], body)
+    first_of_all = any_of(g, goes_on(g, state))
+    return _loop(g, "", first_of_all, state, [var.aval for var in eqn.outvars], body)
 
 
 def _scan(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
