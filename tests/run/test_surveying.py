@@ -30,7 +30,7 @@ def trained(dataset, workdir, **settings):
         **{
             "dataset": dataset, "model": "mlp", "image_size": 8, "steps": 2, "batch_size": 8,
             "figures": False, "compilation_cache": "", "devices": 1, "log_every": 1,
-            "workdir": str(workdir), **settings,
+            "workdir": str(workdir), "validation_split": "", **settings,
         }
     )  # fmt: skip
     run.train(recipe, program=run.Program(quiet=True))
