@@ -25,7 +25,7 @@ _TRAIN = "train"
 _SETTINGS = (
     "train_split", "validation_split", "fold", "test_split", "image_size", "channels", "crop",
     "fit", "jitter", "max_boxes", "augment", "mosaic", "mixup", "cutmix", "classes", "ignore",
-    "skip_corrupt", "seed", "batch_size", "accumulate", "pretrained",
+    "skip_corrupt", "balance", "seed", "batch_size", "accumulate", "pretrained",
 )  # fmt: skip
 
 
@@ -122,7 +122,9 @@ def _hearing(heard: list[str]) -> Iterator[None]:
 
 
 def _survey(opened: Openable) -> tuple[data.Survey | None, list[str]]:
-    """What all files say, and what is wrong by that; None if there are too many."""
+    """What all files say, and what is wrong by that; None if there are too many, or unwanted."""
+    if opened.recipe.survey == "off":
+        return None, []
     if (total := sum(map(len, opened.sources.values()))) > SURVEYED:
         return None, [f"These are {total:,} examples: only samples of them were looked at."]
     try:

@@ -28,18 +28,25 @@ def write(look: Look, output: Path) -> list[Path]:
         ValueError: a file of another kind.
         OSError: it cannot be written.
     """
-    suffix = output.suffix.lower()
-    if output.is_dir() or not suffix:
-        output.mkdir(parents=True, exist_ok=True)
-        files = [output / f"{NAME}{suffix}" for suffix in _WRITERS]
-    elif suffix in _WRITERS:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        files = [output]
-    else:
-        raise ValueError(f"output={output}: wanted a directory, or a .html, .png or .json file.")
+    files = places(output)
     for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
         _WRITERS[file.suffix.lower()](look, file)
     return files
+
+
+def places(output: Path) -> list[Path]:
+    """The files that `write` writes.
+
+    Raises:
+        ValueError: a file of another kind.
+    """
+    suffix = output.suffix.lower()
+    if output.is_dir() or not suffix:
+        return [output / f"{NAME}{suffix}" for suffix in _WRITERS]
+    if suffix not in _WRITERS:
+        raise ValueError(f"output={output}: wanted a directory, or a .html, .png or .json file.")
+    return [output]
 
 
 def _write_json(look: Look, path: Path) -> None:
