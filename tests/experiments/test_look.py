@@ -1,5 +1,6 @@
 """`experiments.look`: pages of data of every kind, by numbers, and as a browser shows them."""
 
+import dataclasses
 import html.parser
 import json
 import os
@@ -77,7 +78,7 @@ def street(tmp_path_factory):
 @pytest.fixture(scope="module")
 def looks(photos, street, tmp_path_factory):
     """A look at each kind of data, by its name."""
-    shared = {"batch_size": 4, "compilation_cache": ""}
+    shared = {"batch_size": 4, "validation_split": "", "compilation_cache": ""}
     volumes = np.random.default_rng(0).integers(0, 256, (6, 5, 6, 7), np.uint8)
     file = tmp_path_factory.mktemp("volumes") / "set.npz"
     labels = np.arange(6) % 2
@@ -282,24 +283,24 @@ def test_the_command(photos, tmp_path, monkeypatch):
 def test_a_test_split_without_labels_leaves_the_training_to_look_at(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
-    names = [
-        b"train/a/1.png",
-        b"train/a/2.png",
-        b"train/b/1.png",
-        b"train/b/\xe9.png",
-        b"test/1.png",
-    ]
+    names = (b"train/a/1", b"train/a/2", b"train/b/1", b"train/b/\xe9", b"test/1")
     for name in names:  # one name is not UTF-8
         file = Path(os.fsdecode(os.fsencode(tmp_path / "set") + b"/" + name + b".png"))
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise(rng, 2, 2)).save(file)
     recipe = run.Recipe(
         dataset=f"folder:{tmp_path / 'set'}", image_size=8, batch_size=2, augment="flip",
-        compilation_cache="",
+        validation_split="50%", compilation_cache="",
     )  # fmt: skip
     look = run.look(recipe)
+    assert not look.refused
+    assert any("test has no labels" in note for note in look.notes)
+    assert {split.role: split.examples for split in look.splits} == {"train": 2, "validation": 2}
+    assert look.evaluated_on == "validation"
+    refusing = dataclasses.replace(recipe, validation_split="")
+    look = run.look(refusing)
     assert "have no labels" in look.refused
-    assert [(split.role, split.examples) for split in look.splits] == [("training", 4)]
+    assert [(split.role, split.examples) for split in look.splits] == [("train", 4)]
     assert look.input == (8, 8, 3)
     assert len(look.trained) == 2
     assert not look.evaluated

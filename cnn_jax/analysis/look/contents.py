@@ -64,12 +64,14 @@ class Pair(NamedTuple):
     """Two examples of different splits that are alike.
 
     Attributes:
+        part: the split that the second is in; the first is in that of training.
         correlation: of their thumbnails, -1 to 1.
         same: whether their pixels are equal.
     """
 
     first: Captioned
     second: Captioned
+    part: str
     correlation: float
     same: bool
 
@@ -78,7 +80,7 @@ class Split(NamedTuple):
     """What was counted in a split.
 
     Attributes:
-        role: 'training' or 'evaluation'.
+        role: its part in a run: 'train', 'test' or 'validation'.
         split: the split expression.
         examples: number of examples.
         counted: number of examples whose classes were counted.
@@ -111,7 +113,8 @@ class Look(NamedTuple):
         splits: what was counted in each split.
         step: the training step whose batch is shown.
         trained: examples of this batch.
-        evaluated: examples of the evaluation.
+        evaluated: examples of the evaluation during the training.
+        evaluated_on: their split: 'test' or 'validation'; '' for none.
         smallest, largest: objects, or examples.
         plainest: the examples with the least contrast.
         measure: what `smallest` and `largest` are of.
@@ -133,6 +136,7 @@ class Look(NamedTuple):
     step: int
     trained: Sequence[Example]
     evaluated: Sequence[Example]
+    evaluated_on: str
     smallest: Sequence[Captioned]
     largest: Sequence[Captioned]
     plainest: Sequence[Captioned]
@@ -167,6 +171,7 @@ def to_json(look: Look) -> dict[str, Any]:
         "counted": look.counted,
         "splits": [_split(each, names) for each in look.splits],
         "trained": [_example(each, names) for each in look.trained],
+        "evaluated_on": look.evaluated_on,
         "evaluated": [_example(each, names) for each in look.evaluated],
         "measure": look.measure,
         "smallest": [_captioned(each) for each in look.smallest],
@@ -177,6 +182,7 @@ def to_json(look: Look) -> dict[str, Any]:
             {
                 "first": pair.first.name,
                 "second": pair.second.name,
+                "part": pair.part,
                 "classes": [each.sight.text for each in (pair.first, pair.second)],
                 "correlation": round(pair.correlation, 4),
                 "same": pair.same,

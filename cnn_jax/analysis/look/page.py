@@ -39,7 +39,7 @@ def write(look: Look, path: str | Path) -> None:
 
 
 def _head(look: Look) -> str:
-    counts = " and ".join(f"{split.examples:,} for {split.role}" for split in look.splits)
+    counts = ", ".join(f"{split.examples:,} {split.role}" for split in look.splits)
     shape = f" The network's input is {size_text(look.input[:-1])}" if look.input else ""
     shape += f" with {look.input[-1]} channel{'s' * (look.input[-1] > 1)}." if look.input else ""
     return (
@@ -158,7 +158,7 @@ def _balance(look: Look) -> str:
     rows = []
     for k, name in enumerate(look.class_names):
         numbers = "".join(
-            f'<td class="n">{int(split.counts[k]):,}</td><td class="n">{share[k]:.1%}</td>'
+            f'<td class="n">{int(split.counts[k]):,}</td><td class="n p">{share[k]:.1%}</td>'
             for split, share in zip(look.splits, shares, strict=True)
         )
         bars = "".join(
@@ -172,8 +172,7 @@ def _balance(look: Look) -> str:
             f'<td class="bar">{bars}</td></tr>'
         )
     keys = " ".join(
-        f'<span class="key{" second" if i else ""}"></span>{split.role}'
-        for i, split in enumerate(look.splits)
+        f'<span class="key k{i}"></span>{split.role}' for i, split in enumerate(look.splits)
     )
     heads = "".join(f'<th class="n" colspan="2">{split.role}</th>' for split in look.splits)
     head = f'<tr><th class="n">no.</th><th>class</th>{heads}<th>share of the split</th></tr>'
@@ -181,12 +180,13 @@ def _balance(look: Look) -> str:
     how = f"Counted in {look.counted}"
     if counted:
         how += ", in " + " and ".join(f"{s.counted:,} examples of {s.role}" for s in counted)
-    table = f'<div class="scroll"><table class="balance">{head}{"".join(rows[:MOST_CLASSES])}'
+    kind = f"balance of{len(look.splits)}"
+    table = f'<div class="scroll"><table class="{kind}">{head}{"".join(rows[:MOST_CLASSES])}'
     table += "</table></div>"
     if len(rows) > MOST_CLASSES:
         table += (
             f"<details><summary>{len(rows) - MOST_CLASSES:,} more classes</summary>"
-            f'<div class="scroll"><table class="balance">{head}{"".join(rows[MOST_CLASSES:])}'
+            f'<div class="scroll"><table class="{kind}">{head}{"".join(rows[MOST_CLASSES:])}'
             "</table></div></details>"
         )
     return f'<h2>Class balance</h2><p class="what">{how}. {keys}</p>{_absent(look)}{table}'
