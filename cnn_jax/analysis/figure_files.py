@@ -36,6 +36,28 @@ def distinct(paths: Sequence[str]) -> list[str]:
     return [names[path] for path in paths]
 
 
+def check_apart(
+    paths: Sequence[str], names: Sequence[str], directory: Path, endings: Sequence[str]
+) -> None:
+    """Raises ValueError if one of the images would be overwritten by a figure of one of them.
+
+    Args:
+        paths: the images.
+        names: of their figures, see `distinct`.
+        directory: where these are written.
+        endings: of the figures of an image.
+    """
+    images = {os.path.realpath(path): path for path in paths}
+    for name in names:
+        for ending in endings:
+            place = directory / named_after(name, ending)
+            if os.path.realpath(place) in images:
+                raise ValueError(
+                    f"{place} is one of the images, and would be overwritten: choose another "
+                    "directory for the figures."
+                )
+
+
 def save(figure: Figure, path: str | Path | IO[bytes], *, dpi: int = 100) -> None:
     """Writes a figure; characters that the fonts lack show as boxes, without a warning."""
     with warnings.catch_warnings():

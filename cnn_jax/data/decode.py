@@ -133,7 +133,7 @@ def image_size(
         if header is not None:
             return header[:2]
     with open_image(data) as opened:
-        width, height = opened.size
+        width, height = image_header.size_of(opened)
         if upright and image_header.orientation_of(opened) >= 5:
             width, height = height, width
         return height, width

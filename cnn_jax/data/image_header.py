@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from cnn_jax.data import reading
 
@@ -85,13 +85,27 @@ def open_header(file: Path) -> Iterator[ImageFile.ImageFile]:
 def read_header(file: Path) -> tuple[int, int, int]:
     """(width, height, EXIF orientation) of an image as it is stored, without its pixels.
 
+    TIFFs are upright, see `size_of`.
+
     Raises:
         ValueError or OSError: it is not an image, or claims to be too large.
     """
     with open_header(file) as opened:
         # asking a PNG without it would decode its pixels
         known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
-        return *opened.size, orientation_of(opened) if known or _ends_with_exif(file) else 1
+        orientation = orientation_of(opened) if known or _ends_with_exif(file) else 1
+        return *size_of(opened), orientation
+
+
+def size_of(opened: ImageFile.ImageFile) -> tuple[int, int]:
+    """(width, height) of the pixels that Pillow will give, before they are decoded.
+
+    It turns a TIFF upright itself, and not all of its versions say so before.
+    """
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return opened.size
+    width, height = (int(opened.tag_v2[tag]) for tag in (256, 257))
+    return (height, width) if _said_orientation(opened) >= 5 else (width, height)
 
 
 class ImageHeader(NamedTuple):
@@ -125,7 +139,7 @@ def header_of(stream: BinaryIO, size: int) -> ImageHeader:
             known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
             turned = orientation_of(opened) if known or _tail_has_exif(stream, size) else 1
             return ImageHeader(
-                *opened.size, turned, opened.mode, _depth(opened), opened.format or ""
+                *size_of(opened), turned, opened.mode, _depth(opened), opened.format or ""
             )
     except Image.DecompressionBombError as error:
         raise _too_large("too many") from error
@@ -151,8 +165,12 @@ def _depth(opened: ImageFile.ImageFile) -> int:
 def orientation_of(opened: Image.Image) -> int:
     """How an image is to be turned, as EXIF counts it, 1 to 8; 1 if it says nothing of sense.
 
-    A PNG that has it behind its pixels is decoded first.
+    Pillow turns a TIFF itself. A PNG that has it behind its pixels is decoded first.
     """
+    return 1 if opened.format == "TIFF" else _said_orientation(opened)
+
+
+def _said_orientation(opened: Image.Image) -> int:
     try:
         orientation = opened.getexif().get(_EXIF_ORIENTATION, 1)
     except (ValueError, *_DAMAGED):  # metadata that cannot be read say nothing

@@ -113,9 +113,14 @@ class TrainBatches(_Batches):
             raise IndexError(f"batch {step}: steps are numbered from 0")
         return super().__getitem__(step)
 
+    def indices(self, step: int) -> np.ndarray:
+        """int64 [b]: which examples the batch of this process has."""
+        positions = step * self.batch_size + self._rows
+        return order.indices(self._seed, positions, self.examples, self._order_of)
+
     def _make(self, step):
         positions = step * self.batch_size + self._rows
-        chosen = order.indices(self._seed, positions, self.examples, self._order_of)
+        chosen = self.indices(step)
         rngs = None
         if not isinstance(self._examples, InMemory):
             rngs = [order.generator(self._seed, int(position)) for position in positions]

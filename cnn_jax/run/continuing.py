@@ -66,14 +66,16 @@ def continued(
 
 
 def resolved(recipe: R) -> R:
-    """The recipe with the step of `continue_run` that it goes on from, if it has one.
+    """The recipe as it is run in its directory, with what an earlier version did there, and with
+    the step of `continue_run` that it goes on from, if it has one.
 
-    It is that of a run which is in `workdir` already, or the last one that is there now. Process 0
-    looks.
+    The step is that of a run which is in `workdir` already, or the last one that is there now.
+    Process 0 looks.
 
     Raises:
         ValueError: there is no such run, it has no checkpoint, or `workdir` is the same directory.
     """
+    recipe = _as_before(recipe)
     if not recipe.continue_run:
         if recipe.continue_step:
             raise ValueError(
@@ -89,6 +91,24 @@ def resolved(recipe: R) -> R:
         )
     step = hosts.from_first(lambda: _step(recipe))
     return dataclasses.replace(recipe, continue_step=step)
+
+
+def _as_before(recipe: R) -> R:
+    """The recipe, choosing on the test split if the run in `workdir` does, which is of a version
+    that knew nothing else."""
+
+    def began() -> bool:
+        flagfile = Path(recipe.workdir).expanduser() / workdirs.RECIPE_FILE
+        if recipe.validation_split != "auto" or not recipe.workdir or is_store(recipe.workdir):
+            return False
+        if not flagfile.is_file():
+            return False
+        earlier = texts.parse_flagfile(texts.read_text(flagfile))
+        return bool(earlier) and "validation_split" not in earlier
+
+    if hosts.from_first(began):
+        return dataclasses.replace(recipe, validation_split="")
+    return recipe
 
 
 def _step(recipe: TrainingRecipe) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnn_jax import data, plugins
 from cnn_jax.analysis.look.contents import Captioned, Example, Look, Pair
-from cnn_jax.data import objects, order, similarity
+from cnn_jax.data import objects, similarity
 from cnn_jax.run import sights
 from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.inventory import Counted, count
@@ -201,7 +201,7 @@ def _sources(
     task: TaskRun, recipe: TrainingRecipe, experiment: Experiment
 ) -> dict[str, data.Source]:
     if experiment.splits is not None:
-        return {"training": experiment.splits.train, "evaluation": experiment.splits.test}
+        return {"training": experiment.splits.train, "evaluation": experiment.splits.chosen_on}
     if task.open_split is None:
         raise ValueError(f"The task {name_of(task)!r} does not say how its data are opened.")
     return {role: task.open_split(recipe, getattr(recipe, s)) for s, role in _ROLES.items()}
@@ -214,8 +214,7 @@ def _trained(
     batch = dict(experiment.train[step])
     shown = make_shown(experiment.augment, seed=recipe.seed, accumulate=recipe.accumulate)
     after = jax.device_get(jax.jit(shown)(step, batch))
-    positions = step * recipe.batch_size + np.arange(recipe.batch_size)
-    indices = order.indices(recipe.seed, positions, len(source))
+    indices = experiment.train.indices(step)
     found = []
     for row in range(min(examples, recipe.batch_size)):
         index = int(indices[row])

@@ -15,12 +15,13 @@ from cnn_jax import data, metrics, plugins
 from cnn_jax.run import class_names, label_files, layouts
 from cnn_jax.run import views as view_names
 from cnn_jax.run.classification import ClassificationRecipe
-from cnn_jax.run.experiment import HeldOut, by_rule
+from cnn_jax.run.experiment import HeldOut
 from cnn_jax.run.held_examples import LoadPrepared, Relabelled, names_of
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import task_named
 from cnn_jax.run.predictor import ClassPredictor, Predictor
 from cnn_jax.run.recipe import DTYPES, TrainingRecipe
+from cnn_jax.run.splits import by_rule
 from cnn_jax.run.tasks import TaskRun
 from cnn_jax.tasks import classification, segmentation
 from cnn_jax.train import evaluation, layout, state, step
@@ -182,7 +183,7 @@ def _recipe(
     predictor: Predictor, task: TaskRun, dataset: str, split: str, settings: Mapping[str, Any]
 ) -> TrainingRecipe:
     """The settings to evaluate with."""
-    given = {"dataset": dataset, "test_split": split}
+    given = {"dataset": dataset, "test_split": split or ("" if dataset else _held(predictor))}
     chosen = {**settings, **{name: value for name, value in given.items() if value}}
     if predictor.recipe is None:
         if not dataset:
@@ -203,6 +204,14 @@ def _recipe(
     recipe = dataclasses.replace(predictor.recipe, **chosen)
     plugins.check_loaded(recipe.plugin, what=f"The run in {predictor.place}")
     return recipe
+
+
+def _held(predictor: Predictor) -> str:
+    """The validation split of a run that has no test split; '' for the run's own test split."""
+    parts = predictor.facts.data
+    if "test" in parts or "validation" not in parts:
+        return ""
+    return parts["validation"]["split"]
 
 
 def _training_settings() -> set[str]:

@@ -18,13 +18,13 @@ from cnn_jax.run.experiment import (
     HeldOut,
     assemble,
     normalisation,
-    open_splits,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model, load_pretrained
 from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
+from cnn_jax.run.splits import open_splits
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.typing import Network, Observed, PyTree
 

@@ -4,12 +4,11 @@ import contextlib
 import dataclasses
 import os
 import time
-from pathlib import Path
 
 import jax
 
 from cnn_jax import plugins
-from cnn_jax.run import agreement, continuing, out_of_memory, sweep
+from cnn_jax.run import agreement, continuing, out_of_memory, surveying, sweep
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
@@ -21,7 +20,7 @@ from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.result import Result
 from cnn_jax.run.single import SingleRun
 from cnn_jax.run.tasks import name_of, task_of
-from cnn_jax.stores import is_store
+from cnn_jax.stores import is_store, local_path
 from cnn_jax.train import hosts
 
 
@@ -72,10 +71,13 @@ def train(
     with configured(recipe):
         join(recipe, program.sources)
         recipe = continuing.resolved(recipe)
-        experiment = task.make_experiment(recipe)
+        with surveying.named(recipe, task):
+            experiment = task.make_experiment(recipe)
         facts = dataclasses.replace(experiment.facts, task=name_of(task))
         experiment = reporting_metrics(experiment._replace(facts=facts), recipe.metrics)
-        return train_experiment(recipe, experiment, program=program)
+        with surveying.surveyed(recipe, experiment, program) as survey:
+            experiment = experiment._replace(survey=survey)
+            return train_experiment(recipe, experiment, program=program)
 
 
 def _load_plugins(recipe: TrainingRecipe) -> None:
@@ -86,8 +88,10 @@ def _load_plugins(recipe: TrainingRecipe) -> None:
             before anything of theirs is found to be unknown.
     """
     plugins.load_all(recipe.plugin)
-    flagfile = Path(recipe.workdir or ".").expanduser() / workdirs.RECIPE_FILE
-    if recipe.workdir and not is_store(recipe.workdir) and flagfile.is_file():
+    if not recipe.workdir or is_store(recipe.workdir):
+        return
+    flagfile = local_path(recipe.workdir) / workdirs.RECIPE_FILE
+    if flagfile.is_file():
         earlier = texts.parse_flagfile(texts.read_text(flagfile))
         plugins.check_loaded(earlier.get("plugin", ""), what=f"The run in {recipe.workdir}")
 

@@ -22,6 +22,7 @@ class Reporting(Callback):
         *,
         every: int = 0,
         speed: Callable[[float], dict[str, float]] = lambda rate: {},
+        part: str = "test",
     ):
         """Prepares to write.
 
@@ -29,10 +30,12 @@ class Reporting(Callback):
             log: log of the metrics.
             every: steps between rows of training metrics; 0: one row, at the end.
             speed: examples per second -> other measures of speed, by name.
+            part: name of what is evaluated: 'test', or 'val'.
         """
-        self._log, self._every, self._speed = log, every, speed
+        self._log, self._every, self._speed, self._part = log, every, speed, part
         self._window, self._clock = Window({}), Clock()
         self._bar: Bar | None = None
+        self._undefined: list[str] = []  # metrics that were said to be
         self._run: Run
 
     def on_begin(self, run: Run) -> None:
@@ -86,12 +89,17 @@ class Reporting(Callback):
     def on_evaluation(self, step: int, figures: Any, repeated: bool) -> None:
         self._run.enter(LOG, step)
         if not repeated:
-            self._log.row(step, "test", figures)
+            self._log.row(step, self._part, figures)
         # metrics of single classes, 'iou/road', are for the log only
-        table = "  ".join(
-            f"{name} {value:.4f}" for name, value in figures.items() if "/" not in name
-        )
-        self._log.say(f"step {step}/{self._run.steps}  test: {table}")
+        shown = {name: value for name, value in figures.items() if "/" not in name}
+        undefined = [name for name, value in shown.items() if not math.isfinite(value)]
+        table = "  ".join(f"{n} {v:.4f}" for n, v in shown.items() if n not in undefined)
+        self._log.say(f"step {step}/{self._run.steps}  {self._part}: {table or 'nothing is defined'}")
+        if undefined and undefined != self._undefined:
+            self._undefined = undefined
+            self._log.say(
+                f"Undefined for this split, and null in metrics.jsonl: {', '.join(undefined)}."
+            )
 
     def to_save(self) -> dict[str, Any]:
         # a copy: the file is written in the background, while the window changes

@@ -113,8 +113,8 @@ def _row(cells: Sequence[str], columns: _Columns, place: str, line: int) -> Row:
 def _read(text: str, file: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) by the separator that suits the first lines.
 
-    That is the one by which the first line has the names that are wanted, or else all lines have as
-    many cells; a wrong choice is seen in that the files are not there.
+    That is the one by which the first line has the names that are wanted, or else all lines begin
+    with an image, or have as many cells; a wrong choice is seen in that the files are not there.
     """
     tried, errors = [], []
     for separator in _SEPARATORS:
@@ -125,10 +125,11 @@ def _read(text: str, file: Path) -> list[tuple[int, list[str]]]:
             continue
         widths = {len(cells) for _, cells in lines}
         named = bool(lines) and _named(lines[0][1]) == (True, True)
-        tried.append((named, widths != {1}, len(widths) == 1, separator))
-    if not errors or any(named or several for named, several, _, _ in tried):
+        images = bool(lines) and all(_is_image(cells[0]) for _, cells in lines)
+        tried.append((named, images and widths != {1}, widths != {1}, len(widths) == 1, separator))
+    if not errors or any(named or several for named, _, several, _, _ in tried):
         try:
-            return list(_lines(text, max(tried, key=lambda one: one[:3])[3]))
+            return list(_lines(text, max(tried, key=lambda one: one[:-1])[-1]))
         except csv.Error as error:
             errors = [error]
     raise DataError(f"{file} is not a CSV: {errors[0]}; save it again as CSV")

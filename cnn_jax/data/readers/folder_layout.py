@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.errors import DataError, UnlabelledError
 from cnn_jax.data.readers import imagenet, split_names
 from cnn_jax.data.readers.image_files import holds_images, holds_images_below, some, subfolders
 
@@ -153,7 +153,7 @@ def _divided(
         )  # fmt: skip
     there = [*splits, *listed, *unlabelled]
     if asked := [name for name in wanted if folder_of(name, there) in unlabelled]:
-        raise DataError(
+        raise UnlabelledError(
             f"{dataset}: the images of {asked[0]!r} are in no folder of a class, and have no "
             f"labels: wanted a split with labels ({some(splits)}), or a part, such as 'train[90%:]'"
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data import fingerprint
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.errors import DataError, UnlabelledError
 from cnn_jax.data.readers import hf_files, split_names
 from cnn_jax.data.survey.labels import is_unlabelled
 from cnn_jax.data.types import Record, Source
@@ -110,7 +110,7 @@ def open_hf_classes(path: str, split: str) -> Source:
         splits = split_names.stratified(splits["all"])
     chosen = split_names.select(splits, split, dataset=dataset)
     if wrong := [place for place, one in chosen if one < 0]:
-        raise DataError(
+        raise (UnlabelledError if len(wrong) == len(chosen) else DataError)(
             f"{dataset}: {len(wrong)} rows of {wrong[0][0]!r} have no label of the {len(names)} "
             f"classes, the first is row {wrong[0][1]}; choose a split with labels"
         )

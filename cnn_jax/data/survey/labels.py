@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.errors import DataError, UnlabelledError
 from cnn_jax.data.types import Source
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def check_labels(source: Source, dataset: str) -> None:
     if len(wrong):
         names = [source.records.describe(int(indices[i])) or f"record {i}" for i in wrong[:3]]
         more = f" and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
-        raise DataError(
+        none = len(wrong) == len(labels) and (labels == NONE).all()
+        raise (UnlabelledError if none else DataError)(
             f"{said}: {'all' if len(wrong) == len(labels) else len(wrong)} of {len(labels)} images "
             f"have the label {labels[wrong[0]]}, which is none of {source.num_classes} classes: "
             f"{', '.join(names)}{more}. Choose a split with labels, such as a part of train"

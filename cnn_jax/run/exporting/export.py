@@ -180,7 +180,8 @@ def open_network(
         if len(shape) < 3:
             raise ValueError(f"image_size: {name} takes sequences, {list(shape)}. Leave it out.")
         shape = (*shape[:-3], *image_size, shape[-1])
-    model = models.create(name, num_classes=classes)
+    low = {"score_threshold": 1e-3} if known.task == "detection" and not pretrained else {}
+    model = models.create(name, num_classes=classes, **low)  # or it would find nothing
     sample = jax.ShapeDtypeStruct((1, *shape), np.float32)
     variables: Any = None
     if pretrained:

@@ -102,7 +102,7 @@ def _pad(g: Graph, eqn: Any, values: list[Value]) -> str:
     if not any(pads):
         return name
     dtype = eqn.invars[0].aval.dtype
-    if dtype == bool:
+    if dtype == np.dtype(bool):
         padded = g.node("Pad", g.cast(name, np.int32), g.integers(pads),
                         g.cast(g.name(fill), np.int32))  # fmt: skip
         return g.cast(padded, bool)

@@ -40,7 +40,7 @@ def _select(g: Graph, eqn: Any, values: list[Value]) -> str:
         raise NotImplementedError(f"select_n of {len(cases)} cases")
     if eqn.invars[0].aval.dtype != bool:
         which = g.cast(which, bool)
-    return g.node("Where", which, cases[1], cases[0])
+    return g.where(which, cases[1], cases[0], eqn.outvars[0].aval.dtype)
 
 
 def _power(g: Graph, eqn: Any, x: str) -> str:

@@ -121,9 +121,18 @@ class Graph:
 
     def reduce(self, op: str, value: str, axes: Sequence[int]) -> str:
         """The sum, maximum or the like over some axes, which are left out."""
+        if not axes:
+            return value  # to ONNX, no axes are all of them
         if op == "ReduceSum" or self.opset >= 18:
             return self.node(op, value, self.integers(axes), keepdims=0)
         return self.node(op, value, axes=list(axes), keepdims=0)
+
+    def where(self, which: str, one: str, other: str, dtype: Any) -> str:
+        """`one` where `which` is true, else `other`; onnxruntime has no such choice of booleans."""
+        if np.dtype(dtype) != np.dtype(bool):
+            return self.node("Where", which, one, other)
+        first = self.node("And", which, one)
+        return self.node("Or", first, self.node("And", self.node("Not", which), other))
 
     def slice(
         self,

@@ -98,14 +98,29 @@ def _while(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
     p = eqn.params
     first, second = p["cond_nconsts"], p["body_nconsts"]
     ahead, own, state = values[:first], values[first : first + second], values[first + second :]
-    (goes_on,) = convert(g, p["cond_jaxpr"], [*ahead, *state])
+    condition = p["cond_jaxpr"]
+    axes = condition.out_avals[0].ndim  # under vmap each example has a condition of its own
+
+    def any_of(inner: Graph, each: str) -> str:
+        numbers = inner.cast(each, np.int32)
+        return inner.cast(inner.reduce("ReduceMax", numbers, range(axes)), bool) if axes else each
+
+    def goes_on(inner: Graph, carried: list[Value]) -> str:
+        (each,) = convert(inner, condition, [*ahead, *carried])
+        return inner.name(each)
 
     def body(inner: Graph, count: str, carried: list[Value]) -> tuple[str, list[Value], list]:
         new = [inner.name(value) for value in convert(inner, p["body_jaxpr"], [*own, *carried])]
-        (again,) = convert(inner, p["cond_jaxpr"], [*ahead, *new])
-        return inner.name(again), new, []
+        if axes:  # examples whose condition is no longer true stay as they are
+            each = goes_on(inner, carried)
+            for i, aval in enumerate(p["body_jaxpr"].out_avals):
+                shape = [*aval.shape[:axes], *(1 for _ in aval.shape[axes:])]
+                still = inner.reshape(each, shape)
+                new[i] = inner.where(still, new[i], carried[i], aval.dtype)
+        return any_of(inner, goes_on(inner, new)), new, []
 
-    return _loop(g, "", g.name(goes_on), state, [v.aval for v in eqn.outvars], body)
+    first_of_all = any_of(g, goes_on(g, state))
+    return _loop(g, "", first_of_all, state, [var.aval for var in eqn.outvars], body)
 
 
 def _scan(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
