@@ -46,6 +46,24 @@ def is_store(place: str | Path) -> bool:
     return re.match(r"[A-Za-z][\w+.-]+:/", str(place)) is not None
 
 
+def local_path(place: str | os.PathLike[str]) -> Path:
+    """A place on this machine, as a setting names it.
+
+    A leading `~` or `~user` is that home directory, as in a shell, which itself reads neither in
+    workdir=~/run nor within quotes. Where there is no such user it is a name like any other; a
+    folder that is called ~ is ./~.
+
+    Raises:
+        ValueError: it begins with ~, and there is no home directory.
+    """
+    path = os.path.expanduser(os.fspath(place))
+    if path == "~" or path.startswith("~/"):
+        raise ValueError(
+            f"{path}: no home directory is known: set HOME, or write ./{path} for a folder named ~."
+        )
+    return Path(path)
+
+
 def cache_directory(kind: str, url: str) -> Path:
     """Where this machine keeps its copy of what is at `url`: ~/.cache/cnn_jax/KIND/... .
 

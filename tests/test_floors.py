@@ -36,6 +36,7 @@ FLOORS = {
     "cnn_jax.cpu": 0,
     "cnn_jax.scratch": -1,
     "cnn_jax.shapes": -1,
+    "cnn_jax.strict_json": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 

@@ -1,6 +1,7 @@
 """Stores by URL: what they promise, and one line for whatever is wrong."""
 
 import importlib.util
+import pathlib
 import stat
 
 import pytest
@@ -80,3 +81,15 @@ def test_a_copy_has_a_place_without_a_home(monkeypatch, tmp_path):
     own.chmod(0o777)  # whoever may write there could lay checkpoints there
     with pytest.raises(stores.StoreError, match="set XDG_CACHE_HOME or TMPDIR"):
         stores.cache_directory("runs", "s3://bucket/run")
+
+
+def test_a_home_directory_is_meant_by_a_tilde(monkeypatch, tmp_path):
+    """One rule for every path in a setting: a shell expands it at the beginning of a word alone."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert stores.local_path("~/run") == tmp_path / "run"
+    assert stores.local_path("~") == tmp_path
+    for name in ("./~/run", "a~", "~nobody-of-this-name/run", "a/~/b"):
+        assert stores.local_path(name) == pathlib.Path(name)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # neither HOME nor a user
+    with pytest.raises(ValueError, match=r"~/run: no home directory is known: set HOME, or write"):
+        stores.local_path("~/run")

@@ -16,7 +16,7 @@ RIGHT, WRONG = "#2a9d5c", "#d1495b"
 
 
 def learning_curves(metrics: str | Path, path: str | Path) -> None:
-    """Draws training and test metrics against the step.
+    """Draws training metrics and those of evaluations against the step.
 
     Args:
         metrics: path of a run's metrics.jsonl.
@@ -24,16 +24,16 @@ def learning_curves(metrics: str | Path, path: str | Path) -> None:
     """
     rows = read_rows(metrics)
     by_split = {
-        split: [row for row in rows if row["split"] == split] for split in ("train", "test")
+        split: [row for row in rows if row["split"] == split] for split in ("train", "val", "test")
     }
     names = ["loss", *(n for n in ("accuracy", "mean_iou", "ap") if any(n in row for row in rows))]
     figure = Figure(figsize=(5 * (len(names) + 1), 4), layout="constrained")
     axes = figure.subplots(1, len(names) + 1)
     for axis, name in zip(axes, [*names, "learning_rate"], strict=True):
         for split, some in by_split.items():
-            points = [(row["step"], row[name]) for row in some if name in row]
+            points = [(row["step"], row[name]) for row in some if row.get(name) is not None]
             if points:
-                axis.plot(*zip(*points, strict=True), label=split, marker="." * (split == "test"))
+                axis.plot(*zip(*points, strict=True), label=split, marker="." * (split != "train"))
         axis.set(xlabel="step", ylabel=name.replace("_", " "))
         axis.grid(alpha=0.3)
         if name == "loss":

@@ -28,13 +28,15 @@ h1 { font-size: 1.6em; line-height: 1.25; margin: .4em 0; }
 h2 { font-size: 1.2em; margin: 2em 0 .6em; border-top: 1px solid var(--line); padding-top: .8em; }
 a { color: var(--accent); }
 .scroll { overflow-x: auto; max-width: 100%; margin: 1em 0; }
-.tall { max-height: 30em; overflow-y: auto; border: 1px solid var(--line); border-radius: 6px; }
+.tall { width: fit-content; max-height: 30em; overflow-y: auto; border: 1px solid var(--line);
+        border-radius: 6px; }
 .tall th { position: sticky; top: 0; background: var(--panel); }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: .3em .7em; border-bottom: 1px solid var(--line); text-align: left;
          vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td.n, th.n { text-align: right; white-space: nowrap; }
-td.name { min-width: 7em; }
+td.name { min-width: 5em; }
+@media (max-width: 500px) { table { font-size: 13px; } th, td { padding: .25em .4em; } }
 .note { color: var(--soft); font-size: 14px; }
 .warn { background: var(--warn); padding: .5em .8em; border-radius: 6px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: .7em;
@@ -42,7 +44,7 @@ td.name { min-width: 7em; }
 .tile { background: var(--panel); border-radius: 8px; padding: .7em .9em; }
 .tile b { display: block; font-size: 1.45em; line-height: 1.2; }
 .tile span { color: var(--soft); font-size: 13px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr));
            gap: 1em; align-items: start; }
 figure { margin: 0; } figcaption { color: var(--soft); font-size: 13px; margin-top: .3em; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; display: block; }

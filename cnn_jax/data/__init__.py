@@ -13,6 +13,7 @@ from cnn_jax.data.crop import parse_size
 from cnn_jax.data.decode import decode_image, decode_mask
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.image_header import open_image
+from cnn_jax.data.labels import class_counts, labels_of
 from cnn_jax.data.loaders.boxes import FITS, LoadBoxes, box_loader
 from cnn_jax.data.loaders.image import CROPS, LoadImage, image_loader
 from cnn_jax.data.loaders.mask import LoadMask, MaskSource, mask_loader
@@ -20,7 +21,12 @@ from cnn_jax.data.loaders.sequence import LoadSequence
 from cnn_jax.data.opening import READERS, load_source, open_source, register_reader
 from cnn_jax.data.pipeline import EvalBatches, TrainBatches, eval_batches, train_batches
 from cnn_jax.data.pixel_rule import PIXEL_RULE, PixelRule
-from cnn_jax.data.pixel_statistics import Statistics, median_frequency_weights, statistics
+from cnn_jax.data.pixel_statistics import (
+    Statistics,
+    median_frequency_weights,
+    pixel_counts,
+    statistics,
+)
 from cnn_jax.data.survey.boxes import BoxSurvey, survey_boxes
 from cnn_jax.data.survey.findings import Finding, findings, summary
 from cnn_jax.data.survey.surveying import survey_splits
@@ -52,18 +58,21 @@ __all__ = [
     "Survey",
     "TrainBatches",
     "box_loader",
+    "class_counts",
     "decode_image",
     "decode_mask",
     "eval_batches",
     "findings",
     "fingerprint",
     "image_loader",
+    "labels_of",
     "load_source",
     "mask_loader",
     "median_frequency_weights",
     "open_image",
     "open_source",
     "parse_size",
+    "pixel_counts",
     "register_reader",
     "statistics",
     "summary",

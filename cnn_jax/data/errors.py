@@ -1,7 +1,8 @@
-"""The exception of `cnn_jax.data`."""
+"""The exceptions of `cnn_jax.data`."""
 
 import os
 import re
+from collections.abc import Iterable
 
 
 class DataError(ValueError):
@@ -14,6 +15,22 @@ class DataError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(re.sub("[\ud800-\udfff]+", _characters, " ".join(message.split())))
+
+
+class NoSplitError(DataError):
+    """There is no such split.
+
+    Attributes:
+        existing: the names of those that there are.
+    """
+
+    def __init__(self, message: str, existing: Iterable[str] = ()):
+        super().__init__(message)
+        self.existing = tuple(existing)
+
+
+class UnlabelledError(DataError):
+    """The examples of a split have no labels, as those of many test splits."""
 
 
 def _characters(surrogates: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from cnn_jax.data import reading
 
@@ -85,13 +85,34 @@ def open_header(file: Path) -> Iterator[ImageFile.ImageFile]:
 def read_header(file: Path) -> tuple[int, int, int]:
     """(width, height, EXIF orientation) of an image as it is stored, without its pixels.
 
+    TIFFs are upright, see `size_of`.
+
     Raises:
         ValueError or OSError: it is not an image, or claims to be too large.
     """
     with open_header(file) as opened:
         # asking a PNG without it would decode its pixels
         known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
-        return *opened.size, orientation_of(opened) if known or _ends_with_exif(file) else 1
+        orientation = said_orientation(opened) if known or _ends_with_exif(file) else 1
+        return *stored_size(opened), orientation
+
+
+def stored_size(opened: ImageFile.ImageFile) -> tuple[int, int]:
+    """(width, height) as they are stored; for a TIFF, before Pillow turns it."""
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return opened.size
+    width, height = (int(opened.tag_v2[tag]) for tag in (256, 257))
+    return width, height
+
+
+def size_of(opened: ImageFile.ImageFile) -> tuple[int, int]:
+    """(width, height) of the pixels that Pillow will give, before they are decoded.
+
+    It turns a TIFF upright itself, and not all of its versions say so before.
+    """
+    width, height = stored_size(opened)
+    turned = opened.format == "TIFF" and said_orientation(opened) >= 5
+    return (height, width) if turned else (width, height)
 
 
 class ImageHeader(NamedTuple):
@@ -123,9 +144,9 @@ def header_of(stream: BinaryIO, size: int) -> ImageHeader:
         with Image.open(stream, formats=_formats()) as opened:
             check_size(opened.height, opened.width, size)
             known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
-            turned = orientation_of(opened) if known or _tail_has_exif(stream, size) else 1
+            turned = said_orientation(opened) if known or _tail_has_exif(stream, size) else 1
             return ImageHeader(
-                *opened.size, turned, opened.mode, _depth(opened), opened.format or ""
+                *stored_size(opened), turned, opened.mode, _depth(opened), opened.format or ""
             )
     except Image.DecompressionBombError as error:
         raise _too_large("too many") from error
@@ -151,8 +172,12 @@ def _depth(opened: ImageFile.ImageFile) -> int:
 def orientation_of(opened: Image.Image) -> int:
     """How an image is to be turned, as EXIF counts it, 1 to 8; 1 if it says nothing of sense.
 
-    A PNG that has it behind its pixels is decoded first.
+    Pillow turns a TIFF itself. A PNG that has it behind its pixels is decoded first.
     """
+    return 1 if opened.format == "TIFF" else said_orientation(opened)
+
+
+def said_orientation(opened: Image.Image) -> int:
     try:
         orientation = opened.getexif().get(_EXIF_ORIENTATION, 1)
     except (ValueError, *_DAMAGED):  # metadata that cannot be read say nothing

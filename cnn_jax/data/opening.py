@@ -174,7 +174,7 @@ _BUILT_IN: tuple[tuple[str, Holds, str], ...] = (
     ("hf", "label", "hf:open_hf_classes"),
     ("ucr", "label", "ucr:open_ucr"),
     ("masks", "mask", "mask_folder:open_mask_folder"),
-    ("hf", "mask", "hf:open_hf_masks"),
+    ("hf", "mask", "hf_masks:open_hf_masks"),
     ("coco", "boxes", "coco:open_coco"),
     ("voc", "boxes", "voc:open_voc"),
     ("yolo", "boxes", "yolo:open_yolo"),

@@ -96,8 +96,8 @@ def frames(
             result.append(Frame(size or (1, 1)))
             continue
         turned = header.orientation
-        as_stored = size is None or _equal(size, header.stored)
-        as_upright = size is None or _equal(size, header.upright)
+        as_stored = size is None or is_size(size, header.stored)
+        as_upright = size is None or is_size(size, header.upright)
         if not as_stored and not as_upright:
             wrong.append(
                 f"{file} ({_shown(size or (0, 0))}, and the image has {_shown(header.upright)})"
@@ -174,7 +174,8 @@ def _header(file: Path) -> Header | None:
         return None
 
 
-def _equal(one: Size, other: Size) -> bool:
+def is_size(one: Size, other: Size) -> bool:
+    """Whether two sizes are one, but for rounding."""
     return all(abs(a - b) <= ROUNDING for a, b in zip(one, other, strict=True))
 
 

@@ -7,14 +7,16 @@ processes; nor does it depend on threads or workers.
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from cnn_jax.data import order
+from cnn_jax.data.balance import Balanced
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Examples, Gathered, InMemory, Streamed, available_cpus
+from cnn_jax.data.labels import labels_of
 from cnn_jax.data.loaders.image import image_loader
 from cnn_jax.data.types import Loader, Source
 from cnn_jax.data.workers import in_processes
@@ -84,9 +86,16 @@ class TrainBatches(_Batches):
         steps_per_epoch: examples / batch_size, a fraction.
     """
 
-    def __init__(self, examples: Examples, *, seed: int, **options):
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        seed: int,
+        order_of: Callable[[int, int, int], np.ndarray] = order.permutation,
+        **options,
+    ):
         super().__init__(examples, **options)
-        self._seed = seed
+        self._seed, self._order_of = seed, order_of
         self.steps_per_epoch = self.examples / self.batch_size
 
     def with_seed(self, seed: int) -> "TrainBatches":
@@ -104,9 +113,14 @@ class TrainBatches(_Batches):
             raise IndexError(f"batch {step}: steps are numbered from 0")
         return super().__getitem__(step)
 
+    def indices(self, step: int) -> np.ndarray:
+        """int64 [b]: which examples the batch of this process has."""
+        positions = step * self.batch_size + self._rows
+        return order.indices(self._seed, positions, self.examples, self._order_of)
+
     def _make(self, step):
         positions = step * self.batch_size + self._rows
-        chosen = order.indices(self._seed, positions, self.examples)
+        chosen = self.indices(step)
         rngs = None
         if not isinstance(self._examples, InMemory):
             rngs = [order.generator(self._seed, int(position)) for position in positions]
@@ -158,6 +172,7 @@ def train_batches(
     process_count: int = 1,
     workers: int = 0,
     in_memory: bool | None = None,
+    balance: float = 0.0,
 ) -> TrainBatches:
     """Endless shuffled batches of the arrays that a loader makes, with 'mask' float32 [b] of ones.
 
@@ -175,19 +190,37 @@ def train_batches(
             eight cores.
         in_memory: whether to load every example once and keep it; by default if the loader never
             draws, and the examples take at most MEMORY_LIMIT.
+        balance: how far an epoch evens the classes out, from 0, not at all, to 1, the same number
+            of examples of each; see `cnn_jax.data.balance`.
 
     Raises:
-        DataError: see `image_loader`; batch_size is not a multiple of process_count. While
-            iterating: a corrupt record, unless the source skips those.
+        DataError: see `image_loader`; batch_size is not a multiple of process_count; a balance of
+            examples without one label each, or outside [0, 1]. While iterating: a corrupt record,
+            unless the source skips those.
     """
     return TrainBatches(
         _examples(source, load, workers, in_memory),
         seed=seed,
+        order_of=_order(source, balance),
         batch_size=batch_size,
         process_index=process_index,
         process_count=process_count,
         workers=workers,
     )
+
+
+def _order(source: Source, balance: float) -> Callable[[int, int, int], np.ndarray]:
+    if not balance:
+        return order.permutation
+    if not 0 < balance <= 1:
+        raise DataError(f"balance={balance:g}: wanted 0, as often as they are, to 1, equally often")
+    labels = labels_of(source)
+    if labels.ndim != 1:
+        raise DataError(
+            f"balance={balance:g}: the images of {source.name} have several labels each, whose "
+            "classes cannot be evened out; leave it out"
+        )
+    return Balanced(labels, balance)
 
 
 def eval_batches(

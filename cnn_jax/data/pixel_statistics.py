@@ -80,3 +80,17 @@ def median_frequency_weights(batches: Iterable[Mapping[str, np.ndarray]], classe
         return np.ones(classes)
     median = np.median(frequency[frequency > 0])
     return np.divide(median, frequency, out=np.zeros(classes), where=frequency > 0)
+
+
+def pixel_counts(batches: Iterable[Mapping[str, np.ndarray]], classes: int) -> np.ndarray:
+    """int64 [K]: the number of pixels of each class, without ignored ones.
+
+    Args:
+        batches: as those of `median_frequency_weights`.
+        classes: K.
+    """
+    counts = np.zeros(classes, np.int64)
+    for batch in batches:
+        real = batch["label"][batch["mask"] > 0]
+        counts += np.bincount(real.ravel(), minlength=classes)[:classes]
+    return counts

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.errors import DataError, NoSplitError
 
 T = TypeVar("T")
 
@@ -61,8 +61,9 @@ def select(splits: Mapping[str, Sequence[T]], expression: str, *, dataset: str) 
 
 def no_such_split(expression: str, dataset: str, existing: Iterable[str]) -> DataError:
     """The error for a split that does not exist."""
-    return DataError(
-        f"{dataset} has no split {expression!r}: it has {', '.join(map(repr, existing))}"
+    names = tuple(existing)
+    return NoSplitError(
+        f"{dataset} has no split {expression!r}: it has {', '.join(map(repr, names))}", names
     )
 
 

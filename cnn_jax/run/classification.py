@@ -2,10 +2,10 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,20 +13,21 @@ import numpy as np
 from cnn_jax import data, losses, models
 from cnn_jax.analysis import figures
 from cnn_jax.augment import STEPS
+from cnn_jax.run import class_weights
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
     assemble,
     normalisation,
-    open_splits,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model, load_pretrained
 from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
+from cnn_jax.run.splits import open_splits
 from cnn_jax.tasks import classification as tasks
-from cnn_jax.typing import Array, Network, Observed, PyTree
+from cnn_jax.typing import Array, Network, Observed, PyTree, Task
 
 # Images on the sheet of sample predictions.
 SAMPLES = 25
@@ -69,14 +70,46 @@ class ClassificationRecipe(TrainingRecipe):
     cutmix: float = setting(0.0, "Alpha of CutMix's Beta distribution; 0 for no CutMix.")
     loss: str | Mapping[str, float] = setting("cross_entropy", LOSS_HELP, read=losses.to_text)
     label_smoothing: float = setting(0.1, "Label smoothing, in [0, 1).")
+    class_weights: str | Iterable[float] = setting(
+        "none", f"{class_weights.HELP}.", read=class_weights.to_text
+    )
+    balance: float = setting(
+        0.0,
+        "Sampling of the training examples by class: 0, as often as they are, to 1, every class "
+        "equally often; 0.5 by the square root of their frequency.",
+        least=0,
+    )
     test_time_flip: bool = setting(
         False, "Evaluate the mean of the logits for an image and for its mirror image."
     )
 
 
+class Kind(NamedTuple):
+    """In what classification with one label and with several differ.
+
+    Attributes:
+        name: name of the task.
+        open_split: (recipe, split) -> the data.
+        held_out: (recipe, facts, model, source) -> how that source is evaluated.
+        draw: see `cnn_jax.run.experiment.assemble`.
+        best: the metric that marks the best checkpoint.
+    """
+
+    name: str
+    open_split: Callable[[Any, str], data.Source]
+    held_out: Callable[[Any, Facts, Network, data.Source], HeldOut]
+    draw: Callable[..., None]
+    best: str
+
+
 def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     """The parts of a run that the recipe describes."""
-    splits = open_splits(recipe, partial(open_split, recipe))
+    return make_of_kind(recipe, Kind("classification", open_split, held_out, _draw, tasks.BEST))
+
+
+def make_of_kind(recipe: ClassificationRecipe, kind: Kind) -> Experiment:
+    """The parts of a run with one label for an image, or with several."""
+    splits = open_splits(recipe, partial(kind.open_split, recipe))
     model = create_model(recipe.model, recipe, num_classes=splits.train.num_classes)
     train = data.train_batches(
         splits.train,
@@ -84,6 +117,7 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         workers=recipe.workers,
+        balance=recipe.balance,
         **rows_of_process(),
     )
     space = train[0]["image"].shape[1:-1]
@@ -124,18 +158,24 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
             batch_size=min(FIRST_IMAGES, len(splits.train)),
         )[0]
         learnt = from_data(np.asarray(prepare(few)["image"])[few["mask"] > 0])
+    weights = class_weights.weights_of(
+        str(recipe.class_weights),
+        splits.class_names,
+        {"balanced": lambda: class_weights.balanced(data.class_counts(splits.train))},
+    )
     return assemble(
         recipe,
-        "classification",
+        kind.name,
         splits,
         model=model,
         pretrained=pretrained,
         statistics=statistics,
         train=train,
         augment=augment,
-        held_out=held_out,
-        draw=_draw,
-        best=tasks.BEST,
+        held_out=kind.held_out,
+        draw=kind.draw,
+        task=None if weights is None else _task(recipe, len(splits.class_names), weights),
+        best=kind.best,
         head=head,
         learnt=learnt,
     )
@@ -168,12 +208,21 @@ def held_out(
         )
 
     return HeldOut(
-        task=tasks.classification(
-            facts.num_classes, label_smoothing=recipe.label_smoothing, loss=recipe.loss
-        ),
+        task=_task(recipe, facts.num_classes),
         batches=batches,
         prepare=tasks.make_prepare(facts.mean, facts.std),
         views=(mirrored,) if recipe.test_time_flip else (),
+    )
+
+
+def _task(
+    recipe: ClassificationRecipe, num_classes: int, weights: np.ndarray | None = None
+) -> Task:
+    return tasks.classification(
+        num_classes,
+        label_smoothing=recipe.label_smoothing,
+        loss=recipe.loss,
+        class_weights=weights,
     )
 
 

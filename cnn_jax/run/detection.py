@@ -14,19 +14,24 @@ import numpy as np
 from cnn_jax import data, models
 from cnn_jax.analysis import detection_figures, figures
 from cnn_jax.augment import STEPS
+from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
-    Splits,
     assemble,
     normalisation,
-    open_splits,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
-from cnn_jax.run.network import create_model, load_pretrained, pretrained_for
+from cnn_jax.run.network import (
+    create_model,
+    load_pretrained,
+    pretrained_for,
+    read_unless_resumed,
+)
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
+from cnn_jax.run.splits import Splits, open_splits
 from cnn_jax.tasks import detection as tasks
 from cnn_jax.train import state
 from cnn_jax.typing import Observed, PyTree
@@ -203,7 +208,8 @@ def _pretrained(
     variables = state.init_variables(model, sample, seed=recipe.seed)
     trunk = models.create(name, num_classes=None)
     own = {key: leaves["backbone"] for key, leaves in variables.items() if "backbone" in leaves}
-    loaded = pretrained_for(recipe.pretrained_backbone, name, trunk, template=own)
+    read = partial(pretrained_for, recipe.pretrained_backbone, name, trunk, template=own)
+    loaded = read_unless_resumed(recipe, read, own)
     merged = {
         key: {**leaves, "backbone": loaded.variables[key]} if key in own else leaves
         for key, leaves in variables.items()
@@ -226,7 +232,7 @@ def _survey(source: data.Source) -> data.BoxSurvey:
     say = _log.warning if held.left_out else _log.info
     say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
-        raise ValueError(f"{source.name}, split {source.split}, holds no usable box.")
+        raise UnlabelledError(f"{source.name}, split {source.split}, holds no usable box.")
     if held.crowds == held.boxes:
         raise ValueError(
             f"{source.name}, split {source.split}: all {held.boxes} boxes are crowds or difficult, "

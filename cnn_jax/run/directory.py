@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_jax.run import workdir as workdirs
-from cnn_jax.stores import Store, StoreError, cache_directory, is_store
+from cnn_jax.stores import Store, StoreError, cache_directory, is_store, local_path
 from cnn_jax.train import goodput, hosts, lease
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.mirror import Mirror, fetch_run
@@ -186,7 +186,7 @@ def readable(place: str) -> Iterator[Path]:
         StoreError: the store cannot be read.
     """
     if not is_store(place):
-        yield Path(place).expanduser()
+        yield local_path(place)
         return
     with tempfile.TemporaryDirectory(prefix="cnn_jax-run-") as scratch:
         fetch_run(place, Path(scratch), READ_AGAIN)

@@ -1,7 +1,6 @@
 """The files of an evaluation: figures.json, tables as CSV, figures as PNG, and a page of it all."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax import strict_json
 from cnn_jax.analysis import (
     detection_figures,
     evaluation_figures,
@@ -35,7 +35,7 @@ def write(measured: Measured, report: Report, directory: Path) -> dict[str, Any]
     directory.mkdir(parents=True, exist_ok=True)
     facts = measured.predictor.facts
     content = described(measured, report)
-    text = json.dumps(plain({**content, **workdir.environment()}), indent=2, allow_nan=False)
+    text = strict_json.dumps({**content, **workdir.environment()}, indent=2)
     (directory / FIGURES_FILE).write_text(text + "\n", encoding="utf-8")
     if report.classes:
         write_rows(directory / "classes.csv", report.classes)
@@ -65,7 +65,7 @@ def write(measured: Measured, report: Report, directory: Path) -> dict[str, Any]
         listed = [each["class"] for each in report.classes]
         values = np.array([each[name] for each in report.classes], float)
         evaluation_figures.class_bars(listed, values, name, path)
-        pictures.append((path, f"{name} of each class, the lowest first"))
+        pictures.append((path, f"{evaluation_page.title(name)} of each class, the lowest first"))
     sheet = directory / "hardest.png"
     drawn = draw_hardest(measured, report, sheet)
     evaluation_page.write(
@@ -168,14 +168,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return repr(float(value)) if math.isfinite(value) else ""
     return value
-
-
-def plain(value: Any) -> Any:
-    """As JSON has it: numbers that are none become null."""
-    if isinstance(value, Mapping):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,8 +12,10 @@ import optax
 
 from cnn_jax import data, metrics
 from cnn_jax.data import TrainBatches, fingerprint
+from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.models import Pretrained
 from cnn_jax.run.facts import Facts
+from cnn_jax.run.splits import Splits
 from cnn_jax.train import state, step
 from cnn_jax.typing import Array, Batch, HostBatch, Network, Observed, PyTree, Task
 
@@ -27,7 +29,7 @@ class Experiment(NamedTuple):
         task: the loss and the metrics.
         image: shape and dtype of a training batch as the model sees it.
         train: the training batches.
-        test: () -> the evaluation batches.
+        test: () -> the evaluation batches of `part`, which is evaluated during the training.
         augment: (keys, batch) -> batch, on the device, in training.
         prepare: batch -> batch, on the device, in evaluation.
         views: test-time augmentation, see `cnn_jax.train.step.make_eval_step`.
@@ -42,6 +44,9 @@ class Experiment(NamedTuple):
         splits: the data as they were opened; None if the task does not say.
         notes: lines about what was decided, for the console.
         survey: the `Surveying` of its data; None for none.
+        part: 'test'; or 'val', if the run is chosen on a validation split.
+        final: () -> the evaluation batches of the test split, evaluated once, at the end; None if
+            that is `test`, or there is none with labels.
     """
 
     name: str
@@ -59,9 +64,11 @@ class Experiment(NamedTuple):
     learnt: Mapping[str, PyTree] = MappingProxyType({})
     views: tuple[Callable[[Array], Array], ...] = ()
     draw: Callable[[Path, Observed, PyTree, Callable[[HostBatch], Any]], None] | None = None
-    splits: "Splits | None" = None
+    splits: Splits | None = None
     notes: tuple[str, ...] = ()
     survey: Any = None
+    part: str = "test"
+    final: Callable[[], Any] | None = None
 
 
 def initial_variables(experiment: Experiment, *, seed: int) -> PyTree:
@@ -112,46 +119,6 @@ class HeldOut(NamedTuple):
     batches: Callable[..., Any]
     prepare: Callable[[Batch], Batch]
     views: tuple[Callable[[Array], Array], ...] = ()
-
-
-class Splits(NamedTuple):
-    """The data of a run."""
-
-    train: Any
-    test: Any
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.train.class_names
-
-    @property
-    def channels(self) -> int:
-        return self.train.image_shape[-1]
-
-
-def open_splits(recipe: Any, open_split: Callable[[str], Any]) -> Splits:
-    """The data of `train_split` and `test_split`, each opened by `open_split`.
-
-    The images of both become pixels by one rule, that of the training images.
-
-    Raises:
-        ValueError: their classes differ.
-    """
-    opened = {split: open_split(split) for split in (recipe.train_split, recipe.test_split)}
-    train, test = opened[recipe.train_split], opened[recipe.test_split]
-    splits = Splits(train, by_rule(test, train.pixels))
-    if splits.test.class_names != splits.class_names:
-        raise ValueError(
-            f"{recipe.dataset}: the classes of {recipe.test_split} are "
-            f"{', '.join(splits.test.class_names)}, those of {recipe.train_split} are "
-            f"{', '.join(splits.class_names)}. Give both splits the same classes."
-        )
-    return splits
-
-
-def by_rule(source: Any, rule: data.PixelRule) -> Any:
-    """The data, whose images become pixels by this rule; the same object if they do already."""
-    return source if source.pixels == rule else dataclasses.replace(source, pixels=rule)
 
 
 def normalisation(
@@ -218,11 +185,19 @@ def assemble(
         fit=fit,
         pixel_rule=splits.train.pixels.version,
         sample_bits=splits.train.pixels.bits,
-        data=fingerprint.described(splits._asdict()),
+        data=fingerprint.described(splits.sources()),
     )
-    held = held_out(recipe, facts, model, splits.test)
+    held = held_out(recipe, facts, model, splits.chosen_on)
     test = held.batches(**rows_of_process())
-    notes: tuple[str, ...] = ()
+    notes, final = splits.notes, None
+    if splits.validation is not None and splits.test is not None:
+        try:
+            last = held_out(recipe, facts, model, splits.test)
+            final = partial(last.batches, **rows_of_process())
+        except UnlabelledError as error:
+            notes += (f"No test figures: {error}",)
+            splits = splits._replace(test=None)
+            facts = dataclasses.replace(facts, data=fingerprint.described(splits.sources()))
     if pretrained is not None and "note" in pretrained.metadata and not recipe.continue_run:
         notes += (f"Beginning with the weights of {pretrained.metadata['note']}.",)
     return Experiment(
@@ -239,5 +214,7 @@ def assemble(
         draw=partial(draw, held, facts),
         splits=splits,
         notes=notes,
+        part="test" if splits.validation is None else "val",
+        final=final,
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )

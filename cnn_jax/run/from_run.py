@@ -1,9 +1,7 @@
 """Begins a run with what another run has learnt: its weights, or its whole state."""
 
 import logging
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -16,10 +14,12 @@ from cnn_jax.run import directory as directories
 from cnn_jax.run import resuming, saved
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
-from cnn_jax.stores import is_store
+from cnn_jax.run.workdir import RECIPE_FILE
+from cnn_jax.stores import is_store, local_path
 from cnn_jax.train import checkpoint, hosts, state
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import Preprocessing
+from cnn_jax.weights.shards import holds_weights
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,10 @@ SHOWN = 3  # differences that an error names
 
 def is_run(spec: str) -> bool:
     """Whether weights are named by the run that has them: a directory, or the URL of one."""
-    return is_store(spec) or os.path.isdir(Path(spec).expanduser())
+    if is_store(spec):
+        return True
+    path = local_path(spec)
+    return path.is_dir() and ((path / RECIPE_FILE).exists() or not holds_weights(path))
 
 
 def weights_of_run(

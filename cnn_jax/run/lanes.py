@@ -1,7 +1,6 @@
 """The runs of a sweep, in lanes: those of a lane share a compiled step and one training loop."""
 
 import contextlib
-import json
 import operator
 import threading
 from collections import deque
@@ -13,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax import strict_json
 from cnn_jax.run.experiment import Experiment, initial_variables
+from cnn_jax.run.layer_decay import stage_factors
 from cnn_jax.run.optimisation import optimizer_of, plan_of, schedule_of
 from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
@@ -42,6 +43,7 @@ class Trainer:
     ):
         self.recipe, self.experiment, self.program = recipe, experiment, program
         self.plan = plan_of(recipe, experiment.train.steps_per_epoch)
+        self._stages = stage_factors(recipe, experiment)
         self._side_by_side = side_by_side
         self._path, self._lock = path, threading.Lock()
         self.watchdog = watchdog.Watchdog(recipe.step_timeout, directory=path.parent)
@@ -73,7 +75,7 @@ class Trainer:
         schedule = schedule_of(self.recipe, self.plan.steps, self.experiment.train.steps_per_epoch)
         scale = rate / self.recipe.learning_rate
         return optimizer_of(
-            self.recipe, lambda count: scale * schedule(count), self.experiment.head
+            self.recipe, lambda count: scale * schedule(count), self.experiment.head, self._stages
         )
 
     def train(self, runs: Sequence[Run]) -> list[dict[str, float]]:
@@ -87,20 +89,27 @@ class Trainer:
         else:
             states, arguments = states[0], [argument[0] for argument in arguments]
         lane = _Lane(self, runs)
-        loop.fit(
+        outcome = loop.fit(
             states,
             train_step=lambda states, batch: self._step(states, *arguments, batch),
             batches=self._batches(runs),
             steps=self.plan.steps,
             evaluation=evaluation.Evaluation(
-                lambda states, stop: self._observe(states, len(runs)),
+                lambda states, stop: self._observe(states, len(runs), self.experiment.test()),
                 lambda observed: [self.experiment.task.report(one) for one in observed],
                 self.plan.evaluate_every,
             ),
             callbacks=[lane],
             nonfinite_limit=None,  # a learning rate that diverges stops no other run
         )
-        return lane.rows
+        if self.experiment.final is None:
+            return lane.rows
+        last = self._observe(outcome.state, len(runs), self.experiment.final())
+        tested = [self.experiment.task.report(one) for one in last]
+        return [
+            {**row, **{f"test_{name}": value for name, value in own.items()}}
+            for row, own in zip(lane.rows, tested, strict=True)
+        ]
 
     def _begin(self, one: Run) -> state.TrainState:
         variables = initial_variables(self.experiment, seed=one.seed)
@@ -117,21 +126,21 @@ class Trainer:
             for batches in together
         )
 
-    def _observe(self, states: PyTree, count: int) -> list[Observed]:
+    def _observe(self, states: PyTree, count: int, batches: Any) -> list[Observed]:
         """The observations of each run, with its own part of the states."""
         found = []
         for index in range(count):
             own = jax.tree.map(operator.itemgetter(index), states) if self._side_by_side else states
-            one = evaluation.evaluate(self._eval_step, own, self.experiment.test(), self._place)
+            one = evaluation.evaluate(self._eval_step, own, batches, self._place)
             assert one is not None
             found.append(one)
         return found
 
     def write(self, row: dict[str, Any]) -> None:
         """Writes the row of one run to the file and to the console."""
-        best = f"test_{self.experiment.best}"
+        best = f"{self.experiment.part}_{self.experiment.best}"
         with self._lock, self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(strict_json.dumps(row) + "\n")
             self.program.console.print(
                 f"seed {row['seed']}, rate {row['learning_rate']:g}, step {row['step']}: "
                 f"loss {row['train_loss']:.4f}, {best} {row[best]:.4f}"
@@ -143,7 +152,7 @@ class _Lane(callback.Callback):
 
     def __init__(self, trainer: Trainer, runs: Sequence[Run]):
         self.rows: list[dict[str, float]] = []
-        self._trainer, self._runs = trainer, runs
+        self._trainer, self._runs, self._part = trainer, runs, trainer.experiment.part
         self._recent: deque[Any] = deque(maxlen=trainer.plan.log_every or None)
 
     def on_phase(self, phase: str, step: int) -> None:
@@ -159,7 +168,7 @@ class _Lane(callback.Callback):
                 **one._asdict(),
                 "step": step,
                 "train_loss": float(loss),
-                **{f"test_{name}": value for name, value in own.items()},
+                **{f"{self._part}_{name}": value for name, value in own.items()},
             }
             for one, loss, own in zip(self._runs, losses, figures, strict=True)
         ]

@@ -16,7 +16,7 @@ from jax.experimental.compilation_cache import compilation_cache
 import cnn_jax.cpu
 from cnn_jax.run import agreement
 from cnn_jax.run.recipe import TrainingRecipe
-from cnn_jax.stores import is_store
+from cnn_jax.stores import is_store, local_path
 from cnn_jax.train import hosts, joining
 
 _log = logging.getLogger(__name__)
@@ -112,13 +112,13 @@ def cache_directory(name: str) -> Path | None:
         )
         return None
     try:
-        directory = Path(name).expanduser()
+        directory = local_path(name)
         directory.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(directory).free) < LEAST_FREE:
             raise OSError(errno.ENOSPC, f"{free:,} bytes are free")
         with tempfile.TemporaryFile(dir=directory):
             return directory
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+    except (OSError, ValueError) as error:  # ValueError: there is no home directory
         reason = getattr(error, "strerror", None) or error
         _log.warning(
             "%s cannot be written (%s): compiled programs are not kept. Choose another directory, "

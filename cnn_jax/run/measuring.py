@@ -15,12 +15,13 @@ from cnn_jax import data, metrics, plugins
 from cnn_jax.run import class_names, label_files, layouts
 from cnn_jax.run import views as view_names
 from cnn_jax.run.classification import ClassificationRecipe
-from cnn_jax.run.experiment import HeldOut, by_rule
+from cnn_jax.run.experiment import HeldOut
 from cnn_jax.run.held_examples import LoadPrepared, Relabelled, names_of
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import task_named
 from cnn_jax.run.predictor import ClassPredictor, Predictor
 from cnn_jax.run.recipe import DTYPES, TrainingRecipe
+from cnn_jax.run.splits import by_rule
 from cnn_jax.run.tasks import TaskRun
 from cnn_jax.tasks import classification, segmentation
 from cnn_jax.train import evaluation, layout, state, step
@@ -119,7 +120,7 @@ def measure(
     )
     model = of_precision(predictor.model, precision, predictor.facts.model)
     with configured(recipe):
-        source, held = _held_out(predictor, task, recipe, model)
+        source, held, fitted = _held_out(predictor, task, recipe, model)
         what = f"{getattr(recipe, 'dataset', '')}, split {recipe.test_split},"
         known = _labels(predictor, source, labels, what)
         batches = held.batches()
@@ -154,7 +155,7 @@ def measure(
         speed = rate(lambda: eval_step(placed, ready), len(first["mask"]))
         figures = reported.report(observed)
     counted = observed.rows.get("counted", np.zeros(0))
-    notes = [known.classes.said if known.classes else "", noted]
+    notes = [known.classes.said if known.classes else "", fitted, noted]
     if (chosen is not None) and known.classes is not None:
         notes.append(f"Predictions are chosen among {int(chosen.sum())} of {len(chosen)} classes.")
     if skipped := len(getattr(batches, "corrupt", {})):
@@ -182,7 +183,7 @@ def _recipe(
     predictor: Predictor, task: TaskRun, dataset: str, split: str, settings: Mapping[str, Any]
 ) -> TrainingRecipe:
     """The settings to evaluate with."""
-    given = {"dataset": dataset, "test_split": split}
+    given = {"dataset": dataset, "test_split": split or ("" if dataset else _held(predictor))}
     chosen = {**settings, **{name: value for name, value in given.items() if value}}
     if predictor.recipe is None:
         if not dataset:
@@ -203,6 +204,14 @@ def _recipe(
     recipe = dataclasses.replace(predictor.recipe, **chosen)
     plugins.check_loaded(recipe.plugin, what=f"The run in {predictor.place}")
     return recipe
+
+
+def _held(predictor: Predictor) -> str:
+    """The validation split of a run that has no test split; '' for the run's own test split."""
+    parts = predictor.facts.data
+    if "test" in parts or "validation" not in parts:
+        return ""
+    return parts["validation"]["split"]
 
 
 def _training_settings() -> set[str]:
@@ -228,18 +237,47 @@ def of_precision(model: Any, precision: str, name: str) -> Any:
 
 def _held_out(
     predictor: Predictor, task: TaskRun, recipe: TrainingRecipe, model: Any
-) -> tuple[data.Source, HeldOut]:
+) -> tuple[data.Source, HeldOut, str]:
+    """The data, how they are evaluated, and what the user should know of it."""
     assert task.open_split is not None
     assert task.held_out is not None
     source = by_rule(task.open_split(recipe, recipe.test_split), predictor.facts.pixels)
     how = predictor.preparation if isinstance(predictor, ClassPredictor) else None
     if how is None:
-        # the classes of the network, which those of the data are found among
-        return source, task.held_out(recipe, predictor.facts, model, source)
+        source, recipe, said = _fitted(predictor, recipe, source)
+        return source, task.held_out(recipe, predictor.facts, model, source), said
     if source.load is not None:
-        raise ValueError(f"{source.name} holds no images, and {predictor.facts.model} is for them.")
-    held = task.held_out(recipe, predictor.facts, model, _as_stored(source, how))
-    return source, held
+        name = predictor.facts.model
+        raise ValueError(f"{source.name} holds no images, and {name} is for them.")
+    prepared = _as_stored(source, how)
+    return source, task.held_out(recipe, predictor.facts, model, prepared), ""
+
+
+def _fitted(
+    predictor: Predictor, recipe: TrainingRecipe, source: data.Source
+) -> tuple[data.Source, TrainingRecipe, str]:
+    """Images of other data than the run's own, read as its network takes them."""
+    shape, own = predictor.facts.image_shape, predictor.recipe
+    name = getattr(recipe, "dataset", "")
+    if len(shape) != 3 or source.load is not None or name == getattr(own, "dataset", ""):
+        return source, recipe, ""
+    height, width, channels = shape
+    said = []
+    if len(source.image_shape) == 3 and source.image_shape[-1] != channels:
+        source = dataclasses.replace(source, image_shape=(*source.image_shape[:2], channels))
+        said.append(f"with {channels} channel{'s' if channels > 1 else ''}")
+    size = getattr(recipe, "image_size", None)
+    if size in (0, "") and source.image_shape[:2] != (height, width):
+        if isinstance(recipe, ClassificationRecipe) and height == width:
+            recipe = dataclasses.replace(recipe, image_size=height, crop="whole")
+            said.append(f"resized whole to {height}x{width}")
+        elif size == "" and None in source.image_shape[:2]:
+            changed: Any = {"image_size": f"{height}x{width}"}
+            recipe = dataclasses.replace(recipe, **changed)
+            said.append(f"fitted to {height}x{width}")
+    if not said:
+        return source, recipe, ""
+    return source, recipe, f"Images are read {' and '.join(said)}, as the network takes them."
 
 
 def _as_stored(source: data.Source, how: Any) -> data.Source:

@@ -1,18 +1,22 @@
 """The network of a recipe, and its pretrained weights."""
 
 import ast
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 from cnn_jax import models
-from cnn_jax.run import from_run
+from cnn_jax.run import from_run, saved
 from cnn_jax.run.recipe import DTYPES, TrainingRecipe
-from cnn_jax.train import state
+from cnn_jax.train import hosts, state
 from cnn_jax.typing import PyTree
+from cnn_jax.weights import Preprocessing
+
+_log = logging.getLogger(__name__)
 
 
 def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Module:
@@ -36,24 +40,53 @@ def load_pretrained(
     if not recipe.pretrained and not recipe.continue_run:
         return None
     template = state.init_variables(model, image, seed=recipe.seed)
-    if recipe.continue_run:  # its whole state takes the place of these before the first step
-        return from_run.weights_of_run(
-            recipe.continue_run,
+
+    def read() -> models.Pretrained:
+        if recipe.continue_run:  # its whole state takes the place of these before the first step
+            return from_run.weights_of_run(
+                recipe.continue_run,
+                recipe.model,
+                model,
+                template=template,
+                init_head=False,
+                class_names=class_names,
+                which=recipe.continue_step or "last",
+            )
+        return pretrained_for(
+            recipe.pretrained,
             recipe.model,
             model,
             template=template,
-            init_head=False,
+            init_head=recipe.init_head,
             class_names=class_names,
-            which=recipe.continue_step or "last",
         )
-    return pretrained_for(
-        recipe.pretrained,
-        recipe.model,
-        model,
-        template=template,
-        init_head=recipe.init_head,
-        class_names=class_names,
-    )
+
+    return read_unless_resumed(recipe, read, template)
+
+
+def read_unless_resumed(
+    recipe: TrainingRecipe, read: Callable[[], models.Pretrained], template: PyTree
+) -> models.Pretrained:
+    """What `read` gives. Where it fails, because a file is gone for example, and the run goes on
+    from a checkpoint of its own, which holds all weights: the template, and a warning."""
+    try:
+        return read()
+    except (OSError, ValueError) as error:
+        if not recipe.workdir or not recipe.resume or hosts.several():
+            raise
+        try:
+            facts = saved.read_run(recipe.workdir, "last").facts
+        except (OSError, ValueError):  # no run there, or no checkpoint
+            raise error from None
+        said = " ".join(str(error).split())
+        _log.warning(
+            "The given weights cannot be read (%s): they are not needed, since %s goes on from its "
+            "checkpoint.",
+            said[:300],
+            recipe.workdir,
+        )
+        how = Preprocessing(mean=facts.mean, std=facts.std, source=recipe.workdir)
+        return models.Pretrained(template, how if facts.mean else None, "cnn_jax", {})
 
 
 def pretrained_for(

@@ -1,5 +1,7 @@
 """The plan of a recipe in steps, its learning rates and its optimiser."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import optax
@@ -75,12 +77,14 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> Plan:
 
 
 def warmup_steps_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> int:
-    """The number of warm-up steps, at most `steps`.
+    """The number of warm-up steps, at most `steps`, or a tenth of them in a run that continues
+    another: its statistics and its optimiser are warm.
 
     Raises:
         ValueError: `warmup_epochs` is more than MOST_STEPS.
     """
-    return min(steps, _in_steps("warmup_epochs", recipe.warmup_epochs, steps_per_epoch))
+    most = steps // 10 if recipe.continue_run else steps
+    return min(most, _in_steps("warmup_epochs", recipe.warmup_epochs, steps_per_epoch))
 
 
 def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> optax.Schedule:
@@ -109,11 +113,14 @@ def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> o
 
 
 def optimizer_of(
-    recipe: TrainingRecipe, schedule: optax.Schedule, head: frozenset[str]
+    recipe: TrainingRecipe,
+    schedule: optax.Schedule,
+    head: frozenset[str],
+    stages: Mapping[str, float] = MappingProxyType({}),
 ) -> optax.GradientTransformation:
     """The optimiser of the recipe, with its factors on the learning rate: `freeze` and
-    `backbone_factor` outside the last layer, whose parameters have the paths `head`, and
-    `bias_factor` for biases.
+    `backbone_factor` outside the last layer, whose parameters have the paths `head`, `bias_factor`
+    for biases, and those of the stages, by the path of a parameter.
 
     Raises:
         ValueError: `freeze` or `backbone_factor` is given, and the last layer is not known.
@@ -127,7 +134,7 @@ def optimizer_of(
         clip_norm=recipe.clip_norm,
     )
     factor = 0.0 if recipe.freeze else recipe.backbone_factor
-    if factor == 1 and recipe.bias_factor == 1:
+    if factor == 1 and recipe.bias_factor == 1 and not stages:
         return tx
     if factor != 1 and not head:
         raise ValueError(
@@ -139,5 +146,6 @@ def optimizer_of(
         lambda path: (
             (1.0 if path in head else factor)
             * (recipe.bias_factor if path.rpartition("/")[2] == "bias" else 1.0)
+            * stages.get(path, 1.0)
         ),
     )

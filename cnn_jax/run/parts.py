@@ -7,6 +7,7 @@ import jax
 import optax
 
 from cnn_jax.run.experiment import Experiment, initial_variables
+from cnn_jax.run.layer_decay import stage_factors
 from cnn_jax.run.layouts import devices_of, layout_of
 from cnn_jax.run.optimisation import Plan, optimizer_of, plan_of, schedule_of
 from cnn_jax.run.recipe import TrainingRecipe
@@ -43,7 +44,7 @@ def build(recipe: TrainingRecipe, experiment: Experiment) -> Parts:
     if recipe.nonfinite_limit < 0:
         raise ValueError(f"nonfinite_limit={recipe.nonfinite_limit}: it must be 0 or more.")
     schedule = schedule_of(recipe, plan.steps, per_epoch)
-    tx = optimizer_of(recipe, schedule, experiment.head)
+    tx = optimizer_of(recipe, schedule, experiment.head, stage_factors(recipe, experiment))
     train_step = where.compile_train(
         step.make_train_step(
             experiment.model,

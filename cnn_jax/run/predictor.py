@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from cnn_jax.data.crop import resample
 from cnn_jax.data.loaders.image import LoadImage
-from cnn_jax.run import detect, inputs, tiles
-from cnn_jax.run.answers import Classified, Segmented
+from cnn_jax.run import detect, inputs
+from cnn_jax.run.answers import Classified, Labelled
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import PyTree
@@ -80,6 +79,31 @@ class Predictor:
             "to its `variables`."
         )
 
+    def check(self, **options: Any) -> None:
+        """Raises ValueError for an option that is out of range; see `predict_one`."""
+
+    def most(self, batch_size: int, **options: Any) -> int:
+        """The number of images that `start` makes use of at a time, up to this many."""
+        return 1
+
+    def load(self, image: Any, **options: Any) -> Any:
+        """What `start` takes of an image, prepared without the device; for threads.
+
+        Raises:
+            ValueError: it cannot be read, or is not what the network was trained on.
+        """
+        return image
+
+    def start(self, loaded: Sequence[Any], size: int, **options: Any) -> Callable[[], list[Any]]:
+        """Starts the prediction of prepared images. The function that it returns waits for it.
+
+        Args:
+            loaded: what `load` gave, `size` of them at most.
+            size: images that the device is given, so that it is compiled once.
+            options: see `predict_one`.
+        """
+        return lambda: [self.predict_one(image, **options) for image in loaded]
+
     def _rank(self) -> int:
         return len(self.facts.image_shape) or 3
 
@@ -118,8 +142,18 @@ class ClassPredictor(Predictor):
 
     def predict_one(self, image: Any) -> Classified:
         """The class probabilities of one image (or sequence, or volume)."""
-        x = self.preprocess(image)
-        return Classified(np.asarray(self._probabilities(x[None]))[0], self.facts.class_names)
+        return self.start([self.load(image)], 1)()[0]
+
+    def most(self, batch_size: int, **options: Any) -> int:
+        return batch_size
+
+    def load(self, image: Any, **options: Any) -> np.ndarray:
+        return self.preprocess(image)
+
+    def start(self, loaded: Sequence[Any], size: int, **options: Any) -> Callable[[], list[Any]]:
+        shares = self._probabilities(filled(loaded, size))
+        names = self.facts.class_names
+        return lambda: [Classified(row, names) for row in np.asarray(shares)[: len(loaded)]]
 
     def preprocess(self, image: Any) -> np.ndarray:
         """What the network sees of an image: float32 [*space, C]."""
@@ -176,38 +210,23 @@ class ClassPredictor(Predictor):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PixelPredictor(Predictor):
-    """Predicts a class for each pixel; see `Predictor`."""
+class LabelsPredictor(ClassPredictor):
+    """Predicts the labels of each image, several or none; see `Predictor`."""
 
-    def predict_one(
-        self, image: Any, *, tile: int | tuple[int, int] | None = None, overlap: float = 0.25
-    ) -> Segmented:
-        """The classes of the pixels of one image.
+    def start(self, loaded: Sequence[Any], size: int, **options: Any) -> Callable[[], list[Any]]:
+        shares, names = self._probabilities(filled(loaded, size)), self.facts.class_names
+        threshold = getattr(self.recipe, "threshold", 0.5)
+        return lambda: [
+            Labelled(row, names, threshold) for row in np.asarray(shares)[: len(loaded)]
+        ]
 
-        Args:
-            image: see `predict`.
-            tile: side, or (height, width), of the tiles that a larger image is cut into, in pixels.
-                Default: what an evaluation does: with an `image_size`, the image is resized to it
-                and the answer back; without one, the tiles have the size of the training's images.
-            overlap: overlap of neighbouring tiles, as a fraction of their side, in [0, 1).
-        """
-        if not 0 <= overlap < 1:
-            raise ValueError(f"overlap={overlap}: it must be in [0, 1).")
-        *space, channels = self.facts.image_shape
-        pixels = self._pixels(image)
-        own = pixels.shape[:2]
-        size = (space[0], space[1]) if tile is None else tiles.sides(tile)
-        if tile is None and bool(getattr(self.recipe, "image_size", None)):
-            pixels = resample(pixels, size)
-        out = jax.eval_shape(self.apply, jnp.zeros((1, *size, channels))).shape[1:3]
-        shared = (int(overlap * out[0]), int(overlap * out[1]))
-        x = self._normalise_pixels(pixels)
-        probabilities = tiles.segment(self.apply, x, tile=size, overlap=shared)
-        if pixels.shape[:2] != own:
-            shape = (*own, probabilities.shape[-1])
-            probabilities = np.asarray(jax.image.resize(probabilities, shape, "linear"))
-        label = probabilities.argmax(-1).astype(np.uint8)
-        return Segmented(label, probabilities, self.facts.class_names)
+    @functools.cached_property
+    def _probabilities(self) -> Callable[[Any], Any]:
+        def probabilities(x: jax.Array) -> jax.Array:
+            logits: Any = self.model.apply(self.variables, x, train=False)
+            return jax.nn.sigmoid(logits.astype(jnp.float32))  # [B, K]
+
+        return jax.jit(probabilities)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -221,8 +240,35 @@ class BoxPredictor(Predictor):
             image: see `predict`.
             threshold: the lowest score to keep, in 0..1.
         """
-        return detect.find(self._detect, image, self.facts, threshold=threshold)
+        self.check(threshold=threshold)
+        return self.start([self.load(image)], 1, threshold=threshold)()[0]
+
+    def check(self, *, threshold: float = 0.3, **others: Any) -> None:
+        detect.check_threshold(threshold)
+
+    def most(self, batch_size: int, **options: Any) -> int:
+        return batch_size
+
+    def load(self, image: Any, **options: Any) -> dict[str, np.ndarray]:
+        return detect.load(image, self.facts)
+
+    def start(
+        self, loaded: Sequence[Any], size: int, *, threshold: float = 0.3, **others: Any
+    ) -> Callable[[], list[Any]]:
+        found = self._detect(filled([each["image"] for each in loaded], size))
+
+        return lambda: [
+            detect.found_in(row, each, threshold=threshold)
+            for row, each in zip(detect.first(found, len(loaded)), loaded, strict=True)
+        ]
 
     @functools.cached_property
     def _detect(self) -> detect.Detect:
         return detect.make_detect(self.model, self.variables, self.facts)
+
+
+def filled(loaded: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """A batch of `size` images, with zeros behind those that there are."""
+    batch = np.zeros((size, *loaded[0].shape), loaded[0].dtype)
+    batch[: len(loaded)] = loaded
+    return batch

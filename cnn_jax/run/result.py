@@ -5,6 +5,7 @@ import dataclasses
 import json
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.recipe import TrainingRecipe
 
 # What the table of figures leaves out.
-_NO_FIGURES = ("model", "dataset", "workdir", "layout", "processes")
+_NO_FIGURES = (
+    *("model", "dataset", "workdir", "layout", "processes"),
+    *("chosen_by", "chosen_step", "continued"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,9 +35,9 @@ class Result:
         interrupted: the signal that stopped the run, or None. An interrupted run has saved its
             state and has no figures yet; the same call resumes it.
         step: number of training steps made.
-        metrics: figures of the last evaluation by name, 'accuracy' in 0..1; of several runs, with
-            one learning rate, their means. Empty for an interrupted run, and in processes other
-            than the first.
+        metrics: figures on the test split by name, 'accuracy' in 0..1, or on the validation split,
+            if there is none; of several runs, with one learning rate, their means. Empty for an
+            interrupted run, and in processes other than the first.
         json: the content of result.json; {} where there are no metrics.
     """
 
@@ -61,6 +65,8 @@ def figures_of(
     *,
     place: str,
     began: float,
+    best: int | None = None,
+    test: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """The figures of a finished run, for result.json.
 
@@ -71,16 +77,20 @@ def figures_of(
         rows: the rows of metrics.jsonl.
         place: the run directory, for messages.
         began: when the run was started, of the monotonic clock.
+        best: step of the best checkpoint; None if none was evaluated.
+        test: figures of the best checkpoint on the test split, if the run was chosen on another.
     """
     rates = {
         name: sorted(row[f"wall_{name}"] for row in rows if f"wall_{name}" in row)
         for name in ("images_per_second", "gflops_per_second", "mfu")
     }
     speeds = {name: values[len(values) // 2] for name, values in rates.items() if values}
-    figures = experiment.task.report(outcome.observed)
     return {
         **described(experiment),
-        **{f"test_{name}": value for name, value in figures.items()},
+        **_evaluated(experiment, outcome, rows, best, test),
+        "chosen_by": f"{experiment.part}_{experiment.best}",
+        "chosen_step": best,
+        **_continued(recipe),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(final.params)),
         "records_skipped": len(experiment.train.corrupt),
         "steps": outcome.step,
@@ -94,10 +104,40 @@ def figures_of(
     }
 
 
-def metrics_in(result: dict[str, Any]) -> dict[str, float]:
-    """The figures of the last evaluation, out of the content of result.json."""
-    names = (name for name in result if name.startswith("test_"))
-    return {name.removeprefix("test_"): result[name] for name in names}
+def _evaluated(
+    experiment: Experiment,
+    outcome: Any,
+    rows: list[dict],
+    best: int | None,
+    test: dict[str, float] | None,
+) -> dict[str, float]:
+    """The figures of the evaluations: of the last state, where it was chosen on the test split; of
+    the best checkpoint, where it was chosen on another."""
+    part, figures = experiment.part, experiment.task.report(outcome.observed)
+    if part == "test":
+        return {f"test_{name}": value for name, value in figures.items()}
+    at_best = next((r for r in rows[::-1] if r["split"] == part and r["step"] == best), None)
+    if at_best is not None:
+        figures = {name: at_best[name] for name in figures if name in at_best}
+    return {
+        **{f"{part}_{name}": value for name, value in figures.items()},
+        **{f"test_{name}": value for name, value in (test or {}).items()},
+    }
+
+
+def _continued(recipe: TrainingRecipe) -> dict[str, Any]:
+    if not recipe.continue_run:
+        return {}
+    return {"continued": {"run": recipe.continue_run, "step": recipe.continue_step}}
+
+
+def metrics_in(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures on the test split, out of the content of result.json; those on the validation
+    split, if there are none."""
+    for part in ("test_", "val_"):
+        if names := [name for name in result if name.startswith(part)]:
+            return {name.removeprefix(part): result[name] for name in names}
+    return {}
 
 
 def recorded(place: str) -> tuple[int, dict[str, float]]:

@@ -76,13 +76,17 @@ def left_behind(directory: Path) -> list[str]:
 
 
 def differences(recipe: Any, earlier: Mapping[str, str]) -> dict[str, str]:
-    """`recipes.differences`, without that of a data folder that has moved.
+    """`recipes.differences`, without those of a data folder or a file of weights that has moved.
 
     `check` decides whether the data are the same, by their fingerprint in the checkpoint.
     """
     changes = recipes.differences(recipe, earlier)
     if _moved(earlier.get("dataset"), getattr(recipe, "dataset", None)):
         changes.pop("dataset", None)
+    for weights in ("pretrained", "pretrained_backbone"):  # the checkpoint holds them
+        was, now = earlier.get(weights, ""), getattr(recipe, weights, "")
+        if was and now and Path(was).name == Path(now).name:
+            changes.pop(weights, None)
     return changes
 
 

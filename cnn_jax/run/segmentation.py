@@ -1,7 +1,7 @@
 """Segmentation, a class for every pixel: its recipe, and what it makes."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,25 @@ import numpy as np
 from cnn_jax import data, losses, models
 from cnn_jax.analysis import figures, segmentation_figures
 from cnn_jax.augment import STEPS
+from cnn_jax.run import class_weights
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
     assemble,
     normalisation,
-    open_splits,
     rows_of_process,
 )
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model, load_pretrained
 from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
+from cnn_jax.run.splits import open_splits
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.typing import Network, Observed, PyTree
 
 SAMPLES = 8  # images on the sheet of predictions
 
-CLASS_WEIGHTS = ("none", "median_frequency")
+MEDIAN = "median_frequency"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,10 +69,11 @@ class SegmentationRecipe(TrainingRecipe):
         + "; '' for none.",
     )
     loss: str | Mapping[str, float] = setting("cross_entropy+dice", LOSS_HELP, read=losses.to_text)
-    class_weights: str = setting(
+    class_weights: str | Iterable[float] = setting(
         "none",
-        "Weights of the classes in the loss; Dice and Jaccard have none.",
-        choices=CLASS_WEIGHTS,
+        f"{class_weights.HELP}; or {MEDIAN}, by the images they occur in. Dice and Jaccard have "
+        "none.",
+        read=partial(class_weights.to_text, words=(MEDIAN,)),
     )
 
 
@@ -91,10 +93,15 @@ def make_experiment(recipe: SegmentationRecipe) -> Experiment:
     sample = jax.ShapeDtypeStruct((1, *space, splits.channels), np.float32)
     pretrained = load_pretrained(recipe, model, sample, names)
     statistics = normalisation(splits, pretrained)
-    weights = None
-    if recipe.class_weights == "median_frequency":
-        counted = _batches(recipe, splits.train)()
-        weights = data.median_frequency_weights(counted, len(names))
+    counted = _batches(recipe, splits.train)
+    weights = class_weights.weights_of(
+        str(recipe.class_weights),
+        names,
+        {
+            MEDIAN: lambda: data.median_frequency_weights(counted(), len(names)),
+            "balanced": lambda: class_weights.balanced(data.pixel_counts(counted(), len(names))),
+        },
+    )
     return assemble(
         recipe,
         "segmentation",

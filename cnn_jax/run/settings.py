@@ -29,6 +29,7 @@ def setting(
     read: Callable[[Any], str] | None = None,
     least: float | None = None,
     below: float | None = None,
+    missing: str | None = None,
 ) -> Any:
     """A field of a recipe.
 
@@ -42,9 +43,10 @@ def setting(
             -> the text that is kept.
         least: the smallest number allowed; None: any.
         below: what a number must stay below; None: any.
+        missing: what runs of versions without this setting did, if that is not the default.
     """
     metadata = {"help": help, "choices": choices, "result": result, "read": read}
-    metadata |= {"least": least, "below": below}
+    metadata |= {"least": least, "below": below, "missing": missing}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -151,13 +153,15 @@ def from_flagfile(recipe: type[R], settings: Mapping[str, str]) -> R:
     """The recipe of settings as `parse_flagfile` gives them.
 
     Settings that the recipe does not know, of another version, are left out; those that are missing
-    have their defaults.
+    have their defaults, or what runs without them did.
 
     Raises:
         ValueError: a value is of another type than the setting.
     """
     chosen: dict[str, Any] = {}
     for field in dataclasses.fields(recipe):  # type: ignore[arg-type]
+        if field.name not in settings and field.metadata.get("missing") is not None:
+            chosen[field.name] = field.metadata["missing"]
         if field.name in settings:
             value, least = _parsed(field, settings[field.name]), field.metadata.get("least")
             # older versions took keep=0 or intervals below 0, which changed no result
@@ -225,8 +229,10 @@ def differences(recipe: Any, earlier: Mapping[str, str]) -> dict[str, str]:
         name = field.name
         if not field.metadata["result"] or name not in now:
             continue
-        if earlier.get(name, now[name]) != now[name]:
-            was, become = (_shown(field, each[name]) for each in (earlier, now))
+        missing = field.metadata.get("missing") if earlier else None
+        before = now[name] if missing is None else missing
+        if earlier.get(name, before) != now[name]:
+            was, become = (_shown(field, text) for text in (earlier.get(name, before), now[name]))
             found[name] = f"`{name}` was {was} and is now {become}"
     return found
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cnn_jax.run.result import Result
 from cnn_jax.train import (
     callback,
     checkpoint,
+    compiling,
     evaluation,
     goodput,
     hosts,
@@ -36,6 +38,7 @@ from cnn_jax.train import (
     state,
     watchdog,
 )
+from cnn_jax.train.patience import Patience
 
 
 class SingleRun:
@@ -63,6 +66,8 @@ class SingleRun:
         self._again = f"To resume: {program.again} with workdir={opened.place}"
         self._meter = goodput.Meter()
         self._notes: list[str] = []
+        self._best: int | None = None  # step of the best checkpoint, once the run is finished
+        self._test: dict[str, float] | None = None  # its figures on the test split, if held back
 
     def go(self, held: contextlib.ExitStack) -> Result:
         """Trains, evaluates and writes the result; `held` closes what is opened for it."""
@@ -90,6 +95,11 @@ class SingleRun:
         started = held.enter_context(self._program.until_started(unchanged))
         outcome = self._fit(host_state, resumed, checkpoints, attempts, run_log, started)
         return self._finish(outcome, attempts, run_log)
+
+    def _has_bar(self) -> bool:
+        """Whether a bar says what the run does, see `RunLog.progress`."""
+        console = self._program.console
+        return console.is_terminal or (console.is_jupyter and not console.quiet)
 
     def _first_state(
         self, checkpoints: checkpoint.Checkpoints
@@ -121,11 +131,15 @@ class SingleRun:
         """What happens to the steps and to the learning rate of a run that goes on longer."""
         recipe, steps, schedule = self._recipe, self._parts.plan.steps, self._parts.schedule
         before = recipe.continue_step
-        rates = " to ".join(f"{float(schedule(step)):.3g}" for step in (before, steps - 1))
+        rates = [float(schedule(step)) for step in (before, steps - 1)]
+        peak = max(
+            float(schedule(step)) for step in range(before, steps, -(-(steps - before) // 50))
+        )
         return (
             f"Continuing {recipe.continue_run} from step {before} to step {steps}, with the state "
             f"of its optimiser. The learning rate begins its schedule again there, "
-            f"{recipe.schedule}: {rates}, at most {recipe.learning_rate:g}."
+            f"{recipe.schedule}: from {rates[0]:.3g} over {max(peak, *rates):.3g} to "
+            f"{rates[1]:.3g}."
         )
 
     def _announce(self, first: int, resumed: dict[str, Any] | None) -> None:
@@ -168,8 +182,9 @@ class SingleRun:
             "wall_attempts": attempts._asdict(),
             "plugins": plugins.record(),
         }
+        patience = Patience(recipe.patience, experiment.best) if recipe.patience else None
         with interruption.stop_signals() as stopped:
-            return loop.fit(
+            outcome = loop.fit(
                 where.replicate(host_state),
                 train_step=self._meter.compiled(parts.train_step),
                 batches=experiment.train,
@@ -188,13 +203,50 @@ class SingleRun:
                     *_watchdog(recipe, self._opened.path, self._program),
                     self._meter,
                     callback.Started(started),
-                    reporting.Reporting(run_log, every=plan.log_every, speed=speed),
+                    *([] if self._has_bar() else [compiling.Compiling(self._say)]),
+                    *([patience] if patience else []),
+                    reporting.Reporting(
+                        run_log, every=plan.log_every, speed=speed, part=experiment.part
+                    ),
                 ],
                 resumed=resumed,
                 learning_rate=parts.schedule,
                 nonfinite_limit=recipe.nonfinite_limit,
                 stopped=stopped,
+                ended=patience.ended if patience else lambda: False,
             )
+            if outcome.interrupted is None and outcome.step < plan.steps:
+                self._say(
+                    f"Stopped early, at step {outcome.step} of {plan.steps}: {recipe.patience} "
+                    f"evaluations without a better {experiment.best} on {experiment.part}."
+                )
+            return self._tested(outcome, eval_step, checkpoints, stopped)
+
+    def _tested(
+        self,
+        outcome: loop.Outcome,
+        eval_step: Any,
+        checkpoints: checkpoint.Checkpoints,
+        stopped: Callable[[], Any],
+    ) -> loop.Outcome:
+        """Evaluates the best checkpoint on the test split, if the run was chosen on another."""
+        experiment, where = self._experiment, self._parts.where
+        if outcome.interrupted is not None:
+            return outcome
+        self._best = hosts.from_first(checkpoints.best_step)
+        if experiment.final is None:
+            return outcome
+        chosen = outcome.state
+        if self._best not in (None, outcome.step):
+            restored, _ = checkpoints.restore(self._parts.abstract, step=self._best)
+            chosen = where.replicate(restored)
+        observed = evaluation.evaluate(
+            eval_step, chosen, experiment.final(), where, stop=lambda: stopped() is not None
+        )
+        if observed is None:
+            return outcome._replace(interrupted=stopped())
+        self._test = experiment.task.report(observed)
+        return outcome
 
     def _finish(
         self, outcome: loop.Outcome, attempts: goodput.Attempts, run_log: log.RunLog
@@ -213,7 +265,7 @@ class SingleRun:
             return made
         figures = result.figures_of(
             self._recipe, self._experiment, outcome, final, run_log.rows(),
-            place=place, began=self._began,
+            place=place, began=self._began, best=self._best, test=self._test,
         )  # fmt: skip
         attempts = goodput.end_run(opened.path / goodput.ATTEMPTS_FILE, attempts)
         figures |= goodput.figures(attempts, self._meter.seconds)

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 
 from cnn_jax.run import directory as directories
+from cnn_jax.run import result as results
 from cnn_jax.run import sweep_result
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.experiment import Experiment
@@ -70,6 +71,8 @@ def run_many(
         trainer = Trainer(
             recipe, experiment, workdir / RUNS_FILE, side_by_side=side_by_side, program=program
         )
+        for note in experiment.notes:
+            program.say(note)
         program.say(
             f"{experiment.name}: {len(seeds)} seeds and {len(rates)} learning rates, "
             f"{trainer.plan.steps} steps each, "
@@ -87,14 +90,16 @@ def run_many(
         opened.send()
         program.interrupts(f"while drawing the figure: result.json is in {opened.place}")
         if recipe.figures:
-            sweep_result.draw(workdir / RUNS_FILE, experiment.best, workdir / "seeds.png")
+            sweep_result.draw(
+                workdir / RUNS_FILE,
+                experiment.best,
+                workdir / "seeds.png",
+                part=experiment.part,
+            )
         program.console.print(sweep_result.table(result))
         program.say(f"The runs are in {result['workdir']}")
-    metrics = {
-        name.removeprefix("test_"): value["mean"]
-        for name, value in result["summary"][0].items()
-        if name.startswith("test_") and len(rates) == 1
-    }
+    means = {n: v["mean"] for n, v in result["summary"][0].items() if isinstance(v, dict)}
+    metrics = results.metrics_in(means) if len(rates) == 1 else {}
     return Result(
         place=opened.place,
         directory=workdir,
@@ -105,6 +110,8 @@ def run_many(
 
 
 def _check(recipe: TrainingRecipe) -> None:
+    if recipe.patience:
+        raise ValueError(f"patience={recipe.patience}: several runs at once do not stop early.")
     if recipe.seeds < 1:
         raise ValueError(f"seeds={recipe.seeds}: it must be at least 1.")
     if any(rate <= 0 for rate in recipe.learning_rates):

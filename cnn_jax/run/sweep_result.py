@@ -67,8 +67,9 @@ def table(result: Mapping[str, Any]) -> rich.table.Table:
     return shown
 
 
-def draw(path: Path, best: str, figure_path: Path) -> None:
-    """Draws the best metric against the step: the mean of the seeds, and the extremes."""
+def draw(path: Path, best: str, figure_path: Path, *, part: str = "test") -> None:
+    """Draws the best metric of an evaluated part against the step: the mean of the seeds, and the
+    extremes."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
@@ -76,12 +77,14 @@ def draw(path: Path, best: str, figure_path: Path) -> None:
         by_step: dict[int, list[float]] = {}
         for row in rows:
             if row["learning_rate"] == rate:
-                by_step.setdefault(row["step"], []).append(row[f"test_{best}"])
+                value = row[f"{part}_{best}"]
+                if value is not None:  # it is undefined for this split
+                    by_step.setdefault(row["step"], []).append(value)
         steps = sorted(by_step)
         (line,) = axis.plot(steps, [np.mean(by_step[s]) for s in steps], ".-", label=f"{rate:g}")
         low, high = ([function(by_step[s]) for s in steps] for function in (min, max))
         axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    axis.set(xlabel="step", ylabel=f"test {best.replace('_', ' ')}")
+    axis.set(xlabel="step", ylabel=f"{part} {best.replace('_', ' ')}")
     axis.legend(title="learning rate")
     axis.grid(alpha=0.3)
     figure.savefig(figure_path, dpi=100)

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import time
-from pathlib import Path
 
 import jax
 
@@ -21,7 +20,7 @@ from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.result import Result
 from cnn_jax.run.single import SingleRun
 from cnn_jax.run.tasks import name_of, task_of
-from cnn_jax.stores import is_store
+from cnn_jax.stores import is_store, local_path
 from cnn_jax.train import hosts
 
 
@@ -89,8 +88,10 @@ def _load_plugins(recipe: TrainingRecipe) -> None:
             before anything of theirs is found to be unknown.
     """
     plugins.load_all(recipe.plugin)
-    flagfile = Path(recipe.workdir or ".").expanduser() / workdirs.RECIPE_FILE
-    if recipe.workdir and not is_store(recipe.workdir) and flagfile.is_file():
+    if not recipe.workdir or is_store(recipe.workdir):
+        return
+    flagfile = local_path(recipe.workdir) / workdirs.RECIPE_FILE
+    if flagfile.is_file():
         earlier = texts.parse_flagfile(texts.read_text(flagfile))
         plugins.check_loaded(earlier.get("plugin", ""), what=f"The run in {recipe.workdir}")
 

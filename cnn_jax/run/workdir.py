@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -16,9 +15,10 @@ from typing import Any
 import jax
 
 import cnn_jax.cpu
-from cnn_jax import plugins
+from cnn_jax import plugins, strict_json
 from cnn_jax.run import resuming
 from cnn_jax.run import settings as recipes
+from cnn_jax.stores import local_path
 from cnn_jax.train import agreement, hosts
 
 RECIPE_FILE = "recipe.flags"
@@ -97,7 +97,7 @@ def _judge_seen(workdir: str, seen: list[bool], machines: list[str]) -> str:
 def open_local(recipe: Any, name: str, held: contextlib.ExitStack) -> Path:
     """As `open_workdir`, for a single process, in a directory of this machine."""
     if recipe.workdir:
-        workdir = Path(recipe.workdir).expanduser()
+        workdir = local_path(recipe.workdir)
         try:
             workdir.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -204,7 +204,7 @@ def write_result(workdir: Path, result: dict[str, Any]) -> Path:
     """Writes result.json whole or not at all, with versions and hardware added."""
     path = workdir / RESULT_FILE
     partial = path.with_suffix(".json.new")
-    partial.write_text(json.dumps({**result, **environment()}, indent=2) + "\n")
+    partial.write_text(strict_json.dumps({**result, **environment()}, indent=2) + "\n")
     partial.replace(path)
     return path
 

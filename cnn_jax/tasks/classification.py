@@ -1,6 +1,6 @@
 """Classification: one label for an image, a sequence or a volume."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ def classification(
     *,
     label_smoothing: float = 0.0,
     loss: str | Mapping[str, float] = "cross_entropy",
+    class_weights: Sequence[float] | np.ndarray | None = None,
 ) -> Task:
     """The task of predicting `batch['label']`, or the soft `batch['target']` if there is one.
 
@@ -39,11 +40,18 @@ def classification(
             distribution still; for losses of one class against the others, K probabilities. So
             does mixup: (1 - w) of one label and w of the other, for each class.
         loss: losses of `cnn_jax.losses.LOSSES` with their weights, see `cnn_jax.losses.parse`.
+        class_weights: K weights of the examples by their class in training; None for ones. An
+            example of several classes, after mixup, has their mean in its proportions.
 
     Raises:
-        ValueError: label_smoothing is outside [0, 1), or a loss is unknown, is not for labels of
-            whole images, or returns something else than a Mean.
+        ValueError: label_smoothing is outside [0, 1), there are not K weights, or a loss is
+            unknown, is not for labels of whole images, or returns something else than a Mean.
     """
+    if class_weights is not None and len(class_weights) != num_classes:
+        raise ValueError(
+            f"{len(class_weights)} class weights for {num_classes} classes: give as many."
+        )
+    weights = None if class_weights is None else np.asarray(class_weights, np.float32)
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing}: it must be in [0, 1).")
     factors = losses.parse(loss)
@@ -56,12 +64,16 @@ def classification(
     def training_loss(outputs: Outputs, batch: Batch) -> dict[str, Mean]:
         labels = batch.get("target", batch["label"])
         by_head = outputs if isinstance(outputs, Mapping) else {"logits": outputs}
+        mask = batch["mask"]
+        if weights is not None:
+            own = jnp.asarray(weights)
+            mask = mask * (own[labels] if labels.ndim == 1 else labels @ own)
         means = {}
         for head, logits in by_head.items():
             logits = losses.at_least_float32(logits)
             target = losses.target_of(logits, labels, label_smoothing=label_smoothing)
             share = 1.0 if head == "logits" else AUXILIARY_WEIGHT
-            for name, (total, weight) in of_head(logits, target, batch["mask"]).items():
+            for name, (total, weight) in of_head(logits, target, mask).items():
                 factor = share * factors[name]
                 means[_mean_name(head, name)] = Mean(
                     total if factor == 1 else factor * total, weight
@@ -160,7 +172,9 @@ def make_augment(
         image = augmentations.apply(each, draws[:, 0], {"image": image})["image"]
         batch = dict(prepare({**batch, "image": image}))
         if mixup or cutmix:
-            target = jax.nn.one_hot(batch["label"], num_classes)  # [B, K]
+            target = batch["label"].astype(jnp.float32)
+            if target.ndim == 1:  # else [B, K] already, of several labels
+                target = jax.nn.one_hot(batch["label"], num_classes)  # [B, K]
             batch["image"], batch["target"] = mix.mixup_or_cutmix(
                 draws[:, 1], batch["image"], target, mixup_alpha=mixup, cutmix_alpha=cutmix
             )

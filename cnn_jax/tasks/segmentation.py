@@ -23,7 +23,7 @@ def segmentation(
     class_names: Sequence[str],
     *,
     loss: str | Mapping[str, float] = "cross_entropy",
-    class_weights: Sequence[float] | None = None,
+    class_weights: Sequence[float] | np.ndarray | None = None,
 ) -> Task:
     """The task of predicting `batch['label']` [B, *space], in which IGNORE does not count.
 

@@ -105,9 +105,8 @@ class Checkpoints:
                 f"best={self._best} marks the best checkpoint, and the evaluation gives "
                 f"{', '.join(metrics)}. Choose one of these."
             )
-        score = -np.inf if metrics is None else metrics[self._best]
-        if np.isnan(score):  # a metric that is undefined for this set
-            score = -np.inf
+        known = {name: value for name, value in (metrics or {}).items() if np.isfinite(value)}
+        score = known.get(self._best, manager.LOWEST)  # it may be undefined for this set
         with self._writing(step):
             # saved before its evaluation was finished; or later ones, too damaged to resume from
             for old in [old for old in self._manager.all_steps() if old >= step]:
@@ -117,7 +116,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
                 ),
-                metrics={**(metrics or {}), manager.SCORE: score},
+                metrics={**known, manager.SCORE: score},
             )
 
     def restore(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from cnn_jax import strict_json
 from cnn_jax.printable import PlainConsole, PlainFormatter, printable
 from cnn_jax.train.notebook_bar import NotebookBar
 
@@ -26,7 +28,8 @@ class RunLog:
     """Rows of metrics, each written to `metrics.jsonl`, to TensorBoard and to the console.
 
     A row is one JSON object: `step`, `split`, the metrics, and fields that begin with `wall_`,
-    which depend on the machine and the moment and are not results.
+    which depend on the machine and the moment and are not results. A metric that is undefined, such
+    as the mean IoU of a split without a labelled pixel, is null.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class RunLog:
         ]
         self._wall_before = kept[-1].get("wall_seconds", 0.0) if kept else 0.0
         replacement = self.path.with_suffix(".jsonl.new")
-        replacement.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        replacement.write_text("".join(strict_json.dumps(row) + "\n" for row in kept))
         replacement.replace(self.path)
         self._file = self.path.open("a")
         # the writer without a thread: on a full disk the thread dies, and then its queue blocks
@@ -75,10 +78,10 @@ class RunLog:
             **{f"wall_{name}": round(value, 3) for name, value in wall.items()},
         }
         with self._writing():
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(strict_json.dumps(row) + "\n")
             self._file.flush()
             for name, value in {**figures, **wall}.items():
-                if name != "seconds":
+                if name != "seconds" and math.isfinite(value):
                     self._event(step, summary=scalar(f"{split}/{name}", value))
             self._events.flush()
         return row

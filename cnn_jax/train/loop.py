@@ -69,6 +69,7 @@ def fit(
     learning_rate: Callable[[int], float] | None = None,
     nonfinite_limit: int | None = 0,
     stopped: Callable[[], signal.Signals | None] = lambda: None,
+    ended: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Trains until `steps` updates are made, or until `stopped` says so.
 
@@ -94,6 +95,8 @@ def fit(
             whole run; None: steps are not checked.
         stopped: asked before each step and each batch of an evaluation; anything but None stops the
             run, with a checkpoint. See `cnn_jax.train.interruption.stop_signals`.
+        ended: asked after each evaluation; True makes it the last one, before `steps` are made. See
+            `cnn_jax.train.patience`.
 
     Raises:
         ValueError: `steps` is no whole number, the state is beyond it, there are too few batches, a
@@ -114,7 +117,9 @@ def fit(
             "too. Raise it, or begin with a new state."
         )
     run = Run(first, steps, resumed or {}, learning_rate, nonfinite_limit, companions.enter)
-    training = _Training(run, companions, state, train_step, layout, evaluation, saving, stopped)
+    training = _Training(
+        run, companions, state, train_step, layout, evaluation, saving, stopped, ended
+    )
     with companions:
         return training.go(batches)
 
@@ -132,8 +137,9 @@ class _Training:
         evaluation: Evaluation | None,
         saving: Saving | None,
         stopped: Callable[[], signal.Signals | None],
+        ended: Callable[[], bool],
     ):
-        self._run, self._callbacks, self._stopped = run, callbacks, stopped
+        self._run, self._callbacks, self._stopped, self._ended = run, callbacks, stopped, ended
         self._state, self._train_step, self._layout = state, train_step, layout
         self._evaluation, self._saving = evaluation, saving
         self._step = run.first
@@ -152,7 +158,7 @@ class _Training:
         while True:
             self._evaluate_if_due()
             self._save_if_due()
-            if self._step == self._run.steps or self._stopped():
+            if self._step == self._run.steps or self._ended() or self._stopped():
                 break
             self._advance(ahead)
         self._collect()
@@ -207,11 +213,14 @@ class _Training:
             self._callbacks.tell("on_step", step, values)
 
     def _evaluate_if_due(self) -> None:
-        if self._evaluation is None or not due(self._evaluation.every, self._step, self._run.steps):
+        if self._evaluation is None:
+            return
+        last = self._step == self._run.steps or self._ended()
+        if not last and not due(self._evaluation.every, self._step, self._run.steps):
             return
         self._collect()
         repeated = self._evaluated_at == self._step
-        if repeated and self._step != self._run.steps:
+        if repeated and not last:
             return
         self._callbacks.tell("before_evaluation", self._step)
         self._run.enter(EVALUATION if self._evaluations else COMPILING, self._step)

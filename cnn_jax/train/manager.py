@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from orbax.checkpoint import checkpoint_managers
 
 log = logging.getLogger(__name__)
 
+LOWEST = -sys.float_info.max  # of one that was not evaluated: infinity is no JSON
 SCORE = "score"  # ranks the checkpoints; a reader need not know which metric it is
 
 
@@ -82,7 +84,7 @@ def _of_first(name: str) -> ocp.options.MultiprocessingOptions:
 def score(metrics: Mapping[str, Any]) -> float:
     """What ranks a checkpoint; -inf if it was not evaluated."""
     value = metrics.get(SCORE)
-    return value if isinstance(value, (int, float)) else -np.inf
+    return value if isinstance(value, (int, float)) and value > LOWEST else -np.inf
 
 
 def reason(error: BaseException) -> str:

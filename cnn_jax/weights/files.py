@@ -87,6 +87,8 @@ def read(path: str | os.PathLike[str], *, take: str = "") -> StateDict:
         path = shards.in_directory(path)
     if shards.is_index(path):
         return _read_shards(path, take)
+    if index := shards.index_of(path):
+        raise WeightsError(f"{path}: one of several files with parts of the weights: give {index}")
     content = _read_file(path, take)
     tensors, begins = content.tensors, f"{take}."
     if take and any(name.startswith(begins) for name in tensors):

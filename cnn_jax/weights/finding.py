@@ -69,10 +69,8 @@ def network_in(
         left = len(tensors) - len(found[publisher, prefix][1])
         tensors = found[publisher, prefix][1]
         if left:
-            notes.append(
-                f"the weights under {prefix.rstrip('.')!r} are taken, and {left} other tensors are "
-                "left out"
-            )
+            others = f"{left} other tensors are" if left > 1 else "one other tensor is"
+            notes.append(f"the weights under {prefix.rstrip('.')!r} are taken, {others} left out")
     return Found(tensors, publisher, (*notes, *_conversions(tensors, template)))
 
 

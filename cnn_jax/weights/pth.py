@@ -126,7 +126,8 @@ def _read_zip(path: Path) -> Any:
             if name not in entries:
                 raise WeightsError(f"the archive has no entry {shown(name)}")
             entry = archive.getinfo(entries[name])
-            if entry.compress_type != zipfile.ZIP_STORED:  # torch.save never compresses
+            stored = entry.compress_type == zipfile.ZIP_STORED  # torch.save never compresses
+            if not stored or entry.compress_size != entry.file_size:  # memory for both is taken
                 raise WeightsError(f"the entry {shown(name)} is compressed")
             left -= entry.file_size
             if left < 0:  # a false size, or the same bytes for several entries

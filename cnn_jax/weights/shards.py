@@ -70,6 +70,11 @@ def index_of(path: Path) -> str:
     return f"{match[1]}{match[4]}.index.json"
 
 
+def holds_weights(directory: Path) -> bool:
+    """Whether a directory has weights, as a copy of a Hub's repository has."""
+    return any((directory / name).is_file() for name in FILES)
+
+
 def in_directory(directory: Path) -> Path:
     """The weights in a directory.
 

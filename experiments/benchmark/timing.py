@@ -1,9 +1,7 @@
 """Timing for the benchmarks: alternating repeats, medians, ratios, and the machine."""
 
-import json
 import math
 import os
-import pathlib
 import platform
 import resource
 import statistics
@@ -12,6 +10,9 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 
 import jax
+
+from cnn_jax import strict_json
+from cnn_jax.stores import local_path
 
 # Threads of the last contender's pool may still spin, waiting for work, and take a core from the
 # next contender. OpenMP's do so for up to 200 ms (KMP_BLOCKTIME's default), which made DeepLabV3's
@@ -103,9 +104,9 @@ def write_result(workdir: str | None, result: Mapping[str, object]) -> None:
     """Writes `result` to result.json in `workdir`, which is created if missing; '': not at all."""
     if not workdir:
         return
-    folder = pathlib.Path(workdir).expanduser()
+    folder = local_path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    (folder / "result.json").write_text(strict_json.dumps(result, indent=2) + "\n")
 
 
 def _processor() -> str:

@@ -6,10 +6,9 @@ python -m experiments.concepts --all --quick       # all, in a quarter of an hou
 python -m experiments.concepts --all --language=zh
 """
 
-from pathlib import Path
-
 from absl import flags
 
+from cnn_jax.stores import local_path
 from experiments import entry
 from experiments.concepts import (
     activations,
@@ -49,7 +48,7 @@ def main() -> int:
         entry.CONSOLE.print("All of them, on one page: python -m experiments.concepts --all")
         return 0
     runs = command.measure(CONCEPTS)
-    directory = Path(command.WORKDIR.value).expanduser()
+    directory = local_path(command.WORKDIR.value)
     for each in LANGUAGES:  # one page each, from the same measurements
         page.write(runs, directory / f"lesson_{each}.html", each)
     entry.CONSOLE.print(f"The page is {directory / f'lesson_{language}.html'}", soft_wrap=True)

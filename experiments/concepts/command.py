@@ -1,10 +1,10 @@
 """The command line of the concepts: of one, of the list, and of all on one page."""
 
 import sys
-from pathlib import Path
 
 from absl import flags
 
+from cnn_jax.stores import local_path
 from experiments import entry
 from experiments.concepts import page
 from experiments.concepts.lesson import LANGUAGES, Concept, Effort
@@ -21,7 +21,7 @@ def measure(concepts: list[Concept]) -> list[page.Run]:
     entry.set_up_jax(
         cpu_devices=0, cpu_convolutions=True, compilation_cache="~/.cache/cnn_jax/compiled"
     )
-    directory = Path(WORKDIR.value).expanduser()
+    directory = local_path(WORKDIR.value)
     runs = []
     for concept in concepts:
         runs.append(page.run(concept, Effort(QUICK.value), directory))

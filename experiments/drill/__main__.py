@@ -27,6 +27,7 @@ from typing import Any
 from absl import flags
 
 from cnn_jax.run import workdir
+from cnn_jax.stores import local_path
 from experiments import entry
 from experiments.drill import attempt as runs
 from experiments.drill import faults
@@ -131,7 +132,7 @@ def play_round(directory: Path, name: str, play: faults.Play, number: int, want:
 
 def main() -> int:
     began = time.monotonic()
-    root = Path(WORKDIR.value).expanduser().absolute()
+    root = local_path(WORKDIR.value).absolute()
     if root.exists():
         raise ValueError(f"--workdir={root} exists: give a new directory.")
     root.mkdir(parents=True)

@@ -18,7 +18,6 @@ import fnmatch
 import gc
 import importlib.util
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,6 +26,7 @@ from absl import flags
 
 from cnn_jax.models import list_models
 from cnn_jax.run import workdir
+from cnn_jax.stores import local_path
 from experiments import entry
 from experiments.verify_weights import comparison, torch_networks
 
@@ -94,7 +94,7 @@ def main() -> int:
     _print_table(rows)
     failed = [row["model"] for row in rows if not row["passed"]]
     mode = "train" if train else "native" if NATIVE.value else "small"
-    directory = Path(WORKDIR.value or f"runs/verify_weights-{source}-{mode}")
+    directory = local_path(WORKDIR.value or f"runs/verify_weights-{source}-{mode}")
     directory.mkdir(parents=True, exist_ok=True)
     result = {
         "experiment": "verify_weights",

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from cnn_jax.analysis import figure_files
 from cnn_jax.analysis.figure_files import LONGEST_NAME, named_after
 
 
@@ -19,3 +20,11 @@ def test_a_name_as_long_as_a_file_may_have(tmp_path, name):
 
 def test_other_names_stay():
     assert named_after("in/cat $x$.jpg", "_boxes.png") == "cat $x$_boxes.png"
+
+
+def test_no_figure_takes_the_place_of_an_image(tmp_path):
+    paths = [str(tmp_path / name) for name in ("cat.png", "cat_boxes.png")]
+    names = figure_files.distinct(paths)
+    figure_files.check_apart(paths, names, tmp_path / "out", ("_boxes.png",))
+    with pytest.raises(ValueError, match=r"cat_boxes\.png is one of the images, and would be over"):
+        figure_files.check_apart(paths, names, tmp_path, ("_boxes.png",))

@@ -48,6 +48,19 @@ def test_black_and_white_masks_have_two_classes(tmp_path, caplog, names, mode):
     assert said(caplog, f"255 is the class {source.class_names[1]}, and not ignored")
 
 
+def test_masks_as_gif(tmp_path):
+    """Whoever writes a GIF numbers its colours anew: 1, 2, 255 came back as 0, 1, 2."""
+    folder(tmp_path, values=(1, 2, 255), suffix=".gif")
+    assert set(np.unique(labels(read(tmp_path)))) == {1, 2, 255}
+    for file in (tmp_path / "masks").iterdir():
+        with Image.open(file) as grey:
+            mask = Image.fromarray(np.asarray(grey.convert("L")))
+        mask.putpalette([7 * k % 256 for k in range(768)])
+        mask.save(file)
+    with pytest.raises(DataError, match=r"a GIF in colour.*save masks as PNG"):
+        read(tmp_path)
+
+
 def test_255_is_ignored_beside_two_classes(tmp_path, caplog):
     source = read(folder(tmp_path, values=(0, 1, 255)))
     assert source.class_names == ("class 0", "class 1")

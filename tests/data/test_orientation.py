@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data import DataError, box_loader, mask_loader, open_source
-from cnn_jax.data.decode import decode_image
+from cnn_jax.data.decode import decode_image, image_size
+from cnn_jax.data.image_header import read_header
 from cnn_jax.data.orientation import turn_boxes, turn_pixels
 
 BOX = (5, 60, 35, 90)  # of the upright image, 40 wide and 100 high: a white square
@@ -181,3 +182,17 @@ def test_turns_are_those_of_pillow(orientation):
     np.testing.assert_array_equal(turn_pixels(held, orientation), again)
     assert np.isnan(turned[1]).any()
     assert (turned[2, 2:] < turned[2, :2]).any()  # an inverted box is still one, and is left out
+
+
+@pytest.mark.parametrize("upright", [True, False])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["TIFF", "PNG", "JPEG"])
+def test_the_header_has_the_size_of_the_pixels(tmp_path, form, orientation, upright):
+    """Pillow turns a TIFF as it decodes it: its size was taken for that of another image."""
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.new("RGB", (4, 2)).save(tmp_path / "a", form, exif=exif)
+    data = (tmp_path / "a").read_bytes()
+    pixels = decode_image(data, upright=upright)
+    assert image_size(data, upright=upright) == pixels.shape[:2]
+    assert read_header(tmp_path / "a") == (4, 2, orientation)

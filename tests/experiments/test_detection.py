@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from cnn_jax import data
+from cnn_jax import data, run
 from cnn_jax.run import detection
 from cnn_jax.train import step
 from experiments import entry, predict
@@ -105,6 +105,8 @@ def test_result(finished):
     result = json.loads((finished / "result.json").read_text())
     assert result["test_ap50"] > 0.9
     assert result["test_ap"] > 0.5
+    again = run.evaluate(finished, checkpoint="last")
+    assert {f"test_{name}": value for name, value in again.items()}.items() <= result.items()
     assert {"test_ap/ball", "test_ap/cube", "test_ap75", "test_recall100"} <= result.keys()
     for figure in ("predictions", "precision_recall", "learning_curves"):
         with Image.open(finished / f"{figure}.png") as picture:

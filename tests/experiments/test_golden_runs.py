@@ -11,9 +11,12 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.experiments.golden_runs import make
+from cnn_jax import data, run
+from tests.experiments.golden_runs import make, make_deep
 
 GOLDEN = Path(__file__).parent / "golden_runs"
 ROOTS = [GOLDEN, *(Path(p) for p in os.environ.get("CNN_JAX_RUNS", "").split(os.pathsep) if p)]
@@ -60,7 +63,7 @@ def numbers(row):
 def test_a_run_of_another_version_goes_on_and_predicts(root, name, tmp_path):
     expected = json.loads((root / "expected.json").read_text())[name]
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
-    run = tmp_path / "runs" / name
+    place = tmp_path / "runs" / name
 
     assert_says(make.predict(tmp_path, name, f"runs/{name}", **PLAIN), expected["stopped"])
 
@@ -68,7 +71,7 @@ def test_a_run_of_another_version_goes_on_and_predicts(root, name, tmp_path):
     printed = make.call(tmp_path, "-m", *make.settings_of(name), *more, **PLAIN)
     first = int(re.search(r"Resuming at step (\d+) of 40", printed)[1])
     assert first == max(int(path.name) for path in (root / "runs" / name / "checkpoints").iterdir())
-    rows = make.rows_of(run)
+    rows = make.rows_of(place)
     assert [(row["step"], row["split"]) for row in rows] == [
         (row["step"], row["split"]) for row in expected["rows"]
     ]
@@ -78,3 +81,21 @@ def test_a_run_of_another_version_goes_on_and_predicts(root, name, tmp_path):
         else:  # other versions round otherwise, and sums of a batch norm differ in the last bits
             assert numbers(row) == pytest.approx(numbers(was), rel=0.02, abs=0.02)
     assert_says(make.predict(tmp_path, name, f"runs/{name}", **PLAIN), expected["finished"])
+
+
+def test_a_run_on_12_bits_in_16_keeps_the_rule_that_it_was_trained_by(tmp_path, monkeypatch):
+    """The run is of a version that took the high byte (see make_deep.py): 0 to 15."""
+    shutil.copytree(GOLDEN / "deep", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    expected = json.loads(Path("expected.json").read_text())
+    predictor = run.open("run", checkpoint="last")
+    assert predictor.facts.pixels == data.PixelRule(1)
+    for name, shares in expected["probabilities"].items():
+        assert predictor.predict(name).probabilities == pytest.approx(shares, abs=1e-5)
+        pixels = np.asarray(Image.open(name)) >> 8
+        seen = (predictor.preprocess(name) * 0.25 + 0.5) * 255  # its mean and deviation
+        np.testing.assert_allclose(seen[..., 0], pixels, atol=1e-3)
+    figures = run.evaluate("run", checkpoint="last")
+    assert figures == pytest.approx(expected["figures"], rel=1e-5)
+    with pytest.raises(ValueError, match=r"its images hold 12: it saw them 16 times darker"):
+        run.train(make_deep.recipe(), workdir="run", program=run.Program(quiet=True))

@@ -65,6 +65,41 @@ def test_a_street_scene_set_trains_with_flags_alone(streets, tmp_path):
         assert (tmp_path / "run" / f"{figure}.png").stat().st_size > 1000
 
 
+def test_a_split_without_a_labelled_pixel_is_null_and_said(streets, tmp_path, capsys):
+    """D9: its figures were NaN, which no other reader of JSON takes."""
+    for file in (streets / "testannot").iterdir():
+        Image.fromarray(np.full((16, 24), 11, np.uint8)).save(file)
+    recipe = recipe_of(
+        f"--dataset=masks:{streets}",
+        "--ignore=11",
+        "--classes=sky,road",
+        "--model=unet_small",
+        "--model_options=width=4,depth=1",
+        "--batch_size=8",
+        "--steps=2",
+        "--checkpoint_every_steps=1",
+        "--evaluate_every_steps=1",
+        "--nofigures",
+        "--compilation_cache=",
+        f"--workdir={tmp_path / 'run'}",
+        "--devices=1",
+    )
+    assert as_command.run(recipe, segmentation.make_experiment(recipe)) == 0
+    written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    texts = [path.read_bytes() for path in written if "events" not in path.name]
+    plain = [text.decode() for text in texts if text.startswith(b"{")]
+    rows = [json.loads(line, parse_constant=pytest.fail) for each in plain for line in lines(each)]
+    (result,) = (row for row in rows if "test_mean_iou" in row)
+    assert result["test_mean_iou"] is result["test_loss"] is None
+    said = capsys.readouterr().out
+    assert "Undefined for this split, and null in metrics.jsonl: mean_iou, pixel_accuracy" in said
+
+
+def lines(text):
+    """The JSON texts in a file: a row a line, or one over all lines."""
+    return [text] if text.startswith("{\n") else text.splitlines()
+
+
 @pytest.mark.parametrize(
     "name", ["camvid_segnet_basic", "camvid_unet", "digit_scenes_mlp", "oxford_pets_deeplabv3"]
 )

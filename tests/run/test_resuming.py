@@ -15,6 +15,7 @@ from cnn_jax.train import checkpoint
 from tests.run import as_command
 
 SMALL = {
+    "validation_split": "",  # the numbers of examples below are those of the folder
     "model": "mlp",
     "model_options": "hidden=(8,)",
     "image_size": 8,
@@ -290,3 +291,27 @@ def test_the_recipe_holds_any_path(tmp_path):
     assert not texts.differences(chosen, resuming.read_recipe(tmp_path / "recipe.flags"))
     assert sys.getfilesystemencoding() == "utf-8"
     assert workdir.RECIPE_FILE == "recipe.flags"
+
+
+def test_weights_that_are_gone_are_not_needed_by_a_checkpoint(made, tmp_path, caplog):
+    """The file of the weights to begin with is needed to begin, and not to go on."""
+    where, data, weights = tmp_path / "run", made / "data", tmp_path / "weights"
+    shutil.copytree(made / "run", weights)
+    assert run(where, data, pretrained=str(weights)) == 0
+    whole = final(where)
+    shutil.rmtree(where / "checkpoints" / "4")
+    (where / "result.json").unlink()
+    shutil.rmtree(weights)
+    assert run(where, data, pretrained=str(weights)) == 0
+    assert final(where) == whole
+    assert "weights cannot be read (There is no weights file" in caplog.text
+    assert "they are not needed" in caplog.text
+    with pytest.raises(FileNotFoundError, match="There is no weights file"):
+        run(tmp_path / "another", data, pretrained=str(weights))
+
+
+def test_weights_that_moved_are_the_same_and_others_are_not(tmp_path):
+    was = texts.parse_flagfile(texts.to_flagfile(recipe(tmp_path, "d", pretrained="a/net.pth")))
+    for now, changed in (("b/net.pth", False), ("a/net.pth", False), ("a/o.pth", True), ("", True)):
+        differs = resuming.differences(recipe(tmp_path, "d", pretrained=now), was)
+        assert ("pretrained" in differs) == changed

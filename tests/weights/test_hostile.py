@@ -251,6 +251,11 @@ def test_an_entry_that_claims_to_be_larger_than_the_file(tmp_path):
     path.write_bytes(bytes(data))
     with within(), pytest.raises(WeightsError, match=r"larger than the file|Overlapped"):
         files.read(path)
+    # zipfile would take the memory for the compressed size, here of 2 GB
+    data[at + 24 : at + 28] = struct.pack("<I", len(pickle.dumps({}, 2)))
+    path.write_bytes(bytes(data))
+    with within(), pytest.raises(WeightsError, match=r"is compressed|Overlapped"):
+        files.read(path)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])

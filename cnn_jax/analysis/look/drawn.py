@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,9 @@ IGNORE = 255  # of a mask
 LARGEST = 300  # pixels of the longer side of an image on the page
 PIXELATED = 100  # sides up to which an image is shown with its pixels as squares
 SLICES = 9  # of a volume
-MOST_BOXES, MARKED = 150, 40  # boxes that are drawn, and those with a mark
+# Boxes that are drawn, and those with a mark. Beyond a few, one of each class has a mark as long as
+# no two classes share a colour.
+MOST_BOXES, MARKED, FEW = 150, 40, 4
 POINTS = 400  # of a curve
 
 _WIDTH, _HEIGHT, _MARGIN = 240, 120, 6  # of the drawing of a curve
@@ -42,16 +44,24 @@ def escaped(text: object) -> str:
     return html.escape(printable(text))
 
 
-def sight(sight: Sight, alt: str) -> str:
+def sight(sight: Sight, alt: str, scale: tuple[float, float] | None = None) -> str:
     """The HTML of a sight.
 
     Args:
         sight: what is drawn.
         alt: what it is, for those who do not see it.
+        scale: lowest and highest value of a curve's drawing; None for its own.
     """
     if sight.pixels.ndim == 2:
-        return _curves(sight.pixels, alt)
+        return _curves(sight.pixels, alt, scale or range_of([sight]))
     return _image(sight, alt)
+
+
+def range_of(sights: Iterable[Sight]) -> tuple[float, float]:
+    """The lowest and the highest finite value of sequences; (0, 0) if there is none."""
+    found = [each.pixels[np.isfinite(each.pixels)] for each in sights]
+    values = np.concatenate([np.zeros(0), *found])
+    return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
 
 
 def flat(pixels: np.ndarray) -> np.ndarray:
@@ -116,16 +126,17 @@ def _mask(mask: np.ndarray) -> str:
     most = max(mask.shape)
     step = max(1, math.ceil(most / LARGEST))
     small = mask[step // 2 :: step, step // 2 :: step]
-    table = np.zeros((256, 4), np.uint8)
-    for label in range(1, IGNORE):
-        table[label] = (*bytes.fromhex(colour_of(label)[1:]), 150)
-    coloured = table[np.clip(small, 0, IGNORE)]
+    # the colours of a palette: clear, those of classes, and of the two stripes
+    palette = [(0, 0, 0), *(tuple(bytes.fromhex(c[1:])) for c in COLOURS), (255, 255, 255)]
+    opacity = bytes([0, *[150] * len(COLOURS), 170, 170])
+    place = np.where(small == 0, 0, 1 + small.astype(int) % len(COLOURS))
     rows, columns = np.indices(small.shape)
     stripes = (rows + columns) // max(1, max(small.shape) // 40) % 2
-    ignored = small == IGNORE
-    coloured[ignored] = np.where(stripes[ignored][:, None], (255, 255, 255, 170), (0, 0, 0, 170))
+    place = np.where(small == IGNORE, 1 + len(COLOURS) + stripes, place)
+    image = Image.fromarray(place.astype(np.uint8)).convert("P")
+    image.putpalette([value for colour in [*palette, (0, 0, 0)] for value in colour])
     kept = io.BytesIO()
-    Image.fromarray(coloured).quantize(64).save(kept, "PNG", optimize=True)
+    image.save(kept, "PNG", optimize=True, transparency=opacity)
     return f"data:image/png;base64,{base64.b64encode(kept.getvalue()).decode()}"
 
 
@@ -136,6 +147,8 @@ def _boxes(sight: Sight, width: int, height: int) -> str:
     if sight.boxes is not None and sight.labels is not None:
         pairs = list(zip(sight.boxes, sight.labels, strict=True))[:MOST_BOXES]
         lines = [(box, colour_of(int(k)), dash_of(int(k))) for box, k in pairs]
+        if len(pairs) > FEW and max(int(k) for _, k in pairs) < len(COLOURS):
+            pairs = list({int(k): (box, k) for box, k in pairs[::-1]}.values())  # colours tell
         marks = [_mark(box[0] / width, box[1] / height, int(k)) for box, k in pairs[:MARKED]]
     if sight.mask is not None:
         marks = [_mark(x, y, k) for x, y, k in _middles(sight.mask)]
@@ -180,11 +193,11 @@ def _middles(mask: np.ndarray) -> list[tuple[float, float, int]]:
     return found
 
 
-def _curves(values: np.ndarray, alt: str) -> str:
+def _curves(values: np.ndarray, alt: str, ends: tuple[float, float]) -> str:
     """A line for each channel, all on one scale."""
     length, channels = values.shape
+    low, high = ends
     shown = np.unique(np.linspace(0, length - 1, min(length, POINTS)).astype(int))
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     scale = (_HEIGHT - 2 * _MARGIN) / max(high - low, 1e-12)
     lines = []
     for channel in range(min(channels, len(COLOURS))):
@@ -202,6 +215,5 @@ def _curves(values: np.ndarray, alt: str) -> str:
         )
     return (
         f'<span class="sight curve"><svg role="img" aria-label="{escaped(alt)}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">{"".join(lines)}</svg>'
-        f'<small class="high">{high:.3g}</small><small class="low">{low:.3g}</small></span>'
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">{"".join(lines)}</svg></span>'
     )

@@ -1,14 +1,17 @@
 """A look at the data as one HTML page that needs nothing else: no script, no font, no network."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cnn_jax.analysis.look import drawn
-from cnn_jax.analysis.look.contents import Captioned, Example, Look, Pair, Sight, size_text
+from cnn_jax.analysis.look import cards
+from cnn_jax.analysis.look.contents import Look, Split, size_text
 from cnn_jax.analysis.look.drawn import escaped
 from cnn_jax.analysis.look.style import STYLE
+from cnn_jax.data.survey.values import Boxes
 
 MOST_CLASSES = 40  # rows of the table of classes that are open at first
 MOST_SIZES = 8
@@ -36,15 +39,12 @@ def write(look: Look, path: str | Path) -> None:
 
 
 def _head(look: Look) -> str:
-    counts = " and ".join(
-        f"{split.examples:,} {'of the training' if i == 0 else 'of the evaluation'}"
-        for i, split in enumerate(look.splits)
-    )
+    counts = ", ".join(f"{split.examples:,} {split.role}" for split in look.splits)
     shape = f" The network's input is {size_text(look.input[:-1])}" if look.input else ""
     shape += f" with {look.input[-1]} channel{'s' * (look.input[-1] > 1)}." if look.input else ""
     return (
         f"<h1>{escaped(look.dataset)}</h1>\n<p>The data as the network sees them, for "
-        f"{escaped(look.task)}: {counts} in {len(look.class_names):,} classes.{shape}</p>"
+        f"{escaped(look.task)}. Examples: {counts}; {len(look.class_names):,} classes.{shape}</p>"
     )
 
 
@@ -60,35 +60,87 @@ def _refused(look: Look) -> str:
 
 
 def _splits(look: Look) -> str:
-    rows = []
-    for split in look.splits:
-        sizes = [f"{size_text(space)} ({n:,})" for space, n in split.sizes.most_common(MOST_SIZES)]
-        if len(split.sizes) > MOST_SIZES:
-            sizes.append(f"{len(split.sizes) - MOST_SIZES:,} other sizes")
-        by_area = sorted(split.sizes, key=lambda space: (np.prod(space), space))
-        ends = ""
-        if len(by_area) > 1:
-            ends = f"{size_text(by_area[0])} to {size_text(by_area[-1])}"
-        rows.append(
-            f"<tr><th>{split.role}</th><td class=name><code>{escaped(split.split)}</code></td>"
-            f'<td class="n">{split.examples:,}</td><td>{ends or "all alike"}</td>'
-            f"<td>{', '.join(sizes) or 'none could be decoded'}</td></tr>"
-        )
-    sampled = [s for s in look.splits if s.looked_at + len(s.damaged) < s.examples]
-    how = "Sizes are those of all images, as stored."
+    rows = "".join(
+        f"<dt>{split.role} <code>{escaped(split.split)}</code></dt>"
+        f"<dd>{split.examples:,} examples, {_sizes(split)}</dd>"
+        for split in look.splits
+    )
+    sampled = (
+        [] if look.survey is not None else [s for s in look.splits if s.looked_at < s.examples]
+    )
+    how = "Sizes are those of all examples, as stored."
     if sampled:
-        of = ", ".join(f"{s.looked_at + len(s.damaged):,} of {s.role}" for s in sampled)
+        of = ", ".join(f"{s.looked_at:,} of {s.role}" for s in sampled)
         how = f"Sizes are those of a sample, evenly spaced: {of}."
+    return f'<h2>Splits and sizes</h2><p class="what">{how}</p><dl>{rows}</dl>{_files(look)}'
+
+
+def _files(look: Look) -> str:
+    """What all files say of themselves."""
+    if look.survey is None:
+        return ""
+    columns = list(look.survey.splits.values())
+    rows = []
+    for name, texts in (
+        ("format", [_counts(each.formats) for each in columns]),
+        ("mode", [_counts(each.modes) for each in columns]),
+        ("bits a sample", [_counts(each.depths) for each in columns]),
+        ("EXIF orientation", [_counts(each.orientations) for each in columns]),
+        ("copies, byte for byte", [f"{each.copies.spare:,}" for each in columns]),
+        ("of these with other labels", [f"{each.contradictions.groups:,}" for each in columns]),
+        (
+            "images without a box",
+            [f"{each.boxes.empty:,}" if each.boxes else "" for each in columns],
+        ),
+        ("sides of boxes in pixels", [_sides(each.boxes) for each in columns]),
+    ):
+        if any(text not in ("", "0", "all 1") for text in texts):
+            cells = "".join(f"<td>{text}</td>" for text in texts)
+            rows.append(f"<tr><th>{name}</th>{cells}</tr>")
+    heads = "".join(f"<th>{split.role}</th>" for split in look.splits)
+    table = f'<div class="scroll"><table><tr><th></th>{heads}</tr>{"".join(rows)}</table></div>'
+    return table if rows else ""
+
+
+def _sides(boxes: Boxes | None) -> str:
+    """'8 to 15 (12), 16 to 31 (200)': square roots of areas, in the images as stored."""
+    sides = boxes.sides if boxes is not None else {}
+    names = {0: "below 1", 1: "1"}
+    return ", ".join(
+        f"{names.get(side, f'{side} to {2 * side - 1}')} ({n:,})" for side, n in sides.items()
+    )
+
+
+def _counts(found: Mapping[Any, int]) -> str:
+    """'all PNG', or 'PNG (12), JPEG (3)'."""
+    if len(found) == 1:
+        return f"all {escaped(next(iter(found)))}"
+    return ", ".join(f"{escaped(name)} ({n:,})" for name, n in found.items())
+
+
+def _sizes(split: Split) -> str:
+    """'all 640x480', or the ends and the most frequent ones."""
+    if not split.sizes:
+        return "none could be decoded"
+    by_area = sorted(split.sizes, key=lambda space: (np.prod(space), space))
+    if len(by_area) == 1:
+        return f"all {size_text(by_area[0])}"
+    sizes = [f"{size_text(space)} ({n:,})" for space, n in split.sizes.most_common(MOST_SIZES)]
+    if len(split.sizes) > MOST_SIZES:
+        sizes.append(f"{len(split.sizes) - MOST_SIZES:,} others")
     return (
-        f'<h2>Splits and sizes</h2><p class="what">{how}</p><div class="scroll"><table>'
-        "<tr><th>for</th><th>split</th><th class=n>examples</th><th>from, to</th>"
-        f"<th>most frequent sizes</th></tr>{''.join(rows)}</table></div>"
+        f"from {size_text(by_area[0])} to {size_text(by_area[-1])}; most frequent: "
+        f"{', '.join(sizes)}"
     )
 
 
 def _left_out(look: Look) -> str:
     items = []
-    for split in look.splits:
+    surveyed = look.survey.splits.values() if look.survey is not None else ()
+    for split, survey in itertools.zip_longest(look.splits, surveyed):
+        for why, some in survey.left_out.items() if survey is not None else ():
+            named = ", ".join(escaped(cards.short(name)) for name in some.first)
+            items.append(f"{split.role}: {some.count:,} {escaped(why)}, such as {named}")
         items += [f"{split.role}: {n:,} boxes {escaped(why)}" for why, n in split.left_out.items()]
         items += [f"{split.role}, damaged: {escaped(line)}" for line in split.damaged[:MOST_NOTES]]
         if (more := len(split.damaged) - MOST_NOTES) > 0:
@@ -106,7 +158,7 @@ def _balance(look: Look) -> str:
     rows = []
     for k, name in enumerate(look.class_names):
         numbers = "".join(
-            f'<td class="n">{int(split.counts[k]):,}</td><td class="n">{share[k]:.1%}</td>'
+            f'<td class="n">{int(split.counts[k]):,}</td><td class="n p">{share[k]:.1%}</td>'
             for split, share in zip(look.splits, shares, strict=True)
         )
         bars = "".join(
@@ -120,8 +172,7 @@ def _balance(look: Look) -> str:
             f'<td class="bar">{bars}</td></tr>'
         )
     keys = " ".join(
-        f'<span class="key{" second" if i else ""}"></span>{split.role}'
-        for i, split in enumerate(look.splits)
+        f'<span class="key k{i}"></span>{split.role}' for i, split in enumerate(look.splits)
     )
     heads = "".join(f'<th class="n" colspan="2">{split.role}</th>' for split in look.splits)
     head = f'<tr><th class="n">no.</th><th>class</th>{heads}<th>share of the split</th></tr>'
@@ -129,12 +180,13 @@ def _balance(look: Look) -> str:
     how = f"Counted in {look.counted}"
     if counted:
         how += ", in " + " and ".join(f"{s.counted:,} examples of {s.role}" for s in counted)
-    table = f'<div class="scroll"><table class="balance">{head}{"".join(rows[:MOST_CLASSES])}'
+    kind = f"balance of{len(look.splits)}"
+    table = f'<div class="scroll"><table class="{kind}">{head}{"".join(rows[:MOST_CLASSES])}'
     table += "</table></div>"
     if len(rows) > MOST_CLASSES:
         table += (
             f"<details><summary>{len(rows) - MOST_CLASSES:,} more classes</summary>"
-            f'<div class="scroll"><table class="balance">{head}{"".join(rows[MOST_CLASSES:])}'
+            f'<div class="scroll"><table class="{kind}">{head}{"".join(rows[MOST_CLASSES:])}'
             "</table></div></details>"
         )
     return f'<h2>Class balance</h2><p class="what">{how}. {keys}</p>{_absent(look)}{table}'
@@ -149,200 +201,6 @@ def _absent(look: Look) -> str:
             more = f" and {len(none) - 8:,} more" if len(none) > 8 else ""
             said.append(f"<li>{split.role} has none of: {', '.join(none[:8])}{more}</li>")
     return f'<ul class="notes">{"".join(said)}</ul>' if said else ""
-
-
-def _legend(look: Look) -> str:
-    """The numbers and colours of the classes, where boxes or masks are drawn."""
-    sights = [part for each in (*look.trained, *look.evaluated) for part in each[1:] if part]
-    found: set[int] = set()
-    ignored = False
-    for each in sights:
-        if each.labels is not None:
-            found |= {int(k) for k in each.labels}
-        if each.mask is not None:
-            values = set(np.unique(each.mask).tolist())
-            ignored |= drawn.IGNORE in values and len(look.class_names) <= drawn.IGNORE
-            found |= values
-    items = [
-        f'<li><b class="mark" style="background:{drawn.colour_of(k)}">{k}</b> '
-        f"{escaped(look.class_names[k])}</li>"
-        for k in sorted(found)
-        if k < len(look.class_names)
-    ]
-    if any(each.mask is not None for each in sights):
-        items += ["<li>class 0 is left clear</li>"]
-    if ignored:
-        items += ["<li>striped: ignored</li>"]
-    hint = "<li>point at an image to see it bare</li>" if items else ""
-    return f'<ul class="legend">{"".join(items)}{hint}</ul>' if items else ""
-
-
-def _trained(look: Look) -> str:
-    if not look.input:
-        cards = [_card(each, ("as stored",), look) for each in look.trained]
-        return f'<h2>Examples</h2>{_legend(look)}<div class="grid narrow">{"".join(cards)}</div>'
-    how = (
-        f"The first {len(look.trained)} examples of training step {look.step}, by seed "
-        f"{look.settings.get('seed', 0)}: as stored, as loaded by the host, and as the network is "
-        "shown them, augmented. Another step draws anew."
-    )
-    if look.clipped > 0.0005:
-        how += f" {look.clipped:.1%} of the values shown lie outside 0..255 and are cut here."
-    cards = [_card(each, ("as stored", "loaded", "augmented"), look) for each in look.trained]
-    return (
-        f'<h2>In training, before and after augmentation</h2><p class="what">{how}</p>'
-        f'{_legend(look)}<div class="grid">{"".join(cards)}</div>'
-    )
-
-
-def _evaluated(look: Look) -> str:
-    if not look.evaluated:
-        return ""
-    cards = [_card(each, ("as stored", "", "as evaluated"), look) for each in look.evaluated]
-    return (
-        '<h2>In evaluation</h2><p class="what">Examples of its first batch, as stored and as '
-        f'the network is shown them.</p><div class="grid">{"".join(cards)}</div>'
-    )
-
-
-def _card(example: Example, titles: Sequence[str], look: Look) -> str:
-    """An example in up to three steps; one that changes nothing is left out."""
-    figures = []
-    before: Sight | None = None
-    texts = {sight.text for sight in example[1:] if sight is not None}
-    said = texts.pop() if len(texts) == 1 else ""
-    for title, sight in zip(titles, example[1:], strict=False):
-        if not title or sight is None:
-            continue
-        if title == "loaded" and before is not None and _alike(before, sight):
-            continue
-        figures.append(_figure(sight, example.name, title, look, said))
-        before = sight
-    return (
-        f'<div class="card"><h3 title="{escaped(example.name)}">{escaped(said)} '
-        f"<small>{escaped(short(example.name))}</small>"
-        f'</h3><div class="steps">{"".join(figures)}</div></div>'
-    )
-
-
-def _alike(first: Sight, second: Sight) -> bool:
-    return first.pixels.shape == second.pixels.shape and bool(
-        np.array_equal(first.pixels, second.pixels)
-    )
-
-
-def _figure(sight: Sight, name: str, title: str, look: Look, said: str) -> str:
-    what = sight.text
-    if sight.boxes is not None:
-        what = f"{len(sight.boxes)} box{'es' * (len(sight.boxes) != 1)}"
-        if len(sight.boxes) > drawn.MOST_BOXES:
-            what += f", {drawn.MOST_BOXES} drawn"
-    elif sight.mask is not None:
-        values, counts = np.unique(sight.mask, return_counts=True)
-        order = np.argsort(-counts, kind="stable")[:3]
-        names = [(_class(int(values[i]), look), counts[i] / counts.sum()) for i in order]
-        what = ", ".join(f"{share:.0%} {name}" for name, share in names)
-    alt = f"{short(name)}, {title}: {what}, {sight.size}"
-    image = drawn.sight(sight, alt)
-    own = f"<br><b>{escaped(what)}</b>" if what != said else ""
-    return f"<figure>{image}<figcaption>{title}, {sight.size}{own}</figcaption></figure>"
-
-
-def _class(k: int, look: Look) -> str:
-    return str(look.class_names[k]) if k < len(look.class_names) else "ignored"
-
-
-def short(name: str, most: int = 48) -> str:
-    """The end of a path: its last two parts, and of these the last characters."""
-    parts = name.replace("\\", "/").split("/")
-    end = "/".join(parts[-2:]) if len(parts) > 2 else name
-    return end if len(end) <= most else "\u2026" + end[-most:]
-
-
-def _extremes(look: Look) -> str:
-    if not look.smallest:
-        return ""
-    how = {
-        "objects": "Boxes by their share of the image's area, one of each image; with what is "
-        "around them, at the pixels of the image.",
-        "connected regions": "Connected regions of one class by their share of the image's area, "
-        "one of each image; not of the class with the most pixels.",
-        "images": "Images by their number of pixels.",
-    }[look.measure]
-    return (
-        f'<h2>Smallest and largest {look.measure}</h2><p class="what">{how}</p>'
-        f"<h3>smallest</h3>{_row(look.smallest)}<h3>largest</h3>{_row(look.largest)}"
-    )
-
-
-def _plainest(look: Look) -> str:
-    if not look.plainest:
-        return ""
-    return (
-        '<h2>Least contrast</h2><p class="what">The plainest training examples that were looked '
-        "at: what is blank, black or constant is found here. The number is the standard deviation "
-        f"of a small grey copy.</p>{_row(look.plainest)}"
-    )
-
-
-def _row(items: Sequence[Captioned]) -> str:
-    return f'<div class="grid narrow">{"".join(map(_captioned, items))}</div>'
-
-
-def _captioned(item: Captioned) -> str:
-    n = item.numbers
-    lines = [escaped(short(item.name))]
-    if "width" in n:
-        lines.append(f"{n['width']:g}x{n['height']:g} of {n['image']}, {n['share']:.2%}")
-        if "width_seen" in n:
-            lines.append(f"{n['width_seen']:g}x{n['height_seen']:g} as the network sees it")
-    elif "deviation" in n:
-        lines.append(f"deviation {n['deviation']:g}")
-    elif "image" in n:
-        lines.append(str(n["image"]))
-    text = f"<b>{escaped(n['class'])}</b><br>" if n.get("class") else ""
-    image = drawn.sight(item.sight, f"{short(item.name)}: {n.get('class', '')}")
-    return (
-        f'<figure class="card" title="{escaped(item.name)}">{image}'
-        f"<figcaption>{text}{'<br>'.join(lines)}</figcaption></figure>"
-    )
-
-
-def _pairs(look: Look) -> str:
-    if len(look.compared) < 2:
-        return ""
-    (first, n), (second, m) = look.compared.items()
-    of = {split.role: split.examples for split in look.splits}
-    whole = of[first] == n and of[second] == m
-    how = (
-        f"{n:,} of {of[first]:,} examples of {first} against {m:,} of {of[second]:,} of {second}"
-        f"{'' if whole else ' (samples, evenly spaced: others may be copies too)'}, by the "
-        "correlation of grey thumbnails of at most 16x16: 1 means alike up to brightness and "
-        "contrast. What is in both splits makes the figures of the evaluation better than they are."
-    )
-    same = sum(pair.same for pair in look.pairs)
-    found = (
-        f'<p class="same">{same} of these pairs have the same pixels.</p>'
-        if same
-        else "<p>No pair shown has the same pixels.</p>"
-    )
-    body = f'<div class="grid">{"".join(map(_pair, look.pairs))}</div>' if look.pairs else ""
-    return (
-        f'<h2>Most similar across the splits</h2><p class="what">{how}</p>'
-        f"{found if look.pairs else '<p>None are alike.</p>'}{body}"
-    )
-
-
-def _pair(pair: Pair) -> str:
-    figures = "".join(
-        f'<figure title="{escaped(each.name)}">'
-        f"{drawn.sight(each.sight, short(each.name) + ': ' + each.sight.text)}"
-        f"<figcaption>{role}: {escaped(short(each.name))}<br><b>{escaped(each.sight.text)}</b>"
-        "</figcaption></figure>"
-        for role, each in (("training", pair.first), ("evaluation", pair.second))
-    )
-    said = '<span class="same">same pixels</span>' if pair.same else f"{pair.correlation:.4f}"
-    return f'<div class="card"><h3>{said}</h3><div class="steps">{figures}</div></div>'
 
 
 def _settings(look: Look) -> str:
@@ -360,6 +218,6 @@ def _written(value: object) -> str:
 
 
 _PARTS: tuple[Callable[[Look], str], ...] = (
-    _head, _refused, _splits, _balance, _trained, _evaluated, _extremes, _plainest, _pairs,
-    _left_out, _settings,
+    _head, _refused, _splits, _balance, cards.trained, cards.evaluated, cards.extremes,
+    cards.plainest, cards.pairs, _left_out, _settings,
 )  # fmt: skip

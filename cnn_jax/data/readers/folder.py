@@ -19,6 +19,7 @@ from cnn_jax.data.readers import (
     folder_layout,
     folder_walk,
     image_files,
+    imagenet,
     split_names,
 )
 from cnn_jax.data.types import Record, Source
@@ -64,17 +65,22 @@ def open_folder(path: str, split: str) -> Source:
     dataset = f"folder:{path}"
     if not path or not root.is_dir():
         raise DataError(f"{dataset}: there is no folder {root}; write folder:PATH")
+    title, root = root.resolve().name, imagenet.folder_of_splits(root)
     named = [term.name for term in split_lib.parse(split, dataset=dataset)]
     layout = folder_layout.read(root, named, dataset)
     left_out: dict[str, list[str]] = {}
     classes = layout.classes
     if layout.splits:
-        folder_of = {name: folder_layout.folder_of(name, layout.splits) for name in named}
+        folders = (*layout.splits, *layout.listed)
+        folder_of = {name: folder_layout.folder_of(name, folders) for name in named}
         taken = folder_of.values()
         splits: dict[str, list[tuple[str, int]]]
-        splits = {name: [] for name in layout.splits if name not in taken}
+        splits = {name: [] for name in folders if name not in taken}
         for name, folder in folder_of.items():  # only their folders need walking
-            if folder is not None:
+            if folder in layout.listed:
+                listed = imagenet.examples(root, folder, classes, dataset)
+                splits[name] = sorted(listed, key=lambda example: _digest(example[0]))
+            elif folder is not None:
                 listing = _examples(root, Path(folder), classes, layout)
                 splits[name] = listing.examples
                 left_out |= listing.left_out
@@ -83,12 +89,12 @@ def open_folder(path: str, split: str) -> Source:
         splits = split_names.stratified(listing.examples)
         left_out = listing.left_out
     examples = split_lib.select(splits, split, dataset=dataset)
-    names = tuple(reading.text_of_name(name) for name in classes)
+    names = imagenet.class_names(root, classes) or tuple(map(reading.text_of_name, classes))
     if len(set(names)) < len(names):  # the bytes differ, of which one is not UTF-8
         twice = [name for i, name in enumerate(names) if name in names[:i]]
         raise DataError(f"{dataset}: two folders of classes have the name {twice[0]}: rename one")
     return Source(
-        name=root.resolve().name,
+        name=title,
         split=split,
         records=FolderRecords(root, examples),
         class_names=names,

@@ -15,8 +15,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import split_names
+from cnn_jax.data.errors import DataError, UnlabelledError
+from cnn_jax.data.readers import imagenet, split_names
 from cnn_jax.data.readers.image_files import holds_images, holds_images_below, some, subfolders
 
 _log = logging.getLogger(__name__)
@@ -30,11 +30,13 @@ class Layout:
         root: the folder.
         classes: names of the folders of the classes, sorted.
         splits: names of the folders of the splits; empty if the folder is not divided.
+        listed: those of splits whose labels are in a file, see `imagenet`.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
 
     def barred(self, name: str) -> frozenset[str]:
         """The real paths of the folders of all classes but one: no link of that one leads there."""
@@ -142,13 +144,16 @@ def _divided(
                 )
         unlabelled += strangers
         splits = [name for name in splits if name not in strangers]
+    listed = [name for name in unlabelled if imagenet.has_labels(root, name)]
+    unlabelled = [name for name in unlabelled if name not in listed]
     for name in mixed:
         _log.warning(
             "%s: left out the images in %s itself, which are in no folder of a class",
             dataset, root / name,
         )  # fmt: skip
-    if asked := [name for name in wanted if folder_of(name, [*splits, *unlabelled]) in unlabelled]:
-        raise DataError(
+    there = [*splits, *listed, *unlabelled]
+    if asked := [name for name in wanted if folder_of(name, there) in unlabelled]:
+        raise UnlabelledError(
             f"{dataset}: the images of {asked[0]!r} are in no folder of a class, and have no "
             f"labels: wanted a split with labels ({some(splits)}), or a part, such as 'train[90%:]'"
         )
@@ -169,7 +174,7 @@ def _divided(
             "%s: %d classes have no folder in %s, and cannot be learnt: %s",
             dataset, len(new), train, some(new),
         )  # fmt: skip
-    return Layout(root, tuple(classes), tuple(splits))
+    return Layout(root, tuple(classes), tuple(splits), tuple(listed))
 
 
 def _deeper(root: Path, top: Sequence[str], inner: Mapping[str, list[str]], dataset: str) -> Layout:

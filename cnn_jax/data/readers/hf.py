@@ -1,8 +1,7 @@
-"""A data set of Hugging Face's `datasets` on disk, with labels or masks (`hf:PATH`).
+"""A data set of Hugging Face's `datasets` on disk, with labels (`hf:PATH`).
 
 The columns are found by their names and types: an image (`image`, `img`), and a label (`label`,
-`labels`, `fine_label`) or the image of a mask (`mask`, `annotation`, `segmentation`, ...). What may
-be in PATH is described in `hf_files`.
+`labels`, `fine_label`). What may be in PATH is described in `hf_files`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +11,13 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data import fingerprint
-from cnn_jax.data.errors import DataError
-from cnn_jax.data.loaders.mask import MaskSource
+from cnn_jax.data.errors import DataError, UnlabelledError
 from cnn_jax.data.readers import hf_files, split_names
 from cnn_jax.data.survey.labels import is_unlabelled
 from cnn_jax.data.types import Record, Source
 
 IMAGES = ("image", "img")
 LABELS = ("label", "labels", "fine_label")
-MASKS = (
-    "mask", "masks", "annotation", "segmentation", "segmentation_mask", "semantic_segmentation",
-    "label", "labels",
-)  # fmt: skip
 
 
 class HFRecords:
@@ -116,7 +110,7 @@ def open_hf_classes(path: str, split: str) -> Source:
         splits = split_names.stratified(splits["all"])
     chosen = split_names.select(splits, split, dataset=dataset)
     if wrong := [place for place, one in chosen if one < 0]:
-        raise DataError(
+        raise (UnlabelledError if len(wrong) == len(chosen) else DataError)(
             f"{dataset}: {len(wrong)} rows of {wrong[0][0]!r} have no label of the {len(names)} "
             f"classes, the first is row {wrong[0][1]}; choose a split with labels"
         )
@@ -128,48 +122,6 @@ def open_hf_classes(path: str, split: str) -> Source:
         class_names=tuple(names),
         image_shape=(None, None, 3),
         upright=True,
-    )
-
-
-def open_hf_masks(
-    path: str, split: str, *, class_names: Sequence[str] = (), ignored: Sequence[int] = ()
-) -> MaskSource:
-    """Opens a set of images with a mask.
-
-    Args:
-        path: PATH.
-        split: a split expression.
-        class_names: names in the order of the masks' values.
-        ignored: mask values to ignore.
-
-    Raises:
-        DataError: see `hf_files.open_splits`; there is no such split, or column; no class_names.
-    """
-    dataset = f"hf:{path}"
-    root, stored = hf_files.open_splits(path)
-    features = next(iter(stored.values())).rows.features
-    image = find_column(features, IMAGES, "image", dataset, images=True, but=MASKS)
-    mask = find_column(features, MASKS, "mask", dataset, images=True, but=(image,))
-    if not class_names:
-        raise DataError(
-            f"{dataset} does not name the classes of its masks: give their names, in the order of "
-            "the masks' values, class_names=a,b,c"
-        )
-    splits = {
-        name: [((name, row), 0) for row in range(len(one.rows))] for name, one in stored.items()
-    }
-    if set(splits) == {"all"}:
-        splits = split_names.stratified(splits["all"])
-    chosen = split_names.select(splits, split, dataset=dataset)
-    rows = [place for place, _ in chosen]
-    return MaskSource(
-        name=root.resolve().name,
-        split=split,
-        records=HFRecords(root, stored, rows, {"image": image, "mask": mask}),
-        class_names=tuple(class_names),
-        image_shape=(None, None, 3),
-        upright=True,
-        ignored=tuple(ignored),
     )
 
 

@@ -1,8 +1,8 @@
 """A data set of Hugging Face's `datasets` on disk, with boxes (`hf:PATH`).
 
 Its column `objects` has for each image the lists `bbox` and `category` (or a list with both in each
-entry): a box is (x, y, width, height) in pixels of the upright image, as in COCO. What may be in
-PATH is described in `hf_files`.
+entry): a box is (x, y, width, height) in pixels, as in COCO, of the upright image or of the stored
+one, see `hf_frames`. What may be in PATH is described in `hf_files`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,33 +12,57 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data import fingerprint
-from cnn_jax.data.decode import image_size
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.readers import hf, hf_files, split_names
+from cnn_jax.data.orientation import Size, turn_boxes
+from cnn_jax.data.readers import hf, hf_files, hf_frames, split_names
 from cnn_jax.data.types import Record, Source
 
 OBJECTS = ("objects", "annotations", "object")
 BOXES = ("bbox", "bboxes", "boxes")
 CATEGORIES = ("category", "categories", "category_id", "label", "labels")
 CROWDS = ("is_crowd", "iscrowd")
-JUDGED = 256  # images by which it is judged what the numbers of a box are
 OVERRUN = 1.01  # sides of the image, up to which a box may reach by mistake
 
 
 class HFBoxRecords:
-    """Images and their objects: boxes float [n, 4] in pixels, labels int [n], crowd bool [n]."""
+    """Images and their objects: boxes float [n, 4] in pixels, labels int [n], crowd bool [n].
 
-    def __init__(self, images: hf.HFRecords, objects: Sequence[tuple[np.ndarray, ...]]):
+    Args:
+        images: the images.
+        objects: of each.
+        stated: size of each, in whose pixels the boxes are; None for one without.
+        stored: see `hf_frames.are_stored`.
+    """
+
+    def __init__(
+        self,
+        images: hf.HFRecords,
+        objects: Sequence[tuple[np.ndarray, ...]],
+        stated: Sequence[Size | None],
+        stored: bool,
+    ):
         self.images, self.objects = images, list(objects)
+        self.stated, self.stored_frames = list(stated), stored
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Record]:
         return [
-            _record(record["image"], *self.objects[i])
+            self._record(i, record["image"])
             for i, record in zip(indices, self.images.__getitems__(indices), strict=True)
         ]
+
+    def _record(self, index: int, image: bytes | Path) -> dict[str, Any]:
+        boxes, labels, crowd = self.objects[index]
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        header = hf_frames.header_of(image)
+        if header is not None:  # decoding a damaged image raises an error with its name
+            frame = hf_frames.frame_of(
+                header, self.stated[index], self.stored_frames, self.describe(index)
+            )
+            corners = turn_boxes(corners / np.tile(frame.size, 2), frame.annotation)
+        return {"image": image, "boxes": corners, "labels": labels, "crowd": crowd}
 
     def describe(self, index: int) -> str:
         return self.images.describe(index)
@@ -50,6 +74,8 @@ class HFBoxRecords:
         yield from self.images.identities()
         for one in self.objects:
             yield from map(fingerprint.array, one)
+        if self.stored_frames:
+            yield "boxes of images as they are stored"
 
 
 def open_hf_boxes(path: str, split: str) -> Source:
@@ -75,7 +101,8 @@ def open_hf_boxes(path: str, split: str) -> Source:
         for name, some in read.items()
         for row, (boxes, kinds, crowd) in enumerate(some)
     }
-    _judge(root, stored, image, objects, dataset)
+    sizes = {name: _sizes(one.rows) for name, one in stored.items()}
+    frames = _judge(root, stored, image, objects, sizes, dataset)
     splits = {name: [((name, row), 0) for row in range(len(some))] for name, some in read.items()}
     if set(splits) == {"all"}:
         splits = split_names.stratified(splits["all"])
@@ -84,24 +111,15 @@ def open_hf_boxes(path: str, split: str) -> Source:
         name=root.resolve().name,
         split=split,
         records=HFBoxRecords(
-            hf.HFRecords(root, stored, rows, {"image": image}), [objects[row] for row in rows]
+            hf.HFRecords(root, stored, rows, {"image": image}),
+            [objects[row] for row in rows],
+            [sizes[name][row] for name, row in rows],
+            frames,
         ),
         class_names=names,
         image_shape=(None, None, 3),
         upright=True,
     )
-
-
-def _record(image: bytes | Path, boxes: np.ndarray, labels: np.ndarray, crowd: np.ndarray):
-    try:
-        height, width = image_size(image, upright=True)
-    except DataError:
-        raise
-    except (ValueError, OSError):  # damaged: decoding it raises an error with its name
-        height = width = 1
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    corners = corners / [width, height, width, height]
-    return {"image": image, "boxes": corners, "labels": labels, "crowd": crowd}
 
 
 def _inner(feature: Any) -> Mapping[str, Any]:
@@ -128,6 +146,18 @@ def _objects(features: Mapping[str, Any], dataset: str) -> tuple[str, dict[str, 
         f"{dataset}: wanted a column `objects` with `bbox` and `category` in it; it has "
         f"{', '.join(features)}"
     )
+
+
+def _sizes(rows: Any) -> list[Size | None]:
+    """The (width, height) that the annotation of each image gives."""
+    if not {"width", "height"} <= set(rows.features):
+        return [None] * len(rows)
+    table = rows.select_columns(["width", "height"]).with_format("arrow")[:]
+    sides = [table.column(side).to_pylist() for side in ("width", "height")]
+    return [
+        (width, height) if type(width) in (int, float) and type(height) in (int, float) else None
+        for width, height in zip(*sides, strict=True)
+    ]
 
 
 def _read(
@@ -173,21 +203,31 @@ def _judge(
     stored: Mapping[str, hf_files.Stored],
     image: str,
     objects: Mapping[tuple[str, int], tuple[np.ndarray, ...]],
+    sizes: Mapping[str, Sequence[Size | None]],
     dataset: str,
-) -> None:
-    """Refuses boxes that are not (x, y, width, height) in pixels, by a sample of the images.
+) -> bool:
+    """Refuses boxes that are not (x, y, width, height) in pixels, by a sample of the images; and
+    whether they are of images as they are stored.
 
     Half of the sets of the hub have corners, which would train without a word.
     """
     with_boxes = [place for place, (boxes, *_) in objects.items() if len(boxes)]
-    sample = with_boxes[:: max(1, len(with_boxes) // JUDGED)]
+    sample = with_boxes[:: max(1, len(with_boxes) // hf_frames.JUDGED)]
     if not sample:
         raise DataError(f"{dataset}: no image has an object")
-    records = hf.HFRecords(root, stored, sample, {"image": image})
+    images = hf.HFRecords(root, stored, sample, {"image": image})
+    stated = [sizes[name][row] for name, row in sample]
+    frames = hf_frames.are_stored(
+        [images.describe(i) for i in range(len(sample))],
+        [hf_frames.header_of(images.__getitems__([i])[0]["image"]) for i in range(len(sample))],
+        stated,
+        dataset,
+    )
+    records = HFBoxRecords(images, [objects[place] for place in sample], stated, frames)
     shares = []  # sides at the right and the bottom as if they were sizes; boxes, as fractions
-    for place, record in zip(sample, records.__getitems__(range(len(sample))), strict=True):
+    for index, place in enumerate(sample):
         boxes = objects[place][0]
-        made = _record(record["image"], *objects[place])["boxes"]
+        made = records.__getitems__([index])[0]["boxes"]
         with np.errstate(all="ignore"):
             sides = np.nan_to_num(made[:, 2:] - made[:, :2])
         shares.append(np.concatenate([np.nan_to_num(made), sides, boxes], axis=1))
@@ -205,3 +245,4 @@ def _judge(
             f"{dataset}: all numbers of the boxes are at most 1 and seem to be fractions: wanted "
             "pixels; multiply them by the sides of the images by `map` of `datasets`"
         )
+    return frames

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cnn_jax.data import remote
 from cnn_jax.data import split as split_lib
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.errors import DataError, UnlabelledError
 from cnn_jax.data.readers import split_names, yolo_files, yolo_format
 from cnn_jax.data.readers.box_records import BoxRecords
 from cnn_jax.data.types import Source
@@ -89,7 +89,7 @@ def _annotations(
         counts.update(polygons=polygons, rotated=rotated, repeated=repeated)
         read.append({"boxes": boxes, "labels": labels, "crowd": labels < 0})
     if images and counts["without"] == len(images):
-        raise DataError(
+        raise UnlabelledError(
             f"{dataset}: none of {len(images)} images has a label file: wanted "
             f"{yolo_files.label_file(images[0])} for {images[0]}"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.errors import DataError, UnlabelledError
 from cnn_jax.data.types import Source
 
 _log = logging.getLogger(__name__)
@@ -39,12 +39,15 @@ def check_labels(source: Source, dataset: str) -> None:
     labels, indices = _labels(source)
     if labels is None or not len(labels):
         return
+    if labels.ndim > 1:  # several for an image, which their reader has checked
+        return
     said = f"{dataset}, split {source.split!r}"
     wrong = np.flatnonzero((labels < 0) | (labels >= source.num_classes))
     if len(wrong):
         names = [source.records.describe(int(indices[i])) or f"record {i}" for i in wrong[:3]]
         more = f" and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
-        raise DataError(
+        none = len(wrong) == len(labels) and (labels == NONE).all()
+        raise (UnlabelledError if none else DataError)(
             f"{said}: {'all' if len(wrong) == len(labels) else len(wrong)} of {len(labels)} images "
             f"have the label {labels[wrong[0]]}, which is none of {source.num_classes} classes: "
             f"{', '.join(names)}{more}. Choose a split with labels, such as a part of train"

@@ -8,6 +8,7 @@ import numpy as np
 # Largest difference of a probability or a score, and of a side of a box as a fraction of the
 # image's. Two ways to sum the same float32 numbers differ by 1e-6 or so after softmax.
 BOUND = 1e-4
+LEAST_RANGE = 0.01  # where all values are nearly equal, a millionth is still allowed
 # Share of the detections that may have no counterpart: where two boxes have almost the same score,
 # or an overlap is almost the threshold, rounding decides which one is kept.
 UNMATCHED = 0.02
@@ -19,18 +20,29 @@ class Difference(NamedTuple):
     Attributes:
         largest: of probabilities, or of scores and boxes; infinite for other shapes, or no numbers.
         unmatched: share of the detections without a counterpart.
+        values: smallest and largest of the network's probabilities; of detections 0 and 1.
     """
 
     largest: float
     unmatched: float = 0.0
+    values: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def allowed(self) -> float:
+        """BOUND, or less if the values are closer together: 1,000 classes have 0.001 each."""
+        return BOUND * min(max(self.values[1] - self.values[0], LEAST_RANGE), 1.0)
 
     @property
     def fine(self) -> bool:
-        return self.largest <= BOUND and self.unmatched <= UNMATCHED
+        return self.largest <= self.allowed and self.unmatched <= UNMATCHED
 
     def __str__(self) -> str:
         beside = f", {self.unmatched:.1%} of the detections without a counterpart"
-        return f"{self.largest:.2g}{beside if self.unmatched else ''}"
+        values = f", of values from {self.values[0]:.2g} to {self.values[1]:.2g}"
+        return (
+            f"{self.largest:.2g}{values if self.values != (0.0, 1.0) else ''}"
+            f"{beside if self.unmatched else ''}"
+        )
 
 
 def differ(
@@ -46,7 +58,8 @@ def differ(
     if [each.shape for each in ours] != [each.shape for each in theirs]:
         return Difference(np.inf)
     if boxed is None:
-        return Difference(max(_largest(a, b) for a, b in zip(ours, theirs, strict=True)))
+        largest = max(_largest(a, b) for a, b in zip(ours, theirs, strict=True))
+        return Difference(largest, values=_values(ours[0]))
     return _of_detections(ours, theirs, boxed)
 
 
@@ -56,6 +69,10 @@ def _largest(a: np.ndarray, b: np.ndarray) -> float:
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return np.inf
     return float(np.abs(a.astype(np.float64) - b).max())
+
+
+def _values(array: np.ndarray) -> tuple[float, float]:
+    return (float(array.min()), float(array.max())) if array.size else (0.0, 1.0)
 
 
 def _of_detections(ours, theirs, boxed: tuple[int, int]) -> Difference:

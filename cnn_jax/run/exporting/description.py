@@ -1,4 +1,4 @@
-"""The description beside an exported file: what it takes, what it gives, and how images become it."""
+"""The description beside an exported file: what it takes and gives, and how images become that."""
 
 import importlib.metadata
 import json
@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from cnn_jax.run.exporting.function import Function, Normalisation
-from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, PixelPredictor, Predictor
+from cnn_jax.run.pixel_predictor import PixelPredictor
+from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, Predictor
 
 
 def describe(

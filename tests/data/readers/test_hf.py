@@ -1,5 +1,6 @@
 """`hf:PATH`, on sets of a few images that `datasets` saves here."""
 
+import io
 import logging
 import pickle
 import shutil
@@ -11,6 +12,7 @@ from PIL import Image
 
 from cnn_jax.data import (
     DataError,
+    box_loader,
     eval_batches,
     fingerprint,
     image_loader,
@@ -238,6 +240,78 @@ def test_boxes_of_crowds_and_of_classes_without_names(library, tmp_path):
 def test_boxes_that_cannot_be_right_are_refused(library, tmp_path, boxes, message):
     objects(library, boxes=boxes).save_to_disk(tmp_path)
     with pytest.raises(DataError, match=message):
+        open_source(f"hf:{tmp_path}", "all", holds="boxes")
+
+
+def photographs(library, size, kind):
+    """Two images whose stored pixels lie on their side, with a white square in each; their masks
+    or boxes are of the upright images, or of the stored ones."""
+    images, masks = [], []
+    for orientation in (6, 8):
+        upright = np.zeros((size[1], size[0], 3), np.uint8)
+        upright[6:9, 1:3] = 255
+        stored = np.rot90(upright, 1 if orientation == 6 else 3)
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        encoded = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(stored)).save(encoded, "PNG", exif=exif)
+        images.append({"bytes": encoded.getvalue(), "path": None})
+        masks.append((stored if kind == "stored" else upright)[..., 0] // 255)
+    return images, masks
+
+
+@pytest.mark.parametrize("size", [(4, 10), (10, 10)])
+@pytest.mark.parametrize("kind", ["stored", "upright"])
+def test_images_that_are_turned(library, tmp_path, size, kind, caplog):
+    """By the size that an annotation gives, as for folders; squares are taken as upright, and
+    it is said."""
+    images, masks = photographs(library, size, kind)
+    library.Dataset.from_dict(
+        {"image": images, "mask": [Image.fromarray(mask) for mask in masks]},
+        features=library.Features({"image": library.Image(), "mask": library.Image()}),
+    ).save_to_disk(tmp_path / "masks")
+    rows_of = [np.flatnonzero(mask.any(1)) for mask in masks]
+    columns = [np.flatnonzero(mask.any(0)) for mask in masks]
+    boxes = [
+        [[int(x[0]), int(y[0]), len(x), len(y)]] for x, y in zip(columns, rows_of, strict=True)
+    ]
+    box = library.Sequence(library.Value("float32"), 4)
+    objects = {"bbox": library.Sequence(box.feature, 4), "category": library.Value("int64")}
+    features = {"image": library.Image(), "objects": [objects]}
+    features |= dict.fromkeys(("width", "height"), library.Value("int64"))
+    library.Dataset.from_dict(
+        {
+            "image": images,
+            "objects": [[{"bbox": b[0], "category": 0}] for b in boxes],
+            "width": [mask.shape[1] for mask in masks],
+            "height": [mask.shape[0] for mask in masks],
+        },
+        features=library.Features(features),
+    ).save_to_disk(tmp_path / "boxes")
+    square = size[0] == size[1]
+    with caplog.at_level(logging.WARNING):
+        with_masks = open_source(
+            f"hf:{tmp_path}/masks", "all", holds="mask", class_names=["black", "white"]
+        )
+        with_boxes = open_source(f"hf:{tmp_path}/boxes", "all", holds="boxes")
+    assert ("their sizes do not tell" in caplog.text) == square
+    if square and kind == "stored":
+        return  # what is said is all that can be done
+    for batch in eval_batches(with_masks, mask_loader(with_masks, size[::-1]), batch_size=2):
+        np.testing.assert_array_equal(batch["label"], batch["image"][..., 0] // 255)
+    for index in range(2):
+        example = box_loader(with_boxes, size[::-1], capacity=1)(with_boxes[index], None)
+        np.testing.assert_allclose(example["boxes"], [[1, 6, 3, 9]], atol=1e-5)
+        assert example["image"][6:9, 1:3].min() == 255
+
+
+def test_a_size_that_is_neither(library, tmp_path):
+    few = objects(library)
+    sizes = {"width": [5, 5, 9], "height": [4, 4, 4]}
+    for name, values in sizes.items():
+        few = few.add_column(name, values)
+    few.save_to_disk(tmp_path)
+    with pytest.raises(DataError, match=r"row 2 of all \(9x4, and the image has 5x4\)"):
         open_source(f"hf:{tmp_path}", "all", holds="boxes")
 
 

@@ -13,9 +13,16 @@ import numpy as np
 import cnn_jax.cpu
 from cnn_jax import models
 from cnn_jax.run import opening
-from cnn_jax.run.exporting import agreement, description, saved_model, stablehlo, tensors
-from cnn_jax.run.exporting.agreement import BOUND, Difference
-from cnn_jax.run.exporting.function import Function, Normalisation, function_of
+from cnn_jax.run.exporting import (
+    agreement,
+    description,
+    onnx_file,
+    saved_model,
+    stablehlo,
+    tensors,
+)
+from cnn_jax.run.exporting.agreement import Difference
+from cnn_jax.run.exporting.function import Function, Normalisation, check_batch, function_of
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.predictor import Predictor
 from cnn_jax.train import state
@@ -77,7 +84,7 @@ def export(
     Raises:
         ValueError: a setting cannot be used, a package is missing, the file exists, the network
             cannot be expressed in the format, or its outputs differ by more than
-            `agreement.BOUND`: then nothing is left.
+            `agreement.Difference.allowed`: then nothing is left.
     """
     path = Path(path).expanduser()
     format = _format(path, format)
@@ -89,6 +96,7 @@ def export(
             if place.exists():
                 raise ValueError(f"{place} exists: give another name, or overwrite=True.")
     predictor = network if isinstance(network, Predictor) else opening.open(network)
+    _check_packages(format, opset, check)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     _remove(unfinished)
@@ -97,19 +105,21 @@ def export(
             files, difference, notes, content = _tensors(predictor, unfinished, names, check)
         else:
             function = function_of(predictor, normalisation=normalisation)
+            if not batch:
+                check_batch(function)
             with _stock():
                 content = description.describe(
                     predictor, function, normalisation=normalisation, batch=batch
                 )
-                files = _write(format, function, unfinished, batch=batch, opset=opset)
+                if format == "onnx":
+                    content["opset"] = opset
+                files = _write(format, function, unfinished, content, batch=batch, opset=opset)
                 difference = _compared(format, function, unfinished, batch) if check else None
             notes = function.notes
-            if format == "onnx":
-                content["opset"] = opset
         if difference is not None and not difference.fine:
             raise ValueError(
                 f"{path} computes something else than the network: the largest difference is "
-                f"{difference}, and {BOUND:g} is allowed. It was removed."
+                f"{difference}, and {difference.allowed:.2g} is allowed. It was removed."
             )
     except BaseException:
         for file in (unfinished, unfinished.with_name(unfinished.name + ".mlir")):
@@ -127,7 +137,11 @@ def export(
         "notes": list(notes),
         "checked": None
         if difference is None
-        else {"largest_difference": difference.largest, "bound": BOUND, **_versions(format)},
+        else {
+            "largest_difference": difference.largest,
+            "bound": difference.allowed,
+            **_versions(format),
+        },
     }
     description.write(found, content)
     return Exported((*kept, found), difference, tuple(notes))
@@ -167,13 +181,16 @@ def open_network(
         if len(shape) < 3:
             raise ValueError(f"image_size: {name} takes sequences, {list(shape)}. Leave it out.")
         shape = (*shape[:-3], *image_size, shape[-1])
-    model = models.create(name, num_classes=classes)
+    low: dict[str, Any] = (
+        {"score_threshold": 1e-3} if known.task == "detection" and not pretrained else {}
+    )
+    model = models.create(name, num_classes=classes, **low)  # or it would find nothing
     sample = jax.ShapeDtypeStruct((1, *shape), np.float32)
     variables: Any = None
     if pretrained:
         variables = models.load_pretrained(pretrained, name, model).variables
     else:
-        variables = state.init_variables(model, sample, seed=seed)
+        variables = _stirred(state.init_variables(model, sample, seed=seed), seed)
     colour = shape[-1] == 3
     facts = Facts(
         task=known.task,
@@ -188,6 +205,21 @@ def open_network(
     return kind(model=model, variables=variables, facts=facts)
 
 
+def _stirred(variables: Any, seed: int) -> Any:
+    """Initial variables without those that are all 0 or all 1, which would hide differences."""
+    rng = np.random.default_rng(seed)
+
+    def stirred(path: Any, leaf: Any) -> np.ndarray:
+        array = np.asarray(leaf)
+        if array.size and (array == array.flat[0]).all():
+            noise = rng.normal(size=array.shape, scale=0.1)
+            positive = jax.tree_util.keystr(path).endswith("['var']")
+            array = (array + (np.abs(noise) if positive else noise)).astype(array.dtype)
+        return array
+
+    return jax.tree_util.tree_map_with_path(stirred, variables)
+
+
 def _format(path: Path, format: str) -> str:
     if format and format not in FORMATS:
         raise ValueError(f"format={format!r}: choose from {', '.join(FORMATS)}.")
@@ -198,13 +230,34 @@ def _format(path: Path, format: str) -> str:
     return found
 
 
-def _write(format: str, function: Function, path: Path, *, batch: int, opset: int) -> list[Path]:
+def _check_packages(format: str, opset: int, check: bool) -> None:
+    """Raises ValueError, before anything takes time, for a package that is not installed."""
+    if format == "stablehlo":
+        stablehlo.check_packages()
+    elif format == "savedmodel":
+        saved_model.tensorflow()
+    elif format == "onnx":
+        onnx_file.check_opset(opset)
+        if check:
+            onnx_file.library("onnxruntime")
+
+
+def _write(
+    format: str,
+    function: Function,
+    path: Path,
+    content: dict[str, Any],
+    *,
+    batch: int,
+    opset: int,
+) -> list[Path]:
     if format == "stablehlo":
         return stablehlo.write(function, path, batch=batch)
     if format == "savedmodel":
         saved_model.write(function, path, batch=batch)
         return [path]
-    raise ValueError("format='onnx' is not there yet.")
+    onnx_file.write(function, path, batch=batch, opset=opset, description=content)
+    return [path]
 
 
 def _compared(format: str, function: Function, path: Path, batch: int) -> Difference:
@@ -214,6 +267,8 @@ def _compared(format: str, function: Function, path: Path, batch: int) -> Differ
     examples = {f"x{count}": whole[:count] for count in counts}
     if format == "stablehlo":
         theirs = stablehlo.outputs(path, examples)
+    elif format == "onnx":
+        theirs = onnx_file.outputs(path, examples)
     else:
         theirs = saved_model.outputs(path, function, examples)
     with _on_cpu():
@@ -222,7 +277,9 @@ def _compared(format: str, function: Function, path: Path, batch: int) -> Differ
         agreement.differ([each[:count] for each in ours], theirs[f"x{count}"], function.boxed)
         for count in counts
     ]
-    return Difference(max(f.largest for f in found), max(f.unmatched for f in found))
+    worst = max(found, key=lambda one: (one.unmatched, one.largest))
+    whole_range = max(found, key=lambda one: one.values[1] - one.values[0]).values
+    return worst._replace(largest=max(one.largest for one in found), values=whole_range)
 
 
 def _tensors(
@@ -270,6 +327,8 @@ def _on_cpu() -> Iterator[None]:
 def _versions(format: str) -> dict[str, str]:
     if format == "stablehlo":
         return {"by": f"jax {jax.__version__} in a process without cnn_jax"}
+    if format == "onnx":
+        return {"by": f"onnxruntime {onnx_file.library('onnxruntime').__version__}"}
     if format == "savedmodel":
         return {"by": f"TensorFlow {saved_model.tensorflow().__version__}"}
     return {"by": "reading it back"}
