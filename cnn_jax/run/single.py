@@ -131,11 +131,15 @@ class SingleRun:
         """What happens to the steps and to the learning rate of a run that goes on longer."""
         recipe, steps, schedule = self._recipe, self._parts.plan.steps, self._parts.schedule
         before = recipe.continue_step
-        rates = " to ".join(f"{float(schedule(step)):.3g}" for step in (before, steps - 1))
+        rates = [float(schedule(step)) for step in (before, steps - 1)]
+        peak = max(
+            float(schedule(step)) for step in range(before, steps, -(-(steps - before) // 50))
+        )
         return (
             f"Continuing {recipe.continue_run} from step {before} to step {steps}, with the state "
             f"of its optimiser. The learning rate begins its schedule again there, "
-            f"{recipe.schedule}: {rates}, at most {recipe.learning_rate:g}."
+            f"{recipe.schedule}: from {rates[0]:.3g} over {max(peak, *rates):.3g} to "
+            f"{rates[1]:.3g}."
         )
 
     def _announce(self, first: int, resumed: dict[str, Any] | None) -> None:

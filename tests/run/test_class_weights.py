@@ -57,7 +57,11 @@ def test_unbalanced_classes_are_weighed_in_a_run(tmp_path):
     labels = np.arange(20) % 10 == 0
     np.savez(tmp_path / "rare.npz", **arrays, train_labels=labels * 1, test_labels=labels * 1)
     chosen = run.Recipe(
-        dataset=f"npz:{tmp_path}/rare.npz", model="mlp_300", class_weights="balanced", balance=1.0
+        dataset=f"npz:{tmp_path}/rare.npz",
+        model="mlp_300",
+        class_weights="balanced",
+        balance=1.0,
+        validation_split="",
     )
     made = run.TASKS["classification"].make_experiment(chosen)
     batch = {"label": jnp.array([0, 1]), "mask": jnp.ones(2)}
