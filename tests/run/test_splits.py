@@ -149,6 +149,7 @@ def test_the_splits_that_people_have(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_without_a_test_split_has_no_test_figures(tmp_path):
     two = small_set(tmp_path / "two.npz", names=("train", "val"))
     result = run.train(recipe(two, steps=2), workdir=tmp_path / "run", program=QUIET)
