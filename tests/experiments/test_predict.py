@@ -1,5 +1,7 @@
 """Predictions from a run of ours, as a user sees them."""
 
+import csv
+import json
 import os
 from pathlib import Path
 
@@ -30,7 +32,10 @@ def trained(tmp_path_factory):
 def parsed():
     """Flags as after parsing, put back afterwards."""
     flags.FLAGS.mark_as_parsed()
-    before = {name: flags.FLAGS[name].value for name in ("run", "output", "model", "pretrained")}
+    modules = flags.FLAGS.flags_by_module_dict()
+    homes = ("experiments.predict", "experiments.network_flags")
+    names = [flag.name for home in homes for flag in modules[home]]
+    before = {name: flags.FLAGS[name].value for name in names}
     yield flags.FLAGS
     for name, value in before.items():
         flags.FLAGS[name].value = value
@@ -78,6 +83,41 @@ def test_a_broken_image_is_named_and_the_others_are_looked_at(
     assert "1 of 3 images cannot be read." in said.out
     drawn = {path.name for path in (tmp_path / "out").iterdir()}
     assert drawn == {"0_predicted.png", "0-2_predicted.png"}, "one file each"
+
+
+def test_many_become_tables_in_the_order_of_their_names(trained, parsed, digits, tmp_path, capsys):
+    paths, labels = digits
+    (tmp_path / "text.png").write_text("not an image")
+    (tmp_path / "names.txt").write_text("\n".join(f"digit {i}" for i in range(10)))
+    parsed.run, parsed.classes = str(trained), str(tmp_path / "names.txt")
+    parsed.csv, parsed.json = str(tmp_path / "out" / "a.csv"), str(tmp_path / "a.json")
+    parsed.quiet, parsed.top, parsed.batch_size = True, 2, 4
+    assert predict.main([str(tmp_path)]) == 1  # one of eleven is no image
+    said = capsys.readouterr()
+    assert "text.png cannot be read" in said.err
+    assert "digit" not in said.out
+    with (tmp_path / "out" / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [p for p in sorted(paths) for _ in range(2)]
+    assert [row["rank"] for row in rows] == ["1", "2"] * 10
+    first = [row for row in rows if row["rank"] == "1"]
+    assert all(row["class"] == f"digit {row['label']}" for row in first)
+    assert np.mean([int(row["label"]) == label for row, label in zip(first, labels, strict=True)]
+                   ) >= 0.8  # fmt: skip
+    opened = run.open(trained)
+    for row, path in zip(first, sorted(paths), strict=True):
+        share = opened.predict(path).probabilities.max()
+        assert float(row["probability"]) == pytest.approx(share, abs=1e-5)
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert [each["image"] for each in content] == [*sorted(paths), str(tmp_path / "text.png")]
+    assert "cannot be read" in content[-1]["error"]
+    assert content[0]["classes"][0]["probability"] == float(first[0]["probability"])
+    assert not list(tmp_path.rglob("*.part"))
+    for name in ("coco_json", "masks"):
+        parsed[name].value = str(tmp_path / "x")
+        with pytest.raises(ValueError, match=f"--{name}="):
+            predict.main(paths)
+        parsed[name].value = ""
 
 
 def test_a_run_that_learnt_from_sequences_is_refused():
