@@ -10,8 +10,8 @@
 Images go in (uint8, of the size of the training) and class probabilities come out, classes of
 pixels or boxes. A description beside the file says the rest, in JSON. The file is run at once, in
 another program where there is one (onnxruntime; JAX in a process without this package), and what it
-computes is compared with the network; if it differs by more than 1e-4 nothing is left, and the
-status is 1.
+computes is compared with the network; if it differs by more than 1e-4 (less where probabilities are
+all small) nothing is left, and the status is 1.
 """
 
 import time

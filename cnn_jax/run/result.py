@@ -17,6 +17,7 @@ from cnn_jax.run import resuming
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.stores import local_path
 
 # What the table of figures leaves out.
 _NO_FIGURES = (
@@ -159,7 +160,7 @@ def cpu_devices(place: str) -> int:
 
     JAX is not asked for any, and what is no run is none here.
     """
-    flagfile = Path(place).expanduser() / workdirs.RECIPE_FILE
+    flagfile = local_path(place) / workdirs.RECIPE_FILE
     with contextlib.suppress(ValueError, OSError):
         return int(resuming.read_recipe(flagfile).get("cpu_devices", 0))
     return 0

@@ -47,7 +47,7 @@ def test_a_survey_changes_nothing_whenever_it_is_made(dataset, tmp_path, caplog,
     same, found = trained(dataset, tmp_path / "before")
     assert same == rows
     assert found["shared"]["spare"] == 2
-    warning = "2 examples are of test also in train"
+    warning = "2 examples of test are also in train"
     assert sum(warning in record.getMessage() for record in caplog.records) == 1
     assert found["findings"][0]["kind"] == "warning"
     caplog.clear()

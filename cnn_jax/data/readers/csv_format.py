@@ -8,6 +8,7 @@ import csv
 import io
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -21,11 +22,13 @@ FILE_COLUMNS = (
     "file", "filename", "filepath", "path", "image", "imagepath", "imagename", "imagefile",
     "imagefilename", "imgpath", "img",
 )  # fmt: skip
+KEY_COLUMNS = ("imageid", "idcode", "imgid", "id")  # the file, where no other column is it
 LABEL_COLUMNS = (
     "label", "class", "category", "target", "classname", "labelname", "classid", "labelid",
 )  # fmt: skip
 SPLIT_COLUMNS = ("split", "subset", "partition")
-_SEPARATORS = "\t,;"
+_SEPARATORS = "\t,;|"
+_STATED = re.compile(r'"?sep=(.)"?\r?\n')  # a first line by which Excel knows the separator
 _JUDGED = 100  # lines by which the separator is chosen
 
 
@@ -146,7 +149,9 @@ def _read(text: str, file: Path) -> list[tuple[int, list[str]]]:
     with an image, or have as many cells; a wrong choice is seen in that the files are not there.
     """
     tried, errors = [], []
-    for separator in _SEPARATORS:
+    if stated := _STATED.match(text):
+        text = "\n" + text[stated.end() :]  # the numbers of the lines stay
+    for separator in (stated[1],) if stated else _SEPARATORS:
         try:
             lines = list(itertools.islice(_lines(text, separator), _JUDGED))
         except csv.Error as error:
@@ -199,6 +204,8 @@ def _columns(first: tuple[int, list[str]], file: Path) -> _Columns:
         )
     split = _only(cells, SPLIT_COLUMNS, "split", file)
     file_column = _only(cells, FILE_COLUMNS, "file", file)
+    if file_column is None:
+        file_column = _only(cells, KEY_COLUMNS, "file", file)
     label_column = _only(cells, LABEL_COLUMNS, "label", file)
     assert file_column is not None  # as _named says
     assert label_column is not None
@@ -218,7 +225,10 @@ def _only(cells: Sequence[str], names: Sequence[str], what: str, file: Path) -> 
 def _named(cells: Sequence[str]) -> tuple[bool, bool]:
     """Whether a line has the names of a column of files, and of a column of labels."""
     plain = {_plain(cell) for cell in cells}
-    return not plain.isdisjoint(FILE_COLUMNS), not plain.isdisjoint(LABEL_COLUMNS)
+    return (
+        not plain.isdisjoint((*FILE_COLUMNS, *KEY_COLUMNS)),
+        not plain.isdisjoint(LABEL_COLUMNS),
+    )
 
 
 def _plain(cell: str) -> str:

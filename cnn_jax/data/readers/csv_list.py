@@ -1,7 +1,7 @@
 """A CSV or TSV of files and their labels (`csv:PATH`).
 
     PATH = labels.csv        file,label,split     paths from the folder of the CSV, or absolute
-                             cat/1.jpg,cat,train
+                             cat/1.jpg,cat,train  or below its `images`; suffixes may be left out
     PATH = a folder          train.csv, test.csv and perhaps val.csv (valid.csv)
 
 Without a column `split` one CSV has 'all', and a fixed division of it into 'train' and 'test'.
@@ -252,6 +252,20 @@ def _number(text: str) -> float | None:
     return value if abs(value) < 2**53 else None  # 'nan' and 'inf' are no numbers of a class
 
 
+def _file(there: NamedFiles, root: Path, name: str, place: str) -> Path | None:
+    """The file of an image: as it is written, or without its suffix, in the folder of the CSV; or
+    so in one below it that has the usual name, or that of the CSV."""
+    plain = name.replace("\\", "/")  # written on Windows
+    if file := there.find(root, name) or (there.find(root, plain) if plain != name else None):
+        return file
+    listed = os.path.splitext(os.path.basename(place.rpartition(":")[0]))[0]
+    folders = [root / below for below in ("", "images", listed, f"{listed}_images")]
+    for find in (there.find, there.find_stem):
+        if file := next(filter(None, (find(folder, plain) for folder in folders)), None):
+            return file
+    return None
+
+
 def _found(
     examples: Sequence[tuple[str, Any]], root: Path, places: Mapping[str, str], dataset: str
 ) -> list[tuple[str, Any]]:
@@ -259,9 +273,7 @@ def _found(
     there = NamedFiles()
     found, missing = [], []
     for name, label in examples:
-        file = there.find(root, name)
-        if file is None and "\\" in name:  # written on Windows
-            file = there.find(root, name.replace("\\", "/"))
+        file = _file(there, root, name, places[name])
         if file is None:
             missing.append(name)
         elif os.path.join(root, name) == str(file):

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax import jax_internals
 from cnn_jax.run.exporting import onnx_program
 from cnn_jax.run.exporting.function import BATCH, Function, symbol
 from cnn_jax.run.exporting.onnx_graph import Graph
@@ -65,7 +66,7 @@ def write(
         g.nodes.append(helper.make_node("Slice", [whole, zero, one], ["batch_size"]))
     try:
         outputs = onnx_program.convert(g, program, [given])
-    except NotImplementedError as error:
+    except (NotImplementedError, jax_internals.MovedError) as error:
         raise ValueError(
             f"The network cannot be written as ONNX: there is no rule for {error}. "
             "format='stablehlo' takes every network."

@@ -21,7 +21,7 @@ from cnn_jax.run.exporting import (
     stablehlo,
     tensors,
 )
-from cnn_jax.run.exporting.agreement import BOUND, Difference
+from cnn_jax.run.exporting.agreement import Difference
 from cnn_jax.run.exporting.function import Function, Normalisation, check_batch, function_of
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.predictor import Predictor
@@ -84,7 +84,7 @@ def export(
     Raises:
         ValueError: a setting cannot be used, a package is missing, the file exists, the network
             cannot be expressed in the format, or its outputs differ by more than
-            `agreement.BOUND`: then nothing is left.
+            `agreement.Difference.allowed`: then nothing is left.
     """
     path = Path(path).expanduser()
     format = _format(path, format)
@@ -119,7 +119,7 @@ def export(
         if difference is not None and not difference.fine:
             raise ValueError(
                 f"{path} computes something else than the network: the largest difference is "
-                f"{difference}, and {BOUND:g} is allowed. It was removed."
+                f"{difference}, and {difference.allowed:.2g} is allowed. It was removed."
             )
     except BaseException:
         for file in (unfinished, unfinished.with_name(unfinished.name + ".mlir")):
@@ -137,7 +137,11 @@ def export(
         "notes": list(notes),
         "checked": None
         if difference is None
-        else {"largest_difference": difference.largest, "bound": BOUND, **_versions(format)},
+        else {
+            "largest_difference": difference.largest,
+            "bound": difference.allowed,
+            **_versions(format),
+        },
     }
     description.write(found, content)
     return Exported((*kept, found), difference, tuple(notes))
