@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.errors
@@ -21,7 +22,7 @@ from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import task_named
 from cnn_jax.run.predictor import ClassPredictor, Predictor
 from cnn_jax.run.recipe import DTYPES, TrainingRecipe
-from cnn_jax.run.splits import by_rule
+from cnn_jax.run.splits import by_rule, open_splits
 from cnn_jax.run.tasks import TaskRun
 from cnn_jax.tasks import classification, segmentation
 from cnn_jax.train import evaluation, layout, state, step
@@ -235,13 +236,27 @@ def of_precision(model: Any, precision: str, name: str) -> Any:
     return model.clone(dtype=DTYPES.get(precision, precision))
 
 
+def _opened(predictor: Predictor, task: TaskRun, recipe: TrainingRecipe) -> data.Source:
+    """The split to evaluate on; of the run's own data also the part that it held out."""
+    assert task.open_split is not None
+    wanted, own = recipe.test_split, predictor.recipe
+    held = predictor.facts.data.get("validation", {}).get("split", "")
+    same = own is not None and getattr(own, "dataset", "") == getattr(recipe, "dataset", "")
+    if same and " " in held and wanted in (held, "val", "validation"):  # no name of a split
+        parts = dataclasses.replace(recipe, test_split=own.test_split)  # type: ignore[union-attr]
+        source = open_splits(parts, partial(task.open_split, recipe)).validation
+        if source is not None:
+            return source
+    return task.open_split(recipe, wanted)
+
+
 def _held_out(
     predictor: Predictor, task: TaskRun, recipe: TrainingRecipe, model: Any
 ) -> tuple[data.Source, HeldOut, str]:
     """The data, how they are evaluated, and what the user should know of it."""
     assert task.open_split is not None
     assert task.held_out is not None
-    source = by_rule(task.open_split(recipe, recipe.test_split), predictor.facts.pixels)
+    source = by_rule(_opened(predictor, task, recipe), predictor.facts.pixels)
     how = predictor.preparation if isinstance(predictor, ClassPredictor) else None
     if how is None:
         source, recipe, said = _fitted(predictor, recipe, source)
