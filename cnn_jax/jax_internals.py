@@ -225,6 +225,39 @@ def _needed(traced: Any, wanted: Sequence[bool]) -> tuple[Any, list[bool]]:
     return needed, list(used)
 
 
+def scan_counts(eqn: Any) -> tuple[int, int]:
+    """How many inputs of a `scan` in a program are constants, and how many are carried.
+
+    Seen in 0.8 to 0.10 as two numbers, in 0.12 as trees of the three kinds of inputs.
+    """
+    try:
+        if "num_consts" in eqn.params:
+            return eqn.params["num_consts"], eqn.params["num_carry"]
+        constants, carried, _ = eqn.params["ft_in"].update(eqn.invars).unpack()
+        return len(list(constants)), len(list(carried))
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise _moved("scan's parameters", f"{type(error).__name__}: {error}") from error
+
+
+def expanded(eqn: Any) -> Any:
+    """The program (ClosedJaxpr) that a composed operation stands for; None for a plain one.
+
+    Seen in 0.12, where `jnp.nonzero` is one of those.
+    """
+    if eqn.primitive.name != "call_hi_primitive":
+        return None
+    try:
+        operation = eqn.params["_prim"]
+
+        def plain(*flat: Any) -> list[Any]:
+            return jax.tree.leaves(operation.expand(*jax.tree.unflatten(operation.in_tree, flat)))
+
+        given = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in eqn.invars]
+        return jax.make_jaxpr(plain)(*given)
+    except (KeyError, AttributeError, TypeError) as error:
+        raise _moved("call_hi_primitive", f"{type(error).__name__}: {error}") from error
+
+
 # Logs.
 
 

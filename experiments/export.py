@@ -10,19 +10,20 @@
 Images go in (uint8, of the size of the training) and class probabilities come out, classes of
 pixels or boxes. A description beside the file says the rest, in JSON. The file is run at once, in
 another program where there is one (onnxruntime; JAX in a process without this package), and what it
-computes is compared with the network; if it differs by more than 1e-4 nothing is left, and the
-status is 1.
+computes is compared with the network; if it differs by more than 1e-4 (less where probabilities are
+all small) nothing is left, and the status is 1.
 """
 
 import time
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from cnn_jax import data, models, run
 from cnn_jax.run import exporting
-from cnn_jax.run.exporting.export import FORMATS, OPSET
 from cnn_jax.run.exporting.function import NORMALISATIONS
+from cnn_jax.run.exporting.writing import FORMATS, OPSET
 from experiments import entry
 
 RUN = flags.DEFINE_string("run", "", "Run directory or its s3:// URL.")
@@ -51,7 +52,9 @@ NAMES = flags.DEFINE_string(
     "names", "", "Safetensors: publisher whose names the tensors get, or cnn_jax; '' by network."
 )
 IMAGE_SIZE = flags.DEFINE_string(
-    "image_size", "", "Size of the input of --model in pixels: '64' or HEIGHTxWIDTH."
+    "image_size",
+    "",
+    "Size of the input of --model in pixels: '64' or HEIGHTxWIDTH; no less than the network takes.",
 )
 NUM_CLASSES = flags.DEFINE_integer("num_classes", 0, "Classes of --model; 0 for the published.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
@@ -64,7 +67,7 @@ def export(network: run.Predictor, path: Path, format: str) -> None:
         network,
         path,
         format=format,
-        normalisation=NORMALISATION.value,
+        normalisation=NORMALISATION.value,  # type: ignore[arg-type]
         batch=BATCH.value,
         opset=OPSET_.value,
         names=NAMES.value,
@@ -94,6 +97,14 @@ def _networks() -> list[str]:
     return names
 
 
+def _size(known: models.Description) -> tuple[int, int] | None:
+    """The size of the input: --image_size, but no less than the network takes."""
+    size = data.parse_size(IMAGE_SIZE.value)
+    if size is None or len(known.input_shape) < 3:
+        return None
+    return max(size[0], known.min_size), max(size[1], known.min_size)
+
+
 def main() -> int:
     if bool(RUN.value) == bool(MODEL.value):
         raise ValueError("Give a run, --run=DIRECTORY, or a network, --model=NAME, and not both.")
@@ -103,13 +114,12 @@ def main() -> int:
     format = FORMAT.value
     end = FORMATS.get(format, "")
     if RUN.value:
-        network = run.open(RUN.value, checkpoint=CHECKPOINT.value)
+        network = run.open(RUN.value, checkpoint=CHECKPOINT.value)  # type: ignore[arg-type]
         export(network, Path(OUTPUT.value or network.facts.model + end), format)
         return 0
     names = _networks()
     if PRETRAINED.value and len(names) > 1:
         raise ValueError(f"--pretrained is for one network, and --model names {len(names)}.")
-    size = data.parse_size(IMAGE_SIZE.value)
     failed = 0
     for name in names:
         several = len(names) > 1
@@ -119,7 +129,7 @@ def main() -> int:
                 name,
                 PRETRAINED.value,
                 num_classes=NUM_CLASSES.value,
-                image_size=None if len(models.describe(name).input_shape) < 3 else size,
+                image_size=_size(models.describe(name)),
             )
             if not PRETRAINED.value:
                 entry.say(f"{name}: no --pretrained is given, the weights are random")
@@ -129,6 +139,7 @@ def main() -> int:
                 raise
             failed += 1
             entry.say(f"{name}: {' '.join(str(error).split())}")
+        jax.clear_caches()  # a hundred compiled networks would fill the memory
     return 1 if failed else 0
 
 

@@ -104,6 +104,8 @@ def decode_mask(mask: Stored) -> np.ndarray:
     else:
         with open_image(stored) as opened:
             values, mode = np.asarray(opened), opened.mode
+            if mode == "P" and opened.format == "GIF":
+                values = _greys(values, opened.getpalette() or [])
     if mode == "LA":  # grey that was saved with an alpha channel
         values = values[..., 0]
     elif values.ndim == 3 and mode not in ("RGB", "RGBA"):
@@ -119,6 +121,18 @@ def decode_mask(mask: Stored) -> np.ndarray:
     if values.dtype.kind == "f" and np.any(values != np.floor(values)):
         raise ValueError("its mask has fractional values, which are not classes")
     return values.astype(np.uint8)
+
+
+def _greys(indices: np.ndarray, palette: list[int]) -> np.ndarray:
+    """The values of a grey GIF, whose indices are those of the program that wrote it."""
+    colours = np.array(palette, np.uint8).reshape(-1, 3)
+    used = np.unique(indices)
+    if used.max(initial=0) >= len(colours) or np.ptp(colours[used], axis=1).any():
+        raise ValueError(
+            "its mask is a GIF in colour, whose palette is ordered anew by programs that save it: "
+            "save masks as PNG, from what they were made of"
+        )
+    return colours[indices, 0]
 
 
 def image_size(

@@ -93,8 +93,16 @@ def read_header(file: Path) -> tuple[int, int, int]:
     with open_header(file) as opened:
         # asking a PNG without it would decode its pixels
         known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
-        orientation = orientation_of(opened) if known or _ends_with_exif(file) else 1
-        return *size_of(opened), orientation
+        orientation = said_orientation(opened) if known or _ends_with_exif(file) else 1
+        return *stored_size(opened), orientation
+
+
+def stored_size(opened: ImageFile.ImageFile) -> tuple[int, int]:
+    """(width, height) as they are stored; for a TIFF, before Pillow turns it."""
+    if not isinstance(opened, TiffImagePlugin.TiffImageFile):
+        return opened.size
+    width, height = (int(opened.tag_v2[tag]) for tag in (256, 257))
+    return width, height
 
 
 def size_of(opened: ImageFile.ImageFile) -> tuple[int, int]:
@@ -102,10 +110,9 @@ def size_of(opened: ImageFile.ImageFile) -> tuple[int, int]:
 
     It turns a TIFF upright itself, and not all of its versions say so before.
     """
-    if not isinstance(opened, TiffImagePlugin.TiffImageFile):
-        return opened.size
-    width, height = (int(opened.tag_v2[tag]) for tag in (256, 257))
-    return (height, width) if _said_orientation(opened) >= 5 else (width, height)
+    width, height = stored_size(opened)
+    turned = opened.format == "TIFF" and said_orientation(opened) >= 5
+    return (height, width) if turned else (width, height)
 
 
 class ImageHeader(NamedTuple):
@@ -137,9 +144,9 @@ def header_of(stream: BinaryIO, size: int) -> ImageHeader:
         with Image.open(stream, formats=_formats()) as opened:
             check_size(opened.height, opened.width, size)
             known = opened.format != "PNG" or "exif" in opened.info or "xmp" in opened.info
-            turned = orientation_of(opened) if known or _tail_has_exif(stream, size) else 1
+            turned = said_orientation(opened) if known or _tail_has_exif(stream, size) else 1
             return ImageHeader(
-                *size_of(opened), turned, opened.mode, _depth(opened), opened.format or ""
+                *stored_size(opened), turned, opened.mode, _depth(opened), opened.format or ""
             )
     except Image.DecompressionBombError as error:
         raise _too_large("too many") from error
@@ -167,10 +174,10 @@ def orientation_of(opened: Image.Image) -> int:
 
     Pillow turns a TIFF itself. A PNG that has it behind its pixels is decoded first.
     """
-    return 1 if opened.format == "TIFF" else _said_orientation(opened)
+    return 1 if opened.format == "TIFF" else said_orientation(opened)
 
 
-def _said_orientation(opened: Image.Image) -> int:
+def said_orientation(opened: Image.Image) -> int:
     try:
         orientation = opened.getexif().get(_EXIF_ORIENTATION, 1)
     except (ValueError, *_DAMAGED):  # metadata that cannot be read say nothing

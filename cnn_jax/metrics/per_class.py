@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cnn_jax.metrics import several
+
 
 class PerClass(NamedTuple):
     """Figures of each class, float [K]; nan where there is nothing to divide by.
@@ -43,15 +45,7 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         scores: [n, K].
         labels: int [n].
     """
-    found = np.full(scores.shape[1], np.nan)
-    for label in np.unique(labels):
-        order = np.argsort(-scores[:, label], kind="stable")
-        right = labels[order] == label
-        last = np.append(np.diff(scores[order, label]) != 0, True)  # of its score
-        hits, seen = np.cumsum(right)[last], np.flatnonzero(last) + 1
-        gained = np.diff(hits, prepend=0)
-        found[label] = float((gained * hits / seen).sum() / hits[-1])
-    return found
+    return several.average_precision(scores, labels[:, None] == np.arange(scores.shape[1]))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

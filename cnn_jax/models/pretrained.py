@@ -16,6 +16,7 @@ from cnn_jax.models.registry import describe
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import finding, preprocessing, published
 from cnn_jax.weights.errors import WeightsError
+from cnn_jax.weights.own import OWN, import_own
 from cnn_jax.weights.preprocessing import Preprocessing
 from cnn_jax.weights.torch import Rules
 
@@ -66,6 +67,15 @@ def load_pretrained(
     file = weights.read(source.path, take=source.take)
     template = _shapes(name, model) if template is None else template
     rules_of = describe(name).rules
+    if file.metadata.get("publisher") == OWN:
+        own = head_paths(name, model) if init_head else ()
+        try:
+            variables = import_own(file.tensors, template, init=own, drop=left_out_of(name, model))
+        except WeightsError as error:
+            raise WeightsError(f"{spec} for {name}: {error}") from error
+        return Pretrained(
+            variables, _preprocessing(source, file.metadata, OWN, name), OWN, file.metadata
+        )
     if not rules_of:
         raise WeightsError(f"No publisher's names are known for {name}.")
     tensors, publisher, notes = finding.network_in(file.tensors, template, rules_of, spec=spec)

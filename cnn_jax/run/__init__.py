@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_jax.run.answers import Classified, Segmented
+    from cnn_jax.run.answers import Classified, Labelled, Segmented
     from cnn_jax.run.classification import ClassificationRecipe as Recipe
     from cnn_jax.run.continuing import continued
     from cnn_jax.run.detect import Found
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from cnn_jax.run.exporting import export
     from cnn_jax.run.facts import Facts
     from cnn_jax.run.looking import look
+    from cnn_jax.run.multilabel import MultilabelRecipe
     from cnn_jax.run.opening import open, published, recipe_of
     from cnn_jax.run.pixel_predictor import PixelPredictor
     from cnn_jax.run.predictor import (
         BoxPredictor,
         ClassPredictor,
+        LabelsPredictor,
         Predictor,
     )
     from cnn_jax.run.program import Program
@@ -44,6 +46,9 @@ _HOMES = {
     "Facts": "facts",
     "Found": "detect",
     "HeldOut": "experiment",
+    "Labelled": "answers",
+    "LabelsPredictor": "predictor",
+    "MultilabelRecipe": "multilabel",
     "PixelPredictor": "pixel_predictor",
     "Predictor": "predictor",
     "Program": "program",
@@ -80,6 +85,9 @@ __all__ = [
     "Facts",
     "Found",
     "HeldOut",
+    "Labelled",
+    "LabelsPredictor",
+    "MultilabelRecipe",
     "PixelPredictor",
     "Predictor",
     "Program",

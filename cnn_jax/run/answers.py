@@ -36,6 +36,25 @@ class Classified:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Labelled(Classified):
+    """The labels of an image, several or none.
+
+    Attributes:
+        probabilities: float32 [K], each for itself: they do not add up to 1.
+        class_names: K names.
+        threshold: probability from which on an image has a label.
+    """
+
+    threshold: float = 0.5
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the labels that the image has."""
+        there = np.flatnonzero(self.probabilities >= self.threshold)
+        return tuple(self.class_names[index] for index in there)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Segmented:
     """The classes of an image's pixels.
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -84,9 +84,32 @@ class ClassificationRecipe(TrainingRecipe):
     )
 
 
+class Kind(NamedTuple):
+    """In what classification with one label and with several differ.
+
+    Attributes:
+        name: name of the task.
+        open_split: (recipe, split) -> the data.
+        held_out: (recipe, facts, model, source) -> how that source is evaluated.
+        draw: see `cnn_jax.run.experiment.assemble`.
+        best: the metric that marks the best checkpoint.
+    """
+
+    name: str
+    open_split: Callable[[Any, str], data.Source]
+    held_out: Callable[[Any, Facts, Network, data.Source], HeldOut]
+    draw: Callable[..., None]
+    best: str
+
+
 def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     """The parts of a run that the recipe describes."""
-    splits = open_splits(recipe, partial(open_split, recipe))
+    return make_of_kind(recipe, Kind("classification", open_split, held_out, _draw, tasks.BEST))
+
+
+def make_of_kind(recipe: ClassificationRecipe, kind: Kind) -> Experiment:
+    """The parts of a run with one label for an image, or with several."""
+    splits = open_splits(recipe, partial(kind.open_split, recipe))
     model = create_model(recipe.model, recipe, num_classes=splits.train.num_classes)
     train = data.train_batches(
         splits.train,
@@ -142,17 +165,17 @@ def make_experiment(recipe: ClassificationRecipe) -> Experiment:
     )
     return assemble(
         recipe,
-        "classification",
+        kind.name,
         splits,
         model=model,
         pretrained=pretrained,
         statistics=statistics,
         train=train,
         augment=augment,
-        held_out=held_out,
-        draw=_draw,
+        held_out=kind.held_out,
+        draw=kind.draw,
         task=None if weights is None else _task(recipe, len(splits.class_names), weights),
-        best=tasks.BEST,
+        best=kind.best,
         head=head,
         learnt=learnt,
     )

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from cnn_jax.run import resuming, saved
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
-from cnn_jax.run.opening import task_named
+from cnn_jax.run.opening import recipe_of
 from cnn_jax.run.recipe import TrainingRecipe
-from cnn_jax.run.tasks import TASKS
+from cnn_jax.run.tasks import TASKS, name_of, task_of
 from cnn_jax.stores import is_store
 from cnn_jax.train import hosts
 
@@ -33,8 +33,9 @@ def continued(
     run.train(run.continued("runs/digits", epochs=20))
 
     The new run, in a directory of its own, begins with the state of the run's last checkpoint:
-    parameters, average, optimiser, and the number of steps, so that the data go on too. `epochs`,
-    `warmup_epochs` and the schedule of the learning rate count from there on.
+    parameters, average, optimiser, and the number of steps, so that the data go on too. `epochs`
+    and the schedule of the learning rate count from there on; a warm-up takes a tenth of them at
+    most.
 
     Args:
         place: a run directory, or its s3:// URL.
@@ -42,26 +43,25 @@ def continued(
         changes: settings that differ, with `epochs` or `steps`: how much longer.
 
     Raises:
-        ValueError: there is no such run, it has no checkpoint, or it is of another kind; a setting
-            cannot be used; or none says how much longer.
+        ValueError: there is no such run, or it is of another kind; a setting cannot be used; or
+            none says how much longer.
     """
     place = os.fspath(place)
-    found = saved.read_run(place, changes.get("continue_step") or "last")
-    known = task_named(found.facts.task).recipe
+    before = recipe_of(place)
+    known = type(before)
     if kind is not None and not issubclass(known, kind):
         wanted = next((name for name, task in TASKS.items() if task.recipe is kind), kind.__name__)
         raise ValueError(
-            f"{place} is a run of {found.facts.task}, and this one is of {wanted}: give a run of "
-            "the same task."
+            f"{place} is a run of {name_of(task_of(before))}, and this one is of {wanted}: give a "
+            "run of the same task."
         )
     if not changes.get("steps") and not changes.get("epochs"):
         raise ValueError(f"continue_run={place}: give `epochs` or `steps`, how much longer.")
-    before = texts.from_flagfile(
-        known, {k: text for k, text in found.settings.items() if k not in NOT_CONTINUED}
-    )
     if unknown := set(changes) - {field.name for field in dataclasses.fields(known)}:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no setting of {found.facts.task}.")
-    given = {"steps": 0, **changes, "continue_run": place}
+        raise ValueError(f"{', '.join(sorted(unknown))}: no setting of {name_of(task_of(before))}.")
+    fields = {field.name: field.default for field in dataclasses.fields(known)}
+    anew = {name: fields[name] for name in NOT_CONTINUED if name in fields}
+    given = {**anew, "steps": 0, **changes, "continue_run": place}
     return dataclasses.replace(before, **given)
 
 

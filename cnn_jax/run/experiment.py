@@ -1,5 +1,6 @@
 """An experiment: the parts in which runs differ."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -195,6 +196,8 @@ def assemble(
             final = partial(last.batches, **rows_of_process())
         except UnlabelledError as error:
             notes += (f"No test figures: {error}",)
+            splits = splits._replace(test=None)
+            facts = dataclasses.replace(facts, data=fingerprint.described(splits.sources()))
     if pretrained is not None and "note" in pretrained.metadata and not recipe.continue_run:
         notes += (f"Beginning with the weights of {pretrained.metadata['note']}.",)
     return Experiment(

@@ -62,6 +62,12 @@ class Relabelled:
         label = np.asarray(batch["label"])
         if label.ndim == 1:
             return {**batch, "label": index[label].astype(label.dtype)}
+        if label.ndim == 2 and label.dtype != np.uint8:  # several labels an image, not a mask
+            among = self._labels.classes.among
+            width = len(index) if among is None else len(among)
+            moved = np.zeros((len(label), width), label.dtype)
+            moved[:, index] = label
+            return {**batch, "label": moved}
         table = np.arange(max(256, len(index)))
         table[: len(index)] = index
         return {**batch, "label": np.where(label == IGNORED, IGNORED, table[label])}

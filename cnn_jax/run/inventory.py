@@ -55,8 +55,14 @@ class Counted(NamedTuple):
     measure: str
 
 
-def count(source: data.Source, role: str) -> Counted:
-    """Counts and decodes what a look needs of a split; of large ones a sample, evenly spaced."""
+def count(source: data.Source, role: str, survey: data.SplitSurvey | None) -> Counted:
+    """Counts and decodes what a look needs of a split; of large ones a sample, evenly spaced.
+
+    Args:
+        source: the split.
+        role: what it is for.
+        survey: of all its files; None if there is none.
+    """
     glances, damaged = _glances(source)
     record = source[0]
     classes, examples = source.num_classes, len(source)
@@ -75,14 +81,19 @@ def count(source: data.Source, role: str) -> Counted:
         counts = np.bincount(known, minlength=classes)
         found, measure = _whole(source, glances, labels)
         unit, looked = "examples", len(labels)
+    sizes, sized = Counter(glance.space for glance in glances), len(glances)
+    if survey is not None:
+        sizes, sized = Counter(survey.sizes), examples - survey.unreadable.count
+        if unit != "pixels":
+            counts, looked = np.array(survey.class_counts, np.int64), examples
     split = Split(
         role,
         source.split,
         examples,
         looked,
         counts,
-        len(glances),
-        Counter(glance.space for glance in glances),
+        sized,
+        sizes,
         damaged,
         left_out,
     )

@@ -77,12 +77,14 @@ def plan_of(recipe: TrainingRecipe, steps_per_epoch: float) -> Plan:
 
 
 def warmup_steps_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> int:
-    """The number of warm-up steps, at most `steps`.
+    """The number of warm-up steps, at most `steps`, or a tenth of them in a run that continues
+    another: its statistics and its optimiser are warm.
 
     Raises:
         ValueError: `warmup_epochs` is more than MOST_STEPS.
     """
-    return min(steps, _in_steps("warmup_epochs", recipe.warmup_epochs, steps_per_epoch))
+    most = steps // 10 if recipe.continue_run else steps
+    return min(most, _in_steps("warmup_epochs", recipe.warmup_epochs, steps_per_epoch))
 
 
 def schedule_of(recipe: TrainingRecipe, steps: int, steps_per_epoch: float) -> optax.Schedule:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cnn_jax.analysis import figure_files, segmentation_figures
 from cnn_jax.data import reading
+from cnn_jax.data.decode import image_size
 from cnn_jax.run.answers import Classified, Segmented
 from cnn_jax.run.detect import Found
 
@@ -222,9 +223,8 @@ def _ids_in(path: Path, class_names: Sequence[str]) -> tuple[dict[str, Any], lis
 
 def _size(image: str) -> tuple[int, int]:
     """(width, height) of an image, upright as its boxes are."""
-    with Image.open(image) as opened:
-        turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return opened.size[::-1] if turned else opened.size
+    height, width = image_size(Path(image), upright=True)
+    return width, height
 
 
 class AsMasks:

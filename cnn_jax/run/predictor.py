@@ -13,7 +13,7 @@ from PIL import Image
 
 from cnn_jax.data.loaders.image import LoadImage
 from cnn_jax.run import detect, inputs
-from cnn_jax.run.answers import Classified
+from cnn_jax.run.answers import Classified, Labelled
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import PyTree
@@ -205,6 +205,26 @@ class ClassPredictor(Predictor):
         def probabilities(x: jax.Array) -> jax.Array:
             logits: Any = self.model.apply(self.variables, x, train=False)
             return jax.nn.softmax(logits.astype(jnp.float32))  # [B, K]
+
+        return jax.jit(probabilities)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LabelsPredictor(ClassPredictor):
+    """Predicts the labels of each image, several or none; see `Predictor`."""
+
+    def start(self, loaded: Sequence[Any], size: int, **options: Any) -> Callable[[], list[Any]]:
+        shares, names = self._probabilities(filled(loaded, size)), self.facts.class_names
+        threshold = getattr(self.recipe, "threshold", 0.5)
+        return lambda: [
+            Labelled(row, names, threshold) for row in np.asarray(shares)[: len(loaded)]
+        ]
+
+    @functools.cached_property
+    def _probabilities(self) -> Callable[[Any], Any]:
+        def probabilities(x: jax.Array) -> jax.Array:
+            logits: Any = self.model.apply(self.variables, x, train=False)
+            return jax.nn.sigmoid(logits.astype(jnp.float32))  # [B, K]
 
         return jax.jit(probabilities)
 

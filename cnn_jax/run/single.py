@@ -25,6 +25,7 @@ from cnn_jax.run.result import Result
 from cnn_jax.train import (
     callback,
     checkpoint,
+    compiling,
     evaluation,
     goodput,
     hosts,
@@ -95,6 +96,11 @@ class SingleRun:
         outcome = self._fit(host_state, resumed, checkpoints, attempts, run_log, started)
         return self._finish(outcome, attempts, run_log)
 
+    def _has_bar(self) -> bool:
+        """Whether a bar says what the run does, see `RunLog.progress`."""
+        console = self._program.console
+        return console.is_terminal or (console.is_jupyter and not console.quiet)
+
     def _first_state(
         self, checkpoints: checkpoint.Checkpoints
     ) -> tuple[state.TrainState, dict[str, Any] | None]:
@@ -125,11 +131,15 @@ class SingleRun:
         """What happens to the steps and to the learning rate of a run that goes on longer."""
         recipe, steps, schedule = self._recipe, self._parts.plan.steps, self._parts.schedule
         before = recipe.continue_step
-        rates = " to ".join(f"{float(schedule(step)):.3g}" for step in (before, steps - 1))
+        rates = [float(schedule(step)) for step in (before, steps - 1)]
+        peak = max(
+            float(schedule(step)) for step in range(before, steps, -(-(steps - before) // 50))
+        )
         return (
             f"Continuing {recipe.continue_run} from step {before} to step {steps}, with the state "
             f"of its optimiser. The learning rate begins its schedule again there, "
-            f"{recipe.schedule}: {rates}, at most {recipe.learning_rate:g}."
+            f"{recipe.schedule}: from {rates[0]:.3g} over {max(peak, *rates):.3g} to "
+            f"{rates[1]:.3g}."
         )
 
     def _announce(self, first: int, resumed: dict[str, Any] | None) -> None:
@@ -193,6 +203,7 @@ class SingleRun:
                     *_watchdog(recipe, self._opened.path, self._program),
                     self._meter,
                     callback.Started(started),
+                    *([] if self._has_bar() else [compiling.Compiling(self._say)]),
                     *([patience] if patience else []),
                     reporting.Reporting(
                         run_log, every=plan.log_every, speed=speed, part=experiment.part

@@ -116,7 +116,11 @@ def _divided(recipe: TrainingRecipe, train: Any, open_split: Callable[[str], Any
     found = _validation(open_split)
     if found is not None:
         return _tested(recipe, train, found, open_split, "validation_split=auto")
-    rest, held = share_of(train, SHARE)
+    try:
+        rest, held = share_of(train, SHARE)
+    except data.DataError:  # a handful of examples
+        test = open_split(recipe.test_split)
+        return Splits(train, test, notes=_chosen_on_test(recipe))
     why = f"no validation split was found, and validation_split=auto holds {SHARE:.0%} out"
     return _tested(recipe, rest, held, open_split, why)
 

@@ -65,7 +65,7 @@ def named(recipe: Any, task: TaskRun) -> Iterator[None]:
                 s: task.open_split(recipe, s) for s in (recipe.train_split, recipe.test_split)
             }
             splits = Splits(opened[recipe.train_split], opened[recipe.test_split])
-            if sum(map(len, splits)) <= BEFORE:
+            if sum(map(len, splits.sources().values())) <= BEFORE:
                 wrong = Surveying(recipe, splits, lambda line: None).errors()
         if not wrong:
             raise
@@ -83,7 +83,7 @@ class Surveying:
             say: prints a line.
         """
         self._recipe, self._say = recipe, say
-        self._sources = {} if splits is None else splits._asdict()
+        self._sources = {} if splits is None else splits.sources()
         self._found: dict[str, Any] | None = None
         self._directory: Path | None = None
         self._lock = threading.Lock()

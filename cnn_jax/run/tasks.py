@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cnn_jax.registry import Registry
-from cnn_jax.run import classification, detection, segmentation
+from cnn_jax.run import classification, detection, multilabel, segmentation
 from cnn_jax.run.experiment import Experiment, HeldOut
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.pixel_predictor import PixelPredictor
-from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, Predictor
+from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, LabelsPredictor, Predictor
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.typing import Network
 
@@ -47,6 +47,7 @@ TASKS: Registry[TaskRun] = Registry(
 
 _OURS: tuple[tuple[str, Any, type[TrainingRecipe], type[Predictor]], ...] = (
     ("classification", classification, classification.ClassificationRecipe, ClassPredictor),
+    ("multilabel", multilabel, multilabel.MultilabelRecipe, LabelsPredictor),
     ("segmentation", segmentation, segmentation.SegmentationRecipe, PixelPredictor),
     ("detection", detection, detection.DetectionRecipe, BoxPredictor),
 )

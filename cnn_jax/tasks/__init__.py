@@ -7,6 +7,7 @@ from cnn_jax.namespace import submodule
 __all__ = [
     "classification",
     "detection",
+    "multilabel",
     "segmentation",
 ]
 

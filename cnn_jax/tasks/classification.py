@@ -172,7 +172,9 @@ def make_augment(
         image = augmentations.apply(each, draws[:, 0], {"image": image})["image"]
         batch = dict(prepare({**batch, "image": image}))
         if mixup or cutmix:
-            target = jax.nn.one_hot(batch["label"], num_classes)  # [B, K]
+            target = batch["label"].astype(jnp.float32)
+            if target.ndim == 1:  # else [B, K] already, of several labels
+                target = jax.nn.one_hot(batch["label"], num_classes)  # [B, K]
             batch["image"], batch["target"] = mix.mixup_or_cutmix(
                 draws[:, 1], batch["image"], target, mixup_alpha=mixup, cutmix_alpha=cutmix
             )

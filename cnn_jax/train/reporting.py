@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,11 +45,12 @@ class Reporting(Callback):
         self._bar = self._log.progress(run.steps, run.first)
 
     def on_dispatch(self, step: int, examples: int) -> None:
-        self._clock.tick(examples, step - self._run.first)
+        self._clock.start(examples)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step)
 
     def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        self._clock.end()
         values = dict(metrics)
         count, spoiled = int(values.pop("nonfinite", 0)), values.pop("spoiled", 0)
         if spoiled:
@@ -71,12 +73,13 @@ class Reporting(Callback):
         if count:
             row["nonfinite"] = count
         rate = self._clock.examples_per_second()
-        other = self._speed(rate)
-        self._log.row(step, "train", row, images_per_second=rate, **other)
-        line = f"loss {row.get('loss', math.nan):.4f}  {_rate(rate, other)}"
+        speeds = {} if rate is None else {"images_per_second": rate, **self._speed(rate)}
+        self._log.row(step, "train", row, **speeds)
+        line = f"loss {row.get('loss', math.nan):.4f}{_shown(rate, speeds)}"
         if self._bar is None:
             eta = self._clock.remaining(step, self._run.steps)
-            self._log.say(f"step {step}/{self._run.steps}  {line}  ETA {eta:,.0f} s")
+            left = "" if eta is None else f"  ETA {eta:,.0f} s"
+            self._log.say(f"step {step}/{self._run.steps}  {line}{left}")
         else:
             self._bar.update(self._bar.task_ids[0], figures=line)
 
@@ -94,7 +97,8 @@ class Reporting(Callback):
         shown = {name: value for name, value in figures.items() if "/" not in name}
         undefined = [name for name, value in shown.items() if not math.isfinite(value)]
         table = "  ".join(f"{n} {v:.4f}" for n, v in shown.items() if n not in undefined)
-        self._log.say(f"step {step}/{self._run.steps}  {self._part}: {table or 'nothing is defined'}")
+        where = f"step {step}/{self._run.steps}  {self._part}"
+        self._log.say(f"{where}: {table or 'nothing is defined'}")
         if undefined and undefined != self._undefined:
             self._undefined = undefined
             self._log.say(
@@ -130,18 +134,33 @@ class Window:
 
 
 class Clock:
-    """Examples per second since the last reading, without evaluation and the first step, which
-    compiles."""
+    """Examples per second, without evaluations and the first step, which compiles.
+
+    A step counts when its metrics are there. The time is that between two such moments, or between
+    the starts of these two steps if that is longer: the device is ahead of the metrics where
+    reading is slow, and behind the starts where it is not, at the ends of a run.
+    """
 
     def __init__(self):
-        self._examples = 0
-        self._steps = 0
-        self._since = self._begin = time.monotonic()
-        self._paused = 0.0
+        self._started: deque[tuple[int, float]] = deque()  # examples and start of each step
+        self._examples = self._steps = 0
+        self._paused, self._pauses = 0.0, 0.0
+        self._first: tuple[float, float] | None = None  # start and end of the first step
+        self._before = self._last = (0.0, 0.0)
 
-    def tick(self, examples: int, steps_done: int) -> None:
-        if steps_done == 1:
-            self._since = self._begin = time.monotonic()
+    def _now(self) -> float:
+        return time.monotonic() - self._pauses
+
+    def start(self, examples: int) -> None:
+        """A step of so many examples was given to the device."""
+        self._started.append((examples, self._now()))
+
+    def end(self) -> None:
+        """The oldest step that was given to the device has ended."""
+        examples, started = self._started.popleft()
+        self._last = started, self._now()
+        if self._first is None:
+            self._first = self._before = self._last
         else:
             self._examples += examples
             self._steps += 1
@@ -150,23 +169,29 @@ class Clock:
         self._paused = time.monotonic()
 
     def resume(self) -> None:
-        pause = time.monotonic() - self._paused
-        self._since += pause
-        self._begin += pause
+        self._pauses += time.monotonic() - self._paused
 
-    def examples_per_second(self) -> float:
-        now = time.monotonic()
-        rate = self._examples / max(now - self._since, 1e-9)
-        self._examples, self._since = 0, now
+    def examples_per_second(self) -> float | None:
+        """The rate since the last reading; None if only the first step was made since."""
+        seconds = _between(self._before, self._last)
+        rate = self._examples / max(seconds, 1e-9) if self._examples else None
+        self._examples, self._before = 0, self._last
         return rate
 
-    def remaining(self, step: int, steps: int) -> float:
-        """Estimated seconds until `steps`, without evaluations."""
-        each = (time.monotonic() - self._begin) / max(self._steps, 1)
-        return each * (steps - step)
+    def remaining(self, step: int, steps: int) -> float | None:
+        """Estimated seconds until `steps`, without evaluations; None if that is not known yet."""
+        if self._first is None or not self._steps:
+            return None
+        return _between(self._first, self._last) / self._steps * (steps - step)
 
 
-def _rate(images: float, other: dict[str, float]) -> str:
-    """'1,200 images/s', and the share of the hardware's peak where it is known."""
+def _between(one: tuple[float, float], other: tuple[float, float]) -> float:
+    return max(other[0] - one[0], other[1] - one[1])
+
+
+def _shown(rate: float | None, other: dict[str, float]) -> str:
+    """'  1,200 images/s', and the share of the hardware's peak where it is known."""
+    if rate is None:
+        return ""
     share = f"  MFU {other['mfu']:.1%}" if "mfu" in other else ""
-    return f"{images:,.0f} images/s{share}"
+    return f"  {rate:,.0f} images/s{share}"

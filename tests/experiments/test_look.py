@@ -1,7 +1,9 @@
 """`experiments.look`: pages of data of every kind, by numbers, and as a browser shows them."""
 
+import dataclasses
 import html.parser
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -76,7 +78,7 @@ def street(tmp_path_factory):
 @pytest.fixture(scope="module")
 def looks(photos, street, tmp_path_factory):
     """A look at each kind of data, by its name."""
-    shared = {"batch_size": 4, "compilation_cache": ""}
+    shared = {"batch_size": 4, "validation_split": "", "compilation_cache": ""}
     volumes = np.random.default_rng(0).integers(0, 256, (6, 5, 6, 7), np.uint8)
     file = tmp_path_factory.mktemp("volumes") / "set.npz"
     labels = np.arange(6) % 2
@@ -94,7 +96,9 @@ def looks(photos, street, tmp_path_factory):
         "curves": run.Recipe(dataset="mnist1d", augment="noise:0.5", **shared),
         "volumes": run.Recipe(dataset=f"npz:{file}", augment="", mixup=0.4, **shared),
     }
-    return {name: run.look(recipe, examples=4, step=3) for name, recipe in recipe_of.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return {name: run.look(recipe, examples=4, step=3) for name, recipe in recipe_of.items()}
 
 
 KINDS = ("digits", "photos", "masks", "boxes", "curves", "volumes")
@@ -125,6 +129,8 @@ def test_the_numbers(looks):
     assert [
         (Path(p.first.name).name, Path(p.second.name).name) for p in photos.pairs if p.same
     ] == [("3.png", "other name.png")]
+    assert photos.survey.shared.spare == 1
+    assert any("also in train, byte for byte" in note for note in photos.notes)
     assert photos.smallest[0].numbers["image"] == "24x16"
 
     # 3x2 of 32x48 pixels, among regions of both classes
@@ -272,6 +278,37 @@ def test_the_command(photos, tmp_path, monkeypatch):
     assert f"written to {tmp_path / 'look.json'}" in said.get()
     assert "\x1b" not in said.get()
     assert (tmp_path / "look.json").exists()
+
+
+def test_a_test_split_without_labels_leaves_the_training_to_look_at(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    names = (b"train/a/1", b"train/a/2", b"train/b/1", b"train/b/\xe9", b"test/1")
+    for name in names:  # one name is not UTF-8
+        file = Path(os.fsdecode(os.fsencode(tmp_path / "set") + b"/" + name + b".png"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(rng, 2, 2)).save(file)
+    recipe = run.Recipe(
+        dataset=f"folder:{tmp_path / 'set'}", image_size=8, batch_size=2, augment="flip",
+        validation_split="50%", compilation_cache="",
+    )  # fmt: skip
+    look = run.look(recipe)
+    assert not look.refused
+    assert any("test has no labels" in line for line in look.decided)
+    assert {split.role: split.examples for split in look.splits} == {"train": 2, "validation": 2}
+    assert look.evaluated_on == "validation"
+    refusing = dataclasses.replace(recipe, validation_split="")
+    look = run.look(refusing)
+    assert "have no labels" in look.refused
+    assert [(split.role, split.examples) for split in look.splits] == [("train", 4)]
+    assert look.input == (8, 8, 3)
+    assert len(look.trained) == 2
+    assert not look.evaluated
+    assert not look.pairs
+    html_file, _, json_file = files.write(look, tmp_path / "out")
+    assert "have no labels" in html_file.read_text(encoding="utf-8")
+    assert json.loads(json_file.read_text(encoding="utf-8"))["refused"] == look.refused
+    assert any("have no labels" in line for line in files.summary(look))
 
 
 def test_what_cannot_be_opened_at_all_is_an_error():

@@ -15,6 +15,7 @@ from cnn_jax.train import checkpoint
 from tests.run import as_command
 
 SMALL = {
+    "validation_split": "",  # the numbers of examples below are those of the folder
     "model": "mlp",
     "model_options": "hidden=(8,)",
     "image_size": 8,

@@ -149,6 +149,7 @@ def test_the_splits_that_people_have(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_without_a_test_split_has_no_test_figures(tmp_path):
     two = small_set(tmp_path / "two.npz", names=("train", "val"))
     result = run.train(recipe(two, steps=2), workdir=tmp_path / "run", program=QUIET)
@@ -231,3 +232,77 @@ def test_a_run_stops_early_and_resumes_bit_for_bit(tmp_path, monkeypatch, capsys
     assert (again.step, again.metrics) == (whole.step, whole.metrics)
     with pytest.raises(ValueError, match="patience=2: several runs at once do not stop early"):
         run.train(dataclasses.replace(chosen, seeds=2), workdir=tmp_path / "s", program=QUIET)
+
+
+def images(folder, count=6):
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (16, 16), (10 * number, 0, 0)).save(folder / f"{number}.png")
+
+
+def coco_file(path, count=6, boxes=True):
+    """Annotations in COCO's form: a box for each image, or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    listed = [{"id": i, "file_name": f"{i}.png", "width": 16, "height": 16} for i in range(count)]
+    own = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [2, 2, 8, 8], "area": 64, "iscrowd": 0}
+        for i in range(count)
+    ]
+    categories = [{"id": 1, "name": "cell"}]
+    content = {"images": listed, "annotations": own if boxes else [], "categories": categories}
+    path.write_text(json.dumps(content))
+
+
+def detected(dataset, **changes):
+    """(the examples of each part, the notes) of a detector's experiment."""
+    chosen = run.DetectionRecipe(dataset=dataset, image_size="32", batch_size=2, **changes)
+    made = run.TASKS["detection"].make_experiment(chosen)
+    sizes = {part: held["examples"] for part, held in made.facts.data.items()}
+    assert (made.final is not None) == ("test" in sizes)
+    return sizes, " ".join(made.notes)
+
+
+def test_the_trees_of_coco_and_roboflow(tmp_path):
+    coco = tmp_path / "coco"
+    for split in ("train2017", "val2017", "test2017"):
+        images(coco / split)
+    coco_file(coco / "annotations" / "instances_train2017.json")
+    coco_file(coco / "annotations" / "instances_val2017.json", count=4)
+    coco_file(coco / "annotations" / "image_info_test2017.json", boxes=False)
+    sizes, said = detected(f"coco:{coco}")
+    assert sizes == {"train": 6, "validation": 4}
+    assert "No test figures: there is no test split." in said
+    exported = tmp_path / "roboflow"
+    for split in ("train", "valid", "test"):
+        images(exported / split)
+        coco_file(exported / split / "_annotations.coco.json", boxes=split != "test")
+    sizes, said = detected(f"coco:{exported}")
+    assert sizes == {"train": 6, "validation": 6}
+    assert "No test figures: roboflow, split test, holds no usable box." in said
+    yolo = tmp_path / "yolo"
+    for split in ("train", "valid", "test"):
+        images(yolo / split / "images")
+        (yolo / split / "labels").mkdir()
+        for number in range(6 * (split != "test")):
+            (yolo / split / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    lines = [f"{name}: ../{split}/images" for name, split in
+             (("train", "train"), ("val", "valid"), ("test", "test"))]  # fmt: skip
+    (yolo / "data.yaml").write_text("\n".join([*lines, "nc: 1", "names: ['cell']"]) + "\n")
+    sizes, said = detected(f"yolo:{yolo}")
+    assert sizes == {"train": 6, "validation": 6}
+    assert "No test figures: test has no labels." in said
+
+
+def test_masks_are_chosen_on_val(tmp_path):
+    for split in ("train", "val", "test"):
+        images(tmp_path / split)
+        (tmp_path / f"{split}annot").mkdir()
+        for number in range(6):
+            mask = np.zeros((16, 16), np.uint8)
+            mask[number:] = 1
+            Image.fromarray(mask).save(tmp_path / f"{split}annot" / f"{number}.png")
+    chosen = run.SegmentationRecipe(dataset=f"masks:{tmp_path}", batch_size=2)
+    made = run.TASKS["segmentation"].make_experiment(chosen)
+    assert set(made.facts.data) == {"train", "validation", "test"}
+    assert made.part == "val"
+    assert len(list(made.final())) == 3

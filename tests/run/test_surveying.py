@@ -30,7 +30,7 @@ def trained(dataset, workdir, **settings):
         **{
             "dataset": dataset, "model": "mlp", "image_size": 8, "steps": 2, "batch_size": 8,
             "figures": False, "compilation_cache": "", "devices": 1, "log_every": 1,
-            "workdir": str(workdir), **settings,
+            "workdir": str(workdir), "validation_split": "", **settings,
         }
     )  # fmt: skip
     run.train(recipe, program=run.Program(quiet=True))
@@ -47,7 +47,7 @@ def test_a_survey_changes_nothing_whenever_it_is_made(dataset, tmp_path, caplog,
     same, found = trained(dataset, tmp_path / "before")
     assert same == rows
     assert found["shared"]["spare"] == 2
-    warning = "2 examples are of test also in train"
+    warning = "2 examples of test are also in train"
     assert sum(warning in record.getMessage() for record in caplog.records) == 1
     assert found["findings"][0]["kind"] == "warning"
     caplog.clear()

@@ -203,7 +203,7 @@ def test_a_run_made_before_settings_had_bounds_is_read():
 
     older = {"keep": "0", "evaluate_every_epochs": "-1.0", "seed": "7"}
     assert settings.from_flagfile(run.Recipe, older) == run.Recipe(
-        keep=1, evaluate_every_epochs=0.0, seed=7
+        keep=1, evaluate_every_epochs=0.0, seed=7, validation_split=""
     )
 
 

@@ -68,7 +68,8 @@ def evaluated(look: Look) -> str:
         return ""
     cards = [_card(each, ("as stored", "", "as evaluated"), look) for each in look.evaluated]
     return (
-        '<h2>In evaluation</h2><p class="what">Examples of its first batch, as stored and as '
+        '<h2>In evaluation</h2><p class="what">Examples of the first batch of the '
+        f"{look.evaluated_on} split, which is evaluated during the training, as stored and as "
         f'the network is shown them.</p><div class="grid">{"".join(cards)}</div>'
     )
 
@@ -122,9 +123,19 @@ def _figure(
     alt = f"{short(name)}, {title}: {what}, {sight.size}"
     image = drawn.sight(sight, alt, scale)
     own = f"<br><b>{escaped(what)}</b>" if what != said else ""
+    own += _part_of(sight)
     if scale is not None:
         own += "<br>{:.3g} to {:.3g}".format(*drawn.range_of([sight]))
     return f"<figure>{image}<figcaption>{title}, {sight.size}{own}</figcaption></figure>"
+
+
+def _part_of(sight: Sight) -> str:
+    """How much of a sequence or a volume is drawn, if not all of it is."""
+    if sight.pixels.ndim == 4 and len(sight.pixels) > drawn.SLICES:
+        return f"<br>{drawn.SLICES} of {len(sight.pixels)} slices"
+    if sight.pixels.ndim == 2 and sight.pixels.shape[-1] > len(drawn.COLOURS):
+        return f"<br>{len(drawn.COLOURS)} of {sight.pixels.shape[-1]} channels"
+    return ""
 
 
 def _class(k: int, look: Look) -> str:
@@ -199,19 +210,24 @@ def _captioned(item: Captioned) -> str:
 def pairs(look: Look) -> str:
     if len(look.compared) < 2:
         return ""
-    (first, n), (second, m) = look.compared.items()
     of = {split.role: split.examples for split in look.splits}
-    whole = of[first] == n and of[second] == m
+    whole = all(of[part] == n for part, n in look.compared.items())
+    counts = ", ".join(f"{n:,} of {of[part]:,} {part}" for part, n in look.compared.items())
     how = (
-        f"{n:,} of {of[first]:,} examples of {first} against {m:,} of {of[second]:,} of {second}"
-        f"{'' if whole else ' (samples, evenly spaced: others may be copies too)'}, by the "
-        f"correlation of {_copy(look, several=True)}: 1 means alike up to brightness and contrast. "
-        "What is in both splits makes the figures of the evaluation better than they are."
+        f"Examples of train against the others, by the correlation of {_copy(look, several=True)}: "
+        "1 means alike up to brightness and contrast. What is in both splits makes the figures of "
+        f"the evaluation better than they are. Compared: {counts}"
+        f"{'.' if whole else '; samples, evenly spaced, so that others may be copies too.'}"
     )
     same = sum(pair.same for pair in look.pairs)
+    said = f"{same} of these pairs have the same pixels." if same else ""
+    shared = look.survey.shared if look.survey is not None else None
+    if shared is not None and shared.groups:
+        names = "; ".join(" = ".join(map(short, group)) for group in shared.first)
+        said += f" In both splits, byte for byte: {shared.spare:,}, such as {names}."
     found = (
-        f'<p class="same">{same} of these pairs have the same pixels.</p>'
-        if same
+        f'<p class="same">{escaped(said.strip())}</p>'
+        if said
         else "<p>No pair shown has the same pixels.</p>"
     )
     body = f'<div class="grid">{"".join(map(_pair, look.pairs))}</div>' if look.pairs else ""
@@ -227,7 +243,7 @@ def _pair(pair: Pair) -> str:
         f"{drawn.sight(each.sight, short(each.name) + ': ' + each.sight.text)}"
         f"<figcaption>{role}: {escaped(short(each.name))}<br><b>{escaped(each.sight.text)}</b>"
         "</figcaption></figure>"
-        for role, each in (("training", pair.first), ("evaluation", pair.second))
+        for role, each in (("train", pair.first), (pair.part, pair.second))
     )
     said = '<span class="same">same pixels</span>' if pair.same else f"{pair.correlation:.4f}"
     return f'<div class="card"><h3>{said}</h3><div class="steps">{figures}</div></div>'

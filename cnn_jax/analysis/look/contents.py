@@ -1,11 +1,13 @@
 """What a look at the data finds: values, from which the page, the sheet and the JSON are made."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_jax.data.survey.values import Survey
 from cnn_jax.printable import printable
 
 
@@ -62,12 +64,14 @@ class Pair(NamedTuple):
     """Two examples of different splits that are alike.
 
     Attributes:
+        part: the split that the second is in; the first is in that of training.
         correlation: of their thumbnails, -1 to 1.
         same: whether their pixels are equal.
     """
 
     first: Captioned
     second: Captioned
+    part: str
     correlation: float
     same: bool
 
@@ -76,7 +80,7 @@ class Split(NamedTuple):
     """What was counted in a split.
 
     Attributes:
-        role: 'training' or 'evaluation'.
+        role: its part in a run: 'train', 'test' or 'validation'.
         split: the split expression.
         examples: number of examples.
         counted: number of examples whose classes were counted.
@@ -109,17 +113,20 @@ class Look(NamedTuple):
         splits: what was counted in each split.
         step: the training step whose batch is shown.
         trained: examples of this batch.
-        evaluated: examples of the evaluation.
+        evaluated: examples of the evaluation during the training.
+        evaluated_on: their split: 'test' or 'validation'; '' for none.
         smallest, largest: objects, or examples.
         plainest: the examples with the least contrast.
         measure: what `smallest` and `largest` are of.
         pairs: the most similar examples of different splits, the most similar first.
         compared: number of examples of each split that were compared.
         notes: what was said while the data were opened, and what is to be known of this look.
+        decided: what the run would decide by itself, such as the split that it is chosen on.
         settings: those of the recipe that say what the network is shown.
         input: (*space, channels) of the network's input; () if training refuses the data.
         clipped: share of the values shown that are outside 0..1 after augmentation, and are cut.
-        refused: why training refuses the data; '' if it does not.
+        refused: why training would stop; '' if it would not.
+        survey: of all files, its splits in the order of `splits`; None if there are too many.
     """
 
     dataset: str
@@ -130,6 +137,7 @@ class Look(NamedTuple):
     step: int
     trained: Sequence[Example]
     evaluated: Sequence[Example]
+    evaluated_on: str
     smallest: Sequence[Captioned]
     largest: Sequence[Captioned]
     plainest: Sequence[Captioned]
@@ -137,10 +145,12 @@ class Look(NamedTuple):
     pairs: Sequence[Pair]
     compared: Mapping[str, int]
     notes: Sequence[str]
+    decided: Sequence[str]
     settings: Mapping[str, Any]
     input: tuple[int, ...]
     clipped: float
     refused: str = ""
+    survey: Survey | None = None
 
 
 def size_text(space: Sequence[int]) -> str:
@@ -151,18 +161,19 @@ def size_text(space: Sequence[int]) -> str:
 
 
 def to_json(look: Look) -> dict[str, Any]:
-    """Every number of the page, and the names they belong to."""
-    names = [printable(name) for name in look.class_names]
-    return {
-        "dataset": printable(look.dataset),
+    """Every number of the page, and the names they belong to; None for what is not finite."""
+    names = list(look.class_names)
+    found = {
+        "dataset": look.dataset,
         "task": look.task,
-        "refused": printable(look.refused),
+        "refused": look.refused,
         "settings": dict(look.settings),
         "input": list(look.input),
         "step": look.step,
         "counted": look.counted,
         "splits": [_split(each, names) for each in look.splits],
         "trained": [_example(each, names) for each in look.trained],
+        "evaluated_on": look.evaluated_on,
         "evaluated": [_example(each, names) for each in look.evaluated],
         "measure": look.measure,
         "smallest": [_captioned(each) for each in look.smallest],
@@ -171,17 +182,32 @@ def to_json(look: Look) -> dict[str, Any]:
         "compared": dict(look.compared),
         "pairs": [
             {
-                "first": printable(pair.first.name),
-                "second": printable(pair.second.name),
-                "classes": [printable(each.sight.text) for each in (pair.first, pair.second)],
+                "first": pair.first.name,
+                "second": pair.second.name,
+                "part": pair.part,
+                "classes": [each.sight.text for each in (pair.first, pair.second)],
                 "correlation": round(pair.correlation, 4),
                 "same": pair.same,
             }
             for pair in look.pairs
         ],
+        "survey": look.survey and look.survey.to_json(),
         "clipped": round(look.clipped, 6),
-        "notes": [printable(note) for note in look.notes],
+        "decided": list(look.decided),
+        "notes": list(look.notes),
     }
+    return _plain(found)
+
+
+def _plain(value: Any) -> Any:
+    """The same without control characters, surrogates and numbers that JSON does not have."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _split(split: Split, names: Sequence[str]) -> dict[str, Any]:
@@ -194,14 +220,14 @@ def _split(split: Split, names: Sequence[str]) -> dict[str, Any]:
         "classes": [[name, int(n)] for name, n in zip(names, split.counts, strict=True)],
         "looked_at": split.looked_at,
         "sizes": sizes,
-        "damaged": [printable(line) for line in split.damaged],
+        "damaged": list(split.damaged),
         "left_out": dict(split.left_out),
     }
 
 
 def _example(example: Example, names: Sequence[str]) -> dict[str, Any]:
     return {
-        "name": printable(example.name),
+        "name": example.name,
         **{
             part: _sight(sight, names)
             for part in ("stored", "loaded", "shown")
@@ -213,7 +239,7 @@ def _example(example: Example, names: Sequence[str]) -> dict[str, Any]:
 def _sight(sight: Sight, names: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"size": sight.size}
     if sight.text:
-        found["class"] = printable(sight.text)
+        found["class"] = sight.text
     if sight.boxes is not None and sight.labels is not None:
         found["boxes"] = [
             [names[label], *(round(float(x), 1) for x in box)]
@@ -229,4 +255,4 @@ def _sight(sight: Sight, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _captioned(item: Captioned) -> dict[str, Any]:
-    return {"name": printable(item.name), **item.numbers}
+    return {"name": item.name, **item.numbers}

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.analysis.look import page, sheet
-from cnn_jax.analysis.look.contents import Look, size_text, to_json
+from cnn_jax.analysis.look.contents import Look, to_json
+from cnn_jax.data import summary as survey_summary
 from cnn_jax.printable import printable
 
 NAME = "look"
@@ -27,18 +28,25 @@ def write(look: Look, output: Path) -> list[Path]:
         ValueError: a file of another kind.
         OSError: it cannot be written.
     """
-    suffix = output.suffix.lower()
-    if output.is_dir() or not suffix:
-        output.mkdir(parents=True, exist_ok=True)
-        files = [output / f"{NAME}{suffix}" for suffix in _WRITERS]
-    elif suffix in _WRITERS:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        files = [output]
-    else:
-        raise ValueError(f"output={output}: wanted a directory, or a .html, .png or .json file.")
+    files = places(output)
     for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
         _WRITERS[file.suffix.lower()](look, file)
     return files
+
+
+def places(output: Path) -> list[Path]:
+    """The files that `write` writes.
+
+    Raises:
+        ValueError: a file of another kind.
+    """
+    suffix = output.suffix.lower()
+    if output.is_dir() or not suffix:
+        return [output / f"{NAME}{suffix}" for suffix in _WRITERS]
+    if suffix not in _WRITERS:
+        raise ValueError(f"output={output}: wanted a directory, or a .html, .png or .json file.")
+    return [output]
 
 
 def _write_json(look: Look, path: Path) -> None:
@@ -55,14 +63,10 @@ _WRITERS: dict[str, Callable[[Look, Path], None]] = {
 
 def summary(look: Look) -> list[str]:
     """A few lines for a terminal: what there is, and what may be wrong."""
-    lines = []
+    lines = survey_summary(look.survey) if look.survey is not None else []
     for split in look.splits:
-        sizes = "no image could be decoded"
-        if split.sizes:
-            sizes = size_text(split.sizes.most_common(1)[0][0])
-            if len(split.sizes) > 1:
-                sizes += f" and {len(split.sizes) - 1:,} other sizes"
-        lines.append(f"{split.role} ({split.split}): {split.examples:,} examples, {sizes}")
+        if look.survey is None:
+            lines.append(f"{split.role} ({split.split}): {split.examples:,} examples")
         total = int(split.counts.sum())
         if total:
             order = np.argsort(-split.counts, kind="stable").tolist()
@@ -70,14 +74,11 @@ def summary(look: Look) -> list[str]:
                 f"{split.counts[k] / total:.1%} ({printable(look.class_names[k])})"
                 for k in (order[0], order[-1])
             ]
-            lines.append(
-                f"  {len(order):,} classes, from {ends[0]} to {ends[1]} of the {look.counted}"
-            )
-        if none := int(np.sum(split.counts == 0)):
-            lines.append(f"  {none:,} classes do not occur")
-        lines += [f"  left out: {n:,} boxes {why}" for why, n in split.left_out.items()]
+            lines.append(f"{split.role}: from {ends[0]} to {ends[1]} of the {look.counted}")
+        lines += [f"{split.role}, left out: {n:,} boxes {why}" for why, n in split.left_out.items()]
         if split.damaged:
-            lines.append(f"  damaged: {len(split.damaged):,}, such as {split.damaged[0]}")
+            lines.append(f"{split.role}, damaged: {len(split.damaged):,}: {split.damaged[0]}")
+    lines += [*look.decided, *(f"note: {note}" for note in look.notes)]
     if same := sum(pair.same for pair in look.pairs):
         lines.append(f"in both splits, with the same pixels: {same} of the pairs shown, or more")
     if look.refused:

@@ -1,7 +1,9 @@
 """A look at the data as one HTML page that needs nothing else: no script, no font, no network."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from cnn_jax.analysis.look import cards
 from cnn_jax.analysis.look.contents import Look, Split, size_text
 from cnn_jax.analysis.look.drawn import escaped
 from cnn_jax.analysis.look.style import STYLE
+from cnn_jax.data.survey.values import Boxes
 
 MOST_CLASSES = 40  # rows of the table of classes that are open at first
 MOST_SIZES = 8
@@ -36,12 +39,14 @@ def write(look: Look, path: str | Path) -> None:
 
 
 def _head(look: Look) -> str:
-    counts = " and ".join(f"{split.examples:,} for {split.role}" for split in look.splits)
+    counts = ", ".join(f"{split.examples:,} {split.role}" for split in look.splits)
     shape = f" The network's input is {size_text(look.input[:-1])}" if look.input else ""
     shape += f" with {look.input[-1]} channel{'s' * (look.input[-1] > 1)}." if look.input else ""
+    decided = "".join(f'<p class="what">{escaped(line)}</p>' for line in look.decided)
     return (
         f"<h1>{escaped(look.dataset)}</h1>\n<p>The data as the network sees them, for "
         f"{escaped(look.task)}. Examples: {counts}; {len(look.class_names):,} classes.{shape}</p>"
+        f"{decided}"
     )
 
 
@@ -62,12 +67,57 @@ def _splits(look: Look) -> str:
         f"<dd>{split.examples:,} examples, {_sizes(split)}</dd>"
         for split in look.splits
     )
-    sampled = [s for s in look.splits if s.looked_at + len(s.damaged) < s.examples]
+    sampled = (
+        [] if look.survey is not None else [s for s in look.splits if s.looked_at < s.examples]
+    )
     how = "Sizes are those of all examples, as stored."
     if sampled:
-        of = ", ".join(f"{s.looked_at + len(s.damaged):,} of {s.role}" for s in sampled)
+        of = ", ".join(f"{s.looked_at:,} of {s.role}" for s in sampled)
         how = f"Sizes are those of a sample, evenly spaced: {of}."
-    return f'<h2>Splits and sizes</h2><p class="what">{how}</p><dl>{rows}</dl>'
+    return f'<h2>Splits and sizes</h2><p class="what">{how}</p><dl>{rows}</dl>{_files(look)}'
+
+
+def _files(look: Look) -> str:
+    """What all files say of themselves."""
+    if look.survey is None:
+        return ""
+    columns = list(look.survey.splits.values())
+    rows = []
+    for name, texts in (
+        ("format", [_counts(each.formats) for each in columns]),
+        ("mode", [_counts(each.modes) for each in columns]),
+        ("bits a sample", [_counts(each.depths) for each in columns]),
+        ("EXIF orientation", [_counts(each.orientations) for each in columns]),
+        ("copies, byte for byte", [f"{each.copies.spare:,}" for each in columns]),
+        ("of these with other labels", [f"{each.contradictions.groups:,}" for each in columns]),
+        (
+            "images without a box",
+            [f"{each.boxes.empty:,}" if each.boxes else "" for each in columns],
+        ),
+        ("sides of boxes in pixels", [_sides(each.boxes) for each in columns]),
+    ):
+        if any(text not in ("", "0", "all 1") for text in texts):
+            cells = "".join(f"<td>{text}</td>" for text in texts)
+            rows.append(f"<tr><th>{name}</th>{cells}</tr>")
+    heads = "".join(f"<th>{split.role}</th>" for split in look.splits)
+    table = f'<div class="scroll"><table><tr><th></th>{heads}</tr>{"".join(rows)}</table></div>'
+    return table if rows else ""
+
+
+def _sides(boxes: Boxes | None) -> str:
+    """'8 to 15 (12), 16 to 31 (200)': square roots of areas, in the images as stored."""
+    sides = boxes.sides if boxes is not None else {}
+    names = {0: "below 1", 1: "1"}
+    return ", ".join(
+        f"{names.get(side, f'{side} to {2 * side - 1}')} ({n:,})" for side, n in sides.items()
+    )
+
+
+def _counts(found: Mapping[Any, int]) -> str:
+    """'all PNG', or 'PNG (12), JPEG (3)'."""
+    if len(found) == 1:
+        return f"all {escaped(next(iter(found)))}"
+    return ", ".join(f"{escaped(name)} ({n:,})" for name, n in found.items())
 
 
 def _sizes(split: Split) -> str:
@@ -88,7 +138,11 @@ def _sizes(split: Split) -> str:
 
 def _left_out(look: Look) -> str:
     items = []
-    for split in look.splits:
+    surveyed = look.survey.splits.values() if look.survey is not None else ()
+    for split, survey in itertools.zip_longest(look.splits, surveyed):
+        for why, some in survey.left_out.items() if survey is not None else ():
+            named = ", ".join(escaped(cards.short(name)) for name in some.first)
+            items.append(f"{split.role}: {some.count:,} {escaped(why)}, such as {named}")
         items += [f"{split.role}: {n:,} boxes {escaped(why)}" for why, n in split.left_out.items()]
         items += [f"{split.role}, damaged: {escaped(line)}" for line in split.damaged[:MOST_NOTES]]
         if (more := len(split.damaged) - MOST_NOTES) > 0:
@@ -106,7 +160,7 @@ def _balance(look: Look) -> str:
     rows = []
     for k, name in enumerate(look.class_names):
         numbers = "".join(
-            f'<td class="n">{int(split.counts[k]):,}</td><td class="n">{share[k]:.1%}</td>'
+            f'<td class="n">{int(split.counts[k]):,}</td><td class="n p">{share[k]:.1%}</td>'
             for split, share in zip(look.splits, shares, strict=True)
         )
         bars = "".join(
@@ -120,8 +174,7 @@ def _balance(look: Look) -> str:
             f'<td class="bar">{bars}</td></tr>'
         )
     keys = " ".join(
-        f'<span class="key{" second" if i else ""}"></span>{split.role}'
-        for i, split in enumerate(look.splits)
+        f'<span class="key k{i}"></span>{split.role}' for i, split in enumerate(look.splits)
     )
     heads = "".join(f'<th class="n" colspan="2">{split.role}</th>' for split in look.splits)
     head = f'<tr><th class="n">no.</th><th>class</th>{heads}<th>share of the split</th></tr>'
@@ -129,12 +182,13 @@ def _balance(look: Look) -> str:
     how = f"Counted in {look.counted}"
     if counted:
         how += ", in " + " and ".join(f"{s.counted:,} examples of {s.role}" for s in counted)
-    table = f'<div class="scroll"><table class="balance">{head}{"".join(rows[:MOST_CLASSES])}'
+    kind = f"balance of{len(look.splits)}"
+    table = f'<div class="scroll"><table class="{kind}">{head}{"".join(rows[:MOST_CLASSES])}'
     table += "</table></div>"
     if len(rows) > MOST_CLASSES:
         table += (
             f"<details><summary>{len(rows) - MOST_CLASSES:,} more classes</summary>"
-            f'<div class="scroll"><table class="balance">{head}{"".join(rows[MOST_CLASSES:])}'
+            f'<div class="scroll"><table class="{kind}">{head}{"".join(rows[MOST_CLASSES:])}'
             "</table></div></details>"
         )
     return f'<h2>Class balance</h2><p class="what">{how}. {keys}</p>{_absent(look)}{table}'

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -13,11 +15,16 @@ from cnn_jax.analysis import figure_files
 from cnn_jax.analysis.look import drawn
 from cnn_jax.analysis.look.cards import short
 from cnn_jax.analysis.look.contents import Look, Sight
-from cnn_jax.printable import in_figure
+from cnn_jax.printable import in_figure, printable
 
 WIDTH, CELL = 11.0, 2.1  # inches: of the sheet, and of the height of a row of images
 COLUMNS = 6
 EXAMPLES = 12
+# Fonts of the systems that people have, the commonest first.
+CHINESE = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei",
+    "SimHei", "WenQuanYi Zen Hei", "Arial Unicode MS",
+)  # fmt: skip
 CLASSES = 30  # bars
 LARGEST = 300  # pixels along a side of an image
 _OPACITY = 0.55
@@ -30,6 +37,17 @@ def write(look: Look, path: str | Path) -> None:
         look: what was found.
         path: of the PNG file.
     """
+    with matplotlib.rc_context({"font.family": _families()}):
+        _draw_sheet(look, path)
+
+
+def _families() -> list[str]:
+    """Matplotlib's own font, and one with Chinese characters if there is any."""
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *[name for name in CHINESE if name in there][:1]]
+
+
+def _draw_sheet(look: Look, path: str | Path) -> None:
     rows = _rows(look)
     shown = min(len(look.class_names), CLASSES)
     above = 1.4 + 0.19 * shown
@@ -47,7 +65,7 @@ def write(look: Look, path: str | Path) -> None:
             axis = figure.add_axes(place)
             axis.set_axis_off()
             _draw(axis, sight)
-            axis.set_title(in_figure(text), fontsize=7, pad=2)
+            axis.set_title(_cut(text, 26), fontsize=7, pad=2)
     figure_files.save(figure, path)
 
 
@@ -62,12 +80,15 @@ def _rows(look: Look) -> list[tuple[str, list[tuple[Sight, str]]]]:
 
     for start in range(0, min(len(look.trained), EXAMPLES), COLUMNS):
         some = look.trained[start : start + COLUMNS]
-        add("training, as stored", [(each.stored, short(each.name, 28)) for each in some])
+        add("train, as stored", [(each.stored, short(each.name, 28)) for each in some])
         if look.input:
             title = f"the same, augmented for step {look.step}"
             add(title, [(each.shown, each.shown.text) for each in some])
     some = look.evaluated[:COLUMNS]
-    add("evaluation, as evaluated", [(e.shown, e.shown.text or short(e.name, 28)) for e in some])
+    add(
+        f"{look.evaluated_on}, as evaluated",
+        [(e.shown, e.shown.text or short(e.name, 28)) for e in some],
+    )
     for title, items in (("smallest", look.smallest), ("largest", look.largest)):
         cells = [(each.sight, str(each.numbers.get("class", ""))) for each in items[:COLUMNS]]
         add(f"{title} {look.measure}", cells)
@@ -86,22 +107,27 @@ def _rows(look: Look) -> list[tuple[str, list[tuple[Sight, str]]]]:
 def _balance(axis: Axes, look: Look, shown: int) -> None:
     places = np.arange(shown)
     height = 0.8 / len(look.splits)
-    hatches = ("", "////")
+    hatches = ("", "////", "....")
     for i, split in enumerate(look.splits):
         share = split.counts[:shown] / max(int(split.counts.sum()), 1)
         axis.barh(
-            places + i * height, 100 * share, height, color=drawn.COLOURS[i], alpha=1 - 0.25 * i,
+            places + i * height, 100 * share, height, color=drawn.COLOURS[i], alpha=1 - 0.2 * i,
             hatch=hatches[i], label=f"{split.role}: {split.examples:,} examples",
         )  # fmt: skip
     axis.set_yticks(places + 0.4 - height / 2)
-    axis.set_yticklabels([in_figure(name) for name in look.class_names[:shown]], fontsize=7)
+    axis.set_yticklabels([_cut(name, 24) for name in look.class_names[:shown]], fontsize=7)
     axis.invert_yaxis()
     of = f", the first {shown} of {len(look.class_names):,} classes"
     title = f"class balance in {look.counted}" + (of if shown < len(look.class_names) else "")
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=9, loc="left")
     axis.set_xlabel("% of the split", fontsize=8)
     axis.tick_params(labelsize=7)
-    axis.legend(fontsize=7, loc="best")
+    axis.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(look.splits))
+
+
+def _cut(text: str, most: int) -> str:
+    shown = printable(text)
+    return in_figure(shown if len(shown) <= most else shown[: most - 1] + "\u2026")
 
 
 def _draw(axis: Axes, sight: Sight) -> None:

@@ -2,9 +2,11 @@
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --page: #ffffff;
-  --card: #f4f6f8; --line: #d0d7de; --first: #0072b2; --second: #d55e00; --alarm: #fff1e6; }
+  --card: #f4f6f8; --line: #d0d7de; --first: #0072b2; --second: #d55e00; --third: #009e73;
+  --alarm: #fff1e6; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #a3adb8; --page: #14171b;
-  --card: #1f242a; --line: #39414b; --first: #56b4e9; --second: #e69f00; --alarm: #3a2712; } }
+  --card: #1f242a; --line: #39414b; --first: #56b4e9; --second: #e69f00; --third: #2fc79c;
+  --alarm: #3a2712; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; color: var(--ink);
   background: var(--page); max-width: 1100px; margin: 0 auto; padding: 1rem 1rem 3rem; }
@@ -37,13 +39,18 @@ dl { margin: .4rem 0; } dt { font-weight: 600; } dd { margin: 0 0 .5rem 1rem;
     repeat(2, auto 3.2rem); padding: .15rem 0; border-bottom: 1px solid var(--line); }
   table.balance th, table.balance td { border: 0; padding: 0 0 0 .5rem; min-width: 0; }
   table.balance th[colspan] { grid-column: span 2; }
+  table.balance.of3 tr { grid-template-columns: 1.6rem minmax(0, 1fr) repeat(3, 5rem); }
+  table.balance.of3 th { font-size: .78rem; }
+  table.balance.of3 td.p { display: none; } table.balance.of3 th[colspan] { grid-column: span 1; }
   table.balance th:last-child { display: none; }
   table.balance td.bar { grid-column: 1 / -1; width: auto; padding: .1rem 0; }
 }
 .key { display: inline-block; width: 1.6rem; height: .6rem; margin-right: .3rem;
   background: var(--first); }
-.key.second { background: repeating-linear-gradient(135deg, var(--second) 0 4px, transparent 4px
+.key.k1 { background: repeating-linear-gradient(135deg, var(--second) 0 4px, transparent 4px
   6px); outline: 1px solid var(--second); outline-offset: -1px; }
+.bar i:nth-child(3), .key.k2 { background: none; outline: 2px dotted var(--third);
+  outline-offset: -2px; }
 .grid { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(min(100%,
   20.5rem), 1fr)); }
 .grid.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 31rem), 1fr)); }

@@ -8,6 +8,7 @@ import csv
 import io
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -21,11 +22,13 @@ FILE_COLUMNS = (
     "file", "filename", "filepath", "path", "image", "imagepath", "imagename", "imagefile",
     "imagefilename", "imgpath", "img",
 )  # fmt: skip
+KEY_COLUMNS = ("imageid", "idcode", "imgid", "id")  # the file, where no other column is it
 LABEL_COLUMNS = (
     "label", "class", "category", "target", "classname", "labelname", "classid", "labelid",
 )  # fmt: skip
 SPLIT_COLUMNS = ("split", "subset", "partition")
-_SEPARATORS = "\t,;"
+_SEPARATORS = "\t,;|"
+_STATED = re.compile(r'"?sep=(.)"?\r?\n')  # a first line by which Excel knows the separator
 _JUDGED = 100  # lines by which the separator is chosen
 
 
@@ -46,8 +49,12 @@ class _Columns(NamedTuple):
     named: bool  # whether the first line names them
 
 
-def parse(file: Path) -> list[Row]:
+def parse(file: Path, *, several: bool = False) -> list[Row]:
     """The rows of a CSV, without blank ones.
+
+    With `several` an image may have several labels or none: the cell of the label may be empty, and
+    without a column of labels each further column is a class, with 0 or 1. The labels are then the
+    names of those with 1, separated by '|'.
 
     Raises:
         DataError: the file is not text or not a CSV; it lacks a column, or has two for one thing; a
@@ -57,6 +64,8 @@ def parse(file: Path) -> list[Row]:
     lines = _read(reading.read_list(file, lambda text: _are_there(text, file)), file)
     if not lines:
         raise DataError(f"{file} is empty: wanted a line for each image, with its file and label")
+    if several:
+        lines = _gathered(lines, file)
     columns = _columns(lines[0], file)
     width = len(_without_end(lines[0][1]))
     rows = []
@@ -68,7 +77,7 @@ def parse(file: Path) -> list[Row]:
                 f"{file}:{number}: {len(cells)} cells, and the first line has {width}; put quotes "
                 "around a cell that holds the separator"
             )
-        rows.append(_row(cells, columns, f"{file}:{number}", number))
+        rows.append(_row(cells, columns, f"{file}:{number}", number, several))
     if not rows:
         raise DataError(f"{file} has no line but the names of its columns: wanted one an image")
     return rows
@@ -95,9 +104,32 @@ def _without_end(cells: Sequence[str]) -> Sequence[str]:
     return cells
 
 
-def _row(cells: Sequence[str], columns: _Columns, place: str, line: int) -> Row:
+def _gathered(lines: list[tuple[int, list[str]]], file: Path) -> list[tuple[int, list[str]]]:
+    """The lines with one column of labels, made of a column for each class where there are such."""
+    head = lines[0][1]
+    if _named(head) != (True, False):
+        return lines
+    kept = [i for i, name in enumerate(head) if _plain(name) in (*FILE_COLUMNS, *SPLIT_COLUMNS)]
+    classes = [i for i, name in enumerate(head) if i not in kept and name]
+    gathered = [(lines[0][0], [*(head[i] for i in kept), LABEL_COLUMNS[0]])]
+    for number, cells in lines[1:]:
+        cells = [*cells, *[""] * (len(head) - len(cells))]
+        for i in classes:
+            if cells[i] not in ("0", "1", "0.0", "1.0"):
+                raise DataError(
+                    f"{file}:{number}: {head[i][:50]} is {cells[i][:50]!r}: without a column "
+                    f"'{LABEL_COLUMNS[0]}' every other column is a class, with 0 or 1"
+                )
+        there = "|".join(head[i] for i in classes if float(cells[i]))
+        gathered.append((number, [*(cells[i] for i in kept), there]))
+    return gathered
+
+
+def _row(
+    cells: Sequence[str], columns: _Columns, place: str, line: int, several: bool = False
+) -> Row:
     name, label = cells[columns.file], reading.text_of_name(cells[columns.label])
-    if not name or not label:
+    if not name or not (label or several):
         what = "label" if name else "file"
         raise DataError(f"{place}: the {what} is empty; fill it in, or remove the line")
     if columns.split is None:
@@ -117,7 +149,9 @@ def _read(text: str, file: Path) -> list[tuple[int, list[str]]]:
     with an image, or have as many cells; a wrong choice is seen in that the files are not there.
     """
     tried, errors = [], []
-    for separator in _SEPARATORS:
+    if stated := _STATED.match(text):
+        text = "\n" + text[stated.end() :]  # the numbers of the lines stay
+    for separator in (stated[1],) if stated else _SEPARATORS:
         try:
             lines = list(itertools.islice(_lines(text, separator), _JUDGED))
         except csv.Error as error:
@@ -170,6 +204,8 @@ def _columns(first: tuple[int, list[str]], file: Path) -> _Columns:
         )
     split = _only(cells, SPLIT_COLUMNS, "split", file)
     file_column = _only(cells, FILE_COLUMNS, "file", file)
+    if file_column is None:
+        file_column = _only(cells, KEY_COLUMNS, "file", file)
     label_column = _only(cells, LABEL_COLUMNS, "label", file)
     assert file_column is not None  # as _named says
     assert label_column is not None
@@ -189,7 +225,10 @@ def _only(cells: Sequence[str], names: Sequence[str], what: str, file: Path) -> 
 def _named(cells: Sequence[str]) -> tuple[bool, bool]:
     """Whether a line has the names of a column of files, and of a column of labels."""
     plain = {_plain(cell) for cell in cells}
-    return not plain.isdisjoint(FILE_COLUMNS), not plain.isdisjoint(LABEL_COLUMNS)
+    return (
+        not plain.isdisjoint((*FILE_COLUMNS, *KEY_COLUMNS)),
+        not plain.isdisjoint(LABEL_COLUMNS),
+    )
 
 
 def _plain(cell: str) -> str:

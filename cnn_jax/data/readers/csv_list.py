@@ -1,7 +1,7 @@
 """A CSV or TSV of files and their labels (`csv:PATH`).
 
     PATH = labels.csv        file,label,split     paths from the folder of the CSV, or absolute
-                             cat/1.jpg,cat,train
+                             cat/1.jpg,cat,train  or below its `images`; suffixes may be left out
     PATH = a folder          train.csv, test.csv and perhaps val.csv (valid.csv)
 
 Without a column `split` one CSV has 'all', and a fixed division of it into 'train' and 'test'.
@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnn_jax.data import remote
 from cnn_jax.data.errors import DataError
@@ -43,8 +43,11 @@ class _Listed(NamedTuple):
     place: str
 
 
-def open_csv(path: str, split: str) -> Source:
+def open_csv(path: str, split: str, *, multilabel: bool = False) -> Source:
     """Opens a CSV of files and labels, or a folder with one for each split.
+
+    With `multilabel` an image has several labels or none, see `csv_format.parse`: they are
+    separated by '|', ';' or ',', or where no label has one of these by spaces.
 
     Classes are the labels that occur in any split, sorted: numbers by their value, texts by
     character. Records have a fixed order by the names of the files, which mixes the classes.
@@ -59,8 +62,10 @@ def open_csv(path: str, split: str) -> Source:
     if not path or not os.path.exists(place):
         raise DataError(f"{dataset}: there is no {place}; write csv:FILE or csv:FOLDER")
     root = place if os.path.isdir(place) else place.parent
-    listed = _listed(place, dataset)
+    listed = _listed(place, dataset, multilabel)
     _check_shared(listed, dataset)
+    if multilabel:
+        return _of_several(place, root, split, listed, dataset)
     labels = {name: {one.label for one in images} for name, images in listed.items()}
     occurring = {one for some in labels.values() for one in some}
     names = _class_names({one for one in occurring if not is_unlabelled(one, labels)}, dataset)
@@ -83,11 +88,46 @@ def open_csv(path: str, split: str) -> Source:
     )
 
 
-def _listed(place: Path, dataset: str) -> dict[str, list[_Listed]]:
+def _of_several(
+    place: Path, root: Path, split: str, listed: dict[str, list[_Listed]], dataset: str
+) -> Source:
+    """The split, whose images have several labels: int [n, K], 0 or 1 for each class."""
+    cells = [one.label for images in listed.values() for one in images]
+    separator = next((mark for mark in "|;," if any(mark in cell for cell in cells)), None)
+
+    def labels_in(cell: str) -> set[str]:
+        return {part.strip() for part in cell.split(separator)} - {""}
+
+    names = _class_names({label for cell in cells for label in labels_in(cell)}, dataset)
+    places = {one.file: one.place for images in listed.values() for one in images}
+    splits: dict[str, list[tuple[str, tuple[int, ...]]]] = {
+        name: [
+            (one.file, tuple(int(label in labels_in(one.label)) for label in names))
+            for one in images
+        ]
+        for name, images in listed.items()
+    }
+    if set(splits) == {"all"}:
+        # by chance alone: most combinations of labels are rare
+        parts = split_names.stratified([(one, 0) for one in splits["all"]])
+        splits = {name: [one for one, _ in some] for name, some in parts.items()}
+    examples = split_names.select(splits, split, dataset=dataset)
+    found = _found(examples, root, places, dataset)
+    return Source(
+        name=root.resolve().name if os.path.isdir(place) else place.resolve().stem,
+        split=split,
+        records=FolderRecords(root, found),
+        class_names=names,
+        image_shape=(None, None, 3),
+        upright=True,
+    )
+
+
+def _listed(place: Path, dataset: str, several: bool = False) -> dict[str, list[_Listed]]:
     """Split -> images; {'all': images} if there are none."""
     if not os.path.isdir(place):
         splits: dict[str, list[csv_format.Row]] = {}
-        for row in csv_format.parse(place):
+        for row in csv_format.parse(place, several=several):
             splits.setdefault(row.split or "all", []).append(row)
         return {name: _distinct(rows, place) for name, rows in splits.items()}
     found: dict[str, Path] = {}
@@ -107,7 +147,7 @@ def _listed(place: Path, dataset: str) -> dict[str, list[_Listed]]:
         _log.warning("%s: left out %s, which names no split", dataset, ", ".join(others))
     listed = {}
     for name, file in found.items():
-        rows = csv_format.parse(file)
+        rows = csv_format.parse(file, several=several)
         for row in rows:
             if row.split not in ("", name):
                 raise DataError(
@@ -212,16 +252,28 @@ def _number(text: str) -> float | None:
     return value if abs(value) < 2**53 else None  # 'nan' and 'inf' are no numbers of a class
 
 
+def _file(there: NamedFiles, root: Path, name: str, place: str) -> Path | None:
+    """The file of an image: as it is written, or without its suffix, in the folder of the CSV; or
+    so in one below it that has the usual name, or that of the CSV."""
+    plain = name.replace("\\", "/")  # written on Windows
+    if file := there.find(root, name) or (there.find(root, plain) if plain != name else None):
+        return file
+    listed = os.path.splitext(os.path.basename(place.rpartition(":")[0]))[0]
+    folders = [root / below for below in ("", "images", listed, f"{listed}_images")]
+    for find in (there.find, there.find_stem):
+        if file := next(filter(None, (find(folder, plain) for folder in folders)), None):
+            return file
+    return None
+
+
 def _found(
-    examples: Sequence[tuple[str, int]], root: Path, places: Mapping[str, str], dataset: str
-) -> list[tuple[str, int]]:
+    examples: Sequence[tuple[str, Any]], root: Path, places: Mapping[str, str], dataset: str
+) -> list[tuple[str, Any]]:
     """The examples by the paths under which their files are there."""
     there = NamedFiles()
     found, missing = [], []
     for name, label in examples:
-        file = there.find(root, name)
-        if file is None and "\\" in name:  # written on Windows
-            file = there.find(root, name.replace("\\", "/"))
+        file = _file(there, root, name, places[name])
         if file is None:
             missing.append(name)
         elif os.path.join(root, name) == str(file):

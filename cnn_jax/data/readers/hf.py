@@ -143,7 +143,7 @@ def find_column(
     fitting = [
         column
         for column, feature in features.items()
-        if (type(feature).__name__ == "Image") == images and column.lower() not in but
+        if _is_of_images(feature) == images and column.lower() not in but
     ]
     for name in names:
         for column in fitting:
@@ -156,6 +156,14 @@ def find_column(
         f"{dataset}: wanted a column {kind} for the {what}, named {', '.join(names[:4])}; it has "
         f"{', '.join(features)}: rename_column of `datasets` renames one"
     )
+
+
+def _is_of_images(feature: Any) -> bool:
+    """Whether a column holds images: as `datasets` declares them, or encoded, as other programs
+    write them to Parquet."""
+    if isinstance(feature, Mapping):
+        return "bytes" in feature and set(feature) <= {"bytes", "path"}
+    return type(feature).__name__ == "Image" or "binary" in str(getattr(feature, "dtype", ""))
 
 
 def _encoded(rows: Any, columns: Mapping[str, str]) -> Any:

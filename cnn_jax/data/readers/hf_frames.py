@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnn_jax.data import orientation
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.image_header import open_image, orientation_of, size_of
+from cnn_jax.data.image_header import open_image, said_orientation, stored_size
 from cnn_jax.data.orientation import UPRIGHT, Frame, Header, Size
 
 JUDGED = 256  # images of the sample
@@ -22,7 +22,7 @@ def header_of(image: bytes | Path) -> Header | None:
     says."""
     try:
         with open_image(image) as opened:
-            return Header(*size_of(opened), orientation_of(opened))
+            return Header(*stored_size(opened), said_orientation(opened))
     except (ValueError, OSError):
         return None
 

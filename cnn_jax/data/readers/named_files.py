@@ -9,7 +9,7 @@ import os
 import unicodedata
 from pathlib import Path
 
-from cnn_jax.data.readers.image_files import SUFFIXES
+from cnn_jax.data.readers.image_files import SUFFIXES, is_image_name
 from cnn_jax.data.reading import text_of_name
 
 
@@ -19,6 +19,7 @@ class NamedFiles:
     def __init__(self) -> None:
         self._names: dict[str, set[str]] = {}
         self._plain: dict[str, dict[str, str]] = {}
+        self._stems: dict[str, dict[str, str]] = {}
 
     def find(self, folder: str | Path, name: str) -> Path | None:
         """The file or folder below `folder` that a relative path with '/' means; None if there is
@@ -36,6 +37,19 @@ class NamedFiles:
                     return None
             found = os.path.join(found, part)
         return Path(os.path.normpath(found)) if os.path.exists(found) else None
+
+    def find_stem(self, folder: str | Path, name: str) -> Path | None:
+        """The only image below `folder` that has this name but for its suffix; None if there is
+        none, or several."""
+        above, stem = os.path.split(os.path.normpath(os.path.join(folder, name)))
+        if above not in self._stems:
+            found: dict[str, str] = {}
+            for one in filter(is_image_name, self._contents(above)):
+                plain = plain_name(os.path.splitext(one)[0])
+                found[plain] = "" if plain in found else one
+            self._stems[above] = found
+        file = self._stems[above].get(plain_name(stem))
+        return Path(above, file) if file else None
 
     def hint(self, folder: str | Path, name: str) -> str:
         """'; there is FILE' for a file of nearly this name in a folder, or ''."""

@@ -10,7 +10,7 @@ Images are [N, H, W] or [N, H, W, C], volumes [N, D, H, W] or [N, D, H, W, C]; l
 import logging
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class ArrayRecords:
         file: the file.
         images: name of the array of each record.
         rows: row of each record in its array.
-        labels: label of each record.
+        labels: label of each record, int [n]; or [n, K], 0 or 1 for each class.
     """
 
     def __init__(self, file: Path, images: Sequence[str], rows: np.ndarray, labels: np.ndarray):
@@ -46,7 +46,10 @@ class ArrayRecords:
 
     def __getitems__(self, indices: Sequence[int]) -> list[Record]:
         return [
-            {"image": self.array(self.images[i])[self.rows[i]], "label": int(self.labels[i])}
+            {
+                "image": self.array(self.images[i])[self.rows[i]],
+                "label": int(self.labels[i]) if self.labels.ndim == 1 else self.labels[i],
+            }
             for i in indices
         ]
 
@@ -73,8 +76,8 @@ class ArrayRecords:
         return {**self.__dict__, "_arrays": {}}
 
 
-def open_npz(path: str, split: str) -> Source:
-    """Opens a file of arrays.
+def open_npz(path: str, split: str, *, multilabel: bool = False) -> Source:
+    """Opens a file of arrays; with `multilabel` labels are [N, K], 0 or 1 for each class.
 
     Classes are the labels that occur in any split, in the order of their values. Pixels are uint8
     in 0..255, or are numbers of another type that are equal to such: nothing is rescaled.
@@ -88,16 +91,18 @@ def open_npz(path: str, split: str) -> Source:
     if not path or not os.path.isfile(file):
         raise DataError(f"{dataset}: there is no file {file}; write npz:FILE")
     found = _splits(file, dataset)
-    stored = {name: npz_format.read_labels(file, labels) for name, (_, labels) in found.items()}
+    read = npz_format.read_several_labels if multilabel else npz_format.read_labels
+    stored = {name: read(file, labels) for name, (_, labels) in found.items()}
+    width = _common_width(stored, dataset) if multilabel else 1
     values = np.unique(np.concatenate(list(stored.values())))
     if len(values) < 2:
         raise DataError(f"{dataset}: every label is {values[0]}: wanted at least two classes")
-    if "train" in stored and len(alien := np.setdiff1d(values, stored["train"])):
+    if not multilabel and "train" in stored and len(alien := np.setdiff1d(values, stored["train"])):
         _log.warning(
             "%s: no image of 'train' has the label %d, which others have", dataset, alien[0]
         )
     splits = {
-        name: [(images, row, int(label)) for row, label in enumerate(np.searchsorted(values, s))]
+        name: [(images, row, label) for row, label in enumerate(np.searchsorted(values, s))]
         for (name, (images, _)), s in zip(found.items(), stored.values(), strict=True)
     }
     chosen = split_names.select(splits, split, dataset=dataset)
@@ -112,10 +117,10 @@ def open_npz(path: str, split: str) -> Source:
         if images in records.images:
             array = records.array(images)
             shapes.add(array.shape[1:])
-            if len(array) != len(npz_format.read_labels(file, labels)):
+            if len(array) != len(read(file, labels)):
                 raise DataError(
                     f"{dataset}: {images} has {len(array)} images and {labels} "
-                    f"{len(npz_format.read_labels(file, labels))} labels: wanted one each"
+                    f"{len(read(file, labels))} labels: wanted one each"
                 )
     if len(shapes) > 1:
         raise DataError(f"{dataset}: the images of {split!r} have the shapes {sorted(shapes)}")
@@ -124,10 +129,19 @@ def open_npz(path: str, split: str) -> Source:
         name=file.resolve().stem,
         split=split,
         records=records,
-        class_names=tuple(map(str, values)),
+        class_names=tuple(map(str, range(width) if multilabel else values)),
         image_shape=shape,
         load=LoadVolume() if len(shape) == 4 else None,
     )
+
+
+def _common_width(stored: Mapping[str, np.ndarray], dataset: str) -> int:
+    """The number of classes, which all splits must have."""
+    widths = {name: labels.shape[1] for name, labels in stored.items()}
+    if len(set(widths.values())) > 1:
+        said = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise DataError(f"{dataset}: labels of {said} classes: wanted as many in all splits")
+    return next(iter(widths.values()))
 
 
 def _splits(file: Path, dataset: str) -> dict[str, tuple[str, str]]:

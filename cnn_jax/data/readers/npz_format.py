@@ -50,7 +50,7 @@ def read_labels(file: Path, name: str) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] > 1:
         raise DataError(
             f"{file}: {name} has the shape {list(labels.shape)}: wanted one label an image, [N]; "
-            "labels.argmax(1) makes them of one-hot rows, and several at once are not read"
+            "labels.argmax(1) makes them of one-hot rows; experiments.multilabel reads several"
         )
     if labels.ndim not in (1, 2) or not len(labels):
         raise DataError(f"{file}: {name} has the shape {list(labels.shape)}: wanted [N] or [N, 1]")
@@ -63,6 +63,24 @@ def read_labels(file: Path, name: str) -> np.ndarray:
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise DataError(f"{file}: {name} holds {wrong}: wanted labels from 0; remove such images")
+    return labels.astype(np.int64)
+
+
+def read_several_labels(file: Path, name: str) -> np.ndarray:
+    """Labels int64 [N, K] of 0 and 1, several for an image.
+
+    Raises:
+        DataError: they have another shape, or other values.
+    """
+    labels = _array(file, name)
+    if labels.ndim != 2 or labels.shape[1] < 2 or not len(labels):
+        raise DataError(
+            f"{file}: {name} has the shape {list(labels.shape)}: wanted a row of 0 and 1 for each "
+            "image, [N, K]; one label an image is for experiments.classification"
+        )
+    numbers = labels.dtype.kind in "biuf"
+    if not numbers or not ((labels == 0) | (labels == 1)).all():
+        raise DataError(f"{file}: {name} holds other values than 0 and 1: wanted no others")
     return labels.astype(np.int64)
 
 

@@ -195,6 +195,11 @@ def _splits(root: Path, pairs: Mapping[str, Pair], dataset: str) -> dict[str, li
         splits[file.stem] = stems
     if not splits:
         raise DataError(f"{dataset}: {lists} holds no list of images, such as train.txt")
+    only = next(iter(splits))
+    if len(splits) == 1 and only != "trainval" and not split_names.canonical(only):
+        # CVAT's 'default'
+        listed = {stem: pairs[stem] for stem in splits[only]}
+        splits |= _divided(listed, dataset)
     return splits
 
 

@@ -118,6 +118,8 @@ def _located(
 ) -> dict[str, list[Path]]:
     """Split -> the folders, or lists, of its images; splits that are not wanted may be missing."""
     base = file.parent / os.path.expanduser(described.base)
+    if not os.path.isdir(base) and os.path.isdir(described.base):  # from where the run is started
+        base = Path(described.base)
     if not os.path.isdir(base):  # of the machine on which it was written
         _log.warning("%s: there is no folder %s; paths are taken from %s", file, base, file.parent)
         base = file.parent

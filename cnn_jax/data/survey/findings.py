@@ -29,11 +29,13 @@ def findings(survey: Survey, *, skip_corrupt: bool = False) -> list[Finding]:
     found = [one for name in survey.splits for one in _unreadable(survey, name, skip_corrupt)]
     if (shared := survey.shared).groups:
         train, *others = survey.splits
+        many = shared.spare > 1
         found.append(
             Finding(
                 "warning",
-                f"{survey.dataset}: {shared.spare:,} {_verb(shared.spare, 'example')} of "
-                f"{' and '.join(others)} also in {train}, byte for byte: {_pairs(shared)}. A test "
+                f"{survey.dataset}: {shared.spare:,} example{'s' if many else ''} of "
+                f"{' and '.join(others)} {'are' if many else 'is'} also in {train}, "
+                f"byte for byte: {_pairs(shared)}. A test "
                 "on what was trained on says too much: remove them from one, or divide anew",
             )
         )
@@ -132,10 +134,6 @@ def _small(sizes: Mapping[Size, int]) -> dict[Size, int]:
 
 def _said(survey: Survey, name: str) -> str:
     return f"{survey.dataset}, {name} ({survey.splits[name].split})"
-
-
-def _verb(count: int, noun: str) -> str:
-    return f"{noun} is" if count == 1 else f"{noun}s are"
 
 
 def _shown(size: Size) -> str:

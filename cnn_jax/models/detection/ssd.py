@@ -106,8 +106,8 @@ class SSD300(nn.Module):
             count = 2 + 2 * len(anchors.SSD300_RATIOS[i])
             columns = self.num_classes + 1
             scores = predict(feature, count * columns, name=f"class{i}")
-            logits.append(scores.reshape(len(x), -1, columns))
-            deltas.append(predict(feature, count * 4, name=f"box{i}").reshape(len(x), -1, 4))
+            logits.append(scores.reshape(x.shape[0], -1, columns))
+            deltas.append(predict(feature, count * 4, name=f"box{i}").reshape(x.shape[0], -1, 4))
         boxes = anchors.default_boxes(
             (300, 300),
             [feature.shape[1:3] for feature in maps],

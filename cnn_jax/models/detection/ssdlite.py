@@ -88,7 +88,7 @@ class SSDLite(nn.Module):
                     dtype=self.dtype,
                     name=f"{kind}{i}_predict",
                 )
-                parts.append(y.reshape(len(x), -1, columns))
+                parts.append(y.reshape(x.shape[0], -1, columns))
             return jnp.concatenate(parts, axis=1).astype(jnp.float32)
 
         boxes = anchors.default_boxes(

@@ -8,6 +8,7 @@ import numpy as np
 # Largest difference of a probability or a score, and of a side of a box as a fraction of the
 # image's. Two ways to sum the same float32 numbers differ by 1e-6 or so after softmax.
 BOUND = 1e-4
+LEAST_RANGE = 0.01  # where all values are nearly equal, a millionth is still allowed
 # Share of the detections that may have no counterpart: where two boxes have almost the same score,
 # or an overlap is almost the threshold, rounding decides which one is kept.
 UNMATCHED = 0.02
@@ -19,23 +20,27 @@ class Difference(NamedTuple):
     Attributes:
         largest: of probabilities, or of scores and boxes; infinite for other shapes, or no numbers.
         unmatched: share of the detections without a counterpart.
-        values: smallest and largest of the network's probabilities or scores: a file cannot differ
-            where all are equal.
+        values: smallest and largest of the network's probabilities; of detections 0 and 1.
     """
 
     largest: float
     unmatched: float = 0.0
-    values: tuple[float, float] = (0.0, 0.0)
+    values: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def allowed(self) -> float:
+        """BOUND, or less if the values are closer together: 1,000 classes have 0.001 each."""
+        return BOUND * min(max(self.values[1] - self.values[0], LEAST_RANGE), 1.0)
 
     @property
     def fine(self) -> bool:
-        return self.largest <= BOUND and self.unmatched <= UNMATCHED
+        return self.largest <= self.allowed and self.unmatched <= UNMATCHED
 
     def __str__(self) -> str:
         beside = f", {self.unmatched:.1%} of the detections without a counterpart"
         values = f", of values from {self.values[0]:.2g} to {self.values[1]:.2g}"
         return (
-            f"{self.largest:.2g}{values if any(self.values) else ''}"
+            f"{self.largest:.2g}{values if self.values != (0.0, 1.0) else ''}"
             f"{beside if self.unmatched else ''}"
         )
 
@@ -67,7 +72,7 @@ def _largest(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _values(array: np.ndarray) -> tuple[float, float]:
-    return (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    return (float(array.min()), float(array.max())) if array.size else (0.0, 1.0)
 
 
 def _of_detections(ours, theirs, boxed: tuple[int, int]) -> Difference:
@@ -85,4 +90,4 @@ def _of_detections(ours, theirs, boxed: tuple[int, int]) -> Difference:
             found = near <= BOUND
             total, missing = total + near.size, missing + int((~found).sum())
             largest = max(largest, near[found].max(initial=0.0))
-    return Difference(float(largest), missing / max(total, 1), _values(ours[1]))
+    return Difference(float(largest), missing / max(total, 1))

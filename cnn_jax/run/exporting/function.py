@@ -40,7 +40,7 @@ class Function:
         dtype: uint8 for images, with the normalisation inside; else float32.
         outputs: the outputs, in order.
         notes: what the user should know of it.
-        clip: (height, width) of the images that boxes are in; None if there are no boxes.
+        boxed: (height, width) of the images that boxes are in; None if there are no boxes.
     """
 
     call: Callable[[Any], tuple[Any, ...]]
@@ -77,6 +77,17 @@ def symbol() -> Any:
     return batch
 
 
+def check_batch(function: Function) -> None:
+    """Raises ValueError if a network cannot be traced for a batch of any size."""
+    try:
+        jax.eval_shape(function.call, function.spec(symbol()))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"The network cannot be exported for a batch of any size ({reason}): give one, batch=1."
+        ) from error
+
+
 def function_of(predictor: Predictor, *, normalisation: Normalisation) -> Function:
     """The function of a trained network in evaluation, computed in float32.
 
@@ -98,9 +109,8 @@ def function_of(predictor: Predictor, *, normalisation: Normalisation) -> Functi
     variables = jax.tree.map(_plain, jax.device_get(predictor.variables))
     head, outputs = _head(predictor, model)
     images = normalisation == "inside" and len(facts.image_shape) > 2
-    mean, std = (np.asarray(each, np.float32) for each in (facts.mean, facts.std))
-    if not len(mean):
-        mean, std = np.float32(0), np.float32(1)
+    mean = np.asarray(facts.mean or 0, np.float32)
+    std = np.asarray(facts.std or 1, np.float32)
 
     def call(x):
         x = jnp.asarray(x, jnp.float32)
@@ -116,8 +126,12 @@ def function_of(predictor: Predictor, *, normalisation: Normalisation) -> Functi
         dtype=np.dtype(np.uint8 if images else np.float32),
         outputs=outputs,
         notes=notes,
-        boxed=facts.image_shape[:2] if isinstance(predictor, BoxPredictor) else None,
+        boxed=_size(facts) if isinstance(predictor, BoxPredictor) else None,
     )
+
+
+def _size(facts: Facts) -> tuple[int, int]:
+    return facts.image_shape[0], facts.image_shape[1]
 
 
 def _plain(leaf: Any) -> np.ndarray:
@@ -128,22 +142,22 @@ def _plain(leaf: Any) -> np.ndarray:
 
 def _in_float32(predictor: Predictor) -> tuple[Any, tuple[str, ...]]:
     """The network that computes in float32, and a note if it did not in training."""
-    model = predictor.model
-    dtype = getattr(model, "dtype", None)
-    fields = {name: value for name, value in (("dtype", None), ("remat", False))
-              if getattr(model, name, value) != value}  # fmt: skip
-    if not fields:
-        return model, ()
-    note = f"The network was trained in {jnp.dtype(dtype).name}, and is exported in float32." \
-        if dtype is not None else ""  # fmt: skip
-    return model.clone(**fields), (note,) if note else ()
+    fields: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+    dtype = getattr(predictor.model, "dtype", None)
+    if dtype is not None and jnp.dtype(dtype) != jnp.float32:
+        fields["dtype"] = None
+        notes = (f"The run computed in {jnp.dtype(dtype).name}; the file computes in float32.",)
+    if getattr(predictor.model, "remat", False):
+        fields["remat"] = False
+    return predictor.model.clone(**fields) if fields else predictor.model, notes
 
 
 def _head(predictor: Predictor, model: Any) -> tuple[Callable[[Any], tuple], tuple[Output, ...]]:
     """What is made of the network's outputs, and what that is."""
     facts: Facts = predictor.facts
     if isinstance(predictor, BoxPredictor):
-        size = (facts.image_shape[0], facts.image_shape[1])
+        size = _size(facts)
 
         def found(outputs: Any) -> tuple:
             detections = model.detect(outputs, size)

@@ -206,6 +206,10 @@ def _scatter_add(g: Graph, eqn: Any, values: list[Value]) -> str:
     return g.slice(added, [0], [shape[axis]], [axis], [1])
 
 
+def _tile(g: Graph, eqn: Any, values: list[Value]) -> str:
+    return g.node("Tile", g.name(values[0]), g.shape(eqn.params["reps"]))
+
+
 def _top(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
     p = eqn.params
     axis = p.get("axis", len(eqn.invars[0].aval.shape) - 1)
@@ -245,6 +249,7 @@ RULES = {
     "dim_as_value": _dimension,
     "gather": _gather,
     "scatter-add": _scatter_add,
+    "tile": _tile,
     "top_k": _top,
     "sort": _sort,
 }

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax import jax_internals
 from cnn_jax.run.exporting import onnx_program
 from cnn_jax.run.exporting.function import BATCH, Function, symbol
 from cnn_jax.run.exporting.onnx_graph import Graph
@@ -65,7 +66,7 @@ def write(
         g.nodes.append(helper.make_node("Slice", [whole, zero, one], ["batch_size"]))
     try:
         outputs = onnx_program.convert(g, program, [given])
-    except NotImplementedError as error:
+    except (NotImplementedError, jax_internals.MovedError) as error:
         raise ValueError(
             f"The network cannot be written as ONNX: there is no rule for {error}. "
             "format='stablehlo' takes every network."
@@ -98,14 +99,27 @@ def write(
     )
     helper.set_model_props(model, {"description": json.dumps(description)})
     path.write_bytes(model.SerializeToString())
-    onnx.checker.check_model(str(path))
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"onnx rejects what was written: {_first_line(error)}.") from error
 
 
 def outputs(path: Path, examples: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
     """What onnxruntime computes from the file."""
     runtime = library("onnxruntime")
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors; notes on what was simplified are none
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return {key: session.run(None, {name: x}) for key, x in examples.items()}
+    options.log_severity_level = 4  # what is wrong is raised
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return {key: session.run(None, {name: x}) for key, x in examples.items()}
+    except Exception as error:  # its errors have no class of their own in common
+        raise ValueError(
+            f"onnxruntime {runtime.__version__} does not run the file: {_first_line(error)}. "
+            "Another opset may do, or format='stablehlo'."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -12,6 +12,7 @@ import jax.dtypes
 import numpy as np
 from jax.extend import core
 
+from cnn_jax import jax_internals
 from cnn_jax.run.exporting import onnx_axes, onnx_elementwise, onnx_windows
 from cnn_jax.run.exporting.onnx_graph import Graph, Value
 
@@ -43,7 +44,7 @@ def convert(g: Graph, program: Any, inputs: list[Value]) -> list[Value]:
 
     def read(atom: Any) -> Value:
         if isinstance(atom, core.Literal):
-            return np.asarray(atom.val, atom.aval.dtype)
+            return np.asarray(atom.val, dtype_of(atom))
         return known[atom]
 
     known.update(zip(jaxpr.constvars, map(_constant, constants), strict=True))
@@ -53,6 +54,10 @@ def convert(g: Graph, program: Any, inputs: list[Value]) -> list[Value]:
         outputs = made if eqn.primitive.multiple_results else [made]
         known.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def dtype_of(atom: Any) -> Any:
+    return atom.aval.dtype
 
 
 def _constant(value: Any) -> Value:
@@ -73,6 +78,8 @@ def _equation(g: Graph, eqn: Any, values: list[Value]) -> Any:
         return _while(g, eqn, values)
     if name == "scan":
         return _scan(g, eqn, values)
+    if inner is None:
+        inner = jax_internals.expanded(eqn)
     if inner is not None:
         return convert(g, inner, values)
     sizes = [n for var in eqn.outvars for n in var.aval.shape]
@@ -125,7 +132,7 @@ def _while(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
 
 def _scan(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
     p = eqn.params
-    constants, carry = p["num_consts"], p["num_carry"]
+    constants, carry = jax_internals.scan_counts(eqn)
     own = values[:constants]
     state = values[constants : constants + carry]
     rows = [g.name(value) for value in values[constants + carry :]]

@@ -33,7 +33,7 @@ def _convolution(g: Graph, eqn: Any, values: list[Value]) -> str:
             group=groups,
             pads=[low for low, _ in pads] + [high for _, high in pads],
         )
-    return g.transpose(y, np.argsort(numbers.out_spec))
+    return g.transpose(y, np.argsort(numbers.out_spec).tolist())
 
 
 def _transposed(g: Graph, x: str, w: Value, p: Any, groups: int, pads: list) -> str:

@@ -1,5 +1,6 @@
 """StableHLO, by `jax.export`: for JAX without this package, and for all that run XLA's programs."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -28,6 +29,14 @@ with numpy.load(examples) as given:
             found[f"{name}_{i}"] = numpy.asarray(output)
 numpy.savez(results, **found)
 """
+
+
+def check_packages() -> None:
+    """Raises ValueError if what `jax.export` writes its files with is not installed."""
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ValueError(
+            "format='stablehlo' needs the package flatbuffers: pip install flatbuffers."
+        )
 
 
 def write(function: Function, path: Path, *, batch: int) -> list[Path]:

@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import flax.core
-import flax.traverse_util
-import jax
 import numpy as np
 
 from cnn_jax import models, weights
 from cnn_jax.run.predictor import Predictor
 from cnn_jax.weights import Preprocessing, WeightsError
+from cnn_jax.weights.own import OWN, export_own
 
-OWN = "cnn_jax"  # in the place of a publisher, for names such as params/conv1/kernel
 PREFERRED = "torchvision"
 
 
@@ -61,24 +58,20 @@ def write(predictor: Predictor, path: Path, *, names: str = "") -> str:
             if names:
                 raise
     header = {"format": "flax", "model": name, "publisher": OWN}
-    weights.write(path, named(predictor.variables), header)
+    if (preprocessing := _preprocessing(predictor)) is not None:
+        header["preprocessing"] = preprocessing.to_json()
+    weights.write(path, export_own(predictor.variables), header)
     return OWN
-
-
-def named(variables: Any) -> dict[str, np.ndarray]:
-    """Arrays by our names: 'params/conv1/kernel'."""
-    flat = flax.traverse_util.flatten_dict(flax.core.unfreeze(variables), sep="/")
-    return {path: np.asarray(leaf) for path, leaf in jax.device_get(flat).items()}
 
 
 def same(predictor: Predictor, path: Path, publisher: str) -> bool:
     """Whether the file gives the network's variables back, to the bit."""
     file = weights.read(path)
-    ours = named(predictor.variables)
+    ours = export_own(predictor.variables)
     theirs: dict[str, Any] = file.tensors
     if publisher != OWN:
         rules = models.describe(predictor.facts.model).rules[publisher]
-        theirs = named(weights.import_torch(file.tensors, predictor.variables, rules))
+        theirs = export_own(weights.import_torch(file.tensors, predictor.variables, rules))
     return set(ours) == set(theirs) and all(
         np.array_equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype
         for name in ours

@@ -118,8 +118,10 @@ def make(kind, size, orientation, largest, options, seed) -> tuple[bytes, np.nda
         exif[0x112] = orientation
         options = {**options, "exif": exif}
     stream = io.BytesIO()
-    if mode in ("1", "I;16", "I;16B", "I", "F"):
-        options = {name: value for name, value in options.items() if name != "compression"}
+    if form == "TIFF":  # of which some go with some modes alone
+        plain = mode in ("L", "RGB") and options.get("compression")
+        options = {name: options[name] for name in ("exif",) if name in options}
+        options |= {"compression": plain} if plain else {}
     image.save(stream, form, **options)
     return stream.getvalue(), samples
 

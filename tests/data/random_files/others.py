@@ -52,6 +52,8 @@ def check_masks(case, folder) -> str:
             mask = mask.convert(mode)
         try:
             stream = io.BytesIO()
+            if form == "GIF" and mode not in ("L", "P", "1"):  # Pillow would mix their colours
+                raise OSError
             mask.save(stream, form)
         except OSError:  # a mode that this format does not have
             stream = io.BytesIO()

@@ -215,6 +215,15 @@ def test_voc_lists_of_a_split_with_memberships(tmp_path):
     check(f"voc:{tmp_path}", "train", 2)
 
 
+def test_voc_with_one_list_that_is_no_split(tmp_path):
+    """CVAT's `default.txt`."""
+    standard(tmp_path)
+    write(tmp_path / "ImageSets/Main/default.txt", "a b\n#3\n007\nimg.v1\nx  y\n")
+    write(tmp_path / "ImageSets/Main/cat_default.txt", "a b  1\n#3  1\n")
+    for split, count in (("default", 5), ("all", 5), ("train", 4), ("test", 1)):
+        check(f"voc:{tmp_path}", split, count)
+
+
 def test_voc_hints_at_the_folder_below(tmp_path):
     standard(tmp_path / "VOCdevkit/VOC2007")
     with pytest.raises(DataError, match=r"write voc:.*/VOCdevkit/VOC2007"):
@@ -307,6 +316,17 @@ def test_yolo_with_splits(tmp_path, layout, around):
     assert train != val
     with pytest.raises(DataError, match=r"no split 'test'|and there is no .*set-1/test/images"):
         open_source(f"yolo:{tmp_path / around}", "test", holds="boxes")
+
+
+def test_yolo_from_where_the_run_is_started(tmp_path, monkeypatch):
+    ultralytics(tmp_path)
+    text = (tmp_path / "coco.yaml").read_text().replace("../datasets/coco", "sets/a")
+    write(tmp_path / "configs/coco.yaml", text.replace("coco/images", "images"))
+    write(tmp_path / "configs/names.txt", "cat\n")
+    write(tmp_path / "sets/x", "")
+    (tmp_path / "coco").rename(tmp_path / "sets/a")
+    monkeypatch.chdir(tmp_path)
+    check("yolo:configs/coco.yaml", "train", 1)
 
 
 def test_yolo_beside_the_images(tmp_path):

@@ -33,6 +33,9 @@ FORMS = {
     "semicolons": "image;size;label\na.png;1;cat\nin/b.png;2;dog\nc, d.png;3;cat\n",
     "separators at the end": 'file,label,\na.png,cat,\nin/b.png,dog\n"c, d.png",cat,,\n',
     "tabs": "filename\tcategory\na.png\tcat\nin/b.png\tdog\nc, d.png\tcat\n",
+    "bars": "filename|category\na.png|cat\nin/b.png|dog\nc, d.png|cat\n",
+    "Excel's own line": 'sep=;\r\nimage;label\r\na.png;cat\r\nin/b.png;dog\r\n"c, d.png";cat\r\n',
+    "ids": 'image_id,label\na,cat\nin/b,dog\n"c, d",cat\n',
     "no names": 'a.png,cat\nin/b.png,dog\n"c, d.png",cat',
     "blank lines and cells at the end": (
         'path,target\n\na.png, cat,\n,\n  \nin/b.png, dog\n./c/../c\u002c d.png,cat\n'.replace(
@@ -55,6 +58,20 @@ def test_a_list_of_files_and_labels(form, tmp_path):
     red = {"a.png": 0, "in/b.png": 1, "c, d.png": 2}
     order = [str(r["image"].relative_to(tmp_path)) for r in source.__getitems__(range(3))]
     assert batch["image"][:, 0, 0, 0].tolist() == [red[name] for name in order]
+
+
+@pytest.mark.parametrize("folder", ["images", "train", "train_images"])
+@pytest.mark.parametrize("suffix", ["", ".png"])
+def test_images_in_a_folder_beside_the_list(tmp_path, folder, suffix):
+    images(tmp_path / folder, "a.png", "b.png")
+    (tmp_path / "train.csv").write_text(f"id_code,label\na{suffix},0\nb{suffix},1\n")
+    wanted = {f"{folder}/a.png": "0", f"{folder}/b.png": "1"}
+    assert held(load_source(f"csv:{tmp_path}/train.csv", "all")) == wanted
+    assert held(load_source(f"csv:{tmp_path}", "train")) == wanted
+    images(tmp_path / folder, "b.jpg")
+    if not suffix:
+        with pytest.raises(DataError, match=r"b \(.*train\.csv:3\) not found"):
+            load_source(f"csv:{tmp_path}/train.csv", "all")
 
 
 def test_absolute_paths(tmp_path):

@@ -21,6 +21,7 @@ from cnn_jax.data import (
     open_source,
     survey_boxes,
 )
+from tests.data.pictures import encode
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 4, 5, 3), np.uint8)
 LABELS = [1, 0, 1, 1, 0, 1, 0, 0, 1, 0]
@@ -77,6 +78,21 @@ def test_parquet(library, tmp_path, name):
         rows(library).select(numbers).to_parquet(file)
     check(load_source(f"hf:{tmp_path}", "train"), [*range(6)])
     check(load_source(f"hf:{tmp_path}", "test"), [8, 7])
+
+
+@pytest.mark.parametrize("kind", ["binary", "struct"])
+def test_parquet_of_other_programs(library, tmp_path, kind):
+    """Without the columns' types that `datasets` notes in its files."""
+    import pyarrow
+    from pyarrow import parquet
+
+    encoded = [encode(pixels) for pixels in PIXELS]
+    images = encoded if kind == "binary" else [{"bytes": e, "path": "x.png"} for e in encoded]
+    table = pyarrow.table({"image": images, "label": [("ant", "bee")[i] for i in LABELS]})
+    parquet.write_table(table, tmp_path / "train.parquet")
+    source = load_source(f"hf:{tmp_path}", "train")
+    assert source.class_names == ("ant", "bee")
+    check(source, [*range(10)])
 
 
 def test_labels_of_other_types_and_names(library, tmp_path):

@@ -163,3 +163,12 @@ def test_the_fingerprint_is_of_what_the_arrays_hold(tmp_path):
     assert of(IMAGES, LABELS[[1, 0, 2, 3, 4, 5]]) != before
     assert of(IMAGES, LABELS, "train[:50%]") != before
     assert of(other, LABELS, "test") == of(IMAGES, LABELS, "test")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_labels_of_no_class_in_any_split(tmp_path, split):
+    """A test split without labels is refused with the set: one file, one set."""
+    labels = {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS}
+    dataset = save(tmp_path, **{**labels, f"y_{split}": np.full(6, -1)})
+    with pytest.raises(DataError, match=rf"y_{split} holds -1: wanted labels from 0"):
+        load_source(dataset, "train")

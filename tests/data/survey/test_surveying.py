@@ -105,7 +105,7 @@ def test_counts_of_a_folder(tmp_path):
 
     texts = [text for kind, text in findings(found) if kind == "warning"]
     for wanted in (
-        "1 example is of test also in train",
+        "1 example of test is also in train",
         "with different labels",
         "differ in their bits a sample, 17 of 8 and 1 of 16",
     ):

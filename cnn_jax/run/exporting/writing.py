@@ -21,8 +21,8 @@ from cnn_jax.run.exporting import (
     stablehlo,
     tensors,
 )
-from cnn_jax.run.exporting.agreement import BOUND, Difference
-from cnn_jax.run.exporting.function import Function, Normalisation, function_of
+from cnn_jax.run.exporting.agreement import Difference
+from cnn_jax.run.exporting.function import Function, Normalisation, check_batch, function_of
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.predictor import Predictor
 from cnn_jax.train import state
@@ -84,7 +84,7 @@ def export(
     Raises:
         ValueError: a setting cannot be used, a package is missing, the file exists, the network
             cannot be expressed in the format, or its outputs differ by more than
-            `agreement.BOUND`: then nothing is left.
+            `agreement.Difference.allowed`: then nothing is left.
     """
     path = Path(path).expanduser()
     format = _format(path, format)
@@ -96,12 +96,7 @@ def export(
             if place.exists():
                 raise ValueError(f"{place} exists: give another name, or overwrite=True.")
     predictor = network if isinstance(network, Predictor) else opening.open(network)
-    for name in ("onnx", "onnxruntime")[: 2 if check else 1] if format == "onnx" else ():
-        onnx_file.library(name)
-    if format == "onnx":
-        onnx_file.check_opset(opset)
-    if format == "savedmodel":
-        saved_model.tensorflow()
+    _check_packages(format, opset, check)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     _remove(unfinished)
@@ -110,6 +105,8 @@ def export(
             files, difference, notes, content = _tensors(predictor, unfinished, names, check)
         else:
             function = function_of(predictor, normalisation=normalisation)
+            if not batch:
+                check_batch(function)
             with _stock():
                 content = description.describe(
                     predictor, function, normalisation=normalisation, batch=batch
@@ -122,7 +119,7 @@ def export(
         if difference is not None and not difference.fine:
             raise ValueError(
                 f"{path} computes something else than the network: the largest difference is "
-                f"{difference}, and {BOUND:g} is allowed. It was removed."
+                f"{difference}, and {difference.allowed:.2g} is allowed. It was removed."
             )
     except BaseException:
         for file in (unfinished, unfinished.with_name(unfinished.name + ".mlir")):
@@ -140,7 +137,11 @@ def export(
         "notes": list(notes),
         "checked": None
         if difference is None
-        else {"largest_difference": difference.largest, "bound": BOUND, **_versions(format)},
+        else {
+            "largest_difference": difference.largest,
+            "bound": difference.allowed,
+            **_versions(format),
+        },
     }
     description.write(found, content)
     return Exported((*kept, found), difference, tuple(notes))
@@ -180,7 +181,9 @@ def open_network(
         if len(shape) < 3:
             raise ValueError(f"image_size: {name} takes sequences, {list(shape)}. Leave it out.")
         shape = (*shape[:-3], *image_size, shape[-1])
-    low = {"score_threshold": 1e-3} if known.task == "detection" and not pretrained else {}
+    low: dict[str, Any] = (
+        {"score_threshold": 1e-3} if known.task == "detection" and not pretrained else {}
+    )
     model = models.create(name, num_classes=classes, **low)  # or it would find nothing
     sample = jax.ShapeDtypeStruct((1, *shape), np.float32)
     variables: Any = None
@@ -225,6 +228,18 @@ def _format(path: Path, format: str) -> str:
     if not found:
         raise ValueError(f"{path} ends in none of {', '.join(by_name)}: give a format.")
     return found
+
+
+def _check_packages(format: str, opset: int, check: bool) -> None:
+    """Raises ValueError, before anything takes time, for a package that is not installed."""
+    if format == "stablehlo":
+        stablehlo.check_packages()
+    elif format == "savedmodel":
+        saved_model.tensorflow()
+    elif format == "onnx":
+        onnx_file.check_opset(opset)
+        if check:
+            onnx_file.library("onnxruntime")
 
 
 def _write(

@@ -1,0 +1,48 @@
+"""The command that exports, as a user sees it."""
+
+import json
+
+import pytest
+from absl import flags
+
+from experiments import export
+
+
+@pytest.fixture
+def parsed():
+    """Flags as after parsing, put back afterwards."""
+    flags.FLAGS.mark_as_parsed()
+    names = ("run", "model", "format", "output", "num_classes", "overwrite", "image_size")
+    before = {name: flags.FLAGS[name].value for name in names}
+    yield flags.FLAGS
+    for name, value in before.items():
+        flags.FLAGS[name].value = value
+
+
+def test_networks_of_a_pattern(parsed, tmp_path, capsys):
+    parsed.model, parsed.format, parsed.output = ["lenet5*"], "safetensors", str(tmp_path)
+    assert export.main() == 0
+    said = capsys.readouterr().out
+    assert said.count("largest difference 0") == 2
+    assert "the weights are random" in said
+    names = {file.name for file in tmp_path.iterdir()}
+    assert {"lenet5.safetensors", "lenet5_1998.safetensors.json"} <= names
+    assert json.loads((tmp_path / "lenet5.safetensors.json").read_text())["model"] == "lenet5"
+    assert export.main() == 1  # nothing is replaced
+    assert capsys.readouterr().out.count("exists: give another name") == 2
+    parsed.overwrite = True
+    assert export.main() == 0
+
+
+def test_errors(parsed, tmp_path):
+    with pytest.raises(ValueError, match="Give a run, --run=DIRECTORY, or a network"):
+        export.main()
+    parsed.model = ["lenet5"]
+    with pytest.raises(ValueError, match="Give a --format, onnx, stablehlo"):
+        export.main()
+    parsed.model, parsed.format = ["lenet6"], "safetensors"
+    with pytest.raises(ValueError, match="no model 'lenet6': the nearest names are lenet5"):
+        export.main()
+    parsed.model, parsed.run = [], str(tmp_path)
+    with pytest.raises(ValueError, match="no run directory"):
+        export.main()
