@@ -33,7 +33,9 @@ from experiments.evaluate_flags import define, settings
 def opened(values: flags.FlagValues, named: networks_table.Named) -> run.Predictor:
     """The network of a run, or a published one."""
     checkpoint: Any = values.checkpoint
-    if checkpoint.isdecimal():
+    if not checkpoint:
+        checkpoint = (result.recorded(named.run)[0] if named.run else 0) or "best"
+    elif checkpoint.isdecimal():
         checkpoint = int(checkpoint)
     return network_flags.opened(
         place=named.run,

@@ -19,8 +19,9 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
     )
     flags.DEFINE_string(
         "checkpoint",
-        "last",
-        "Checkpoint of a run: last, of which result.json is; best; or a step.",
+        "",
+        "Checkpoint of a run: best, last or a step; '' for the one that result.json is of, or the "
+        "best.",
         flag_values=values,
     )
     flags.DEFINE_enum(

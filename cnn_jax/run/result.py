@@ -142,7 +142,8 @@ def metrics_in(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recorded(place: str) -> tuple[int, dict[str, float]]:
-    """The steps and the figures in the result.json of a run; (0, {}) if it has none.
+    """The figures in the result.json of a run, and the step that they are of: the last, or the best
+    if the run was chosen on another split than they are of. (0, {}) if it has none.
 
     Raises:
         StoreError: the run is in a store that cannot be read.
@@ -150,7 +151,9 @@ def recorded(place: str) -> tuple[int, dict[str, float]]:
     with directories.readable(place) as directory:
         try:
             content = json.loads((directory / workdirs.RESULT_FILE).read_text())
-            return int(content["steps"]), metrics_in(content)
+            last = str(content.get("chosen_by", "test_")).startswith("test_")
+            step = content["steps"] if last else content["chosen_step"]
+            return int(step), metrics_in(content)
         except (OSError, ValueError, KeyError, TypeError):
             return 0, {}
 
