@@ -13,6 +13,8 @@ if sys.argv[:1] == ["-m"]:
     # Figures go to files: a notebook's backend does not apply to a command, and one that Matplotlib
     # does not know would end its import.
     os.environ["MPLBACKEND"] = "agg"
+    # XLA's own notes, such as that it compiles slowly: JAX sets a level when it is imported
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if any(name.startswith("JAX_") for name in os.environ):
         try:
             import jax  # noqa: F401

@@ -1,7 +1,6 @@
 """How every experiment starts: flags go in, and an error comes out as one clear line."""
 
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -195,4 +194,3 @@ def prepare_jax(cpu_devices: int) -> None:
     xla_flags.warn_of_devices(cpu_devices)
     jax_internals.platform_logger().setLevel(logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # silences XLA's own notes

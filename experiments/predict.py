@@ -28,8 +28,10 @@ from cnn_jax.analysis.prediction_figures import annotated
 from cnn_jax.run import Predictor, image_lists, prediction_files, streaming
 from cnn_jax.run.inputs import image_of
 from cnn_jax.stores import local_path
-from experiments import entry
-from experiments.network_flags import CLASSES, MODEL, PRETRAINED, RUN, opened
+from experiments import entry, network_flags
+
+FLAGS = flags.FLAGS
+network_flags.define()
 
 DRAWN = ("_predicted.png", "_classes.png", "_overlay.png", "_boxes.png")  # of an image
 TOP = flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1)
@@ -158,8 +160,8 @@ def main(given: list[str]) -> int:
     alone = len(paths) == 1
     if alone:
         image_of(paths[0])  # what is wrong with it is said before a network is opened
-    predictor = opened(
-        place=RUN.value, model=MODEL.value, pretrained=PRETRAINED.value, classes=CLASSES.value
+    predictor = network_flags.opened(
+        place=FLAGS.run, model=FLAGS.model, pretrained=FLAGS.pretrained, classes=FLAGS.classes
     )
     how = Options(
         top=TOP.value,
@@ -174,9 +176,12 @@ def main(given: list[str]) -> int:
         "overlap": OVERLAP.value,
         "threshold": THRESHOLD.value,
     }
-    names = dict(zip(paths, figure_files.distinct(paths), strict=True))
+    distinct = figure_files.distinct(paths)
+    names = dict(zip(paths, distinct, strict=True))
     if how.output is not None:
-        figure_files.check_apart(paths, list(names.values()), how.output, DRAWN)
+        figure_files.check_apart(paths, distinct, how.output, DRAWN)
+    if MASKS.value:
+        figure_files.check_apart(paths, distinct, local_path(MASKS.value), (".png",))
     classes, broken = predictor.facts.class_names, 0
     answers = streaming.stream(
         predictor, paths, batch_size=BATCH.value, **{name: known[name] for name in taken}
@@ -222,18 +227,20 @@ def _files(predictor: Predictor, names: dict[str, str]) -> list[Any]:
     if COCO_IDS.value and not COCO.value:
         raise ValueError(f"--coco_ids={COCO_IDS.value} needs --coco_json, the file to write.")
     if CSV.value:
-        files.append(prediction_files.AsCsv(_place(CSV.value), _columns(predictor), top=TOP.value))
+        files.append(
+            prediction_files.AsCsv(local_path(CSV.value), _columns(predictor), top=TOP.value)
+        )
     if JSON.value:
-        files.append(prediction_files.AsJson(_place(JSON.value), top=TOP.value))
+        files.append(prediction_files.AsJson(local_path(JSON.value), top=TOP.value))
     if COCO.value:
-        ids = _place(COCO_IDS.value) if COCO_IDS.value else None
+        ids = local_path(COCO_IDS.value) if COCO_IDS.value else None
         files.append(
             prediction_files.AsCoco(
-                _place(COCO.value), classes, annotations=ids, images=list(names)
+                local_path(COCO.value), classes, annotations=ids, images=list(names)
             )
         )
     if MASKS.value:
-        files.append(prediction_files.AsMasks(_place(MASKS.value), names))
+        files.append(prediction_files.AsMasks(local_path(MASKS.value), names))
     return files
 
 
@@ -244,10 +251,6 @@ def _columns(predictor: Predictor) -> tuple[str, ...]:
         if isinstance(predictor, kind):
             return prediction_files.COLUMNS[answer]
     raise ValueError("--csv: the predictions of this task have no rows. Leave it out.")
-
-
-def _place(text: str) -> Path:
-    return Path(text).expanduser()
 
 
 def _progress(answers: Iterator[Any], total: int) -> Iterator[Any]:

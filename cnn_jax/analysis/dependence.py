@@ -128,7 +128,8 @@ class _Tracer:
     def _scan(self, equation: core.JaxprEqn, operands: list[Known]) -> list[Known]:
         """A loop, step by step, such as that of `nn.scan` over layers."""
         params = equation.params
-        first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
+        constants, carries = _scan_parts(params)
+        first, last = constants, constants + carries
         fixed, carried, read = operands[:first], operands[first:last], operands[last:]
         if any(known is not None and known.axis == 0 for known in read):  # a loop over positions
             mixed = _united([known and known.everywhere() for known in operands])
@@ -138,7 +139,9 @@ class _Tracer:
         ]
         written: list[Known] = [None] * (len(equation.outvars) - len(carried))
         for _ in range(params["length"]):
-            outputs = self.run(params["jaxpr"].jaxpr, [*fixed, *carried, *read])
+            outputs = self.run(
+                getattr(params["jaxpr"], "jaxpr", params["jaxpr"]), [*fixed, *carried, *read]
+            )
             before, carried = carried, outputs[: len(carried)]
             rows = [
                 known and known.moved(None if known.axis is None else known.axis + 1)
@@ -148,6 +151,14 @@ class _Tracer:
             if all(map(_same, before, carried)):
                 break
         return [*carried, *written]
+
+
+def _scan_parts(params: Any) -> tuple[int, int]:
+    """The numbers of a scan's constants and of the values that it carries along."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    constants, carries, _ = params["ft_in"].unpack()  # from JAX 0.12
+    return len(constants), len(carries)
 
 
 def _same(one: Known, other: Known) -> bool:

@@ -9,6 +9,7 @@ import fnmatch
 import functools
 import sys
 from collections.abc import Callable, Mapping
+from types import EllipsisType
 from typing import Any
 
 import flax.linen as nn
@@ -165,14 +166,19 @@ def _check_module(module: type[nn.Module], table: Mapping[str, Row]) -> None:
 
 
 def create(
-    name: str, *, num_classes: int | None, in_channels: int | None = None, **overrides: Any
+    name: str,
+    *,
+    num_classes: int | EllipsisType | None = ...,
+    in_channels: int | None = None,
+    **overrides: Any,
 ) -> nn.Module:
     """The network called `name`, without parameters: `model.init(rngs, x, train=False)`.
 
     Args:
         name: one of `list_models()`.
-        num_classes: width K of the logits; None for the stages by name, `dict[str, Array]`. The
-            names sort from shallow to deep, the order in which `jax.jit` returns a dict.
+        num_classes: width K of the logits; default: as it is registered, 1000 for ImageNet's.
+            None for the stages by name, `dict[str, Array]`. The names sort from shallow to deep,
+            the order in which `jax.jit` returns a dict.
         in_channels: C of x [B, *space, C]; the network then refuses other numbers. None accepts the
             channels that x has when the parameters are initialised.
         **overrides: fields of the module, such as dtype='bfloat16', drop_rate=0.2, remat=True.
@@ -185,6 +191,8 @@ def create(
     _check_fields(name, described.module, overrides)
     if in_channels is not None and in_channels < 1:
         raise ValueError(f"in_channels is {in_channels}; it must be positive, or None.")
+    if num_classes is ...:
+        num_classes = described.num_classes
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; it must be positive, or None for stages.")
     if isinstance(overrides.get("dtype"), str):

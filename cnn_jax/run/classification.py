@@ -25,7 +25,7 @@ from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model, load_pretrained
 from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
-from cnn_jax.run.splits import open_splits
+from cnn_jax.run.splits import by_rule, open_splits
 from cnn_jax.tasks import classification as tasks
 from cnn_jax.typing import Array, Network, Observed, PyTree, Task
 
@@ -196,6 +196,7 @@ def held_out(
     recipe: ClassificationRecipe, facts: Facts, model: Network, source: data.Source
 ) -> HeldOut:
     """How examples that were not trained on are evaluated."""
+    source = by_rule(source, facts.pixels)
     load = _loader(recipe, source, "center")
 
     def batches(**rows: Any):

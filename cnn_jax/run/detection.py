@@ -31,7 +31,7 @@ from cnn_jax.run.network import (
 )
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
-from cnn_jax.run.splits import Splits, open_splits
+from cnn_jax.run.splits import Splits, by_rule, open_splits
 from cnn_jax.tasks import detection as tasks
 from cnn_jax.train import state
 from cnn_jax.typing import Observed, PyTree
@@ -144,6 +144,7 @@ def open_split(recipe: DetectionRecipe, split: str) -> data.Source:
 
 def held_out(recipe: DetectionRecipe, facts: Facts, model: Any, source: data.Source) -> HeldOut:
     """How images that were not trained on are evaluated."""
+    source = by_rule(source, facts.pixels)
     most = max(_survey(source).most, 1)  # the ground truth keeps every object
     return HeldOut(
         task=tasks.detection(

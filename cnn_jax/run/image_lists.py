@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cnn_jax.data import reading
 from cnn_jax.data.readers import image_files
+from cnn_jax.stores import local_path
 
 
 def expand(names: Sequence[str]) -> list[str]:
@@ -35,7 +36,7 @@ def _expanded(name: str) -> list[str]:
     if os.path.lexists(name):
         return [name]
     if name.startswith("@"):
-        return _of_list(Path(name[1:]).expanduser())
+        return _of_list(local_path(name[1:]))
     if glob.has_magic(name):
         matched = sorted(glob.glob(name, recursive=True), key=os.fsencode)
         inside = [path for path in matched if image_files.is_image(path)]

@@ -21,6 +21,7 @@ import numpy as np
 
 from cnn_jax.data import reading
 from cnn_jax.run.class_names import ClassMap, Known, check_once
+from cnn_jax.stores import local_path
 
 _HEADINGS = ("imageid", "image", "file", "filename", "name", "path", "class", "id", "wnid")
 _NUMBERED = re.compile(r"(?:^|_)(\d{8})$")  # ILSVRC2012_val_00000001
@@ -53,7 +54,7 @@ def read(
         ValueError: it cannot be read, has none of these forms, or leaves a class or every image
             out.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     file = _File(path, Known(network), tuple(data), images)
     if path.suffix.lower() == ".json":
         return file.of_json(reading.read_json(path))

@@ -25,7 +25,7 @@ _TRAIN = "train"
 _SETTINGS = (
     "train_split", "validation_split", "fold", "test_split", "image_size", "channels", "crop",
     "fit", "jitter", "max_boxes", "augment", "mosaic", "mixup", "cutmix", "classes", "ignore",
-    "skip_corrupt", "seed", "batch_size", "accumulate", "pretrained",
+    "skip_corrupt", "balance", "seed", "batch_size", "accumulate", "pretrained",
 )  # fmt: skip
 
 
@@ -87,6 +87,7 @@ def look(recipe: TrainingRecipe, *, examples: int = 12, step: int = 0) -> Look:
             pairs=_pairs(sources, counted),
             compared={part: len(each.glances) for part, each in counted.items()},
             notes=[note for note in dict.fromkeys(notes) if note != opened.refused],
+            decided=experiment.notes if experiment is not None else (),
             settings=_settings(opened.recipe, recipe),
             input=tuple(frame),
             clipped=batches.clipped,
@@ -121,7 +122,9 @@ def _hearing(heard: list[str]) -> Iterator[None]:
 
 
 def _survey(opened: Openable) -> tuple[data.Survey | None, list[str]]:
-    """What all files say, and what is wrong by that; None if there are too many."""
+    """What all files say, and what is wrong by that; None if there are too many, or unwanted."""
+    if opened.recipe.survey == "off":
+        return None, []
     if (total := sum(map(len, opened.sources.values()))) > SURVEYED:
         return None, [f"These are {total:,} examples: only samples of them were looked at."]
     try:

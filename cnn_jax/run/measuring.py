@@ -1,37 +1,27 @@
 """Measures a network on a split of a data set: its figures, and what each example got."""
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import flax.errors
 import jax
 import numpy as np
 import optax
 
-from cnn_jax import data, metrics, plugins
-from cnn_jax.run import class_names, label_files, layouts
+from cnn_jax import data, metrics
+from cnn_jax.run import class_names, evaluated_data, label_files, layouts
 from cnn_jax.run import views as view_names
-from cnn_jax.run.classification import ClassificationRecipe
 from cnn_jax.run.experiment import HeldOut
-from cnn_jax.run.held_examples import LoadPrepared, Relabelled, names_of
+from cnn_jax.run.held_examples import Relabelled, names_of
 from cnn_jax.run.machine import configured
 from cnn_jax.run.opening import task_named
-from cnn_jax.run.predictor import ClassPredictor, Predictor
+from cnn_jax.run.predictor import Predictor
 from cnn_jax.run.recipe import DTYPES, TrainingRecipe
-from cnn_jax.run.splits import by_rule
-from cnn_jax.run.tasks import TaskRun
 from cnn_jax.tasks import classification, segmentation
 from cnn_jax.train import evaluation, layout, state, step
 from cnn_jax.typing import Observed, Task
 
-# The settings that every recipe has and that an evaluation reads.
-_EVALUATED = {
-    *("data_dir", "test_split", "skip_corrupt", "workers", "batch_size", "eval_batch_size"),
-    *("metrics", "cpu_convolutions", "compilation_cache", "plugin", "devices", "layout"),
-}
 # Seconds of repeated steps that a rate is measured over, at least.
 RATED = 0.3
 
@@ -114,19 +104,20 @@ def measure(
         ValueError: the data or a setting cannot be used, or the data have other classes.
     """
     task = task_named(predictor.facts.task)
-    recipe = _recipe(predictor, task, dataset, split, settings)
+    recipe = evaluated_data.settings_of(predictor, task, dataset, split, settings)
     seen = view_names.parse(
         views, image_shape=predictor.facts.image_shape, task=predictor.facts.task
     )
     model = of_precision(predictor.model, precision, predictor.facts.model)
+    began = time.monotonic()
     with configured(recipe):
-        source, held, fitted = _held_out(predictor, task, recipe, model)
+        source, held, fitted = evaluated_data.held_out(predictor, task, recipe, model)
         what = f"{getattr(recipe, 'dataset', '')}, split {recipe.test_split},"
         known = _labels(predictor, source, labels, what)
         batches = held.batches()
         if known.images is not None or (known.classes and _changes(known.classes, predictor)):
             batches = Relabelled(batches, known)
-        _check_images(predictor, model, held, batches)
+        evaluated_data.check_images(predictor, model, held, batches)
         chosen = _among(among, known, predictor)
         kept = held.task
         if chosen is not None:
@@ -146,7 +137,6 @@ def measure(
             )
         )
         placed = where.replicate(state.state_from(predictor.variables, optax.identity(), ema=False))
-        began = time.monotonic()
         observed = evaluation.evaluate(eval_step, placed, progress(batches), where)
         assert observed is not None
         seconds = time.monotonic() - began
@@ -179,47 +169,6 @@ def measure(
     )
 
 
-def _recipe(
-    predictor: Predictor, task: TaskRun, dataset: str, split: str, settings: Mapping[str, Any]
-) -> TrainingRecipe:
-    """The settings to evaluate with."""
-    given = {"dataset": dataset, "test_split": split or ("" if dataset else _held(predictor))}
-    chosen = {**settings, **{name: value for name, value in given.items() if value}}
-    if predictor.recipe is None:
-        if not dataset:
-            raise ValueError(
-                "`dataset`: published weights have no data set of their own. Name one."
-            )
-        return ClassificationRecipe(model=predictor.facts.model, **{"batch_size": 64, **chosen})
-    if task.open_split is None or task.held_out is None:
-        raise ValueError(f"A run of the task {predictor.facts.task!r} cannot be evaluated again.")
-    known = {field.name for field in dataclasses.fields(predictor.recipe)}
-    if unknown := set(settings) - known:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no setting of {predictor.facts.task}.")
-    if idle := sorted(set(settings) & _training_settings()):
-        raise ValueError(
-            f"{', '.join(idle)}: a setting of the training, which an evaluation does not change. "
-            "Leave it out."
-        )
-    recipe = dataclasses.replace(predictor.recipe, **chosen)
-    plugins.check_loaded(recipe.plugin, what=f"The run in {predictor.place}")
-    return recipe
-
-
-def _held(predictor: Predictor) -> str:
-    """The validation split of a run that has no test split; '' for the run's own test split."""
-    parts = predictor.facts.data
-    if "test" in parts or "validation" not in parts:
-        return ""
-    return parts["validation"]["split"]
-
-
-def _training_settings() -> set[str]:
-    """The settings that change nothing in an evaluation."""
-    shared = {field.name for field in dataclasses.fields(TrainingRecipe)}
-    return (shared - _EVALUATED) | {"augment", "mixup", "cutmix", "mosaic", "jitter"}
-
-
 def of_precision(model: Any, precision: str, name: str) -> Any:
     """The network with its arithmetic in another precision; '' for its own.
 
@@ -233,57 +182,6 @@ def of_precision(model: Any, precision: str, name: str) -> Any:
     if "dtype" not in {field.name for field in dataclasses.fields(model)}:
         raise ValueError(f"precision={precision}: {name} has no field dtype. Leave it out.")
     return model.clone(dtype=DTYPES.get(precision, precision))
-
-
-def _held_out(
-    predictor: Predictor, task: TaskRun, recipe: TrainingRecipe, model: Any
-) -> tuple[data.Source, HeldOut, str]:
-    """The data, how they are evaluated, and what the user should know of it."""
-    assert task.open_split is not None
-    assert task.held_out is not None
-    source = by_rule(task.open_split(recipe, recipe.test_split), predictor.facts.pixels)
-    how = predictor.preparation if isinstance(predictor, ClassPredictor) else None
-    if how is None:
-        source, recipe, said = _fitted(predictor, recipe, source)
-        return source, task.held_out(recipe, predictor.facts, model, source), said
-    if source.load is not None:
-        name = predictor.facts.model
-        raise ValueError(f"{source.name} holds no images, and {name} is for them.")
-    prepared = _as_stored(source, how)
-    return source, task.held_out(recipe, predictor.facts, model, prepared), ""
-
-
-def _fitted(
-    predictor: Predictor, recipe: TrainingRecipe, source: data.Source
-) -> tuple[data.Source, TrainingRecipe, str]:
-    """Images of other data than the run's own, read as its network takes them."""
-    shape, own = predictor.facts.image_shape, predictor.recipe
-    name = getattr(recipe, "dataset", "")
-    if len(shape) != 3 or source.load is not None or name == getattr(own, "dataset", ""):
-        return source, recipe, ""
-    height, width, channels = shape
-    said = []
-    if len(source.image_shape) == 3 and source.image_shape[-1] != channels:
-        source = dataclasses.replace(source, image_shape=(*source.image_shape[:2], channels))
-        said.append(f"with {channels} channel{'s' if channels > 1 else ''}")
-    size = getattr(recipe, "image_size", None)
-    if size in (0, "") and source.image_shape[:2] != (height, width):
-        if isinstance(recipe, ClassificationRecipe) and height == width:
-            recipe = dataclasses.replace(recipe, image_size=height, crop="whole")
-            said.append(f"resized whole to {height}x{width}")
-        elif size == "" and None in source.image_shape[:2]:
-            changed: Any = {"image_size": f"{height}x{width}"}
-            recipe = dataclasses.replace(recipe, **changed)
-            said.append(f"fitted to {height}x{width}")
-    if not said:
-        return source, recipe, ""
-    return source, recipe, f"Images are read {' and '.join(said)}, as the network takes them."
-
-
-def _as_stored(source: data.Source, how: Any) -> data.Source:
-    """The source, whose examples are prepared as published weights want."""
-    load = LoadPrepared(how, source.upright, source.pixels)
-    return dataclasses.replace(source, load=load, image_shape=(*how.crop, 3))
 
 
 def _labels(predictor: Predictor, source: data.Source, file: str, what: str) -> label_files.Labels:
@@ -334,21 +232,6 @@ def _devices(recipe: TrainingRecipe) -> tuple[list[jax.Device], str]:
     return jax.devices(), (
         f"The run is of {recipe.devices} devices, and there are {have} here: figures may differ "
         "in their last digits."
-    )
-
-
-def _check_images(predictor: Predictor, model: Any, held: HeldOut, batches: Any) -> None:
-    """Raises ValueError for images of a shape that the network does not take."""
-    wanted = list(predictor.facts.image_shape)
-    image = jax.eval_shape(held.prepare, dict(next(iter(batches))))["image"]
-    came = list(image.shape[1:])
-    if len(came) == len(wanted) and came[-1] == wanted[-1]:
-        with contextlib.suppress(flax.errors.FlaxError, ValueError, TypeError):
-            jax.eval_shape(lambda x: model.apply(predictor.variables, x, train=False), image)
-            return
-    raise ValueError(
-        f"The data give examples of shape {came}, and the network was trained on {wanted}: give "
-        "data of that kind, and of images `image_size`."
     )
 
 

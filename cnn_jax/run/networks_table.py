@@ -21,6 +21,7 @@ from cnn_jax.data import reading
 from cnn_jax.run import measuring
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.evaluation_files import write_rows
+from cnn_jax.stores import local_path
 
 # What tells rows apart: the network, its weights, and how it was measured.
 KEYS = ("network", "weights", "dataset", "split", "precision", "views", "labels", "batch_size")
@@ -101,7 +102,7 @@ def _is_run(place: str) -> bool:
 
 def _of_file(name: str, pretrained: str) -> list[Named]:
     found = []
-    path = Path(name).expanduser()
+    path = local_path(name)
     for line in reading.read_lines(path):
         if line.startswith("#"):
             continue

@@ -74,7 +74,7 @@ def open_data(recipe: TrainingRecipe) -> Openable:
             continue
         if "test" not in sources:
             made.sources.pop("test", None)
-        return made._replace(refused=why, notes=(*notes, *made.notes))
+        return made._replace(refused=why, notes=tuple(notes))
     return bare._replace(refused=why)
 
 
@@ -97,4 +97,4 @@ def _made(task: TaskRun, recipe: TrainingRecipe) -> Openable:
         sources = {p: task.open_split(recipe, getattr(recipe, s)) for p, s in _SETTINGS.items()}
     else:
         raise ValueError(f"The task {name_of(task)!r} does not say how its data are opened.")
-    return Openable(recipe, experiment, sources, notes=experiment.notes)
+    return Openable(recipe, experiment, sources)

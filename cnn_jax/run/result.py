@@ -17,6 +17,7 @@ from cnn_jax.run import resuming
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.recipe import TrainingRecipe
+from cnn_jax.stores import local_path
 
 # What the table of figures leaves out.
 _NO_FIGURES = (
@@ -141,7 +142,8 @@ def metrics_in(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recorded(place: str) -> tuple[int, dict[str, float]]:
-    """The steps and the figures in the result.json of a run; (0, {}) if it has none.
+    """The figures in the result.json of a run, and the step that they are of: the last, or the best
+    if the run was chosen on another split than they are of. (0, {}) if it has none.
 
     Raises:
         StoreError: the run is in a store that cannot be read.
@@ -149,7 +151,9 @@ def recorded(place: str) -> tuple[int, dict[str, float]]:
     with directories.readable(place) as directory:
         try:
             content = json.loads((directory / workdirs.RESULT_FILE).read_text())
-            return int(content["steps"]), metrics_in(content)
+            last = str(content.get("chosen_by", "test_")).startswith("test_")
+            step = content["steps"] if last else content["chosen_step"]
+            return int(step), metrics_in(content)
         except (OSError, ValueError, KeyError, TypeError):
             return 0, {}
 
@@ -159,7 +163,7 @@ def cpu_devices(place: str) -> int:
 
     JAX is not asked for any, and what is no run is none here.
     """
-    flagfile = Path(place).expanduser() / workdirs.RECIPE_FILE
+    flagfile = local_path(place) / workdirs.RECIPE_FILE
     with contextlib.suppress(ValueError, OSError):
         return int(resuming.read_recipe(flagfile).get("cpu_devices", 0))
     return 0

@@ -24,7 +24,7 @@ from cnn_jax.run.facts import Facts
 from cnn_jax.run.network import create_model, load_pretrained
 from cnn_jax.run.recipe import LOSS_HELP, TrainingRecipe
 from cnn_jax.run.settings import setting, with_defaults
-from cnn_jax.run.splits import open_splits
+from cnn_jax.run.splits import by_rule, open_splits
 from cnn_jax.tasks import segmentation as tasks
 from cnn_jax.typing import Network, Observed, PyTree
 
@@ -138,6 +138,7 @@ def held_out(
     recipe: SegmentationRecipe, facts: Facts, model: Network, source: data.Source
 ) -> HeldOut:
     """How images that were not trained on are evaluated."""
+    source = by_rule(source, facts.pixels)
     return HeldOut(
         task=tasks.segmentation(facts.class_names, loss=recipe.loss),
         batches=_batches(recipe, source),

@@ -8,14 +8,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import rich.console
 import rich.logging
 import rich.progress
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
 
 from cnn_jax import strict_json
 from cnn_jax.printable import PlainConsole, PlainFormatter, printable
@@ -59,11 +55,9 @@ class RunLog:
         replacement.write_text("".join(strict_json.dumps(row) + "\n" for row in kept))
         replacement.replace(self.path)
         self._file = self.path.open("a")
-        # the writer without a thread: on a full disk the thread dies, and then its queue blocks
-        self._events = EventsWriter(str(Path(workdir) / "events"), f".{first_step}")
-        if kept:  # makes TensorBoard drop what an earlier attempt wrote about later steps
-            start = SessionLog(status=SessionLog.SessionStatus.Value("START"))
-            self._event(first_step + 1, session_log=start)
+        from cnn_jax.train.events import Events  # late: it may import PyTorch
+
+        self._events = Events(workdir, first_step=first_step, again=bool(kept))
         self._progress: Bar | None = None
 
     def row(
@@ -82,12 +76,9 @@ class RunLog:
             self._file.flush()
             for name, value in {**figures, **wall}.items():
                 if name != "seconds" and math.isfinite(value):
-                    self._event(step, summary=scalar(f"{split}/{name}", value))
+                    self._events.scalar(step, f"{split}/{name}", value)
             self._events.flush()
         return row
-
-    def _event(self, step: int, **content: Any) -> None:
-        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """What a user mistypes is answered in one line that says what to do, with exit status 1."""
 
+import os
 import subprocess
 import sys
 
@@ -91,3 +92,19 @@ def test_command_line(tmp_path):
         assert part in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "r").exists()
+
+
+def test_a_flag_that_does_not_exist_is_answered_without_pytorch(tmp_path):
+    """tensorboardX imports PyTorch where it is installed: two seconds for a mistyped flag."""
+    (tmp_path / "torch.py").write_text("print('PyTorch is imported')")
+    command = [sys.executable, "-X", "importtime", "-m", "experiments.classification", "--stepz=3"]
+    paths = os.pathsep.join([os.getcwd(), str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert ended.returncode == 1
+    assert "Unknown command line flag 'stepz'" in ended.stderr
+    assert "PyTorch" not in ended.stdout
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "jax" in imported
+    assert not {"torch", "tensorboardX", "tensorflow", "pandas"} & imported

@@ -29,20 +29,12 @@ def trained(tmp_path_factory):
     return where
 
 
-@pytest.fixture
-def given():
-    """Flags as after parsing, put back afterwards."""
-    flags.FLAGS.mark_as_parsed()
-    own = [flag.name for flag in flags.FLAGS.flags_by_module_dict()["experiments.evaluate"]]
-    names = [*own, "run", "model", "pretrained", "classes"]
-    before = {name: flags.FLAGS[name].value for name in names}
-
-    def give(**values):
-        for name, value in {**before, **values}.items():
-            flags.FLAGS[name].value = value
-
-    yield give
-    give()
+def command(*arguments):
+    """The exit status of the command with these flags."""
+    values = flags.FlagValues()
+    evaluate.define(values)
+    values(["evaluate", *arguments])
+    return evaluate.main(values)
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +78,9 @@ class Page(html.parser.HTMLParser):
         self.words.append(words)
 
 
-def test_a_run_has_the_figures_of_its_result(trained, given, tmp_path, capsys):
+def test_a_run_has_the_figures_of_its_result(trained, tmp_path, capsys):
     out = tmp_path / "out"
-    given(run=str(trained), output=str(out), resamples=100)
-    assert evaluate.main() == 0
+    assert command(f"--run={trained}", f"--output={out}", "--resamples=100") == 0
     assert "Equal to result.json, to the last bit: accuracy, top5, loss" in capsys.readouterr().out
     found = json.loads((out / "figures.json").read_text())
     result = json.loads((trained / "result.json").read_text())
@@ -153,7 +144,7 @@ def test_other_data_by_the_names_of_their_classes(trained, folder, tmp_path):
         measuring.measure(opened, **options)
 
 
-def test_views_precision_and_what_does_not_go(trained, given):
+def test_views_precision_and_what_does_not_go(trained):
     opened = run.open(trained, checkpoint="last")
     plain = measuring.measure(opened)
     seen = measuring.measure(opened, views="flip,half_turn", batch_size=50)
@@ -176,13 +167,13 @@ def opened_images(measured):
     return measured.held.prepare(dict(measured.batches.at(measured.counted)))["image"]
 
 
-def test_several_are_a_table_that_goes_on(trained, given, tmp_path, capsys, monkeypatch):
+def test_several_are_a_table_that_goes_on(trained, tmp_path, capsys, monkeypatch):
     runs = trained.parent
     shutil.copytree(trained, runs / "second", dirs_exist_ok=True)
     (runs / "third").mkdir(exist_ok=True)
     (runs / "third" / "recipe.flags").write_text("")
-    given(run=f"{runs}/*", output=str(tmp_path), resamples=20)
-    assert evaluate.main() == 1  # the third cannot be read
+    asked = (f"--run={runs}/*", f"--output={tmp_path}", "--resamples=20")
+    assert command(*asked) == 1  # the third cannot be read
     table = rows(tmp_path / "networks.csv")
     assert [row["network"] for row in table] == [str(runs / "first"), str(runs / "second")]
     result = json.loads((trained / "result.json").read_text())
@@ -193,19 +184,18 @@ def test_several_are_a_table_that_goes_on(trained, given, tmp_path, capsys, monk
         assert float(row["images_per_second"]) > 0
     monkeypatch.setattr(evaluate, "_row", None)  # nothing is measured again
     shutil.rmtree(runs / "third")
-    assert evaluate.main() == 0
+    assert command(*asked) == 0
     assert rows(tmp_path / "networks.csv") == table
     monkeypatch.undo()
-    given(model="mlp", output=str(tmp_path))
     with pytest.raises(ValueError, match="needs --pretrained"):
-        evaluate.main()
+        command("--model=mlp")
     names = tmp_path / "names.txt"
     names.write_text("# ours\nmlp\n")
-    given(model=f"@{names}", output=str(tmp_path), batch_size=8)
-    assert evaluate.main() == 0
+    assert command(f"--model=@{names}", f"--output={tmp_path}", "--batch_size=8") == 0
     last = rows(tmp_path / "networks.csv")[-1]
     assert (last["network"], last["accuracy"]) == ("mlp", "")  # no weights, no accuracy
     assert int(last["multiply_adds"]) > 0
-    given(run=f"{runs}/none*")
     with pytest.raises(ValueError, match="no run directory is called so"):
-        evaluate.main()
+        command(f"--run={runs}/none*")
+    with pytest.raises(ValueError, match="No network is given"):
+        command()

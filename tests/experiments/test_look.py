@@ -294,7 +294,7 @@ def test_a_test_split_without_labels_leaves_the_training_to_look_at(tmp_path, mo
     )  # fmt: skip
     look = run.look(recipe)
     assert not look.refused
-    assert any("test has no labels" in note for note in look.notes)
+    assert any("test has no labels" in line for line in look.decided)
     assert {split.role: split.examples for split in look.splits} == {"train": 2, "validation": 2}
     assert look.evaluated_on == "validation"
     refusing = dataclasses.replace(recipe, validation_split="")

@@ -32,8 +32,9 @@ def trained(tmp_path_factory):
 def parsed():
     """Flags as after parsing, put back afterwards."""
     flags.FLAGS.mark_as_parsed()
-    own = [flag.name for flag in flags.FLAGS.flags_by_module_dict()["experiments.predict"]]
-    names = ("run", "model", "pretrained", "classes", *own)
+    modules = flags.FLAGS.flags_by_module_dict()
+    homes = ("experiments.predict", "experiments.network_flags")
+    names = [flag.name for home in homes for flag in modules[home]]
     before = {name: flags.FLAGS[name].value for name in names}
     yield flags.FLAGS
     for name, value in before.items():

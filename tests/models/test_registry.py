@@ -167,3 +167,9 @@ def test_register_refuses_a_second_model_of_the_same_name():
 def test_register_refuses_a_field_the_module_lacks():
     with pytest.raises(ValueError, match="no field depht"):
         register(describe("wrn_16_4").module, {"new": row(1, depht=3)}, paper="", source="")
+
+
+def test_without_a_number_of_classes_it_has_those_it_is_registered_with():
+    assert create("resnet18").num_classes == 1000
+    assert create("resnet20").num_classes == describe("resnet20").num_classes
+    assert create("resnet18", num_classes=None).num_classes is None

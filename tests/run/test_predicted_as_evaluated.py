@@ -77,6 +77,23 @@ def test_classes_of_large_photographs(tmp_path):
     assert 0 < np.mean(right) < 1, "else it says little"
 
 
+def test_facts_without_a_rule_are_of_before_in_both(tmp_path):
+    photographs(tmp_path)
+    recipe = run.Recipe(dataset=f"folder:{tmp_path}", image_size=24, batch_size=8)
+    facts = run.Facts(
+        task="classification", num_classes=2, class_names=("a", "b"), image_shape=(24, 24, 3),
+        mean=(0.4,) * 3, std=(0.2,) * 3,
+    )  # fmt: skip
+    predictor = run.ClassPredictor(model=None, variables={}, facts=facts, recipe=recipe)
+    source = classification.open_split(recipe, "test")
+    held = classification.held_out(recipe, facts, None, source)
+    evaluated = np.asarray(held.prepare(dict(next(iter(held.batches()))))["image"])
+    deep = next(i for i in range(8) if source[i]["image"].name == "2.png")
+    shown = predictor.preprocess(source[deep]["image"])
+    np.testing.assert_allclose(shown, evaluated[deep], atol=1e-6)
+    assert (shown * 0.2 + 0.4).max() * 255 < 16, "the high byte of 12 bits"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("image_size", ["", "24"])
 def test_pixels_of_images_of_12_bits(tmp_path, image_size):

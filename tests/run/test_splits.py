@@ -149,6 +149,7 @@ def test_the_splits_that_people_have(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_without_a_test_split_has_no_test_figures(tmp_path):
     two = small_set(tmp_path / "two.npz", names=("train", "val"))
     result = run.train(recipe(two, steps=2), workdir=tmp_path / "run", program=QUIET)
@@ -186,6 +187,9 @@ def test_folds_are_stratified_functions_of_the_seed():
 
 def test_a_fold_is_held_out_to_choose_on(tmp_path):
     own = small_set(tmp_path / "own.npz")
+    result = run.train(recipe(own, fold="2/5", steps=2), workdir=tmp_path / "run", program=QUIET)
+    again = run.evaluate(result.place, split="val")
+    assert again["accuracy"] == result.json["val_accuracy"]
     sizes, said = divided(recipe(own, fold="2/5"))
     assert sizes == {"train": 48, "validation": 12, "test": 40}
     assert "Chosen on fold 2/5 of train, 12 examples (fold 2/5 of the seed)" in said

@@ -121,6 +121,7 @@ class Look(NamedTuple):
         pairs: the most similar examples of different splits, the most similar first.
         compared: number of examples of each split that were compared.
         notes: what was said while the data were opened, and what is to be known of this look.
+        decided: what the run would decide by itself, such as the split that it is chosen on.
         settings: those of the recipe that say what the network is shown.
         input: (*space, channels) of the network's input; () if training refuses the data.
         clipped: share of the values shown that are outside 0..1 after augmentation, and are cut.
@@ -144,6 +145,7 @@ class Look(NamedTuple):
     pairs: Sequence[Pair]
     compared: Mapping[str, int]
     notes: Sequence[str]
+    decided: Sequence[str]
     settings: Mapping[str, Any]
     input: tuple[int, ...]
     clipped: float
@@ -191,6 +193,7 @@ def to_json(look: Look) -> dict[str, Any]:
         ],
         "survey": look.survey and look.survey.to_json(),
         "clipped": round(look.clipped, 6),
+        "decided": list(look.decided),
         "notes": list(look.notes),
     }
     return _plain(found)

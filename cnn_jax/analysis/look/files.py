@@ -28,18 +28,25 @@ def write(look: Look, output: Path) -> list[Path]:
         ValueError: a file of another kind.
         OSError: it cannot be written.
     """
-    suffix = output.suffix.lower()
-    if output.is_dir() or not suffix:
-        output.mkdir(parents=True, exist_ok=True)
-        files = [output / f"{NAME}{suffix}" for suffix in _WRITERS]
-    elif suffix in _WRITERS:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        files = [output]
-    else:
-        raise ValueError(f"output={output}: wanted a directory, or a .html, .png or .json file.")
+    files = places(output)
     for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
         _WRITERS[file.suffix.lower()](look, file)
     return files
+
+
+def places(output: Path) -> list[Path]:
+    """The files that `write` writes.
+
+    Raises:
+        ValueError: a file of another kind.
+    """
+    suffix = output.suffix.lower()
+    if output.is_dir() or not suffix:
+        return [output / f"{NAME}{suffix}" for suffix in _WRITERS]
+    if suffix not in _WRITERS:
+        raise ValueError(f"output={output}: wanted a directory, or a .html, .png or .json file.")
+    return [output]
 
 
 def _write_json(look: Look, path: Path) -> None:
@@ -71,7 +78,7 @@ def summary(look: Look) -> list[str]:
         lines += [f"{split.role}, left out: {n:,} boxes {why}" for why, n in split.left_out.items()]
         if split.damaged:
             lines.append(f"{split.role}, damaged: {len(split.damaged):,}: {split.damaged[0]}")
-    lines += [f"note: {note}" for note in look.notes]
+    lines += [*look.decided, *(f"note: {note}" for note in look.notes)]
     if same := sum(pair.same for pair in look.pairs):
         lines.append(f"in both splits, with the same pixels: {same} of the pairs shown, or more")
     if look.refused:

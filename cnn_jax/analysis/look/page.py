@@ -42,9 +42,11 @@ def _head(look: Look) -> str:
     counts = ", ".join(f"{split.examples:,} {split.role}" for split in look.splits)
     shape = f" The network's input is {size_text(look.input[:-1])}" if look.input else ""
     shape += f" with {look.input[-1]} channel{'s' * (look.input[-1] > 1)}." if look.input else ""
+    decided = "".join(f'<p class="what">{escaped(line)}</p>' for line in look.decided)
     return (
         f"<h1>{escaped(look.dataset)}</h1>\n<p>The data as the network sees them, for "
         f"{escaped(look.task)}. Examples: {counts}; {len(look.class_names):,} classes.{shape}</p>"
+        f"{decided}"
     )
 
 

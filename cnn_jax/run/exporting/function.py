@@ -35,7 +35,8 @@ class Function:
     """What is exported.
 
     Attributes:
-        call: x [B, *shape] -> the outputs, a tuple of arrays.
+        compute: (variables, x [B, *shape]) -> the outputs, a tuple of arrays.
+        variables: the parameters and statistics, float32.
         shape: (*space, C), without the batch.
         dtype: uint8 for images, with the normalisation inside; else float32.
         outputs: the outputs, in order.
@@ -43,12 +44,21 @@ class Function:
         boxed: (height, width) of the images that boxes are in; None if there are no boxes.
     """
 
-    call: Callable[[Any], tuple[Any, ...]]
+    compute: Callable[[Any, Any], tuple[Any, ...]]
+    variables: Any
     shape: tuple[int, ...]
     dtype: Any
     outputs: tuple[Output, ...]
     notes: tuple[str, ...] = ()
     boxed: tuple[int, int] | None = None
+
+    def call(self, x: Any) -> tuple[Any, ...]:
+        """The outputs, with the variables as constants of the program, as they are in a file."""
+        return self.compute(self.variables, x)
+
+    def expected(self, x: np.ndarray) -> list[np.ndarray]:
+        """What the network itself gives."""
+        return [np.asarray(each) for each in jax.jit(self.compute)(self.variables, x)]
 
     def example(self, count: int) -> np.ndarray:
         """Inputs [count, *shape] to compare two versions of the function with.
@@ -112,7 +122,7 @@ def function_of(predictor: Predictor, *, normalisation: Normalisation) -> Functi
     mean = np.asarray(facts.mean or 0, np.float32)
     std = np.asarray(facts.std or 1, np.float32)
 
-    def call(x):
+    def compute(variables, x):
         x = jnp.asarray(x, jnp.float32)
         if images:
             x = x / 255
@@ -121,7 +131,8 @@ def function_of(predictor: Predictor, *, normalisation: Normalisation) -> Functi
         return head(model.apply(variables, x, train=False))
 
     return Function(
-        call=call,
+        compute=compute,
+        variables=variables,
         shape=facts.image_shape,
         dtype=np.dtype(np.uint8 if images else np.float32),
         outputs=outputs,

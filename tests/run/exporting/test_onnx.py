@@ -25,7 +25,7 @@ def lenet():
 def computed(call, x, path, *, batch=0, opset=18):
     """The outputs of a function, by onnxruntime and by JAX."""
     names = [Output(f"y{i}", "") for i in range(len(jax.eval_shape(call, x)))]
-    function = Function(call, x.shape[1:], x.dtype, tuple(names))
+    function = Function(lambda _, x: call(x), {}, x.shape[1:], x.dtype, tuple(names))
     onnx_file.write(function, path, batch=batch, opset=opset, description={})
     return onnx_file.outputs(path, {"x": x})["x"], jax.jit(call)(x)
 
