@@ -67,7 +67,8 @@ def parse(file: Path, *, several: bool = False) -> list[Row]:
     if several:
         lines = _gathered(lines, file)
     columns = _columns(lines[0], file)
-    width = len(_without_end(lines[0][1]))
+    last = max(columns.file, columns.label, columns.split or 0)
+    width = max(len(_without_end(lines[0][1])), last + 1)
     rows = []
     for number, cells in lines[columns.named :]:
         if len(cells) > width:

@@ -17,7 +17,7 @@ STEMS = st.one_of(
     st.text("abc01 ._-é猫", min_size=1, max_size=6),
 ).map(lambda stem: stem.strip(" .") or "z")
 BOXES = st.lists(
-    st.tuples(st.integers(0, 20), st.integers(0, 10), st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(0, 11), st.integers(0, 11), st.integers(1, 9), st.integers(1, 9)),
     max_size=3,
 )
 IMAGE = st.fixed_dictionaries(

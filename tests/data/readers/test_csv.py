@@ -170,6 +170,7 @@ REFUSED = {
     "file,label,class\na.png,0,x\n": "the columns 'label' and 'class' may each be the label",
     "file,label\na.png,x\nb.png,\n": r"l\.csv:3: the label is empty",
     "file,label\n,x\n": r"l\.csv:2: the file is empty",
+    "a.png,": r"l\.csv:1: the label is empty",
     "file,label\n\na.png,x\nb.png,y,z\n": r"l\.csv:4: 3 cells, and the first line has 2",
     "file,label\na.png\n": r"l\.csv:2: 1 cells",
     'file,label\n"a.png,x\n': "is not a CSV: line 2: unexpected end of data",
