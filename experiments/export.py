@@ -79,8 +79,7 @@ def export(network: run.Predictor, path: Path, format: str) -> None:
     size = sum(file.stat().st_size for file in parts if file.is_file()) / 2**20
     seconds = time.monotonic() - began
     entry.say(
-        f"{name}: {first}, {size:.1f} MB, {seconds:.0f} s; "
-        f"largest difference {made.difference}"
+        f"{name}: {first}, {size:.1f} MB, {seconds:.0f} s; largest difference {made.difference}"
     )
     for note in made.notes:
         entry.say(f"  {note}")
