@@ -74,11 +74,12 @@ def export(network: run.Predictor, path: Path, format: str) -> None:
         overwrite=OVERWRITE.value,
     )
     name = network.facts.model
-    size = sum(file.stat().st_size for file in made.files if file.is_file()) / 2**20
+    first = made.files[0]
+    parts = first.rglob("*") if first.is_dir() else made.files
+    size = sum(file.stat().st_size for file in parts if file.is_file()) / 2**20
     seconds = time.monotonic() - began
     entry.say(
-        f"{name}: {made.files[0]}, {size:.1f} MB, {seconds:.0f} s; "
-        f"largest difference {made.difference}"
+        f"{name}: {first}, {size:.1f} MB, {seconds:.0f} s; largest difference {made.difference}"
     )
     for note in made.notes:
         entry.say(f"  {note}")

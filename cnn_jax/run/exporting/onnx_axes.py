@@ -72,6 +72,18 @@ def _dynamic_slice(g: Graph, eqn: Any, values: list[Value]) -> str:
     return g.node("Slice", g.name(values[0]), start, end, g.integers(axes))
 
 
+def _stack(g: Graph, eqn: Any, values: list[Value]) -> str:
+    axis = eqn.params["axis"]
+    names = [g.node("Unsqueeze", g.name(value), g.integers([axis])) for value in values]
+    return g.node("Concat", *names, axis=axis)
+
+
+def _unstack(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
+    axis, name = eqn.params["axis"], g.name(values[0])
+    places = [g.constant(i, np.int64) for i in range(len(eqn.outvars))]
+    return [g.node("Gather", name, place, axis=axis) for place in places]
+
+
 def _split(g: Graph, eqn: Any, values: list[Value]) -> list[str]:
     axis, name, start, parts = eqn.params["axis"], g.name(values[0]), 0, []
     for size in eqn.params["sizes"]:
@@ -243,6 +255,8 @@ RULES = {
     "slice": _slice,
     "dynamic_slice": _dynamic_slice,
     "split": _split,
+    "stack": _stack,
+    "unstack": _unstack,
     "rev": _reverse,
     "pad": _pad,
     "iota": _numbers,
