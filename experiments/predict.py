@@ -28,10 +28,8 @@ from cnn_jax.analysis.prediction_figures import annotated
 from cnn_jax.run import Predictor, image_lists, prediction_files, streaming
 from cnn_jax.run.inputs import image_of
 from cnn_jax.stores import local_path
-from experiments import entry, network_flags
-
-FLAGS = flags.FLAGS
-network_flags.define()
+from experiments import entry
+from experiments.network_flags import CLASSES, MODEL, PRETRAINED, RUN, opened
 
 DRAWN = ("_predicted.png", "_classes.png", "_overlay.png", "_boxes.png")  # of an image
 TOP = flags.DEFINE_integer("top", 5, "Number of classes to print.", lower_bound=1)
@@ -160,8 +158,8 @@ def main(given: list[str]) -> int:
     alone = len(paths) == 1
     if alone:
         image_of(paths[0])  # what is wrong with it is said before a network is opened
-    predictor = network_flags.opened(
-        place=FLAGS.run, model=FLAGS.model, pretrained=FLAGS.pretrained, classes=FLAGS.classes
+    predictor = opened(
+        place=RUN.value, model=MODEL.value, pretrained=PRETRAINED.value, classes=CLASSES.value
     )
     how = Options(
         top=TOP.value,
