@@ -22,7 +22,9 @@ class Balanced:
             labels: int [n], the class of each example.
             balance: in [0, 1], see above.
         """
-        self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        by_class = np.argsort(labels, kind="stable")
+        _, starts = np.unique(labels[by_class], return_index=True)
+        self._members = np.split(by_class, starts[1:])
         sizes = np.array([len(one) for one in self._members])
         self.counts = apportioned(len(labels), sizes ** (1.0 - balance))
 

@@ -65,7 +65,7 @@ def fold_of(source: Source, fold: int, folds: int, *, seed: int) -> tuple[Source
             f"{source.name}, split {source.split}: {len(source)} examples make no {folds} folds"
         )
     numbers = np.empty(len(source), np.int64)
-    numbers[_dealt(source, seed)] = np.arange(len(source)) % folds
+    numbers[_dealt(_single_labels(source), seed)] = np.arange(len(source)) % folds
     return _parted(source, numbers == fold - 1, f"fold {fold}/{folds}")
 
 
@@ -83,9 +83,9 @@ def share_of(source: Source, share: float) -> tuple[Source, Source]:
     """
     labels = _single_labels(source)
     held = np.zeros(len(source), bool)
-    shuffled = order.fold_order(0, len(source))
-    for members in [np.flatnonzero(labels == label) for label in np.unique(labels)]:
-        own = shuffled[np.isin(shuffled, members)]
+    dealt = _dealt(labels, 0)
+    _, starts = np.unique(labels[dealt], return_index=True)
+    for own in np.split(dealt, starts[1:]):
         count = max(round(share * len(own)), 1 if len(own) >= 4 else 0)
         held[own[: min(count, len(own) - 1)]] = True
     if not held.any() or held.all():
@@ -105,10 +105,10 @@ def _single_labels(source: Source) -> np.ndarray:
     return labels if labels.ndim == 1 else np.zeros(len(source), np.int64)
 
 
-def _dealt(source: Source, seed: int) -> np.ndarray:
+def _dealt(labels: np.ndarray, seed: int) -> np.ndarray:
     """All indices, class by class, shuffled within each."""
-    shuffled = order.fold_order(seed, len(source))
-    return shuffled[np.argsort(_single_labels(source)[shuffled], kind="stable")]
+    shuffled = order.fold_order(seed, len(labels))
+    return shuffled[np.argsort(labels[shuffled], kind="stable")]
 
 
 def _parted(source: Source, held: np.ndarray, what: str) -> tuple[Source, Source]:

@@ -3,11 +3,14 @@
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
 
-from cnn_jax import run
+from cnn_jax import models, run
+from cnn_jax.run.network import pretrained_for
 from experiments import recipe as recipes
 
 QUIET = run.Program(quiet=True)
@@ -121,6 +124,16 @@ def small_set(where, classes=3):
         arrays[f"{split}_labels"] = np.arange(30) % classes
     np.savez(where, **arrays)
     return f"npz:{where}"
+
+
+def test_a_backbone_leaves_the_last_layer_of_a_run_out(short):
+    trunk = models.create("mlp", num_classes=None)
+    image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+    template = jax.eval_shape(lambda x: trunk.init(jax.random.key(0), x, train=False), image)
+    found = pretrained_for(short.place, "mlp", trunk, template=template).variables["params"]
+    trained = run.open(short.place).variables["params"]
+    assert set(trained) - set(found) == {"head"}
+    assert (found["fc2"]["kernel"] == trained["fc2"]["kernel"]).all()
 
 
 def test_other_classes_need_a_new_head(short, tmp_path):
