@@ -77,6 +77,7 @@ SETTINGS = (
     "--augment=flip",
     "--ema_decay=0.9",
     "--eval_batch_size=8",
+    "--validation_split=",
     "--compilation_cache=",
     "--devices=1",
 )
