@@ -16,7 +16,7 @@ from cnn_jax.analysis import figure_files
 from cnn_jax.metrics import average_precision
 from cnn_jax.printable import in_figure
 
-FOUND, WRONG, MISSED = "#2a9d5c", "#d1495b", "#f2c14e"
+FOUND, WRONG, MISSED = "#0072b2", "#d55e00", "#cc79a7"
 
 SHOWN = 0.3  # lowest score of a detection that is drawn
 OVERLAP = 0.5  # lowest IoU of a correct detection

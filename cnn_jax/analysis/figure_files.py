@@ -1,13 +1,25 @@
 """Saves figures as files, and names the files."""
 
+import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+import matplotlib
+from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+# Fonts with Chinese characters, of the systems that people have.
+CHINESE = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei",
+    "SimHei", "WenQuanYi Zen Hei", "Arial Unicode MS",
+)  # fmt: skip
+_CHINESE_FILES = ("notosanscjk", "pingfang", "hiragino", "msyh", "simhei", "wqy-zenhei")
+_EAST_ASIAN = 0x2E80  # the first of their characters in Unicode
 LONGEST_NAME = 255  # bytes, on most file systems
 
 
@@ -59,8 +71,34 @@ def check_apart(
 
 
 def save(figure: Figure, path: str | Path | IO[bytes], *, dpi: int = 100) -> None:
-    """Writes a figure; characters that the fonts lack show as boxes, without a warning."""
-    with warnings.catch_warnings():
+    """Writes a figure, with a font for Chinese characters if there is one.
+
+    Characters that the fonts lack show as boxes, without a warning.
+    """
+    texts = figure.findobj(Text)
+    families = ["DejaVu Sans"]
+    if any(ord(character) >= _EAST_ASIAN for text in texts for character in text.get_text()):
+        families += _chinese()
+    with warnings.catch_warnings(), matplotlib.rc_context({"font.family": families}):
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         warnings.filterwarnings("ignore", r"Matplotlib currently does not support", UserWarning)
+        for text in texts:
+            if text.get_fontfamily() == ["sans-serif"]:  # no font of its own
+                text.set_fontfamily(families)
         figure.savefig(path, dpi=dpi)
+
+
+@functools.cache
+def _chinese() -> list[str]:
+    """A font with Chinese characters; [] if there is none.
+
+    Matplotlib lists the fonts once for all, and does not see those that were installed since.
+    """
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    if known.isdisjoint(CHINESE):
+        for file in font_manager.findSystemFonts():
+            if Path(file).stem.lower().startswith(_CHINESE_FILES):
+                with contextlib.suppress(OSError, RuntimeError):
+                    font_manager.fontManager.addfont(file)
+        known = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in CHINESE if name in known][:1]

@@ -12,7 +12,7 @@ from cnn_jax.printable import in_figure
 from cnn_jax.train.log import read_rows
 from cnn_jax.typing import PyTree
 
-RIGHT, WRONG = "#2a9d5c", "#d1495b"
+RIGHT, WRONG = "#0072b2", "#d55e00"
 
 
 def learning_curves(metrics: str | Path, path: str | Path) -> None:

@@ -12,44 +12,31 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cnn_jax.analysis import figure_files
+from cnn_jax.analysis.page_style import BASE
 from cnn_jax.printable import printable
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #5b6570; --paper: #fff; --line: #d9dee4;
-        --panel: #f4f6f9; --accent: #3567a6; --warn: #fdf1d8; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e8ec; --soft: #9aa5b1; --paper: #14181d; --line: #323a44; --panel: #1e242b;
-          --accent: #8ab4f0; --warn: #3b3216; }
-}
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 1.5em auto; padding: 0 1em;
-       color: var(--ink); background: var(--paper); overflow-wrap: anywhere; }
-h1 { font-size: 1.6em; line-height: 1.25; margin: .4em 0; }
-h2 { font-size: 1.2em; margin: 2em 0 .6em; border-top: 1px solid var(--line); padding-top: .8em; }
-a { color: var(--accent); }
-.scroll { overflow-x: auto; max-width: 100%; margin: 1em 0; }
+STYLE = (
+    BASE
+    + """
 .tall { width: fit-content; max-height: 30em; overflow-y: auto; border: 1px solid var(--line);
-        border-radius: 6px; }
+  border-radius: 6px; padding: 0 .7em; }
 .tall th { position: sticky; top: 0; background: var(--panel); }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { padding: .3em .7em; border-bottom: 1px solid var(--line); text-align: left;
-         vertical-align: top; }
-th { color: var(--soft); font-weight: 600; } td.n, th.n { text-align: right; white-space: nowrap; }
-td.name { min-width: 5em; }
-@media (max-width: 500px) { table { font-size: 13px; } th, td { padding: .25em .4em; } }
-.note { color: var(--soft); font-size: 14px; }
-.warn { background: var(--warn); padding: .5em .8em; border-radius: 6px; }
+th { color: var(--soft); font-weight: 600; }
+td.n, th.n { padding: .22rem .45rem; }
+.note { font-size: .88rem; }
+.warn { background: var(--warn); padding: .5em .8em; border-radius: 6px;
+  border-left: 4px solid var(--second); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: .7em;
-         margin: 1em 0; }
+  margin: 1em 0; }
 .tile { background: var(--panel); border-radius: 8px; padding: .7em .9em; }
 .tile b { display: block; font-size: 1.45em; line-height: 1.2; }
 .tile span { color: var(--soft); font-size: 13px; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr));
-           gap: 1em; align-items: start; }
-figure { margin: 0; } figcaption { color: var(--soft); font-size: 13px; margin-top: .3em; }
+  gap: 1em; align-items: start; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; display: block; }
-code { font-size: .92em; } footer { color: var(--soft); font-size: 13px; margin: 3em 0 1em; }
+@media (max-width: 500px) { table { font-size: 13px; } td.n, th.n { padding: .25em .3em; } }
 """
+)
 
 
 def escape(text: object) -> str:

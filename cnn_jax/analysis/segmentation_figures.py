@@ -15,7 +15,7 @@ from cnn_jax.analysis import figure_files
 from cnn_jax.printable import in_figure
 
 IGNORE = 255
-RIGHT, WRONG, NOT_COUNTED = "#dcdcdc", "#d1495b", "#808080"
+RIGHT, WRONG, NOT_COUNTED = "#dcdcdc", "#d55e00", "#808080"
 
 
 def palette(classes: int) -> np.ndarray:

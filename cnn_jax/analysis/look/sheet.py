@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -20,11 +18,6 @@ from cnn_jax.printable import in_figure, printable
 WIDTH, CELL = 11.0, 2.1  # inches: of the sheet, and of the height of a row of images
 COLUMNS = 6
 EXAMPLES = 12
-# Fonts of the systems that people have, the commonest first.
-CHINESE = (
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei",
-    "SimHei", "WenQuanYi Zen Hei", "Arial Unicode MS",
-)  # fmt: skip
 CLASSES = 30  # bars
 LARGEST = 300  # pixels along a side of an image
 _OPACITY = 0.55
@@ -37,17 +30,6 @@ def write(look: Look, path: str | Path) -> None:
         look: what was found.
         path: of the PNG file.
     """
-    with matplotlib.rc_context({"font.family": _families()}):
-        _draw_sheet(look, path)
-
-
-def _families() -> list[str]:
-    """Matplotlib's own font, and one with Chinese characters if there is any."""
-    there = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *[name for name in CHINESE if name in there][:1]]
-
-
-def _draw_sheet(look: Look, path: str | Path) -> None:
     rows = _rows(look)
     shown = min(len(look.class_names), CLASSES)
     above = 1.4 + 0.19 * shown

@@ -1,30 +1,14 @@
-"""How the page looks: light and dark, from a telephone's width on."""
+"""What the page adds to the style of all pages."""
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --page: #ffffff;
-  --card: #f4f6f8; --line: #d0d7de; --first: #0072b2; --second: #d55e00; --third: #009e73;
-  --alarm: #fff1e6; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #a3adb8; --page: #14171b;
-  --card: #1f242a; --line: #39414b; --first: #56b4e9; --second: #e69f00; --third: #2fc79c;
-  --alarm: #3a2712; } }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; color: var(--ink);
-  background: var(--page); max-width: 1100px; margin: 0 auto; padding: 1rem 1rem 3rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: .4rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .3rem; padding-top: .9rem;
-  border-top: 1px solid var(--line); }
-p { margin: .4rem 0 .8rem; overflow-wrap: anywhere; }
-p.what, figcaption, small, .note { color: var(--soft); }
-p.what { font-size: .92rem; max-width: 46rem; }
-ul.notes { padding: .7rem 1rem .7rem 2rem; background: var(--alarm); border-radius: 6px;
+from cnn_jax.analysis.page_style import BASE
+
+STYLE = (
+    BASE
+    + """
+p.what { color: var(--soft); font-size: .92rem; max-width: 46rem; }
+ul.notes { padding: .7rem 1rem .7rem 2rem; background: var(--warn); border-radius: 6px;
   border-left: 4px solid var(--second); overflow-wrap: anywhere; }
 ul.notes li + li { margin-top: .35rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; margin: .6rem 0; }
-th, td { padding: .22rem .9rem .22rem 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line); }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.name { overflow-wrap: anywhere; min-width: 5.5rem; max-width: 18rem; }
 table.balance { width: 100%; }
 table.balance td.bar { width: 55%; min-width: 6rem; vertical-align: middle; padding-right: 0; }
 .bar i { display: block; height: .5rem; min-width: 1px; background: var(--first); }
@@ -55,11 +39,9 @@ dl { margin: .4rem 0; } dt { font-weight: 600; } dd { margin: 0 0 .5rem 1rem;
   20.5rem), 1fr)); }
 .grid.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 31rem), 1fr)); }
 .grid.narrow { grid-template-columns: repeat(auto-fill, minmax(9.4rem, 1fr)); }
-.card { background: var(--card); border-radius: 6px; padding: .6rem; min-width: 0; }
+.card { background: var(--panel); border-radius: 6px; padding: .6rem; min-width: 0; }
 .card h3 { font-size: .88rem; margin: 0 0 .4rem; font-weight: 600; overflow-wrap: anywhere; }
 .steps { display: flex; gap: .5rem; align-items: flex-start; }
-figure { margin: 0; flex: 1 1 0; min-width: 0; }
-figcaption { font-size: .78rem; line-height: 1.35; margin-top: .25rem; overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); }
 .sight { display: block; position: relative; width: 100%; margin: 0 auto; overflow: hidden;
   background: var(--line); }
@@ -67,7 +49,7 @@ figcaption b { color: var(--ink); }
 .sight.small img, .sight img.mask { image-rendering: pixelated; }
 .sight svg rect { fill: none; stroke-width: 2; vector-effect: non-scaling-stroke; }
 .sight:hover .mask, .sight:hover svg, .sight:hover .mark { opacity: 0; }
-.sight.curve { aspect-ratio: 2 / 1; background: var(--page); border: 1px solid var(--line); }
+.sight.curve { aspect-ratio: 2 / 1; background: var(--paper); border: 1px solid var(--line); }
 .sight.curve svg { opacity: 1 !important; }
 .sight.curve polyline { fill: none; stroke-width: 1.5; vector-effect: non-scaling-stroke; }
 .mark { position: absolute; color: #fff; font: 700 .62rem/1 system-ui, sans-serif;
@@ -77,6 +59,5 @@ figcaption b { color: var(--ink); }
 .legend li { overflow-wrap: anywhere; } .legend .mark { position: static; padding: 1px 4px; }
 .same { color: var(--second); font-weight: 700; }
 details { margin: .6rem 0; } summary { cursor: pointer; }
-footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
-code { font-size: .9em; overflow-wrap: anywhere; }
 """
+)
