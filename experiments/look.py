@@ -12,7 +12,6 @@ what was left out and why. The exit status is 1 if training would refuse the dat
 """
 
 import dataclasses
-from pathlib import Path
 
 from absl import flags
 
@@ -20,20 +19,38 @@ from cnn_jax import run
 from cnn_jax.analysis.look import files
 from cnn_jax.data import READERS
 from cnn_jax.data.types import Holds
+from cnn_jax.stores import local_path
 from experiments import entry, plugin_flag
 from experiments import recipe as recipes
 
 TASKS: dict[Holds, str] = {"label": "classification", "mask": "segmentation", "boxes": "detection"}
 
-TASK = flags.DEFINE_string(
-    "task", "", "Task: as for training; '' for that of --run, or the first that has such data."
-)
-RUN = flags.DEFINE_string("run", "", "Run directory: its data, by its settings and those given.")
-OUTPUT = flags.DEFINE_string(
-    "output", "look", "Directory for look.html, look.png and look.json, or one file of those kinds."
-)
-EXAMPLES = flags.DEFINE_integer("examples", 12, "Training examples to show.", lower_bound=1)
-STEP = flags.DEFINE_integer("step", 0, "Training step whose batch is shown.", lower_bound=0)
+FLAGS = flags.FLAGS
+
+
+def define(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags."""
+    flags.DEFINE_string(
+        "task",
+        "",
+        "Task: as for training; '' for that of --run, or the first that has such data.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "run", "", "Run directory: its data, by its settings and those given.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "output",
+        "look",
+        "Directory for look.html, look.png and look.json, or one file of those kinds.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "examples", 12, "Training examples to show.", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "step", 0, "Training step whose batch is shown.", lower_bound=0, flag_values=values
+    )
 
 
 def chosen() -> str:
@@ -49,19 +66,19 @@ def chosen() -> str:
 def recipe() -> run.TrainingRecipe:
     """What the flags describe; what they leave out is as in the run of --run, if that is given."""
     given = recipes.from_flags(run.TASKS[chosen()].recipe)
-    if not RUN.value:
+    if not FLAGS.run:
         return given
-    names = [f.name for f in dataclasses.fields(given) if flags.FLAGS[f.name].present]
-    earlier = run.recipe_of(RUN.value)
+    names = [f.name for f in dataclasses.fields(given) if FLAGS[f.name].present]
+    earlier = run.recipe_of(FLAGS.run)
     return dataclasses.replace(earlier, **{name: getattr(given, name) for name in names})
 
 
 def main() -> int:
-    output = Path(OUTPUT.value).expanduser()
+    output = local_path(FLAGS.output)
     files.places(output)  # an error before the work
     asked = recipe()
     entry.prepare_jax(asked.cpu_devices)
-    look = run.look(asked, examples=EXAMPLES.value, step=STEP.value)
+    look = run.look(asked, examples=FLAGS.examples, step=FLAGS.step)
     for line in files.summary(look):
         entry.say(line)
     for path in files.write(look, output):
@@ -69,5 +86,11 @@ def main() -> int:
     return 1 if look.refused else 0
 
 
+def define_all() -> None:
+    """Defines the flags of this command, and the settings of the task."""
+    define()
+    recipes.define_flags(run.TASKS[chosen()].recipe)
+
+
 if __name__ == "__main__":
-    entry.launch(main, define=lambda: recipes.define_flags(run.TASKS[chosen()].recipe))
+    entry.launch(main, define=define_all)

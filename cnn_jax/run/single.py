@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -246,6 +247,11 @@ class SingleRun:
         if observed is None:
             return outcome._replace(interrupted=stopped())
         self._test = experiment.task.report(observed)
+        undefined = [n for n, v in self._test.items() if "/" not in n and not math.isfinite(v)]
+        if undefined:
+            self._say(
+                f"Undefined for the test split, and null in result.json: {', '.join(undefined)}."
+            )
         return outcome
 
     def _finish(

@@ -9,14 +9,13 @@ from experiments import export
 
 
 @pytest.fixture
-def parsed():
-    """Flags as after parsing, put back afterwards."""
-    flags.FLAGS.mark_as_parsed()
-    names = ("run", "model", "format", "output", "num_classes", "overwrite", "image_size")
-    before = {name: flags.FLAGS[name].value for name in names}
-    yield flags.FLAGS
-    for name, value in before.items():
-        flags.FLAGS[name].value = value
+def parsed(monkeypatch):
+    """Flags of the command's own, as after parsing."""
+    own = flags.FlagValues()
+    export.define(own)
+    own.mark_as_parsed()
+    monkeypatch.setattr(export, "FLAGS", own)
+    return own
 
 
 def test_networks_of_a_pattern(parsed, tmp_path, capsys):

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 
 from cnn_jax import run
@@ -265,15 +264,12 @@ def test_the_command(photos, tmp_path, monkeypatch):
               "--skip_corrupt", "--compilation_cache="]  # fmt: skip
     monkeypatch.setattr(plugin_flag.sys, "argv", values)
     own = flags.FlagValues()
+    command.define(own)
     recipes.define_flags(run.Recipe, own)
-    own(values)
+    own([*values, f"--output={tmp_path / 'look.json'}", "--examples=2"])
+    monkeypatch.setattr(command, "FLAGS", own)
     monkeypatch.setattr(command, "recipe", lambda: recipes.from_flags(run.Recipe, own))
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    with (
-        flagsaver.flagsaver(output=str(tmp_path / "look.json"), examples=2),
-        entry.CONSOLE.capture() as said,
-    ):
+    with entry.CONSOLE.capture() as said:
         assert command.main() == 0  # nothing would stop training
     assert f"written to {tmp_path / 'look.json'}" in said.get()
     assert "\x1b" not in said.get()

@@ -92,7 +92,7 @@ def test_a_split_without_a_labelled_pixel_is_null_and_said(streets, tmp_path, ca
     (result,) = (row for row in rows if "test_mean_iou" in row)
     assert result["test_mean_iou"] is result["test_loss"] is None
     said = capsys.readouterr().out
-    assert "Undefined for this split, and null in metrics.jsonl: mean_iou, pixel_accuracy" in said
+    assert "Undefined for the test split, and null in result.json: mean_iou, pixel_accuracy" in said
 
 
 def lines(text):
