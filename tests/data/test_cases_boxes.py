@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax import run
 from cnn_jax.data import DataError, open_source, survey_boxes
 
 THING = {"id": 1, "name": "thing"}
@@ -132,6 +133,18 @@ def test_iscrowd_as_a_text(tmp_path):
     held = survey_boxes(read(tmp_path))
     assert (held.boxes, held.crowds) == (4, 4)
     assert "4 of them are crowds" in str(held)
+
+
+def test_a_set_of_crowds_alone_is_refused_before_training(tmp_path):
+    """It trained on nothing, and ended in a KeyError after it."""
+    for split in ("train", "test"):
+        coco(tmp_path, split, annotations=rows(iscrowd=1))
+    recipe = run.DetectionRecipe(
+        dataset=f"coco:{tmp_path}", image_size="32x64", steps=1, workdir=str(tmp_path / "run")
+    )
+    with pytest.raises(ValueError, match="there is nothing to learn"):
+        run.train(recipe, program=run.Program(quiet=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_classes_without_a_box_are_said(tmp_path, caplog):
