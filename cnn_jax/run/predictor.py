@@ -204,9 +204,13 @@ class ClassPredictor(Predictor):
     def _probabilities(self) -> Callable[[Any], Any]:
         def probabilities(x: jax.Array) -> jax.Array:
             logits: Any = self.model.apply(self.variables, x, train=False)
-            return jax.nn.softmax(logits.astype(jnp.float32))  # [B, K]
+            return self._shares(logits.astype(jnp.float32))  # [B, K]
 
         return jax.jit(probabilities)
+
+    @staticmethod
+    def _shares(logits: jax.Array) -> jax.Array:
+        return jax.nn.softmax(logits)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -220,13 +224,9 @@ class LabelsPredictor(ClassPredictor):
             Labelled(row, names, threshold) for row in np.asarray(shares)[: len(loaded)]
         ]
 
-    @functools.cached_property
-    def _probabilities(self) -> Callable[[Any], Any]:
-        def probabilities(x: jax.Array) -> jax.Array:
-            logits: Any = self.model.apply(self.variables, x, train=False)
-            return jax.nn.sigmoid(logits.astype(jnp.float32))  # [B, K]
-
-        return jax.jit(probabilities)
+    @staticmethod
+    def _shares(logits: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(logits)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
