@@ -61,6 +61,7 @@ def test_a_list_and_that_its_changes_are_noticed_on_resuming(tmp_path):
         classify(moved, tmp_path / "run", image_size=8)
 
 
+@pytest.mark.slow
 def test_detection(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "data.yaml").write_text(

@@ -62,6 +62,7 @@ def rows(where):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["jit", "pmap"])
 def test_the_kernel_is_in_the_run_and_stays(expected, tmp_path, layout, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -241,7 +241,7 @@ hosts.finish(0)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_may_compile_for_longer_than_gloo_waits(tmp_path):
     port = launch.free_port()
     files = [tmp_path / "0.json", tmp_path / "1.json"]

@@ -68,7 +68,7 @@ def test_the_table_of_convolutions(tmp_path):
     assert result["worst_vs_stock"] == pytest.approx(min(ratios))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_row_of_train_steps(tmp_path):
     arguments = ["--only=resnet18_1d", "--notorch", "--repeats=1", "--seconds=0"]
     result = run("train_step", *arguments, workdir=tmp_path)
@@ -79,7 +79,7 @@ def test_a_row_of_train_steps(tmp_path):
     assert row["ours_peak_mib"] > 100
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_seconds_to_the_first_step(tmp_path):
     result = run("compile", "--starts=1", "--depths=", workdir=tmp_path)
     (seconds,) = result["seconds_to_first_step"]
