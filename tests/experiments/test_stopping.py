@@ -234,8 +234,9 @@ def wait_for(condition):
 @pytest.mark.slow
 def test_before_the_first_step_is_made_and_while_figures_are_drawn(tmp_path):
     where = tmp_path / "run"
-    process = start(where, DATA)
+    process = start(where, DATA, "--survey=off")
     assert "parameters" in process.stdout.readline()
+    assert "is chosen on test" in process.stdout.readline()
     time.sleep(0.5)
     status, text = ended(process, signal.SIGTERM)
     assert status == 9

@@ -270,7 +270,10 @@ def disagreements(root: Path) -> dict[str, tuple[dict, list[str]]]:
         ),
         "data": (
             {
-                "flags": ("--dataset=folder:pets", "--channels=1", "--image_size=8"),
+                "flags": (
+                    *("--dataset=folder:pets", "--channels=1", "--image_size=8"),
+                    "--validation_split=",
+                ),
                 "cwd": (one, other),
             },
             ["data train examples is 40 in process 0", "39 in process 1"],
