@@ -98,6 +98,7 @@ def experiments(root: Path) -> dict:
     segment = segmentation.SegmentationRecipe(
         **SHARED,
         dataset=f"masks:{root / 'masks'}",
+        validation_split="",
         classes="ground,ball,cube",
         model="unet_small",
         model_options="width=4,depth=1",
@@ -108,6 +109,7 @@ def experiments(root: Path) -> dict:
     detect = detection.DetectionRecipe(
         **{**SHARED, "accumulate": 1},  # four on each device, for mosaics
         dataset=f"coco:{root / 'boxes'}",
+        validation_split="",
         image_size="24x32",
         model_options="features=8,depth=1",
         augment="flip",
