@@ -293,7 +293,13 @@ def disagreements(root: Path) -> dict[str, tuple[dict, list[str]]]:
     }
 
 
-CASES = ("learning_rate", "seed", "batch_size", "steps", "data", "code", "version", "network")
+CASES = [
+    *("learning_rate", "data", "code", "network"),
+    *(
+        pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in ("seed", "batch_size", "steps", "version")
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -383,7 +389,7 @@ def test_the_cable_is_cut_and_mended(network, undisturbed, tmp_path):
     assert final(tmp_path / "run") == undisturbed
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_a_host_that_stands_still(network, index, tmp_path):
     pair = Pair(network, tmp_path / "run", *LONG)
     pair.until("step 60/240")
