@@ -67,7 +67,8 @@ def test_a_run_of_another_version_goes_on_and_predicts(root, name, tmp_path):
 
     assert_says(make.predict(tmp_path, name, f"runs/{name}", **PLAIN), expected["stopped"])
 
-    more = (f"--workdir=runs/{name}", "--compilation_cache=")
+    chosen = () if root == GOLDEN else make.CHOSEN
+    more = (f"--workdir=runs/{name}", "--compilation_cache=", *chosen)
     printed = make.call(tmp_path, "-m", *make.settings_of(name), *more, **PLAIN)
     first = int(re.search(r"Resuming at step (\d+) of 40", printed)[1])
     assert first == max(int(path.name) for path in (root / "runs" / name / "checkpoints").iterdir())
