@@ -51,4 +51,5 @@ def test_random_files(kind, share, tmp_path):
         warnings.simplefilter("ignore")
         run()
     print(f"{kind}: {outcomes.total()} cases, {dict(outcomes)}")
-    assert len(outcomes) > 1, outcomes
+    assert outcomes.total() >= few
+    assert share or len(outcomes) > 1, outcomes  # some are read and some refused
