@@ -351,7 +351,7 @@ def drawn_in_chromium(look, tmp_path):
     done = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
          "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
-         "--dump-dom", (tmp_path / "outer.html").as_uri()],
+         "--virtual-time-budget=10000", "--dump-dom", (tmp_path / "outer.html").as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr
