@@ -5,7 +5,9 @@ import importlib
 from experiments.concepts.lesson import Concept
 
 NAMES = (
+    "pixels",
     "fully_connected",
+    "one_window",
     "weight_sharing",
     "subsampling",
     "receptive_field",
