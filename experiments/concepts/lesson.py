@@ -213,6 +213,7 @@ class Concept(NamedTuple):
     measure: effort -> numbers: what JSON can hold, and no texts.
     read: these numbers -> what they say.
     exercises: numbers of `python -m experiments.concepts.exercises N`.
+    seeded: whether the measurement depends on seeds and effort.
     """
 
     name: str
@@ -221,8 +222,9 @@ class Concept(NamedTuple):
     guess: Text
     claims: Sequence[Claim]
     measure: Callable[[Effort], Mapping[str, Any]]
-    read: Callable[[Mapping[str, Any]], Findings]
+    read: Callable[[dict[str, Any]], Findings]
     exercises: Sequence[int] = ()
+    seeded: bool = True
 
 
 def chosen(holds: bool, yes: Text, no: Text) -> Text:

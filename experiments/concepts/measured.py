@@ -40,8 +40,8 @@ def measure(concept: Concept, number: int, effort: Effort) -> Section:
     values = concept.measure(effort)
     facts = {
         "key": _key(concept),
-        "quick": effort.quick,
-        "seeds": len(effort.seeds),
+        "quick": effort.quick and concept.seeded,
+        "seeds": len(effort.seeds) if concept.seeded else 0,
         "seconds": round(time.monotonic() - began, 1),
         "measured_on": datetime.date.today().isoformat(),
         "values": values,

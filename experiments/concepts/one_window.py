@@ -6,6 +6,7 @@ python -m experiments.concepts.one_window
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import signal
 
@@ -56,8 +57,8 @@ def conv2d(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 def _of_jax(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The same by JAX, in float32."""
-    images, kernels = np.float32(x)[None, None], np.float32(w)[None, None]
-    return np.asarray(jax.lax.conv(images, kernels, (1, 1), "VALID"))[0, 0]
+    images, kernels = (jnp.asarray(each, jnp.float32)[None, None] for each in (x, w))
+    return np.array(jax.lax.conv(images, kernels, (1, 1), "VALID")[0, 0])
 
 
 def measure(effort: Effort) -> dict[str, Any]:
@@ -84,7 +85,6 @@ def measure(effort: Effort) -> dict[str, Any]:
         "likeness": _likeness(image, w),
         "digit": image[3],
         "maps": {name: conv2d(image[3], np.array(k, float)) for name, k in KERNELS.items()},
-        "transposed": abs(conv2d(image[3].T, w) - conv2d(image[3], w.T).T).max(),
     }
 
 
@@ -112,7 +112,9 @@ def read(values: dict[str, Any]) -> Findings:
                         f"{values['flipped']:.1e}",
                     ],
                     [
-                        Text("our loop and SciPy, kernel as it is", "手写循环与 SciPy（卷积核不转）"),
+                        Text(
+                            "our loop and SciPy, kernel as it is", "手写循环与 SciPy（卷积核不转）"
+                        ),
                         f"{values['unlike']:.1e}",
                     ],
                     [
@@ -130,11 +132,19 @@ def read(values: dict[str, Any]) -> Findings:
             Images(
                 Text("Four kernels, and what they make of a digit", "四个卷积核及其输出"),
                 [
-                    ImageRow(Text("kernel", "卷积核"), list(KERNELS.values()),
-                             [NAMES[name] for name in KERNELS], "signed"),
+                    ImageRow(
+                        Text("kernel", "卷积核"),
+                        list(KERNELS.values()),
+                        [NAMES[name] for name in KERNELS],
+                        "signed",
+                    ),
                     ImageRow(Text("image", "图像"), [values["digit"]] * len(KERNELS)),
-                    ImageRow(Text("feature map", "特征图"),
-                             [values["maps"][name] for name in KERNELS], (), "signed"),
+                    ImageRow(
+                        Text("feature map", "特征图"),
+                        [values["maps"][name] for name in KERNELS],
+                        (),
+                        "signed",
+                    ),
                 ],
             )
         ],
@@ -157,8 +167,9 @@ def read(values: dict[str, Any]) -> Findings:
                 f"{like:.2f}",
                 like > 0.7,
                 why_not=Text(
-                    f"Their mean cosine is {like:.2f}, against {others:.2f} of all windows: a large "
-                    "answer also comes of a bright window, which need not look like the kernel.",
+                    f"Their mean cosine is {like:.2f}, against {others:.2f} of all windows: a "
+                    "large answer also comes of a bright window, which need not look like the "
+                    "kernel.",
                     f"它们的平均余弦为 {like:.2f}，全部窗口为 {others:.2f}："
                     "窗口很亮时输出也大，却未必像卷积核。",
                 ),
@@ -166,20 +177,20 @@ def read(values: dict[str, Any]) -> Findings:
         },
         reading=[
             Text(
-                "A [[kernel]] is a question that is asked at every place: how much does this window "
-                "look like me? The [[feature map]] holds the answers.",
+                "A [[kernel]] is a question that is asked at every place: how much does this "
+                "window look like me? The [[feature map]] holds the answers.",
                 "[[kernel|卷积核]]就像在每个位置上问同一个问题：这个窗口有多像我？"
                 "[[feature map|特征图]]就是全部的回答。",
             ),
             Text(
                 "What deep learning calls a convolution is a cross-correlation: mathematics turns "
-                "the kernel around first. As the weights are learnt, it makes no difference which of "
-                "the two is computed.",
+                "the kernel around first. As the weights are learnt, it makes no difference which "
+                "of the two is computed.",
                 "深度学习所说的卷积其实是互相关：数学上的卷积要先把卷积核转半圈。"
                 "权重反正是学来的，算哪一种都没有区别。",
             ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _draw(language: str) -> list[str]:
@@ -208,21 +219,29 @@ CONCEPT = Concept(
             "A [[convolution]] looks at a small [[window]] of the image, multiplies each number in "
             "it by a [[weight]], and adds the products. Then the window moves on by one, with the "
             "same weights. These weights are the [[kernel]]; the sums make a [[feature map]].",
-            "[[convolution|卷积]]每次看图像的一个小[[window|窗口]]，把其中每个数乘以一个[[weight|权重]]，"
-            "再把乘积加起来；然后窗口移动一格，权重不变。这组权重就是[[kernel|卷积核]]，"
-            "所有的和组成[[feature map|特征图]]。",
+            "[[convolution|卷积]]每次看图像的一个小[[window|窗口]]，把其中每个数乘以一个"
+            "[[weight|权重]]，再把乘积加起来；然后窗口移动一格，权重不变。这组权重就是"
+            "[[kernel|卷积核]]，所有的和组成[[feature map|特征图]]。",
         ),
         formula(
-            sub("y", "i,j"), "=", total("u=0", "K-1", total("v=0", "K-1",
-            sub("w", "u,v"), sub("x", "i+u, j+v"))), "+ b",
+            sub("y", "i,j"),
+            "=",
+            total("u=0", "K-1", total("v=0", "K-1", sub("w", "u,v"), sub("x", "i+u, j+v"))),
+            "+ b",
         ),
-        Diagram(320, 176, Text(
-            "A window of 3x3 times a kernel of 3x3 gives one number, minus 2",
-            "3x3 的窗口与 3x3 的卷积核相乘求和，得到一个数：负 2"), _draw),
+        Diagram(
+            320,
+            176,
+            Text(
+                "A window of 3x3 times a kernel of 3x3 gives one number, minus 2",
+                "3x3 的窗口与 3x3 的卷积核相乘求和，得到一个数：负 2",
+            ),
+            _draw,
+        ),
         Text(
-            "The kernel in the diagram subtracts the right column from the left one. Where both are "
-            "equally bright the answer is 0; at a vertical edge it is large. The [[bias]] b is added "
-            "to every answer; here it is 0. In NumPy:",
+            "The kernel in the diagram subtracts the right column from the left one. Where both "
+            "are equally bright the answer is 0; at a vertical edge it is large. The [[bias]] b is "
+            "added to every answer; here it is 0. In NumPy:",
             "图中的卷积核用左列减去右列：两边一样亮时结果为 0，遇到竖直边缘时结果就大。"
             "[[bias|偏置]] b 加到每个结果上，这里取 0。用 NumPy 写出来：",
         ),
@@ -233,18 +252,22 @@ CONCEPT = Concept(
         ),
     ],
     guess=Text(
-        "Compute the window in the diagram yourself. Then: which windows of a digit give this kernel "
-        "its largest answers?",
+        "Compute the window in the diagram yourself. Then: which windows of a digit give this "
+        "kernel its largest answers?",
         "先自己算一算图中的窗口。再想想：数字图像的哪些窗口会让这个卷积核给出最大的结果？",
     ),
     claims=[
-        Claim("by_hand", Text("The window in the diagram gives minus two", "图中的窗口算得负二"), "-2"),
-        Claim("jax", Text("The loop computes what JAX does", "手写的循环与 JAX 的结果相同"), "< 1e-4"),
+        Claim(
+            "by_hand", Text("The window in the diagram gives minus two", "图中的窗口算得负二"), "-2"
+        ),
+        Claim(
+            "jax", Text("The loop computes what JAX does", "手写的循环与 JAX 的结果相同"), "< 1e-4"
+        ),
         Claim(
             "turned",
             Text(
-                "It is the convolution of mathematics with the kernel turned by half a turn, and not "
-                "with the kernel as it is",
+                "It is the convolution of mathematics with the kernel turned by half a turn, and "
+                "not with the kernel as it is",
                 "把卷积核旋转半圈后，它就是数学上的卷积；不旋转则不是",
             ),
             "< 1e-9, > 0.1",
@@ -270,7 +293,8 @@ CONCEPT = Concept(
     measure=measure,
     read=read,
     exercises=(2, 3),
-)  # fmt: skip
+    seeded=False,
+)
 
 if __name__ == "__main__":
     command.launch(CONCEPT)
