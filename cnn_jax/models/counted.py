@@ -1,8 +1,7 @@
 """Parameters and multiply-adds of the networks without published figures, as counted by us.
 
-    python -m experiments.models --count --task=all
-
-prints these lines from the networks themselves, for the input they are registered with.
+`experiments.models`, asked to count, prints these lines from the networks themselves, for the input
+they are registered with.
 """
 
 # name: (parameters, multiply-adds for one input)
