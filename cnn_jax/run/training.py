@@ -8,7 +8,15 @@ import time
 import jax
 
 from cnn_jax import plugins
-from cnn_jax.run import agreement, continuing, failures, out_of_memory, surveying, sweep
+from cnn_jax.run import (
+    agreement,
+    continuing,
+    failures,
+    fine_tuning,
+    out_of_memory,
+    surveying,
+    sweep,
+)
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
@@ -74,7 +82,9 @@ def train(
         with surveying.named(recipe, task):
             experiment = task.make_experiment(recipe)
         facts = dataclasses.replace(experiment.facts, task=name_of(task))
-        experiment = reporting_metrics(experiment._replace(facts=facts), recipe.metrics)
+        notes = experiment.notes + tuple(filter(None, [fine_tuning.note(recipe)]))
+        experiment = experiment._replace(facts=facts, notes=notes)
+        experiment = reporting_metrics(experiment, recipe.metrics)
         with surveying.surveyed(recipe, experiment, program) as survey:
             experiment = experiment._replace(survey=survey)
             return train_experiment(recipe, experiment, program=program)
