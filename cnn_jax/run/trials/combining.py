@@ -9,6 +9,7 @@ from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.trials import axes as texts
 from cnn_jax.run.trials.ending import Swept, ended
 from cnn_jax.run.trials.running import Runner
+from cnn_jax.run.trials.shared import data_key
 from cnn_jax.run.trials.starting import check_directories, prepared, started
 
 
@@ -46,6 +47,8 @@ def grid(
     chosen = texts.combinations(_values(recipe, axes))
     with started(recipe, chosen, program) as start:
         trials = [start.trial(texts.called(changes), changes) for changes in chosen]
+        keys = [data_key(trial.recipe) for trial in trials]
+        trials.sort(key=lambda trial: keys.index(data_key(trial.recipe)))  # stable
         check_directories(trials)
         over = sum(trial.finished or bool(trial.failure) for trial in trials)
         there = f", {over} of which are there" if over else ""

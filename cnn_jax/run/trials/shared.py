@@ -44,11 +44,12 @@ NOT_OF_DATA = frozenset(
         *("checkpoint_every_epochs", "checkpoint_every_steps", "step_timeout", "survey"),
     }
 )
+KEPT = 8  # compiled steps, which differ in more than numbers
 _SURVEYED = ("dataset", "data_dir", "train_split", "test_split", "validation_split", "fold")
 
 
 class Shared:
-    """The experiment and the steps of the last recipe, for the next one if it can use them."""
+    """The experiment of the last recipe and the steps made with it, for those that can use them."""
 
     def __init__(self, program: Program):
         """
@@ -57,10 +58,9 @@ class Shared:
         """
         self._program = program
         self._data: Any = None
-        self._structure: Any = None
         self._experiment: Experiment | None = None
         self._parts: Parts | None = None
-        self._train_step: Any = None
+        self._steps: dict[Any, Any] = {}
         self._surveys: dict[Any, Any] = {}
         self._held = contextlib.ExitStack()
 
@@ -77,7 +77,8 @@ class Shared:
 
     def forget(self) -> None:
         """Lets go of what is kept, such as after running out of memory."""
-        self._data = self._structure = self._experiment = self._parts = self._train_step = None
+        self._data = self._experiment = self._parts = None
+        self._steps = {}
 
     def experiment(self, recipe: TrainingRecipe) -> Experiment:
         """The parts of a run, made anew only if they must be.
@@ -85,7 +86,7 @@ class Shared:
         Raises:
             ValueError: the data, or a setting, cannot be used.
         """
-        key = _data_key(recipe)
+        key = data_key(recipe)
         if key != self._data or self._experiment is None:
             self.forget()
             # a run that is resumed reads no pretrained weights, and the next one may need them
@@ -111,16 +112,18 @@ class Shared:
     def build(self, recipe: TrainingRecipe, experiment: Experiment) -> Parts:
         """As `cnn_jax.run.parts.build`, with the steps of the last recipe if they can serve."""
         parts = build(recipe, experiment)
-        if recipe.layout != "jit" or recipe.mesh or _data_key(recipe) != self._data:
+        if recipe.layout != "jit" or recipe.mesh or data_key(recipe) != self._data:
             return parts
         structure = _structure_key(recipe)
         if self._parts is None:
             self._parts = parts
-        if self._structure != structure:
-            compiled = parts.where.compile_train(_step(recipe, experiment, parts))
-            self._train_step, self._structure = compiled, structure
         kept = self._parts
-        step = _Numbered(self._train_step, recipe, kept.where.replicate, parts.train_step)
+        if structure not in self._steps:
+            if len(self._steps) == KEPT:
+                del self._steps[next(iter(self._steps))]
+            self._steps[structure] = kept.where.compile_train(_step(recipe, experiment, parts))
+        compiled = self._steps[structure]
+        step = _Numbered(compiled, recipe, kept.where.replicate, parts.train_step)
         return parts._replace(where=kept.where, eval_step=kept.eval_step, train_step=step)
 
 
@@ -203,7 +206,8 @@ def _is_ours(recipe: TrainingRecipe) -> bool:
     return TASKS.origin(name_of(task_of(recipe))).startswith("cnn_jax.")
 
 
-def _data_key(recipe: TrainingRecipe) -> tuple:
+def data_key(recipe: TrainingRecipe) -> tuple:
+    """What recipes have in common that share their data."""
     without = NOT_OF_DATA | ({"seed"} if _seeded(recipe) else set())
     if not _is_ours(recipe):
         without = frozenset(texts.NOT_KEPT)
@@ -213,7 +217,7 @@ def _data_key(recipe: TrainingRecipe) -> tuple:
 def _structure_key(recipe: TrainingRecipe) -> tuple:
     without = frozenset({*NUMBERS, *texts.NOT_KEPT, "seed"})
     switches = tuple(bool(getattr(recipe, name)) for name in _SWITCHES)
-    return (_data_key(recipe), switches, *_values(recipe, without))
+    return (switches, *_values(recipe, without))
 
 
 def _values(recipe: TrainingRecipe, without: frozenset[str] | set[str]) -> tuple:

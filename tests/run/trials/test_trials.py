@@ -17,7 +17,7 @@ from cnn_jax.run.trials import shared
 
 RECIPE = run.Recipe(
     model="mlp", steps=12, batch_size=50, figures=False, compilation_cache="", log_every=6,
-    evaluate_every_steps=6, checkpoint_every_epochs=0.0, test_split="test[:60]",
+    evaluate_every_epochs=0.0, checkpoint_every_epochs=0.0, test_split="test[:60]",
     train_split="train[:300]", survey="off", augment="", cpu_convolutions=False, devices=1,
 )  # fmt: skip
 QUIET = run.Program(quiet=True)
