@@ -14,7 +14,7 @@ import jax
 
 from cnn_jax import plugins
 from cnn_jax.analysis import utilisation
-from cnn_jax.run import agreement, from_run, result, resuming
+from cnn_jax.run import agreement, from_run, result, resuming, train_batch
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.directory import RunDirectory
@@ -92,6 +92,8 @@ class SingleRun:
             )
         held.enter_context(run_log)
         self._announce(first, resumed)
+        if first_only and first < self._parts.plan.steps:
+            train_batch.draw(self._recipe, self._experiment, opened.path, first)
         unchanged = f"at once: what was saved before in {opened.place} is unchanged"
         started = held.enter_context(self._program.until_started(unchanged))
         outcome = self._fit(host_state, resumed, checkpoints, attempts, run_log, started)
