@@ -24,6 +24,7 @@ function drawBars() {
   })));
   const text = answerText();
   if ($("answer").textContent !== text) $("answer").textContent = text;
+  $("small-answer").textContent = text;
 }
 
 let playing = 0;
@@ -37,24 +38,31 @@ function momentText() {
   return t(key, { step: whole(snapshot.step), right });
 }
 
+// The slider, at the head of the page and once more beside the maps.
 function buildMoment() {
   const last = net.snapshots.length - 1;
   if (last === 0) { $("moment").hidden = true; return; }
-  const range = h("input", { type: "range", min: 0, max: last, step: 1, id: "training" });
-  const text = h("p", { id: "moment-text", role: "status" });
-  const play = h("button", { type: "button" });
-  const begin = h("span"), end = h("span"), label = h("b");
+  const text = h("p", { id: "moment-text", role: "status" }), play = h("button", { type: "button", id: "play" });
+  const begin = h("span"), end = h("span"), label = h("b"), short_ = h("p", { class: "note" });
+  const numbers = h("div"), box = h("details", {}, h("summary"), numbers);
+  const ranges = ["training", "training-too"].map((id) => h("input", { type: "range", min: 0, max: last, step: 1, id }));
   const show = () => {
-    range.value = state.moment;
+    for (const range of ranges) {
+      range.value = state.moment;
+      range.setAttribute("aria-valuetext", momentText());
+      range.setAttribute("aria-label", t("moment"));
+    }
     text.textContent = momentText();
-    range.setAttribute("aria-valuetext", momentText());
     play.textContent = t(playing ? "pause" : "play");
     begin.textContent = t("moment_untrained");
     end.textContent = t("moment_trained");
     label.textContent = t("moment");
-    range.setAttribute("aria-label", t("moment"));
+    short_.textContent = t("training_short");
+    box.firstChild.textContent = t("snapshots");
+    numbers.replaceChildren(table("", [t("m_step"), ...(net.snapshots[0].accuracy === undefined ? [] : [t("m_right")])],
+      net.snapshots.map((each) => [whole(each.step), ...(each.accuracy === undefined ? [] : [percent(each.accuracy)])]), [0, 1]));
   };
-  range.addEventListener("input", () => { stopPlaying(); state.moment = Number(range.value); show(); soon(); });
+  for (const range of ranges) range.addEventListener("input", () => { stopPlaying(); state.moment = Number(range.value); show(); soon(); });
   play.addEventListener("click", () => {
     if (playing) { stopPlaying(); show(); return; }
     state.moment = 0;
@@ -66,8 +74,9 @@ function buildMoment() {
     show();
     soon();
   });
-  $("moment").append(h("p", {}, label), range, h("div", { class: "ticks", "aria-hidden": "true" }, begin, end),
-    text, h("div", { class: "row" }, play));
+  $("moment").append(h("p", {}, label), ranges[0], h("div", { class: "ticks", "aria-hidden": "true" }, begin, end),
+    text, h("div", { class: "row" }, play), box);
+  $("mini-tools").parentElement.append(h("div", { class: "hide-print" }, short_, ranges[1]));
   shown(show);
 }
 

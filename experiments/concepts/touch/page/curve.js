@@ -62,6 +62,7 @@ function buildCurve() {
     const rows = Array.from({ length: 8 }, (_, r) => Array.from({ length: 5 }, (_, c) => [String(5 * r + c + 1), short(curve.values[5 * r + c])]).flat());
     numbers.replaceChildren(h("table", { class: "five" }, h("tbody", {}, rows.map((row) => h("tr", {}, row.map((v, i) => h(i % 2 ? "td" : "th", { text: v, class: "n" })))))));
   };
+  const opened = new Set(); // layers whose numbers are shown
   const drawStrips = (outs) => {
     const owner = DATA.curve.nets[curve.way].net;
     strips.replaceChildren(...owner.layers.flatMap((layer, index) => {
@@ -70,7 +71,9 @@ function buildCurve() {
       const canvas = h("canvas", { role: "img", "aria-label": t("c_strip", { layer: layerName(owner, index), n: channels, t: steps }) });
       const out = outs[index], most = out.reduce((m, v) => Math.max(m, Math.abs(v)), 0) || 1;
       paint(canvas, channels, steps, (i) => shade(out[(i % steps) * channels + Math.floor(i / steps)] / most));
-      return [h("figure", {}, h("figcaption", { text: t("c_strip", { layer: layerName(owner, index), n: channels, t: steps }) }), canvas)];
+      const numbers_ = h("details", { open: opened.has(index), ontoggle: (event) => { if (event.target.open) opened.add(index); else opened.delete(index); } },
+        h("summary", { text: t("numbers_short") }), statistics(out, channels));
+      return [h("figure", {}, h("figcaption", { text: t("c_strip", { layer: layerName(owner, index), n: channels, t: steps }) }), canvas, numbers_)];
     }));
   };
   numbersBox.addEventListener("toggle", () => { if (numbersBox.open) drawNumbers(); });

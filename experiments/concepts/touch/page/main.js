@@ -48,6 +48,17 @@ function footer() {
   $("footer").replaceChildren(...parts);
 }
 
+// The unit that is shown to begin with: that of the second convolution with the largest number.
+function firstUnit() {
+  const convs = net.layers.flatMap((layer, i) => layer.op === "conv" && layer.shape[1] > 1 ? [i] : []);
+  const layer = convs[1] ?? convs[0];
+  if (layer === undefined || !views[layer].details.open) return;
+  const [, wide, channels] = net.layers[layer].shape, out = state.outs[layer];
+  const best = argmax(Array.from(out, (v, i) => i % channels < views[layer].cells.length ? v : -Infinity));
+  const at = Math.floor(best / channels);
+  select({ layer, c: best % channels, y: Math.floor(at / wide), x: at % wide }, false);
+}
+
 function start() {
   const wanted = (navigator.language || "en").toLowerCase().startsWith("zh") ? 1 : 0;
   if (H > 1) buildPad(); else buildLine();
@@ -63,13 +74,21 @@ function start() {
   setLanguage(wanted);
   if (TESTS) { example = DATA.tests.first ?? 0; setImage(TESTS.image(example), TESTS.labels[example]); }
   compute();
+  firstUnit();
   page.agreement = checkAgreement();
   footer();
   const again = () => { readColours(); page.listeners.forEach((fn) => fn()); compute(); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  addEventListener("beforeprint", () => { page.printing = true; again(); });
-  addEventListener("afterprint", () => { page.printing = false; again(); });
-  matchMedia("print").addEventListener("change", (event) => { page.printing = event.matches; again(); });
+  let closed = []; // what is opened for the printer, and closed again
+  const printing = (on) => {
+    if (Boolean(page.printing) === on) return;
+    page.printing = on;
+    again();
+    if (on) closed = [...document.querySelectorAll("details.part:not([open]), #moment details:not([open])")];
+    for (const each of closed) each.open = on;
+  };
+  addEventListener("beforeprint", () => printing(true));
+  addEventListener("afterprint", () => printing(false));
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -12,10 +12,11 @@ function cellSize([h, w]) {
 function explain(layer, index) {
   const kind = kindOf(layer, index), times = (pair) => pair.join("×");
   const shape = layer.arrays[0]?.[1];
-  return t(`e_${kind}`, {
+  const one = layer.op === "conv" && shape[2] === 1;
+  return t(one ? "e_conv_one" : `e_${kind}`, {
     k: layer.op === "conv" ? times(shape.slice(0, 2)) : layer.window ? times(layer.window) : "",
     c: layer.op === "conv" ? shape[2] : "", s: layer.stride ? Math.max(...layer.stride) : "",
-    p: layer.padding ? layer.padding[1].join("+") : "", n: shape ? whole(sizeOf(shape.slice(0, 3))) : "",
+    p: layer.padding ? [...new Set(layer.padding[1])].join("+") : "", n: shape ? whole(sizeOf(shape.slice(0, 3))) : "",
   });
 }
 
@@ -109,6 +110,19 @@ function buildMaps() {
   });
 }
 
+// Least, mean and most of each map: what stands behind the colours.
+function statistics(out, channels, shown_ = channels) {
+  const rows = Array.from({ length: shown_ }, (_, c) => {
+    let low = Infinity, high = -Infinity, sum = 0, active = 0;
+    for (let i = c; i < out.length; i += channels) {
+      low = Math.min(low, out[i]); high = Math.max(high, out[i]); sum += out[i]; active += out[i] !== 0;
+    }
+    const n = out.length / channels;
+    return [String(c + 1), short(low), short(sum / n), short(high), percent(active / n, 0)];
+  });
+  return table("", [t("numbers_map"), t("least"), t("mean"), t("most"), t("active")], rows, [0, 1, 2, 3, 4]);
+}
+
 function drawLayer(index) {
   const view = views[index], out = state.outs[index], [h_, w_, c_] = viewed.layers[index].shape;
   if (!view.details.open || !out) return;
@@ -129,15 +143,7 @@ function drawLayer(index) {
   paint(view.legend, 1, 64, index === 0 && C !== 3 ? (i) => shade(i / 63, colours.ink)
     : (i) => shade(least < 0 ? i / 31.5 - 1 : i / 63));
   if (view.table.open || page.printing) {
-    const rows = view.cells.map((_, c) => {
-      let low = Infinity, high = -Infinity, sum = 0, active = 0;
-      for (let i = c; i < out.length; i += c_) {
-        low = Math.min(low, out[i]); high = Math.max(high, out[i]); sum += out[i]; active += out[i] !== 0;
-      }
-      const n = out.length / c_;
-      return [String(c + 1), short(low), short(sum / n), short(high), percent(active / n, 0)];
-    });
-    view.numbers.replaceChildren(table("", [t("numbers_map"), t("least"), t("mean"), t("most"), t("active")], rows, [0, 1, 2, 3, 4]));
+    view.numbers.replaceChildren(statistics(out, c_, view.cells.length));
   }
 }
 
@@ -174,7 +180,7 @@ function select(unit, focus) {
 // The unit, the window that it looks at in the layer before, and its field in the image.
 function mark() {
   for (const view of views) for (const cell of view.cells) { cell.cursor.hidden = true; cell.window.hidden = true; }
-  pad.field && (pad.field.hidden = true);
+  for (const frame of fields) frame.hidden = true;
   const unit = state.unit;
   if (!unit || !state.outs.length) { drawUnit(); return; }
   const layer = viewed.layers[unit.layer], [h_, w_, c_] = layer.shape;
@@ -188,7 +194,7 @@ function mark() {
     views[i].cells.forEach((each, c) => { if (all || c === unit.c) place(each.window, window_, fh, fw); });
   }
   const field = fieldOf(viewed, unit.layer, unit.y, unit.x);
-  if (pad.field) place(pad.field, field, H, W);
+  if (!state.change.shuffle) for (const frame of fields) place(frame, field, H, W);
   const v = short(state.outs[unit.layer][(unit.y * w_ + unit.x) * c_ + unit.c], 3);
   $("unit-said").textContent = t(h_ * w_ === 1 ? "unit_said_vector" : "unit_said",
     { layer: layerName(viewed, unit.layer), c: unit.c + 1, y: unit.y + 1, x: unit.x + 1, v });

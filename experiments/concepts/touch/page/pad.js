@@ -66,14 +66,15 @@ function nextExample() {
   setImage(TESTS.image(example), TESTS.labels[example]);
 }
 
-function buildPad() {
+const fields = []; // frames of the receptive field, one on each drawing area
+
+// A drawing area; the page has one at its head, and a small one that stays beside the maps.
+function makePad(live) {
   const canvas = h("canvas", { "aria-hidden": "true" });
   const field = h("i", { class: "mark field", hidden: true }), hand = h("i", { class: "mark hand", hidden: true });
   const area = h("div", { class: "pad", tabindex: "0", role: "application" }, canvas, field, hand);
-  const live = h("span", { class: "note", "aria-live": "polite" });
   area.style.aspectRatio = `${W} / ${H}`;
-  $("pad").replaceChildren(area, live);
-  pad.field = field;
+  fields.push(field);
 
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
@@ -131,27 +132,44 @@ function buildPad() {
   const draw = () => paint(canvas, H, W, (i) => C === 3
     ? [0, 1, 2].map((c) => 255 * state.image[3 * i + c]) : shade(state.image[i * C], colours.ink));
   page.images.push(draw);
+  page.listeners.push(() => { area.setAttribute("aria-label", t("pad_label", { w: W, h: H })); draw(); });
+  return area;
+}
 
+const push = (key, sign, way) => h("button", {
+  type: "button", "aria-label": t(key), title: t(key), text: sign, onclick: () => { moveImage(...way); soon(); },
+});
+const pushes = () => [push("left", "←", [0, -1]), push("right", "→", [0, 1]), push("up", "↑", [-1, 0]), push("down", "↓", [1, 0])];
+
+function chooseTool(tool) {
+  pad.tool = tool;
+  for (const area of document.querySelectorAll(".pad")) area.classList.toggle("moving", tool === "move");
+  for (const each of $("pad-tools").querySelectorAll("[data-tool]")) each.setAttribute("aria-pressed", String(each.dataset.tool === tool));
+}
+
+function buildPad() {
+  const live = h("p", { class: "note status", "aria-live": "polite" });
+  const numbers = h("div"), box = h("details", { class: "tiny" }, h("summary"), numbers);
+  box.hidden = W > 28 || C > 1;
+  $("pad").replaceChildren(makePad(live), live);
+  $("pad-keys").after(box);
+  const fill = () => {
+    if (!box.open && !page.printing) return;
+    numbers.replaceChildren(h("table", {}, h("tbody", {}, Array.from({ length: H }, (_, y) => h("tr", {}, Array.from({ length: W }, (_, x) =>
+      h("td", { text: String(Math.round(10 * state.image[y * W + x])) })))))));
+  };
+  box.addEventListener("toggle", fill);
+  page.images.push(fill);
+  $("mini").prepend(makePad(live));
   shown(() => {
-    area.setAttribute("aria-label", t("pad_label", { w: W, h: H }));
     $("pad-keys").textContent = t("pad_keys");
+    box.firstChild.textContent = t("pad_numbers");
     const tools = ["pen", "rub", "move"].map((tool) => h("button", {
-      type: "button", "aria-pressed": String(pad.tool === tool), text: t(tool), "data-tool": tool,
-      onclick: (event) => {
-        pad.tool = tool;
-        area.classList.toggle("moving", tool === "move");
-        for (const each of $("pad-tools").querySelectorAll("[data-tool]")) {
-          each.setAttribute("aria-pressed", String(each === event.currentTarget));
-        }
-      },
+      type: "button", "aria-pressed": String(pad.tool === tool), text: t(tool), "data-tool": tool, onclick: () => chooseTool(tool),
     }));
-    const push = (key, sign, way) => h("button", {
-      type: "button", "aria-label": t(key), title: t(key), text: sign, onclick: () => { moveImage(...way); soon(); },
-    });
-    $("pad-tools").replaceChildren(...tools, push("left", "←", [0, -1]), push("right", "→", [0, 1]),
-      push("up", "↑", [-1, 0]), push("down", "↓", [1, 0]),
+    $("pad-tools").replaceChildren(...tools, ...pushes(),
       h("button", { type: "button", id: "clear", text: t("clear"), onclick: () => setImage(new Float32Array(H * W * C)) }),
       ...(TESTS ? [h("button", { type: "button", id: "example", text: t("example"), onclick: nextExample })] : []));
-    draw();
+    $("mini-tools").replaceChildren(...pushes());
   });
 }

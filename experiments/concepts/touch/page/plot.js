@@ -64,8 +64,13 @@ function buildLine() {
   const made = makePlot({ count: W, top, id: "plot", get: () => state.image, ghost: () => original, changed: () => { state.label = null; soon(); } });
   $("pad").replaceChildren(made.plot, made.value);
   document.querySelector("#draw .bench").classList.add("wide");
+  const strip = h("canvas", { "aria-hidden": "true" }), field = h("i", { class: "mark field", hidden: true });
+  $("mini").classList.add("long");
+  $("mini").prepend(h("div", { class: "pad line" }, strip, field));
+  fields.push(field);
   const shift = (by) => { state.image = shiftedBy(state.image, by); soon(); };
   page.images.push(made.draw);
+  page.images.push(() => paint(strip, 1, W, (i) => shade(state.image[i * C] / top())));
   shown(() => {
     document.querySelector("#draw h2").textContent = t("line_title");
     const button = (key, onclick, id) => h("button", { type: "button", text: t(key), id, onclick });

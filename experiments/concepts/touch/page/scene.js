@@ -96,7 +96,7 @@ function buildScene() {
     list.replaceChildren(table(t("scene_caption"), ["b_digit", "b_share", "b_left", "b_top", "b_right", "b_bottom", "b_overlap"].map((key) => t(key)),
       scene.found.map((each) => [String(each.digit), percent(each.share, 0), each.box[2], each.box[0], each.box[3], each.box[1],
         each.truth === null ? t("b_none") : each.truth === each.digit ? percent(each.overlap, 0) : t("b_wrong", { v: percent(each.overlap, 0) })].map(String)),
-      [0, 1, 2, 3, 4, 5, 6]));
+      [0, 1, 2, 3, 4, 5, 6]), h("p", { class: "note", text: t("scene_overlap") }));
   };
   const sayHeld = () => {
     const digit = scene.digits[scene.held];

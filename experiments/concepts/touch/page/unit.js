@@ -111,8 +111,7 @@ function unitParts(layer, unit) {
 }
 
 function drawUnit(field) {
-  const panel = $("unit"), unit = state.unit;
-  panel.setAttribute("aria-label", t("unit"));
+  const panel = $("unit-parts"), unit = state.unit;
   if (!unit || !state.outs.length) { panel.replaceChildren(h("h3", { text: t("unit") }), h("p", { class: "note", text: t("unit_none") })); return; }
   state.field = field;
   const owner = state.now.net, layer = owner.layers[unit.layer], [h_, w_] = layer.shape;
@@ -122,7 +121,8 @@ function drawUnit(field) {
     const c_ = layer.shape[2];
     parts.push(h("p", { text: t("w_then", { layer: layerName(owner, next), v: short(state.outs[next][(unit.y * w_ + unit.x) * c_ + unit.c], 3) }) }));
   }
-  if (field) {
+  if (field && state.change.shuffle) parts.push(h("p", { class: "note", text: t("field_shuffled") }));
+  else if (field) {
     const [a, b, c, d] = field;
     parts.push(h("p", { class: "note", text: t(H === 1 ? "field_time" : "field", { a: a + 1, b: b + 1, c: c + 1, d: d + 1, n: (b - a + 1) * (d - c + 1), all: H * W }) }));
   }
