@@ -86,9 +86,7 @@ def scene(
             rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
         ]
         image[rows, columns] = np.maximum(image[rows, columns], ink)
-        classes[rows, columns] = np.where(
-            ink >= 0.5, labels[chosen] + 1, classes[rows, columns]
-        )
+        classes[rows, columns] = np.where(ink >= 0.5, labels[chosen] + 1, classes[rows, columns])
         places.append((top, left))
         if len(places) == wanted:
             break

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from cnn_jax import run
-from cnn_jax.run import evaluated_data, resuming, saved
 from cnn_jax.run import directory as directories
+from cnn_jax.run import evaluated_data, resuming, saved
 from cnn_jax.run.network import create_model
 from cnn_jax.run.opening import task_named
 from cnn_jax.run.predictor import ClassPredictor
@@ -113,16 +113,12 @@ def _earlier(place: str, predictor: ClassPredictor, model: Any, size: int) -> li
         room -= 1
     for step in earlier[:room]:
         moments.append(
-            Snapshot(
-                step, saved.read_run(place, step).variables(averaged=predictor.averaged)
-            )
+            Snapshot(step, saved.read_run(place, step).variables(averaged=predictor.averaged))
         )
     return moments
 
 
-def _examples(
-    predictor: ClassPredictor, say: contents.Say
-) -> tuple[np.ndarray, np.ndarray] | None:
+def _examples(predictor: ClassPredictor, say: contents.Say) -> tuple[np.ndarray, np.ndarray] | None:
     """Test examples as they are stored, and their labels; None if they cannot be read here."""
     size = int(np.prod(predictor.facts.image_shape))
     try:
@@ -188,5 +184,3 @@ def _check(
             f"{predictor.place}: the page's layers differ from the network by {off:.0%} of its "
             "largest output, so that no page is written: its weights do not fit half precision."
         )
-
-

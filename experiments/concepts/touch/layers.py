@@ -51,7 +51,7 @@ class Layer(NamedTuple):
 class _Live(NamedTuple):
     """The result of a layer, as the program has it."""
 
-    index: int
+    number: int
     shape: tuple[int, ...]  # with the batch of one
     version: int = 0  # operations that have joined the layer since
 
@@ -94,7 +94,7 @@ def read(
     outputs = reader.walk(program, [given], "")
     if len(outputs) != 1 or not isinstance(outputs[0], _Live):
         raise UnknownLayer("The network gives several outputs; the page shows one of logits.")
-    return reader.needed(outputs[0].index)
+    return reader.needed(outputs[0].number)
 
 
 class _Reader:
@@ -114,9 +114,9 @@ class _Reader:
 
     def join(self, x: _Live, **changes: Any) -> _Live:
         """The layer of x with one operation more; who reads x as it was is refused later on."""
-        self.layers[x.index] = self.layers[x.index]._replace(**changes)
-        self.versions[x.index] += 1
-        return x._replace(version=self.versions[x.index])
+        self.layers[x.number] = self.layers[x.number]._replace(**changes)
+        self.versions[x.number] += 1
+        return x._replace(version=self.versions[x.number])
 
     def needed(self, last: int) -> list[Layer]:
         """The layers that the last one depends on, numbered anew."""
@@ -165,7 +165,7 @@ class _Reader:
                 return given[0]
             if eqn.primitive.name in _UNARY:
                 (x,) = given
-                return self.add("act", name, (x.index,), x.shape, kind=eqn.primitive.name)
+                return self.add("act", name, (x.number,), x.shape, kind=eqn.primitive.name)
             if rule is None:
                 raise NotImplementedError
             return rule(eqn, given, name)
@@ -177,13 +177,13 @@ class _Reader:
             ) from error
 
     def _is_stale(self, value: Any) -> bool:
-        return isinstance(value, _Live) and value.version != self.versions[value.index]
+        return isinstance(value, _Live) and value.version != self.versions[value.number]
 
     # Numbers by numbers
 
     def _mul(self, eqn: Any, given: list[Any], name: str) -> _Live:
         if all(isinstance(each, _Live) for each in given):
-            inputs = tuple(each.index for each in given)
+            inputs = tuple(each.number for each in given)
             return self.add("mul", name, inputs, eqn.outvars[0].aval.shape)
         x, known = _sorted(given)
         return self._scale(x, known, None, name)
@@ -197,7 +197,7 @@ class _Reader:
         if all(isinstance(each, _Live) for each in given):
             if given[0].shape != given[1].shape:
                 raise NotImplementedError
-            return self.add("add", name, tuple(each.index for each in given), given[0].shape)
+            return self.add("add", name, tuple(each.number for each in given), given[0].shape)
         x, known = _sorted(given)
         return self._scale(x, None, known, name)
 
@@ -213,8 +213,8 @@ class _Reader:
         """x * factor + summand, with one number for each channel; joins what came before it."""
         channels = _cube(x.shape)[2]
         a, b = _by_channel(factor, channels, 1.0), _by_channel(summand, channels, 0.0)
-        last = self.layers[x.index]
-        alone = x.index == len(self.layers) - 1
+        last = self.layers[x.number]
+        alone = x.number == len(self.layers) - 1
         if alone and last.op in ("conv", "dense") and factor is None and "bias" not in last.arrays:
             return self.join(x, arrays={**last.arrays, "bias": b})
         if alone and last.op == "scale" and last.name == name:
@@ -225,7 +225,7 @@ class _Reader:
             count = last.settings["count"]
             if abs(a[0] * count - 1) < 1e-5:
                 return self.join(x, op={"sum": "mean", "sumpool": "meanpool"}[last.op])
-        return self.add("scale", name, (x.index,), x.shape, factor=a, summand=b)
+        return self.add("scale", name, (x.number,), x.shape, factor=a, summand=b)
 
     def _max(self, eqn: Any, given: list[Any], name: str) -> _Live:
         return self._clip(given, name, "low")
@@ -238,18 +238,18 @@ class _Reader:
             raise NotImplementedError
         x, known = _sorted(given)
         bound = float(_only(known))
-        last = self.layers[x.index]
-        if last.op == "clip" and last.settings[side] is None and x.index == len(self.layers) - 1:
+        last = self.layers[x.number]
+        if last.op == "clip" and last.settings[side] is None and x.number == len(self.layers) - 1:
             return self.join(x, settings={**last.settings, side: bound})
         bounds = {"low": None, "high": None, side: bound}
-        return self.add("clip", name, (x.index,), x.shape, **bounds)
+        return self.add("clip", name, (x.number,), x.shape, **bounds)
 
     def _clamp(self, eqn: Any, given: list[Any], name: str) -> _Live:
         low, x, high = given
         if isinstance(low, _Live) or isinstance(high, _Live):
             raise NotImplementedError
         return self.add(
-            "clip", name, (x.index,), x.shape, low=float(_only(low)), high=float(_only(high))
+            "clip", name, (x.number,), x.shape, low=float(_only(low)), high=float(_only(high))
         )
 
     def _convert_element_type(self, eqn: Any, given: list[Any], name: str) -> _Live:
@@ -275,7 +275,7 @@ class _Reader:
         return self.add(
             "conv",
             name,
-            (x.index,),
+            (x.number,),
             eqn.outvars[0].aval.shape,
             kernel=w,
             stride=_two(p["window_strides"], 1),
@@ -294,10 +294,10 @@ class _Reader:
             raise NotImplementedError("a product of this shape")
         shape = eqn.outvars[0].aval.shape
         if len(x.shape) == 2:
-            return self.add("dense", name, (x.index,), shape, kernel=weights)
+            return self.add("dense", name, (x.number,), shape, kernel=weights)
         kernel = np.asarray(weights)[None, None]
         one = {"stride": [1, 1], "dilation": [1, 1], "padding": [[0, 0], [0, 0]], "groups": 1}
-        return self.add("conv", name, (x.index,), shape, kernel=kernel, **one)
+        return self.add("conv", name, (x.number,), shape, kernel=kernel, **one)
 
     def _reduce_window_max(self, eqn: Any, given: list[Any], name: str) -> _Live:
         return self._window(eqn, given, name, "maxpool")
@@ -315,7 +315,7 @@ class _Reader:
         return self.add(
             op,
             name,
-            (x.index,),
+            (x.number,),
             eqn.outvars[0].aval.shape,
             window=_two(window[1:-1], 1),
             stride=_two(strides[1:-1], 1),
@@ -334,7 +334,7 @@ class _Reader:
         if len(x.shape) < 3 or tuple(eqn.params["axes"]) != tuple(range(1, len(x.shape) - 1)):
             raise NotImplementedError("a sum over other axes than those of the image")
         shape = (1, x.shape[-1])
-        return self.add(op, name, (x.index,), shape, count=int(np.prod(x.shape[1:-1])))
+        return self.add(op, name, (x.number,), shape, count=int(np.prod(x.shape[1:-1])))
 
     # Places
 
@@ -344,7 +344,7 @@ class _Reader:
             return x._replace(shape=shape)
         if len(shape) != 2:
             raise NotImplementedError
-        return self.add("flatten", name, (x.index,), shape)
+        return self.add("flatten", name, (x.number,), shape)
 
     _squeeze = _reshape
 
@@ -353,14 +353,16 @@ class _Reader:
         if np.prod(x.shape) == np.prod(shape) and x.shape[-1] == shape[-1]:
             return x._replace(shape=shape)
         if _cube(x.shape)[:2] == (1, 1) and x.shape[-1] == shape[-1]:
-            return self.add("spread", name, (x.index,), shape)
+            return self.add("spread", name, (x.number,), shape)
         raise NotImplementedError
 
     def _concatenate(self, eqn: Any, given: list[Any], name: str) -> _Live:
         shape = eqn.outvars[0].aval.shape
-        if eqn.params["dimension"] != len(shape) - 1 or not all(isinstance(x, _Live) for x in given):
+        if eqn.params["dimension"] != len(shape) - 1 or not all(
+            isinstance(x, _Live) for x in given
+        ):
             raise NotImplementedError
-        return self.add("concat", name, tuple(x.index for x in given), shape)
+        return self.add("concat", name, tuple(x.number for x in given), shape)
 
     def _slice(self, eqn: Any, given: list[Any], name: str) -> _Live:
         (x,), p = given, eqn.params
@@ -371,7 +373,7 @@ class _Reader:
         start = _two(p["start_indices"][1:-1], 0)
         shape = eqn.outvars[0].aval.shape
         return self.add(
-            "slice", name, (x.index,), shape, start=start, stride=_two(strides[1:-1], 1)
+            "slice", name, (x.number,), shape, start=start, stride=_two(strides[1:-1], 1)
         )
 
     def _pad(self, eqn: Any, given: list[Any], name: str) -> _Live:
@@ -381,7 +383,7 @@ class _Reader:
         if any(low < 0 or high < 0 for low, high, _ in config):
             raise NotImplementedError
         before = [*_two([low for low, _, _ in config[1:-1]], 0), int(config[-1][0])]
-        return self.add("pad", name, (x.index,), eqn.outvars[0].aval.shape, before=before)
+        return self.add("pad", name, (x.number,), eqn.outvars[0].aval.shape, before=before)
 
 
 def _is_array(value: Any) -> bool:

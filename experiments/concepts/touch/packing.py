@@ -58,5 +58,7 @@ def numbers(values: np.ndarray, kind: str) -> str:
 
 
 def _kind(layers: Sequence[Layer]) -> str:
-    most = max((np.abs(v).max(initial=0) for each in layers for v in each.arrays.values()), default=0)
+    most = max(
+        (np.abs(v).max(initial=0) for each in layers for v in each.arrays.values()), default=0
+    )
     return "f2" if most <= LARGEST else "f4"

@@ -22,7 +22,7 @@ from experiments.concepts.touch import data, networks
 
 SNAPSHOTS = (0, 10, 30, 100, 300)  # updates before each snapshot; the last is the end
 BATCH, RATE = 64, 5e-3
-DIGIT_STEPS, CURVE_STEPS, SCENE_STEPS = 1200, 1500, 1200
+DIGIT_STEPS, CURVE_STEPS, SCENE_STEPS = 1200, 1500, 800
 SCENES = 3000  # drawn once
 
 

@@ -162,8 +162,8 @@ class Browser:
         """A place inside an element, in pixels of the window; scrolls it into view."""
         found = self.run(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            "e.scrollIntoView({block: 'center', behavior: 'instant'}); const b = e.getBoundingClientRect();"
-            "return [b.left, b.top, b.width, b.height] })()"
+            "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            "const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height] })()"
         )
         left, top, width, height = found
         return left + across * width, top + down * height
@@ -175,7 +175,9 @@ class Browser:
         self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         self.send("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, **button)
         for x, y in points[1:]:
-            self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
+            self.send(
+                "Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1
+            )
         self.send("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, **button)
         self.frame()
 

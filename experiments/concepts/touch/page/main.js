@@ -59,6 +59,24 @@ function firstUnit() {
   select({ layer, c: best % channels, y: Math.floor(at / wide), x: at % wide }, false);
 }
 
+// For tests and the curious: images go in and numbers come out as base64 of float32.
+const base64Of = (values) => {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096));
+  return btoa(text);
+};
+window.touch = {
+  image: () => base64Of(state.image),
+  show: (base64) => { setImage(numbersOf(base64, "f4")); compute(); },
+  activations: (base64) => {
+    const outs = forward(net, weightsAt(net, net.snapshots[net.snapshots.length - 1]), numbersOf(base64, "f4"));
+    const all = new Float32Array(outs.reduce((n, out) => n + out.length, 0));
+    outs.reduce((at, out) => { all.set(out, at); return at + out.length; }, 0);
+    return base64Of(all);
+  },
+};
+
 function start() {
   const wanted = (navigator.language || "en").toLowerCase().startsWith("zh") ? 1 : 0;
   if (H > 1) buildPad(); else buildLine();
