@@ -84,7 +84,7 @@ def measure(effort: Effort) -> dict[str, Any]:
     }
     placed = [on_canvas(digits(part), 12, seed=i) for i, part in enumerate(("train", "test"))]
     anywhere = {
-        name: _right(model, _train(model, *placed, effort), placed[1])
+        name: _right(model, _train(model, placed[0], placed[1], effort), placed[1])
         for name, model in NETWORKS["digits"].items()
     }
     return {
