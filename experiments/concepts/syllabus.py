@@ -9,6 +9,7 @@ NAMES = (
     "fully_connected",
     "one_window",
     "weight_sharing",
+    "output_size",
     "subsampling",
     "receptive_field",
     "activations",
