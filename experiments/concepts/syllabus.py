@@ -10,7 +10,7 @@ NAMES = (
     "one_window",
     "weight_sharing",
     "output_size",
-    "subsampling",
+    "pooling",
     "receptive_field",
     "activations",
     "gradients",

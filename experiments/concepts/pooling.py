@@ -88,7 +88,7 @@ def measure(effort: Effort) -> Findings:
         cost[kind] = summary.total(layers)["multiply_adds"]
     return Findings(
         headings=[
-            Text("subsampling", "下采样"),
+            Text("pooling", "下采样"),
             Text("accuracy", "准确率"),
             Text("same answer, shift 1", "平移 1 像素后答案不变"),
             Text("shift 2", "平移 2"),
@@ -171,7 +171,7 @@ def _draw(figure, right, same) -> None:
 
 
 CONCEPT = Concept(
-    name="subsampling",
+    name="pooling",
     title=Text("Subsampling, and shifting the image", "下采样与图像平移"),
     question=Text(
         "Pooling and strides make the maps smaller: the next layer sees further, with less work. "
