@@ -121,7 +121,7 @@ def _train(
 
 
 def _sine() -> dict[str, Any]:
-    """A sine, of which every second sample is kept: as it is, after a mean, after a maximum of 2."""
+    """A sine of which every second sample is kept: as it is, after a mean or a maximum of two."""
     x = np.sin(2 * np.pi * FREQUENCY * np.arange(SAMPLES))
     pairs = x.reshape(-1, 2)
     kept = {"every": x[::2], "mean": pairs.mean(1), "max": pairs.max(1)}
