@@ -153,6 +153,7 @@ def read(values: dict[str, Any]) -> Findings:
             for of_seed in zip(*sides.values(), strict=True)
         ]
     )
+    last = float(np.log2(sides[deep].mean() / sides[depths[-2]].mean()))
     task = list(values["task"].values())
     short = [each for each in task if each["sees"] <= span]
     far = [each for each in task if each["sees"] > span]
@@ -167,11 +168,10 @@ def read(values: dict[str, Any]) -> Findings:
             {"": list(slopes)},
             why_not=Text(
                 f"The fields are {_fields(sides)}; from {depths[-2]} to {deep} layers alone the "
-                "exponent is "
-                f"{np.log2(sides[deep].mean() / sides[depths[-2]].mean()):.2f}: in shallow stacks the field is bounded by the theoretical one.",
-                f"有效感受野依次为 {_fields(sides)}；只看 {depths[-2]} 到 {deep} 层，指数为 "
-                f"{np.log2(sides[deep].mean() / sides[depths[-2]].mean()):.2f}："
-                "层数少时，有效感受野受理论感受野所限。",
+                f"exponent is {last:.2f}: in shallow stacks the field is bounded by the "
+                "theoretical one.",
+                f"有效感受野依次为 {_fields(sides)}；只看 {depths[-2]} 到 {deep} 层，"
+                f"指数为 {last:.2f}：层数少时，有效感受野受理论感受野所限。",
             ),
         ),
         "small": Outcome(
