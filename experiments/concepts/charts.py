@@ -77,7 +77,6 @@ def draw(chart: Mapping[str, Any], language: str) -> Figure:
 
 
 def _lines(axis, chart: Mapping[str, Any], say) -> None:
-    count = len(chart["series"])
     for i, series in enumerate(chart["series"]):
         colour, mark, dashes = (cycle[i % len(cycle)] for cycle in (COLOURS, MARKS, LINES))
         x = np.array(series["x"], float)
@@ -96,12 +95,11 @@ def _lines(axis, chart: Mapping[str, Any], say) -> None:
         if series["fill"]:
             axis.fill_between(x, means, color=colour, alpha=0.2)
     axis.set_xscale(chart["x_scale"])
-    if chart["x_scale"] == "log" and count:
-        places = sorted(set(itertools.chain(*(series["x"] for series in chart["series"]))))
-        if len(places) <= 6:
-            axis.set_xticks(places)
-            axis.xaxis.set_major_formatter(ScalarFormatter())
-            axis.xaxis.set_minor_formatter(NullFormatter())
+    places = sorted(set(itertools.chain(*(series["x"] for series in chart["series"]))))
+    if 1 < len(places) <= 7 and chart["kind"] == "lines":
+        axis.set_xticks(places)
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _bars(axis, chart: Mapping[str, Any], say) -> None:

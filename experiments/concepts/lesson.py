@@ -65,6 +65,9 @@ class Code(NamedTuple):
     text: Words
 
 
+Part = Text | Formula | Diagram | Code  # of an explanation
+
+
 class Claim(NamedTuple):
     """An expectation, written down before it is measured.
 
@@ -218,7 +221,7 @@ class Concept(NamedTuple):
 
     name: str
     title: Text
-    explain: Sequence[Text | Formula | Diagram | Code]
+    explain: Sequence[Part]
     guess: Text
     claims: Sequence[Claim]
     measure: Callable[[Effort], Mapping[str, Any]]

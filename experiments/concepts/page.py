@@ -152,11 +152,18 @@ def _charts(section: Section, directory: Path, language: str) -> str:
         path = charts.file(chart, directory / section["name"], number, language)
         data = base64.b64encode(path.read_bytes()).decode()
         title = html.escape(in_language(chart["title"], language))
-        wide = ' class="wide"' if chart["type"] != "chart" else ""
+        wide = f' class="wide" style="max-width: {_width(chart)}rem"' if _width(chart) else ""
         figures.append(
             f'<figure{wide}><img alt="{title}" src="data:image/png;base64,{data}"></figure>'
         )
     return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+
+
+def _width(chart: Section) -> int:
+    """Width of a row of images, in the size of the text; 0 of a chart, which has its place."""
+    if chart["type"] == "images":
+        return 8 + 6 * max(len(row["images"]) for row in chart["rows"])
+    return 0
 
 
 def _claims(section: Section, say: _Words) -> str:

@@ -98,7 +98,7 @@ figure.formula figcaption { font-size: .88rem; text-align: center; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr));
   gap: 1rem; align-items: start; margin: 1rem 0; }
 .charts img { width: 100%; height: auto; background: #fff; border-radius: 6px; display: block; }
-.charts .wide { grid-column: 1 / -1; max-width: 46rem; }
+.charts .wide { grid-column: 1 / -1; width: 100%; }
 table caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .3rem; }
 table.values td { white-space: nowrap; } table.values th { min-width: 4.5rem; }
 table.values td:first-child { white-space: normal; min-width: 6.5rem; }
