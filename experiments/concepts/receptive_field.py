@@ -16,7 +16,7 @@ from cnn_jax.analysis.receptive_field import (
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import accuracies, predict_replicas, train_replicas
 from experiments.concepts import command
-from experiments.concepts.lesson import (
+from experiments.concepts.old import (
     Concept,
     Effort,
     Expectation,

@@ -34,10 +34,3 @@ EXERCISES: tuple[Exercise, ...] = (
     dense_tasks.EXERCISE,
     features.EXERCISE,
 )
-
-
-def load_ipython_extension(shell) -> None:
-    """`%load_ext experiments.concepts.exercises`: the cell magic %%exercise of the notebooks."""
-    from experiments.concepts.exercises import notebook
-
-    notebook.register(shell)

@@ -87,7 +87,7 @@ def notebook(exercise: Exercise, language: str, directory: Path) -> str:
     here = (
         "" if directory.resolve() == ROOT else f"import sys\n\nsys.path.insert(0, {str(ROOT)!r})\n"
     )
-    extension = "%load_ext experiments.concepts.exercises\nimport numpy as np"
+    extension = "%load_ext experiments.concepts.exercises.notebook\nimport numpy as np"
     start = here + extension
     magic = f"%%exercise {exercise.number}{'' if language == 'en' else ' ' + language}\n"
     cells: list[tuple[str, str]] = [

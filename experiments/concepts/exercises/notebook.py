@@ -7,8 +7,8 @@ from experiments.concepts.exercises.checking import Verdict, check
 from experiments.concepts.lesson import LANGUAGES
 
 
-def register(shell: Any) -> None:
-    """Makes %%exercise known to a shell of IPython."""
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext experiments.concepts.exercises.notebook` makes %%exercise known to IPython."""
 
     def exercise(line: str, cell: str) -> None:
         words = line.split()
