@@ -36,21 +36,24 @@ def test_every_setting_is_shown_once_in_a_group(task):
 
 
 def test_the_list_names_every_command():
-    listed = {name for names in index.COMMANDS.values() for name in names.split()}
-    there = set()
-    for path in (ROOT / "experiments").glob("**/*.py"):
-        text = path.read_text(encoding="utf-8")
-        if 'if __name__ == "__main__"' in text and "benchmark" not in path.parts:
-            parts = path.relative_to(ROOT / "experiments").with_suffix("").parts
-            there.add(".".join(part for part in parts if part != "__main__"))
-    # a concept each, which `concepts` lists; a process of the drill; a process of the exercises
-    inner = {name for name in there if re.match(r"concepts\.(?!exercises$)|drill\.", name)}
-    assert listed == there - inner - {""}
-    for name in listed:
+    listed = index.commands()
+    grouped = [name for names in index.GROUPS.values() for name in names.split()]
+    assert len(grouped) == len(set(grouped))
+    table = re.findall(
+        r"(?m)^\| ((?:`[^`]+`,? ?)+)\|", (ROOT / "experiments/README.md").read_text()
+    )
+    for name in [name for cell in table for name in re.findall(r"`([a-z_.]+)", cell)]:
+        if (ROOT / "experiments" / f"{name}.py").exists():
+            assert name in listed
+    lines = {
+        line.split()[0]: line for line in index.listing().splitlines() if line.startswith("  ")
+    }
+    assert sorted(lines) == listed
+    assert {"concepts", "concepts.exercises", "benchmark.conv", "launch"} <= set(listed)
+    assert not {"concepts.pooling", "drill.run", "entry", "__main__"} & set(listed)
+    for name, line in lines.items():
         assert len(index.summary(name)) > 20
-        assert name in index.listing()
-    lines = index.listing().splitlines()
-    assert all(line.endswith(".") or ":" in line for line in lines if line.strip())
+        assert line.endswith("."), line
 
 
 @pytest.mark.slow
