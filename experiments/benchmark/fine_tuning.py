@@ -124,6 +124,7 @@ def contenders(examples: int) -> dict[str, Candidate]:
             recipe.backbone_factor,
             recipe.weight_decay,
             warmup / chosen.steps,
+            norm=recipe.bn_momentum,
             freeze=recipe.freeze,
             scratch=not recipe.pretrained,
         )
