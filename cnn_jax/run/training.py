@@ -8,7 +8,7 @@ import time
 import jax
 
 from cnn_jax import plugins
-from cnn_jax.run import agreement, continuing, out_of_memory, surveying, sweep
+from cnn_jax.run import agreement, continuing, out_of_memory, surveying, sweep, tracking
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
@@ -70,6 +70,8 @@ def train(
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
+        if hosts.is_first():
+            tracking.check(recipe.track)
         recipe = continuing.resolved(recipe)
         with surveying.named(recipe, task):
             experiment = task.make_experiment(recipe)
