@@ -72,7 +72,7 @@ class SingleRun:
         self._recipe, self._experiment, self._parts = recipe, experiment, parts
         self._opened, self._program, self._began = opened, program, began
         self._say = program.say if hosts.is_first() else lambda line: None
-        self._again = f"To resume: {program.again} with workdir={opened.place}"
+        self._again = program.resumes(opened.place)
         self._meter = goodput.Meter()
         self._notes: list[str] = []
         self._best: int | None = None  # step of the best checkpoint, once the run is finished

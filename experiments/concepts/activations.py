@@ -13,7 +13,7 @@ import numpy as np
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import accuracies, predict_replicas, train_replicas
 from experiments.concepts import command
-from experiments.concepts.lesson import (
+from experiments.concepts.old import (
     Concept,
     Effort,
     Expectation,

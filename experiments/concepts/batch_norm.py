@@ -14,7 +14,7 @@ import optax
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import predict_replicas, train_replicas
 from experiments.concepts import command
-from experiments.concepts.lesson import (
+from experiments.concepts.old import (
     Concept,
     Effort,
     Expectation,

@@ -12,7 +12,7 @@ from cnn_jax.analysis.cam import grad_cam
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import accuracies, predict_replicas, train_replicas
 from experiments.concepts import command
-from experiments.concepts.lesson import (
+from experiments.concepts.old import (
     Concept,
     Effort,
     Expectation,
