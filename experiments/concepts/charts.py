@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from cnn_jax.analysis import figure_files
+from cnn_jax.analysis import figure_files, segmentation_figures
 from cnn_jax.printable import in_figure
 from experiments.concepts.lesson import in_language
 
@@ -25,6 +26,7 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (6, 2)), (0, (3, 1)), (0, (1, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 COLOUR_MAPS = {"gray": "gray", "signed": "RdBu_r", "heat": "inferno"}
+MOST_CLASSES = 21  # of images whose numbers are classes
 WIDTH, HEIGHT = 4.8, 3.5  # inches
 DPI = 170
 
@@ -159,19 +161,39 @@ def _images(chart: Mapping[str, Any], language: str) -> Figure:
                 axis.set_axis_off()
                 continue
             image = np.array(row["images"][i], float)
-            options: dict[str, Any] = {"cmap": COLOUR_MAPS[row["colours"]], "vmin": low,
+            options: dict[str, Any] = {"cmap": COLOUR_MAPS.get(row["colours"]), "vmin": low,
                                        "vmax": high}  # fmt: skip
             if row["over"]:
                 under = np.array(row["over"][i], float)
                 axis.imshow(under, cmap="gray")
                 options |= {"alpha": 0.55, "extent": (-0.5, under.shape[1] - 0.5,
                                                       under.shape[0] - 0.5, -0.5)}  # fmt: skip
-            shown = axis.imshow(image, **options)
+            if row["colours"] == "classes":
+                classes = segmentation_figures.coloured(image.astype(np.uint8), MOST_CLASSES)
+                axis.imshow(classes)
+            else:
+                shown = axis.imshow(image, **options)
+            if row.get("boxes"):
+                _boxes(axis, row["boxes"][i])
             if i < len(row["titles"]):
                 axis.set_title(say(row["titles"][i]), fontsize=8, pad=2)
         own[0].set_ylabel(say(row["label"]), fontsize=9, rotation=0, ha="right", va="center")
+        if row["colours"] == "classes":
+            continue
         bar = figure.colorbar(shown, ax=list(own), fraction=0.04, pad=0.01, aspect=8)
         bar.set_ticks([low, 0, high] if low < 0 < high else [low, high])
         bar.ax.tick_params(labelsize=7)
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
     return figure
+
+
+def _boxes(axis, boxes) -> None:
+    """Boxes in pixels, with their texts above them or, at the upper border, below."""
+    for left, top, right, bottom, text in boxes:
+        axis.add_patch(
+            Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
+                      edgecolor=COLOURS[1], linewidth=1.2)
+        )  # fmt: skip
+        high = top > 6
+        axis.text(left - 0.5, top - 1 if high else bottom, in_figure(text), color="white",
+                  fontsize=7, va="bottom" if high else "top", clip_on=True)  # fmt: skip

@@ -65,6 +65,9 @@ class Code(NamedTuple):
     text: Words
 
 
+Paragraph = Text | Formula | Diagram | Code
+
+
 class Claim(NamedTuple):
     """An expectation, written down before it is measured.
 
@@ -149,9 +152,10 @@ class ImageRow(NamedTuple):
         label: name of the row.
         images: [rows][columns] each; all of a size.
         titles: of each image.
-        colours: 'gray', 'signed' (white at zero) or 'heat'.
+        colours: 'gray', 'signed' (white at zero), 'heat' or 'classes' (0 is black, no scale).
         low, high: ends of the scale; those of the values if left out.
         over: gray images that these are laid over.
+        boxes: of each image, (left, top, right, bottom, text) in its pixels.
     """
 
     label: Words
@@ -161,6 +165,7 @@ class ImageRow(NamedTuple):
     low: float | None = None
     high: float | None = None
     over: Sequence[Any] = ()
+    boxes: Sequence[Sequence[Any]] = ()
 
 
 class Images(NamedTuple):
@@ -217,7 +222,7 @@ class Concept(NamedTuple):
 
     name: str
     title: Text
-    explain: Sequence[Text | Formula | Diagram | Code]
+    explain: Sequence[Paragraph]
     guess: Text
     claims: Sequence[Claim]
     measure: Callable[[Effort], Mapping[str, Any]]
