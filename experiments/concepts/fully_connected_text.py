@@ -12,7 +12,7 @@ from experiments.concepts.lesson import (
     Diagram,
     Findings,
     Outcome,
-    Part,
+    Paragraph,
     Series,
     Table,
     Text,
@@ -44,7 +44,7 @@ def _draw(language: str) -> list[str]:
     ]
 
 
-EXPLAIN: list[Part] = [
+EXPLAIN: list[Paragraph] = [
     Text(
         "In a [[fully connected]] layer every [[unit]] reads every input, each by a [[weight]] of "
         "its own. With enough units such a network can compute anything a convolution can. What "

@@ -292,7 +292,6 @@ CONCEPT = Concept(
     ],
     measure=measure,
     read=read,
-    exercises=(2, 3),
     seeded=False,
 )
 

@@ -151,7 +151,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(5,),
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from experiments.concepts.lesson import (
     ImageRow,
     Images,
     Outcome,
-    Part,
+    Paragraph,
     Series,
     Table,
     Text,
@@ -52,7 +52,7 @@ def _draw(language: str) -> list[str]:
     ]
 
 
-EXPLAIN: list[Part] = [
+EXPLAIN: list[Paragraph] = [
     Text(
         "A window of K numbers fits n − K + 1 times into n: without more, every layer makes the "
         "map smaller. [[padding|Padding]] puts p numbers, usually zeros, on each side. A "

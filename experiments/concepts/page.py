@@ -187,9 +187,9 @@ def _claims(section: Section, say: _Words) -> str:
 
 def _exercises(section: Section, say: _Words) -> str:
     items = "".join(
-        f"<li>{say('exercise')} {number}: "
-        f"<code>python -m experiments.concepts.exercises {number}</code></li>"
-        for number in section["exercises"]
+        f"<li>{each['number']}. {say.text(each['title'])}: "
+        f"<code>python -m experiments.concepts.exercises {each['number']}</code></li>"
+        for each in section["exercises"]
     )
     return f"<h3>{say('exercises')}</h3><ul>{items}</ul>" if items else ""
 

@@ -332,7 +332,6 @@ CONCEPT = Concept(
     ],
     measure=measure,
     read=read,
-    exercises=(1,),
     seeded=False,
 )
 

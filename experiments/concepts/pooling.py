@@ -143,7 +143,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(6,),
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from experiments.concepts.lesson import (
     Diagram,
     Findings,
     Outcome,
-    Part,
+    Paragraph,
     Series,
     Table,
     Text,
@@ -53,7 +53,7 @@ def _draw(language: str) -> list[str]:
     ]
 
 
-EXPLAIN: list[Part] = [
+EXPLAIN: list[Paragraph] = [
     Text(
         "[[subsampling|Subsampling]] makes maps smaller, so that the next layer sees further for "
         "less work. [[pooling|Pooling]] puts one number in the place of each window of 2x2: its "

@@ -125,7 +125,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(7,),
 )
 
 if __name__ == "__main__":

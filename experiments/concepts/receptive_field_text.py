@@ -12,7 +12,7 @@ from experiments.concepts.lesson import (
     Diagram,
     Findings,
     Outcome,
-    Part,
+    Paragraph,
     Series,
     Table,
     Text,
@@ -51,7 +51,7 @@ def _draw(language: str) -> list[str]:
     ]
 
 
-EXPLAIN: list[Part] = [
+EXPLAIN: list[Paragraph] = [
     Text(
         "The [[receptive field]] of a [[unit]] are all inputs that can change it. One layer with a "
         "[[kernel]] of 3 sees 3. A second layer sees 3 of those, which see 5 between them. A stack "

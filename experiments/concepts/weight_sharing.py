@@ -87,7 +87,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(4,),
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from experiments.concepts.lesson import (
     Diagram,
     Findings,
     Outcome,
-    Part,
+    Paragraph,
     Series,
     Table,
     Text,
@@ -61,7 +61,7 @@ def _draw(language: str) -> list[str]:
     ]
 
 
-EXPLAIN: list[Part] = [
+EXPLAIN: list[Paragraph] = [
     Text(
         "A [[convolution]] differs from a [[fully connected]] layer in two ways. It is local: a "
         "[[unit]] sees only a [[window]] of neighbours. And it shares: all positions use the same "
