@@ -144,7 +144,10 @@ CLAIMS = [
 
 def read(values: dict[str, Any]) -> Findings:
     theory = {int(depth): size for depth, size in values["theory"].items()}
-    sides = {int(depth): np.array(each) for depth, each in values["sides"].items()}
+    # the square is centred on the gradient's centroid, which lies a little beside the unit's place
+    sides = {
+        int(depth): np.minimum(each, theory[int(depth)]) for depth, each in values["sides"].items()
+    }
     depths = list(theory)
     deep, span = depths[-1], values["span"]
     slopes = np.array(
