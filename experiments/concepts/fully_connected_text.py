@@ -97,14 +97,17 @@ def _claims(data: str) -> list[Claim]:
         ),
         Claim(
             f"smaller_{data}",
-            Text(f"{data}: it has fewer parameters", f"{data}：而且参数更少"),
+            Text(
+                f"{data}: the convolutional network has fewer parameters",
+                f"{data}：卷积网络的参数更少",
+            ),
             Text("< fully connected", "< 全连接"),
         ),
         Claim(
             f"overfits_{data}",
             Text(
-                f"{data}: it overfits less (training accuracy minus test accuracy)",
-                f"{data}：过拟合更轻（训练准确率减测试准确率）",
+                f"{data}: the convolutional network overfits less (training minus test accuracy)",
+                f"{data}：卷积网络过拟合更轻（训练准确率减测试准确率）",
             ),
             Text("< fully connected", "< 全连接"),
         ),
@@ -155,7 +158,10 @@ CLAIMS = [
     ),
     Claim(
         "sees",
-        Text("and the convolutional one more than 10", "而卷积网络损失 10 个百分点以上"),
+        Text(
+            "Shuffled in that way, the convolutional network loses more than 10 points",
+            "同样打乱后，卷积网络损失 10 个百分点以上",
+        ),
         "> 10",
     ),
 ]  # fmt: skip

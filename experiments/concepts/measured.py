@@ -163,6 +163,6 @@ def save(directory: Path, sections: Mapping[str, Section]) -> Path:
     found = {"version": VERSION, "environment": workdir.environment(), "sections": ordered}
     path = directory / FILE
     new = path.with_suffix(".new")
-    new.write_text(strict_json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    new.write_text(strict_json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
     new.replace(path)
     return path

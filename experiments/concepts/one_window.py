@@ -26,6 +26,7 @@ from experiments.concepts.lesson import (
     Outcome,
     Table,
     Text,
+    chosen,
 )
 
 IMAGE = ((0, 1, 2, 0), (0, 3, 1, 0), (1, 2, 0, 0), (0, 0, 0, 0))
@@ -176,11 +177,21 @@ def read(values: dict[str, Any]) -> Findings:
             ),
         },
         reading=[
-            Text(
-                "A [[kernel]] is a question that is asked at every place: how much does this "
-                "window look like me? The [[feature map]] holds the answers.",
-                "[[kernel|卷积核]]就像在每个位置上问同一个问题：这个窗口有多像我？"
-                "[[feature map|特征图]]就是全部的回答。",
+            chosen(
+                like > 0.7,
+                Text(
+                    "A [[kernel]] is a question that is asked at every place: how much does this "
+                    "window look like me? The [[feature map]] holds the answers.",
+                    "[[kernel|卷积核]]就像在每个位置上问同一个问题：这个窗口有多像我？"
+                    "[[feature map|特征图]]就是全部的回答。",
+                ),
+                Text(
+                    "A [[kernel]] is a question that is asked at every place: how much does this "
+                    "window look like me, and how bright is it? The answer mixes the two; the "
+                    "[[feature map]] holds all answers.",
+                    "[[kernel|卷积核]]就像在每个位置上问同一个问题：这个窗口有多像我，又有多亮？"
+                    "结果把两者混在一起；[[feature map|特征图]]就是全部的回答。",
+                ),
             ),
             Text(
                 "What deep learning calls a convolution is a cross-correlation: mathematics turns "

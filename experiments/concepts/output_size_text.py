@@ -108,7 +108,10 @@ CLAIMS = [
     ),
     Claim(
         "parameters",
-        Text("and the number of parameters that Flax makes", "参数个数与 Flax 创建的一致"),
+        Text(
+            "The formula for the parameters gives the number that Flax makes",
+            "参数个数的公式与 Flax 创建的一致",
+        ),
         "100 %",
     ),
     Claim(

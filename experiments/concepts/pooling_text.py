@@ -169,7 +169,7 @@ CLAIMS = [
     Claim(
         "quieter",
         Text(
-            "and a mean of two before makes that false sine a third as high",
+            "A mean of two before makes that false sine a third as high",
             "先两两平均，这个假的正弦波只剩三分之一高",
         ),
         "0.31 ± 0.02",
@@ -185,8 +185,8 @@ CLAIMS = [
     Claim(
         "time_flat",
         Text(
-            "A layer that is connected to all positions does",
-            "与全部位置相连的层则会察觉",
+            "A layer that is connected to all positions notices a shift of the curve",
+            "与全部位置相连的层会察觉曲线的平移",
         ),
         Text("< 90 % at shift 4", "平移 4 时 < 90 %"),
     ),

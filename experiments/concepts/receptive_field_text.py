@@ -111,25 +111,29 @@ CLAIMS = [
     Claim(
         "root",
         Text(
-            "The part that is used grows with the square root of the depth (Luo 2016),",
-            "真正用到的范围随深度的平方根增长（Luo 2016），",
+            "The part that is used grows with the square root of the depth (Luo 2016)",
+            "真正用到的范围随深度的平方根增长（Luo 2016）",
         ),
         Text("exponent 0.5 ± 0.15", "指数 0.5 ± 0.15"),
     ),
     Claim(
         "small",
-        Text("so in a deep network it is small", "所以在深层网络里只占一小部分"),
+        Text("In a deep stack the part that is used is small", "层数多时，真正用到的只占一小部分"),
         Text("32 layers: < 32.5", "32 层：< 32.5"),
     ),
     Claim(
         "guesses",
         Text(
-            "A network that does not see the step that matters can only guess,",
-            "看不到关键时刻的网络只能猜，",
+            "A network that does not see the step that matters can only guess",
+            "看不到关键时刻的网络只能猜",
         ),
         "50 ± 4 %",
     ),
-    Claim("learns", Text("and one that sees it learns it", "看得到的就能学会"), "> 95 %"),
+    Claim(
+        "learns",
+        Text("A network that sees that step learns the task", "看得到关键时刻的网络能学会"),
+        "> 95 %",
+    ),
     Claim(
         "wider",
         Text(
