@@ -203,7 +203,7 @@ def first_filters(params: PyTree, path: str | Path) -> None:
         filters = filters.mean(-1)  # [out, *window]
     what = f"{name}: {count} filters of {size}"
     if inputs > 1:
-        what += ", 3 channels in colour" if coloured else f", mean over {inputs} channels"
+        what += "\n3 channels in colour" if coloured else f"\nmean over {inputs} channels"
     if kernel.ndim == 5:
         what += ", middle slice"
     figure.suptitle(in_figure(what), fontsize=10)
