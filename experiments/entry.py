@@ -16,7 +16,7 @@ from cnn_jax.printable import PlainConsole, PlainFormatter, printable
 from cnn_jax.run import machine
 from cnn_jax.stores import is_store
 from cnn_jax.train import ending, hosts, log
-from cnn_jax.train.checkpoint import CheckpointError
+from cnn_jax.train.errors import CheckpointError
 from cnn_jax.train.nonfinite import NonFiniteError
 from experiments import console, environment, gpu_options, plugin_flag, stopping, xla_flags
 from experiments.flag_names import in_flags

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnn_jax.run.answers import Classified, Labelled, Segmented
     from cnn_jax.run.classification import ClassificationRecipe as Recipe
+    from cnn_jax.run.comparing import compare
     from cnn_jax.run.continuing import continued
     from cnn_jax.run.detect import Found
     from cnn_jax.run.detection import DetectionRecipe
@@ -59,6 +60,7 @@ _HOMES = {
     "TASKS": "tasks",
     "TaskRun": "tasks",
     "TrainingRecipe": "recipe",
+    "compare": "comparing",
     "continued": "continuing",
     "evaluate": "evaluation",
     "export": "exporting",
@@ -97,6 +99,7 @@ __all__ = [
     "Segmented",
     "TaskRun",
     "TrainingRecipe",
+    "compare",
     "continued",
     "evaluate",
     "export",

@@ -8,7 +8,7 @@ import time
 import jax
 
 from cnn_jax import plugins
-from cnn_jax.run import agreement, continuing, out_of_memory, surveying, sweep
+from cnn_jax.run import agreement, continuing, failures, out_of_memory, surveying, sweep
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
@@ -111,11 +111,10 @@ def train_experiment(
         shapes = jax.eval_shape(lambda: initial_variables(experiment, seed=recipe.seed))
         agreement.check_experiment(experiment, shapes)
     parts = build(recipe, experiment)
-    with (
-        out_of_memory.explained(recipe, parts.where.device_count),
-        contextlib.ExitStack() as held,
-    ):
+    with contextlib.ExitStack() as held:
         opened = directories.open_run_directory(
             recipe, name=experiment.name, held=held, ends=program.ends
         )
-        return SingleRun(recipe, experiment, parts, opened, program, began).go(held)
+        memory = out_of_memory.explained(recipe, parts.where.device_count)
+        with failures.noted(opened.path), memory:
+            return SingleRun(recipe, experiment, parts, opened, program, began).go(held)

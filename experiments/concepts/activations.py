@@ -203,7 +203,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(7,),
 )
 
 if __name__ == "__main__":

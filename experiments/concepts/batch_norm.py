@@ -179,7 +179,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(9,),
 )
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Draws the lesson's charts and images, which are data, in a language."""
 
-import base64
 import hashlib
 import inspect
 import itertools
 import json
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,6 @@ DPI = 170
 
 def file(chart: Mapping[str, Any], directory: Path, number: int, language: str) -> Path:
     """Draws a chart into `<number>_<language>-<its key>.png`, unless it is there already."""
-    if chart["type"] == "png":  # a lesson of the old form
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{number}.png"
-        path.write_bytes(base64.b64decode(chart["png"]))
-        return path
     source = inspect.getsource(sys.modules[__name__])
     content = json.dumps([chart, language, source], sort_keys=True)
     name = hashlib.sha256(content.encode()).hexdigest()[:10]
@@ -65,7 +60,7 @@ def draw(chart: Mapping[str, Any], language: str) -> Figure:
     for which, value, name in chart["marks"]:
         across = axis.axvline if which == "x" else axis.axhline
         across(value, color="#555555", linestyle=":", linewidth=1.2, label=say(name) or None)
-    axis.set(title=say(chart["title"]), xlabel=say(chart["x"]), ylabel=say(chart["y"]))
+    axis.set(title=_title(chart, language), xlabel=say(chart["x"]), ylabel=say(chart["y"]))
     axis.title.set_fontsize(11)
     axis.set_yscale(chart["y_scale"])
     if chart["y_range"]:
@@ -78,8 +73,14 @@ def draw(chart: Mapping[str, Any], language: str) -> Figure:
     return figure
 
 
+def _title(chart: Mapping[str, Any], language: str) -> str:
+    """The title in lines that fit."""
+    text = in_language(chart["title"], language)
+    columns = 38 if text.isascii() else 24
+    return "\n".join(in_figure(line) for line in textwrap.wrap(text, columns))
+
+
 def _lines(axis, chart: Mapping[str, Any], say) -> None:
-    count = len(chart["series"])
     for i, series in enumerate(chart["series"]):
         colour, mark, dashes = (cycle[i % len(cycle)] for cycle in (COLOURS, MARKS, LINES))
         x = np.array(series["x"], float)
@@ -98,12 +99,11 @@ def _lines(axis, chart: Mapping[str, Any], say) -> None:
         if series["fill"]:
             axis.fill_between(x, means, color=colour, alpha=0.2)
     axis.set_xscale(chart["x_scale"])
-    if chart["x_scale"] == "log" and count:
-        places = sorted(set(itertools.chain(*(series["x"] for series in chart["series"]))))
-        if len(places) <= 6:
-            axis.set_xticks(places)
-            axis.xaxis.set_major_formatter(ScalarFormatter())
-            axis.xaxis.set_minor_formatter(NullFormatter())
+    places = sorted(set(itertools.chain(*(series["x"] for series in chart["series"]))))
+    if 1 < len(places) <= 7 and chart["kind"] == "lines":
+        axis.set_xticks(places)
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _bars(axis, chart: Mapping[str, Any], say) -> None:
@@ -146,7 +146,7 @@ def _images(chart: Mapping[str, Any], language: str) -> Figure:
     side = min(0.95, 5.2 / columns)
     figure = Figure(figsize=(columns * side + 1.1, len(rows) * (side + 0.42) + 0.45),
                     layout="constrained")  # fmt: skip
-    figure.suptitle(say(chart["title"]), fontsize=11)
+    figure.suptitle(_title(chart, language), fontsize=11)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, own in zip(rows, axes, strict=True):
         values = np.concatenate([np.ravel(np.array(image, float)) for image in row["images"]])

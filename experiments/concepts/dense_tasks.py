@@ -189,7 +189,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(11,),
 )
 
 if __name__ == "__main__":

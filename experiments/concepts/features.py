@@ -196,7 +196,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(12,),
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from experiments.concepts.lesson import LANGUAGES, Formula, Text
 
-_TOKEN = re.compile(r"\s+|[^\W\d_]+|\d+(?:[.,]\d+)*|.")
+_TOKEN = re.compile(r"\s+|[<>]=|[^\W\d_]+|\d+(?:[.,]\d+)*|.")
 _AS = {"*": "·", "-": "\u2212", "<=": "≤", ">=": "≥"}
 _TIGHT = "()[]|,·⌊⌋"
 

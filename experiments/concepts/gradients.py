@@ -266,7 +266,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(8,),
 )
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Code(NamedTuple):
     text: Words
 
 
-Paragraph = Text | Formula | Diagram | Code
+Paragraph = Text | Formula | Diagram | Code  # of an explanation
 
 
 class Claim(NamedTuple):
@@ -180,14 +180,12 @@ class Findings(NamedTuple):
         tables, charts: the measurement.
         outcomes: name of each claim -> its outcome.
         reading: what follows from it. Sentences about a result are chosen by the result.
-        claims: those of a lesson that knows them only afterwards.
     """
 
     tables: Sequence[Table]
-    charts: Sequence[Chart | Images | Mapping[str, Any]]
+    charts: Sequence[Chart | Images]
     outcomes: Mapping[str, Outcome]
     reading: Sequence[Text]
-    claims: Sequence[Claim] = ()
 
 
 class Effort(NamedTuple):
@@ -217,7 +215,7 @@ class Concept(NamedTuple):
     claims: the expectations.
     measure: effort -> numbers: what JSON can hold, and no texts.
     read: these numbers -> what they say.
-    exercises: numbers of `python -m experiments.concepts.exercises N`.
+    seeded: whether the measurement depends on seeds and effort.
     """
 
     name: str
@@ -226,8 +224,8 @@ class Concept(NamedTuple):
     guess: Text
     claims: Sequence[Claim]
     measure: Callable[[Effort], Mapping[str, Any]]
-    read: Callable[[Mapping[str, Any]], Findings]
-    exercises: Sequence[int] = ()
+    read: Callable[[dict[str, Any]], Findings]
+    seeded: bool = True
 
 
 def chosen(holds: bool, yes: Text, no: Text) -> Text:

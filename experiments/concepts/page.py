@@ -152,11 +152,18 @@ def _charts(section: Section, directory: Path, language: str) -> str:
         path = charts.file(chart, directory / section["name"], number, language)
         data = base64.b64encode(path.read_bytes()).decode()
         title = html.escape(in_language(chart["title"], language))
-        wide = ' class="wide"' if chart["type"] != "chart" else ""
+        wide = f' class="wide" style="max-width: {_width(chart)}rem"' if _width(chart) else ""
         figures.append(
             f'<figure{wide}><img alt="{title}" src="data:image/png;base64,{data}"></figure>'
         )
     return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+
+
+def _width(chart: Section) -> int:
+    """Width of a row of images, in the size of the text; 0 of a chart, which has its place."""
+    if chart["type"] == "images":
+        return 8 + 6 * max(len(row["images"]) for row in chart["rows"])
+    return 0
 
 
 def _claims(section: Section, say: _Words) -> str:
@@ -180,9 +187,9 @@ def _claims(section: Section, say: _Words) -> str:
 
 def _exercises(section: Section, say: _Words) -> str:
     items = "".join(
-        f"<li>{say('exercise')} {number}: "
-        f"<code>python -m experiments.concepts.exercises {number}</code></li>"
-        for number in section["exercises"]
+        f"<li>{each['number']}. {say.text(each['title'])}: "
+        f"<code>python -m experiments.concepts.exercises {each['number']}</code></li>"
+        for each in section["exercises"]
     )
     return f"<h3>{say('exercises')}</h3><ul>{items}</ul>" if items else ""
 

@@ -11,7 +11,8 @@ INTRODUCTION = Text(
     "it did not come true the section says so, and says why as far as we could measure it: that is "
     "a finding too.",
     "卷积网络为什么有效？每一节先讲一个想法，请你先猜，再用几个[[seed|随机种子]]去测量。"
-    "我们的预期都在测量之前写下。没有成真的预期会照实标出，并用另外的测量说明原因：那也是一种发现。",
+    "我们的预期都在测量之前写下。没有成真的预期会照实标出，并用另外的测量说明原因：那也是一种发"
+    "现。",
 )
 SETS = Text(
     "Two small sets of examples are used. `digits` has images of handwritten digits with 8x8 "
@@ -68,13 +69,14 @@ def score(held: int, count: int, unmeasured: int) -> Text:
 
 def effort(section: dict) -> Text:
     """How a section was measured."""
-    quick = section["quick"]
+    quick, seeds = section["quick"], section["seeds"]
     return Text(
-        f"Measured on {section['measured_on']} in {section['seconds']:.0f} s with "
-        f"{section['seeds']} seeds"
+        f"Measured on {section['measured_on']} in {section['seconds']:.0f} s"
+        + (f" with {seeds} seeds" if seeds else "")
         + (", quickly: fewer steps than the figures to quote." if quick else "."),
-        f"{section['measured_on']} 测量，{section['seeds']} 个种子，"
-        f"用时 {section['seconds']:.0f} 秒"
+        f"{section['measured_on']} 测量，"
+        + (f"{seeds} 个种子，" if seeds else "")
+        + f"用时 {section['seconds']:.0f} 秒"
         + ("（快速测量：更新次数较少，数值仅供参考）。" if quick else "。"),
     )
 
@@ -96,7 +98,7 @@ figure.formula figcaption { font-size: .88rem; text-align: center; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr));
   gap: 1rem; align-items: start; margin: 1rem 0; }
 .charts img { width: 100%; height: auto; background: #fff; border-radius: 6px; display: block; }
-.charts .wide { grid-column: 1 / -1; max-width: 46rem; }
+.charts .wide { grid-column: 1 / -1; width: 100%; }
 table caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .3rem; }
 table.values td { white-space: nowrap; } table.values th { min-width: 4.5rem; }
 table.values td:first-child { white-space: normal; min-width: 6.5rem; }

@@ -299,7 +299,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(10,),
 )
 
 if __name__ == "__main__":

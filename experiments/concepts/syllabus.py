@@ -5,9 +5,12 @@ import importlib
 from experiments.concepts.lesson import Concept
 
 NAMES = (
+    "pixels",
     "fully_connected",
+    "one_window",
     "weight_sharing",
-    "subsampling",
+    "output_size",
+    "pooling",
     "receptive_field",
     "activations",
     "gradients",
