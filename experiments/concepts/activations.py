@@ -114,20 +114,20 @@ def read(values) -> Findings:
             {at[1]: hundred(dead["leaky_relu", 1])}, "%", WHY_NOT["leaky"](values),
         ),
     }  # fmt: skip
-    rows = [
-        [NAMES[name], percent(right[name]), percent(values["dead"][name][0]),
-         *(percent(values[what][name][1]) if name in BOTH_RATES else ""
-           for what in ("right", "dead"))]
-        for name in ACTIVATIONS
-    ]  # fmt: skip
-    headings = [
-        Text("activation", "激活函数"),
-        *(word for each in at for word in (
-            Text(f"accuracy, {each.en}", f"准确率，{each.zh}"),
-            Text(f"dead units, {each.en}", f"死亡单元，{each.zh}"),
-        )),
-    ]  # fmt: skip
-    return Findings([Table(headings, rows)], _charts(values), outcomes, _reading(values, outcomes))
+    headings = [Text("activation", "激活函数"), Text("accuracy", "准确率"),
+                Text("dead units", "死亡单元")]  # fmt: skip
+    tables = [
+        Table(
+            headings,
+            [
+                [NAMES[name], percent(values["right"][name][i]), percent(values["dead"][name][i])]
+                for name in names
+            ],
+            Text(f"Learning {said.en}", f"{said.zh}"),
+        )
+        for i, (names, said) in enumerate(zip((ACTIVATIONS, BOTH_RATES), at, strict=True))
+    ]
+    return Findings(tables, _charts(values), outcomes, _reading(values, outcomes))
 
 
 def _charts(values) -> list[Chart]:

@@ -8,6 +8,7 @@ from experiments.concepts import diagram as d
 from experiments.concepts.formula import formula, frac, group, sub, sup
 from experiments.concepts.lesson import Diagram, Paragraph, Text
 from experiments.concepts.spread import percent, spread
+from experiments.concepts.why import by_seed, joined
 
 TITLE = Text("Activation functions", "激活函数")
 
@@ -77,9 +78,11 @@ EXPLAIN: list[Paragraph] = [
         "一百层也一样。乘开就能看到：",
     ),
     formula(
-        sub("W", "2"), "(", sub("W", "1"), "x", "+", sub("b", "1"), ")", "+", sub("b", "2"), "=",
-        "(", sub("W", "2"), sub("W", "1"), ")", "x", "+", "(", sub("W", "2"), sub("b", "1"), "+",
-        sub("b", "2"), ")",
+        sub("W", "2"), "(", sub("W", "1"), "x", "+", sub("b", "1"), ")", "+", sub("b", "2"),
+    ),
+    formula(
+        "=", "(", sub("W", "2"), sub("W", "1"), ")", "x", "+", "(", sub("W", "2"), sub("b", "1"),
+        "+", sub("b", "2"), ")",
         caption=Text(
             "Two layers with weights W and biases b are one layer with the weights W₂W₁.",
             "权重为 W、偏置为 b 的两层，等于权重为 W₂W₁ 的一层。",
@@ -144,12 +147,17 @@ def _bends(values) -> Text:
 
 def _faster(values) -> Text:
     early = {n: np.asarray(values["losses"][n])[:, 3].mean() for n in ("relu", "sigmoid")}
-    return Text(
-        "Three layers are few, and the sigmoid's small slope costs little here. After 100 steps "
-        f"the losses were {early['relu']:.2f} with ReLU and {early['sigmoid']:.2f} with the "
-        "sigmoid.",
-        "三层并不多，Sigmoid 斜率小的代价在这里不大。更新 100 次时，ReLU 的损失是 "
-        f"{early['relu']:.2f}，Sigmoid 是 {early['sigmoid']:.2f}。",
+    seeds = by_seed(values["right"]["relu"][0], values["right"]["sigmoid"][0], scale=100, unit="%")
+    return joined(
+        seeds,
+        Text(
+            "Three layers are few, and the sigmoid's small slope costs little here. After 100 "
+            "steps "
+            f"the losses were {early['relu']:.2f} with ReLU and {early['sigmoid']:.2f} with the "
+            "sigmoid.",
+            "三层并不多，Sigmoid 斜率小的代价在这里不大。更新 100 次时，ReLU 的损失是 "
+            f"{early['relu']:.2f}，Sigmoid 是 {early['sigmoid']:.2f}。",
+        ),
     )
 
 
@@ -165,11 +173,15 @@ def _modern(values) -> Text:
 
 def _dead(values) -> Text:
     off = [percent(each) for each in values["off"]["relu"]]
-    return Text(
-        "A unit counts as dead only if it is off everywhere. Off for an example and a position "
-        f"were {off[1]} of the units at the high rate and {off[0]} at the good one.",
-        "只有处处关闭的单元才算死亡。就单个样本和位置而言，学习率高时有 "
-        f"{off[1]} 的单元关闭，学习率合适时有 {off[0]}。",
+    seeds = by_seed(*values["dead"]["relu"][::-1], scale=100, unit="%")
+    return joined(
+        seeds,
+        Text(
+            "A unit counts as dead only if it is off everywhere. Off for an example and a position "
+            f"were {off[1]} of the units at the high rate and {off[0]} at the good one.",
+            "只有处处关闭的单元才算死亡。就单个样本和位置而言，学习率高时有 "
+            f"{off[1]} 的单元关闭，学习率合适时有 {off[0]}。",
+        ),
     )
 
 

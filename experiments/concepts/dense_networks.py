@@ -1,5 +1,7 @@
 """One trunk and three heads: a class for the image, for every pixel, and boxes."""
 
+from typing import Any, NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,7 @@ class Trunk(nn.Module):
     @nn.compact
     def __call__(self, x, *, train):
         maps = []
-        for i, (width, stride) in enumerate(((12, 1), (24, 2), (32, 2), (32, 1)), start=1):
+        for i, (width, stride) in enumerate(((8, 1), (16, 2), (24, 2), (32, 1)), start=1):
             x = nn.Conv(width, (3, 3), strides=stride, use_bias=False, name=f"conv{i}")(x)
             x = nn.relu(nn.BatchNorm(not train, momentum=0.9, name=f"bn{i}")(x))
             maps.append(x)
@@ -41,6 +43,27 @@ class Classifier(nn.Module):
     def __call__(self, x, *, train):
         _, _, x = Trunk(name="trunk")(x, train=train)  # [B, h, w, 32]
         return nn.Dense(10, name="head")(x if self.everywhere else x.mean((1, 2)))
+
+
+class Begun(NamedTuple):
+    """A network whose trunk begins with weights that were learnt before."""
+
+    network: nn.Module
+    learnt: Any
+
+    def init(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The initial variables, with the learnt trunk."""
+        new = self.network.init(rngs, *args, **kwargs)
+        return {kind: {**new[kind], "trunk": self.learnt[kind]["trunk"]} for kind in new}
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.network.apply(variables, *args, **kwargs)
+
+    def clone(self, **updates: Any) -> Any:
+        return self._replace(network=self.network.clone(**updates))
+
+    def __call__(self, x, *, train: bool) -> Any:
+        return self.network(x, train=train)
 
 
 class Dense(nn.Module):

@@ -11,8 +11,9 @@ from cnn_jax.analysis.detection_figures import judge
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import Trained, accuracies, predict_replicas, train_replicas
 from cnn_jax.typing import HostBatch
-from experiments.concepts.data import digits, on_canvas
+from experiments.concepts.data import digits
 from experiments.concepts.dense_networks import (
+    Begun,
     Classifier,
     Dense,
     boxes_of,
@@ -21,21 +22,24 @@ from experiments.concepts.dense_networks import (
     task,
 )
 from experiments.concepts.lesson import Effort
-from experiments.concepts.scenes import CELLS, DIGIT, SIDE, STRIDE, scenes
+from experiments.concepts.scenes import CELLS, DIGIT, STRIDE, scenes, single
 
 TRAINED, TESTED = 2000, 300  # scenes
 SHOWN = 4  # scenes on the page
-ALONE = SIDE // 2  # side of the images with one digit that the classifier learns from
 
 
 def measure(effort: Effort) -> dict[str, Any]:
     train, test = digits("train"), digits("test")
     lessons, unseen = scenes(train, TRAINED, seed=0), scenes(test, TESTED, seed=1)
     again = {name: leaf[:TESTED] for name, leaf in lessons.items()}
-    alone = on_canvas(train, ALONE, seed=2), on_canvas(test, ALONE, seed=3)
-    found = _classified(alone, unseen, effort)
+    alone = single(train, seed=2), single(test, seed=3)
+    steps = effort.steps(500, 3000)
+    classifiers = _train(Classifier(), classification(10), alone[0], effort, steps)
+    found = _classified(classifiers, alone[1], unseen)
+    trunk = _own(classifiers)[0]
     for name, model in (("coarse", Dense(skip=False)), ("fine", Dense(skip=True, boxes=True))):
-        trained = _train(model, task(), lessons, effort, effort.steps(300, 3000))
+        steps = effort.steps(250, 3000)
+        trained = _train(Begun(model, trunk), task(), lessons, effort, steps)
         found |= _segmented(name, model, trained, unseen, again)
         if name == "fine":
             found |= _boxed(model, trained, unseen)
@@ -65,10 +69,8 @@ def _size(trained: Trained) -> int:
     return sum(leaf[0].size for leaf in jax.tree.leaves(trained.variables["params"]))
 
 
-def _classified(alone, unseen, effort: Effort) -> dict[str, Any]:
-    """A classifier of single digits, and what it says at each place of a scene."""
-    train, test = alone
-    trained = _train(Classifier(), classification(10), train, effort, effort.steps(300, 3000))
+def _classified(trained: Trained, test: HostBatch, unseen: HostBatch) -> dict[str, Any]:
+    """What classifiers of single digits say at each place of a scene."""
     places = Classifier(everywhere=True)
     apply = jax.jit(lambda variables, image: places.apply(variables, image, train=False))
     whole = predict_replicas(Classifier(), trained.variables, test["image"])

@@ -6,6 +6,7 @@ from experiments.concepts import diagram as d
 from experiments.concepts.formula import formula, frac, group, sub, total
 from experiments.concepts.lesson import Diagram, Paragraph, Text
 from experiments.concepts.spread import percent, spread
+from experiments.concepts.why import by_seed, joined
 
 TITLE = Text("From a class to pixels to boxes", "从类别到像素，再到框")
 
@@ -132,24 +133,34 @@ def _slid(values) -> Text:
 
 
 def _taught(values) -> Text:
-    return Text(
-        "Two things count against it: it has to tell digits from the background as well, of which "
-        f"the classifier knows nothing, and it is trained for short. On scenes of the training set "
-        f"its mean IoU is {percent(values['coarse_known'])}, on new ones "
-        f"{percent(values['coarse_iou'])}.",
-        "它有两点不利：它还要区分数字和背景，而分类网络不用管背景；而且训练时间短。"
-        f"它在训练场景上的平均交并比是 {percent(values['coarse_known'])}，在新场景上是 "
-        f"{percent(values['coarse_iou'])}。",
+    seeds = by_seed(values["coarse_ink"], values["slid"], scale=100, unit="%")
+    return joined(
+        seeds,
+        Text(
+            "Two things count against it: it has to tell digits from the background as well, of "
+            "which "
+            "the classifier knows nothing, and it is trained for short. On scenes of the training "
+            "set "
+            f"its mean IoU is {percent(values['coarse_known'])}, on new ones "
+            f"{percent(values['coarse_iou'])}.",
+            "它有两点不利：它还要区分数字和背景，而分类网络不用管背景；而且训练时间短。"
+            f"它在训练场景上的平均交并比是 {percent(values['coarse_known'])}，在新场景上是 "
+            f"{percent(values['coarse_iou'])}。",
+        ),
     )
 
 
 def _skip(values) -> Text:
-    return Text(
-        "The fine maps help at borders, if training is long enough to use them: there "
-        f"{percent(values['fine_border'])} of the pixels are right with them and "
-        f"{percent(values['coarse_border'])} without.",
-        "精细特征图在边界上有帮助，但要训练得足够久才用得上：边界像素的准确率，接上时是 "
-        f"{percent(values['fine_border'])}，不接时是 {percent(values['coarse_border'])}。",
+    seeds = by_seed(values["fine_iou"], values["coarse_iou"], scale=100, unit="%")
+    return joined(
+        seeds,
+        Text(
+            "The fine maps help at borders, if training is long enough to use them: there "
+            f"{percent(values['fine_border'])} of the pixels are right with them and "
+            f"{percent(values['coarse_border'])} without.",
+            "精细特征图在边界上有帮助，但要训练得足够久才用得上：边界像素的准确率，接上时是 "
+            f"{percent(values['fine_border'])}，不接时是 {percent(values['coarse_border'])}。",
+        ),
     )
 
 

@@ -190,7 +190,7 @@ def read(values) -> Findings:
             f"{spread(alike[RESIDUAL], digits=2)} > {spread(alike[PLAIN], digits=2)}",
             above(alike[RESIDUAL], alike[PLAIN]),
             {NAMES[name]: alike[name] for name in (RESIDUAL, PLAIN)},
-            why_not=WHY_NOT["alike"](values, shallow),
+            why_not=WHY_NOT["alike"](values, shallow, deep),
         ),
         "cut": Outcome(
             f"{percent(mean_lost[RESIDUAL])} < {percent(mean_lost[PLAIN])} / 2",

@@ -8,6 +8,7 @@ from experiments.concepts import diagram as d
 from experiments.concepts.formula import formula, frac, group, product, sub
 from experiments.concepts.lesson import Diagram, Paragraph, Text
 from experiments.concepts.spread import percent, spread
+from experiments.concepts.why import by_seed, joined
 
 TITLE = Text("Residual connections", "残差连接")
 
@@ -106,33 +107,51 @@ def _kept(values) -> Text:
 
 def _deeper(values, shallow: str, deep: str) -> Text:
     right = values["right"]["plain"]
-    return Text(
-        "The seeds differ more than the depths, or batch norm alone is enough at this depth. On "
-        f"new curves the shallow network is right in {percent(right[shallow])}, the deep one in "
-        f"{percent(right[deep])}.",
-        "各个随机种子之间的差别比深度造成的差别还大，或者在这个深度只靠批归一化就够了。"
-        f"在新曲线上，浅的网络准确率为 {percent(right[shallow])}，深的为 {percent(right[deep])}。",
+    seeds = by_seed(values["loss"]["plain"][deep], values["loss"]["plain"][shallow], digits=2)
+    return joined(
+        seeds,
+        Text(
+            "The seeds differ more than the depths, or batch norm alone is enough at this depth. "
+            "On "
+            f"new curves the shallow network is right in {percent(right[shallow])}, the deep one "
+            "in "
+            f"{percent(right[deep])}.",
+            "各个随机种子之间的差别比深度造成的差别还大，或者在这个深度只靠批归一化就够了。"
+            f"在新曲线上，浅的网络准确率为 {percent(right[shallow])}，深的为 "
+            f"{percent(right[deep])}。",
+        ),
     )
 
 
 def _better(values, shallow: str, deep: str) -> Text:
     alike = values["alike"]
-    return Text(
-        "A shortcut helps where the gradient's direction is lost. The cosine between the gradients "
-        f"of neighbours in the plain network is {spread(alike['plain'][shallow], digits=2)} with "
-        f"few layers and {spread(alike['plain'][deep], digits=2)} with many.",
-        "只有在梯度方向丢失的地方，残差连接才有帮助。普通网络中相邻输入的梯度之间的余弦，"
-        f"层数少时是 {spread(alike['plain'][shallow], digits=2)}，"
-        f"层数多时是 {spread(alike['plain'][deep], digits=2)}。",
+    seeds = by_seed(values["loss"]["plain"][deep], values["loss"]["residual"][deep], digits=2)
+    return joined(
+        seeds,
+        Text(
+            "A shortcut helps where the gradient's direction is lost. The cosine between the "
+            "gradients "
+            f"of neighbours in the plain network is {spread(alike['plain'][shallow], digits=2)} "
+            "with "
+            f"few layers and {spread(alike['plain'][deep], digits=2)} with many.",
+            "只有在梯度方向丢失的地方，残差连接才有帮助。普通网络中相邻输入的梯度之间的余弦，"
+            f"层数少时是 {spread(alike['plain'][shallow], digits=2)}，"
+            f"层数多时是 {spread(alike['plain'][deep], digits=2)}。",
+        ),
     )
 
 
-def _alike(values, shallow: str) -> Text:
+def _alike(values, shallow: str, deep: str) -> Text:
     few = spread(values["alike"]["plain"][shallow], digits=2)
-    return Text(
-        "The direction is lost with depth, and these networks may not be deep enough. In a plain "
-        f"network of few layers the cosine is {few}.",
-        f"方向是随深度逐渐丢失的，这里的网络也许还不够深。层数少的普通网络，余弦是 {few}。",
+    seeds = by_seed(values["alike"]["residual"][deep], values["alike"]["plain"][deep], digits=2)
+    return joined(
+        seeds,
+        Text(
+            "The direction is lost with depth, and these networks may not be deep enough. In a "
+            "plain "
+            f"network of few layers the cosine is {few}.",
+            f"方向是随深度逐渐丢失的，这里的网络也许还不够深。层数少的普通网络，余弦是 {few}。",
+        ),
     )
 
 

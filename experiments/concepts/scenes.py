@@ -3,18 +3,20 @@
 import numpy as np
 
 from cnn_jax.typing import HostBatch
+from experiments.concepts.data import on_canvas
 
 SIDE, DIGIT = 32, 8  # pixels
+ALONE = SIDE // 2  # side of an image with a single digit
 STRIDE = 4  # pixels from one cell of the coarse map to the next
 CELLS = SIDE // STRIDE
-MOST = 4  # digits in a scene
+LEAST, MOST = 2, 5  # digits in a scene
 INK = 0.25  # brightness from which a pixel belongs to its digit
 GRAIN = 0.15  # brightest grey of the background
 BACKGROUND = 0  # class of a pixel; the digit d is d + 1
 
 
 def scenes(data: HostBatch, count: int, *, seed: int) -> HostBatch:
-    """Scenes of 1 to MOST digits that do not touch, on a grainy background.
+    """Scenes of LEAST to MOST digits that do not touch, on a grainy background.
 
     Returns:
         image: float32 [N, 32, 32, 1] in 0..1.
@@ -30,7 +32,7 @@ def scenes(data: HostBatch, count: int, *, seed: int) -> HostBatch:
     truth = np.full((count, MOST, 6), -1, np.float32)
     place = np.full((count, MOST, 2), -1, np.int32)
     for i in range(count):
-        wanted, found = rng.integers(1, MOST + 1), 0
+        wanted, found = rng.integers(LEAST, MOST + 1), 0
         for top, left in rng.integers(0, SIDE - DIGIT + 1, (50, 2)):
             if found == wanted:
                 break
@@ -49,6 +51,14 @@ def scenes(data: HostBatch, count: int, *, seed: int) -> HostBatch:
     cells, sides = _cells(truth)
     return {"image": image[..., None], "label": label, "cells": cells, "sides": sides,
             "truth": truth, "place": place}  # fmt: skip
+
+
+def single(data: HostBatch, *, seed: int) -> HostBatch:
+    """One digit anywhere on each image of 16x16, on the background of scenes."""
+    placed = on_canvas(data, ALONE, seed=seed)
+    grain = GRAIN * np.random.default_rng(seed).random(placed["image"].shape)
+    image = np.maximum(placed["image"], grain.astype(np.float32))
+    return {"image": image, "label": placed["label"]}
 
 
 def middles() -> np.ndarray:
