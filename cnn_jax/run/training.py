@@ -9,7 +9,16 @@ from collections.abc import Callable
 import jax
 
 from cnn_jax import plugins
-from cnn_jax.run import agreement, continuing, failures, out_of_memory, surveying, sweep
+from cnn_jax.run import (
+    agreement,
+    continuing,
+    failures,
+    fine_tuning,
+    out_of_memory,
+    surveying,
+    sweep,
+    tracking,
+)
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
@@ -71,6 +80,8 @@ def train(
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
+        if hosts.is_first():
+            tracking.check(recipe.track)
         recipe = continuing.resolved(recipe)
         experiment = experiment_of(recipe, task)
         with surveying.surveyed(recipe, experiment, program) as survey:
@@ -87,7 +98,8 @@ def experiment_of(recipe: TrainingRecipe, task: TaskRun) -> Experiment:
     with surveying.named(recipe, task):
         experiment = task.make_experiment(recipe)
     facts = dataclasses.replace(experiment.facts, task=name_of(task))
-    return reporting_metrics(experiment._replace(facts=facts), recipe.metrics)
+    notes = experiment.notes + tuple(filter(None, [fine_tuning.note(recipe)]))
+    return reporting_metrics(experiment._replace(facts=facts, notes=notes), recipe.metrics)
 
 
 def _load_plugins(recipe: TrainingRecipe) -> None:

@@ -79,6 +79,10 @@ def make_schedule(
 ) -> optax.Schedule:
     """Learning rate as a function of the step: a linear warm-up from 0, then the schedule.
 
+    >>> rate = make_schedule("linear", 1.0, steps=10, warmup_steps=2)
+    >>> [round(float(rate(step)), 2) for step in (0, 1, 2, 6, 10)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+
     Args:
         name: one of SCHEDULES. 'constant'; 'step' multiplies by `factor` at each boundary; 'cosine'
             (Loshchilov 2017, arXiv:1608.03983) and 'linear' fall from the peak after the warm-up to
