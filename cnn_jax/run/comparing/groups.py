@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from cnn_jax.analysis.interval import half_width
 from cnn_jax.run.comparing.records import FINISHED, Record
 
-# Settings that tell repetitions of one experiment apart.
-_REPEATS = frozenset({"seed", "fold", "seeds", "learning_rates"})
+# Settings that tell repetitions of one experiment apart; and the record of which were given.
+_REPEATS = frozenset({"seed", "fold", "seeds", "learning_rates", "fine_tuning"})
 LONGEST = 30  # characters of a value in the name of a group
 _PLACES = ("folder", "csv", "npz", "hf", "masks", "coco", "voc", "yolo")  # kind:PATH
 
