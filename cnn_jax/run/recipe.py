@@ -124,6 +124,13 @@ class TrainingRecipe:
         read=fine_tuning.record,
         result=False,
     )
+    bn_momentum: float = setting(
+        0.0,
+        "Momentum of the statistics of batch norm, new = momentum * old + (1 - momentum) * batch, "
+        "of a network that has such a field; 0: the network's own.",
+        least=0,
+        below=1,
+    )
     layer_decay: float = setting(
         1.0,
         "Factor on the learning rate from each stage of the network to the one before it, from the "
