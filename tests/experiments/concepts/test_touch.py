@@ -1,6 +1,7 @@
 """The page to touch, without a browser: networks as layers, weights as text, runs, one file."""
 
 import base64
+import functools
 import hashlib
 import html.parser
 import json
@@ -8,6 +9,7 @@ import re
 import shutil
 import subprocess
 
+import jax
 import numpy as np
 import pytest
 
@@ -27,10 +29,8 @@ from tests.experiments.concepts import touch_pages
 
 NETWORKS = {
     "digit": (networks.Digit(widths=(3, 4)), (24, 24, 1)),
-    "digit, strided": (networks.Digit(widths=(3, 4), subsampling="stride"), (24, 24, 1)),
     "curve": (networks.Curve(widths=(3, 4), subsampling="mean"), (40, 1)),
     "scene": (networks.Scene(widths=(3, 4)), (16, 16, 1)),
-    "lenet5": (models.create("lenet5", num_classes=10), (28, 28, 1)),
     "resnet8": (models.create("resnet8", num_classes=3, widths=(4, 4, 8)), (16, 16, 3)),
 }
 
@@ -42,7 +42,8 @@ def read():
     for name, (model, shape) in NETWORKS.items():
         variables = touch_pages.variables_of(model, shape)
         images = np.random.default_rng(1).random((2, *shape)).astype(np.float32)
-        want = np.asarray(model.apply(variables, (images - 0.2) / 0.5, train=False))
+        apply = jax.jit(functools.partial(model.apply, train=False))
+        want = np.asarray(apply(variables, (images - 0.2) / 0.5))
         cubes = images if len(shape) == 3 else images[:, None]
         found[name] = reading.read(model, variables, shape, mean=0.2, std=0.5), cubes, want
     return found
@@ -219,6 +220,7 @@ def test_the_page_of_a_run():
         from_run.contents_of(str(RUNS / "coco"), say=said.append)
 
 
+@pytest.mark.slow
 def test_limits_of_a_run(monkeypatch):
     place = str(RUNS / "digits")
     monkeypatch.setattr(from_run, "_examples", lambda predictor, say: None)
@@ -232,6 +234,23 @@ def test_limits_of_a_run(monkeypatch):
         from_run.contents_of(place, say=print)
 
 
+@pytest.mark.slow
+def test_every_network_that_should_be_known():
+    """Networks of the registry: strides, padding of a shortcut, dilation in time, and more."""
+    known = {"lenet5": 14, "resnet8": 31, "mlp": 7, "mnist1d_cnn": 9, "tcn": 52}
+    for name, count in known.items():
+        shape = models.describe(name).input_shape
+        model = models.create(name, num_classes=10)
+        variables = touch_pages.variables_of(model, shape)
+        found = reading.read(model, variables, shape)
+        assert len(found) == count, name
+        images = np.random.default_rng(0).random((1, *shape)).astype(np.float32)
+        want = np.asarray(jax.jit(functools.partial(model.apply, train=False))(variables, images))
+        got = golden.logits(found, images if len(shape) == 3 else images[:, None])
+        assert np.abs(got - want).max() < 1e-5 * np.abs(want).max(), name
+
+
+@pytest.mark.slow
 def test_a_scene_and_its_classes():
     small, labels = data.small_digits("test")
     digits = data.inked(data.enlarged(small.astype(np.float32) / 16))
