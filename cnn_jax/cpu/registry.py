@@ -126,7 +126,12 @@ def _cropped_first(x: jax.Array, w: jax.Array, *, params: dict[str, Any]) -> jax
         spatial, params["padding"], params["lhs_dilation"], strict=True
     ):
         if min(low, high) < 0:
-            crop[axis] = (min(low, 0), min(high, 0), base - 1)
+            line = (x.shape[axis] - 1) * base + 1
+            if line + min(low, 0) + min(high, 0) < 0:  # nothing is left, and less than nothing
+                crop[axis] = (-line, 0, base - 1)
+                low, high = line + low + high, 0
+            else:
+                crop[axis] = (min(low, 0), min(high, 0), base - 1)
             low, high, base = max(low, 0), max(high, 0), 1
         padding.append((low, high))
         dilation.append(base)

@@ -39,7 +39,13 @@ from cnn_jax.models import (
     wavenet,  # noqa: F401
     wide_resnet,  # noqa: F401
 )
-from cnn_jax.models.pretrained import Pretrained, head_paths, load_pretrained, save_pretrained
+from cnn_jax.models.pretrained import (
+    Pretrained,
+    head_paths,
+    input_paths,
+    load_pretrained,
+    save_pretrained,
+)
 from cnn_jax.models.registry import (
     MODELS,
     Description,
@@ -57,6 +63,7 @@ __all__ = [
     "create",
     "describe",
     "head_paths",
+    "input_paths",
     "list_models",
     "load_pretrained",
     "register",

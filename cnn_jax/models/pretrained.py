@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax import weights
-from cnn_jax.models.registry import describe
+from cnn_jax.models.registry import channels_taken, describe, taking_any
 from cnn_jax.typing import PyTree
 from cnn_jax.weights import finding, preprocessing, published
+from cnn_jax.weights.channels import adapted, with_published_channels
 from cnn_jax.weights.errors import WeightsError
 from cnn_jax.weights.own import OWN, import_own
 from cnn_jax.weights.preprocessing import Preprocessing
@@ -44,6 +45,7 @@ def load_pretrained(
     *,
     template: PyTree | None = None,
     init_head: bool = False,
+    adapt_input: bool = False,
 ) -> Pretrained:
     """Reads weights for a model, from any publisher.
 
@@ -55,9 +57,12 @@ def load_pretrained(
         name: name of the model in the registry.
         model: the model that `create(name, ...)` returned.
         template: variables of the model, or their shapes; None for shapes at the registry's
-            input size.
+            input size, and of the `in_channels` that the model was created with, if any.
         init_head: whether the layers whose shape depends on num_classes keep the template's
             values, for training on other classes. The template must then have values.
+        adapt_input: whether the file's first kernels, which are for the channels of the published
+            network, are made to fit the template's: see `weights.adapt_channels`. The
+            preprocessing is still that of the published channels.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; the report has all differences.
@@ -65,7 +70,18 @@ def load_pretrained(
     """
     source = weights.locate(spec)
     file = weights.read(source.path, take=source.take)
-    template = _shapes(name, model) if template is None else template
+    firsts: set[str] = set()
+    if template is None:
+        if adapt_input and channels_taken(model) is None:
+            raise WeightsError(
+                f"adapt_input: {name} takes any number of channels, and there is no template: give "
+                "one, or create the network with in_channels."
+            )
+        template = _shapes(name, model, channels_taken(model))
+    wanted = template
+    if adapt_input:
+        firsts = input_paths(name, model)
+        template = with_published_channels(template, _shapes(name, model), firsts)
     rules_of = describe(name).rules
     if file.metadata.get("publisher") == OWN:
         own = head_paths(name, model) if init_head else ()
@@ -73,9 +89,8 @@ def load_pretrained(
             variables = import_own(file.tensors, template, init=own, drop=left_out_of(name, model))
         except WeightsError as error:
             raise WeightsError(f"{spec} for {name}: {error}") from error
-        return Pretrained(
-            variables, _preprocessing(source, file.metadata, OWN, name), OWN, file.metadata
-        )
+        settings = _preprocessing(source, file.metadata, OWN, name)
+        return Pretrained(adapted(variables, wanted, firsts), settings, OWN, file.metadata)
     if not rules_of:
         raise WeightsError(f"No publisher's names are known for {name}.")
     tensors, publisher, notes = finding.network_in(file.tensors, template, rules_of, spec=spec)
@@ -92,7 +107,7 @@ def load_pretrained(
     for note in (*file.notes, *notes):
         logging.warning("%s: %s.", spec, note)
     settings = _preprocessing(source, file.metadata, publisher, name)
-    return Pretrained(variables, settings, publisher, file.metadata)
+    return Pretrained(adapted(variables, wanted, firsts), settings, publisher, file.metadata)
 
 
 def save_pretrained(
@@ -136,13 +151,17 @@ def save_pretrained(
     return path
 
 
-def _shapes(name: str, model: nn.Module) -> PyTree:
-    x = jax.ShapeDtypeStruct((1, *describe(name).input_shape), jnp.float32)
+def _shapes(name: str, model: nn.Module, channels: int | None = None) -> PyTree:
+    *space, published = describe(name).input_shape
+    x = jax.ShapeDtypeStruct((1, *space, channels or published), jnp.float32)
+    model = taking_any(model)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
 
 
-def _flat_shapes(name: str, model: nn.Module) -> dict[str, tuple[int, ...]]:
-    leaves = flax.traverse_util.flatten_dict(_shapes(name, model), sep="/")
+def _flat_shapes(
+    name: str, model: nn.Module, channels: int | None = None
+) -> dict[str, tuple[int, ...]]:
+    leaves = flax.traverse_util.flatten_dict(_shapes(name, model, channels), sep="/")
     return {path: leaf.shape for path, leaf in leaves.items()}
 
 
@@ -158,6 +177,21 @@ def head_paths(name: str, model: nn.Module) -> set[str]:
     """
     two, three = (_flat_shapes(name, model.clone(num_classes=n)) for n in (2, 3))
     return {path for path in two if two[path] != three[path]}
+
+
+def input_paths(name: str, model: nn.Module) -> set[str]:
+    """The paths of the first kernels: the leaves whose shape depends on the image's channels.
+
+    Args:
+        name: name of the model in the registry.
+        model: the model that `create(name, ...)` returned.
+
+    Returns:
+        Paths such as 'params/conv1/kernel'.
+    """
+    published = describe(name).input_shape[-1]
+    here, there = (_flat_shapes(name, model, published + more) for more in (0, 1))
+    return {path for path in here if here[path] != there[path]}
 
 
 def left_out_of(name: str, model: nn.Module) -> set[str]:

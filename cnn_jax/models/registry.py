@@ -85,6 +85,8 @@ MODELS: Registry[Description] = Registry("model")
 # Fields of every Flax module that are not part of the architecture.
 _FLAX_FIELDS = {"parent", "name"}
 
+_CHANNELS = "_in_channels"  # of a class that checks them
+
 
 def row(
     params: int | None = None,
@@ -216,11 +218,30 @@ def _taking(name: str, in_channels: int) -> type[nn.Module]:
             )
         return module.__call__(self, x, **options)
 
-    return type(module.__name__, (module,), {"__call__": __call__, "__module__": __name__})
+    own = {"__call__": __call__, "__module__": __name__, _CHANNELS: in_channels}
+    return type(module.__name__, (module,), own)
+
+
+def channels_taken(model: nn.Module) -> int | None:
+    """The `in_channels` that a network was created with; None if it takes any number."""
+    return getattr(type(model), _CHANNELS, None)
+
+
+def taking_any(model: nn.Module) -> nn.Module:
+    """The same network without the check of `in_channels`."""
+    if channels_taken(model) is None:
+        return model
+    names = {field.name for field in dataclasses.fields(model)} - _FLAX_FIELDS
+    (module,) = type(model).__bases__
+    return module(**{name: getattr(model, name) for name in names})
 
 
 def list_models(pattern: str = "*", *, task: str = "classification") -> list[str]:
     """The names that match a shell pattern such as 'resnet*', in alphabetical order.
+
+    >>> from cnn_jax import models
+    >>> models.list_models("vgg1?")
+    ['vgg11', 'vgg13', 'vgg16', 'vgg19']
 
     Args:
         pattern: shell pattern, in which '*' stands for anything.

@@ -1,7 +1,9 @@
 """Detection of objects, a box and a class for each: its recipe, and what it makes."""
 
+import contextlib
 import dataclasses
 import logging
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import jax
 import numpy as np
 
 from cnn_jax import data, models
-from cnn_jax.analysis import detection_figures, figures
+from cnn_jax.analysis import detection_figures
 from cnn_jax.augment import STEPS
 from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.run.experiment import (
@@ -123,7 +125,7 @@ def make_experiment(recipe: DetectionRecipe) -> Experiment:
         augment=tasks.make_augment(
             tasks.make_prepare(*statistics), augment=recipe.augment, mosaic=recipe.mosaic
         ),
-        held_out=held_out,
+        held_out=partial(held_out, room=_room(splits)),
         draw=_draw,
         fit=recipe.fit,
         best=tasks.BEST,
@@ -142,10 +144,17 @@ def open_split(recipe: DetectionRecipe, split: str) -> data.Source:
     )
 
 
-def held_out(recipe: DetectionRecipe, facts: Facts, model: Any, source: data.Source) -> HeldOut:
-    """How images that were not trained on are evaluated."""
+def held_out(
+    recipe: DetectionRecipe, facts: Facts, model: Any, source: data.Source, *, room: int = 1
+) -> HeldOut:
+    """How images that were not trained on are evaluated.
+
+    Args:
+        recipe, facts, model, source: see `cnn_jax.run.tasks.TaskRun`.
+        room: boxes that the ground truth of an image has room for, at least.
+    """
+    most = max(_survey(source).most, room)  # the ground truth keeps every object
     source = by_rule(source, facts.pixels)
-    most = max(_survey(source).most, 1)  # the ground truth keeps every object
     return HeldOut(
         task=tasks.detection(
             facts.class_names, model, size=(facts.image_shape[0], facts.image_shape[1])
@@ -176,7 +185,6 @@ def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
     names, found = facts.class_names, observed.rows
-    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
     detection_figures.precision_recall(
         found["detections"], found["truth"], names, workdir / "precision_recall.png"
     )
@@ -227,11 +235,28 @@ def _head(recipe: DetectionRecipe, model: nn.Module, image) -> frozenset[str]:
     return frozenset(path for path in paths if not path.startswith("backbone"))
 
 
+def _room(splits: Splits) -> int:
+    """The most boxes of an image that is evaluated, in any split: truth of one shape for all of
+    them, so that their evaluation is compiled once."""
+    most = 1
+    for source in (splits.validation, splits.test):
+        if source is not None:
+            with contextlib.suppress(ValueError):  # without boxes to find: said where it is opened
+                most = max(most, _survey(source).most)
+    return most
+
+
+# What was counted, for as long as its source lives: a split is counted, and told of, once.
+_counted: weakref.WeakKeyDictionary[data.Source, data.BoxSurvey] = weakref.WeakKeyDictionary()
+
+
 def _survey(source: data.Source) -> data.BoxSurvey:
     """Counts the boxes of a split before the first step, and logs why some are left out."""
-    held = data.survey_boxes(source)
-    say = _log.warning if held.left_out else _log.info
-    say("%s, split %s: %s", source.name, source.split, held)
+    held = _counted.get(source)
+    if held is None:
+        held = _counted[source] = data.survey_boxes(source)
+        say = _log.warning if held.left_out else _log.info
+        say("%s, split %s: %s", source.name, source.split, held)
     if not held.boxes:
         raise UnlabelledError(f"{source.name}, split {source.split}, holds no usable box.")
     if held.crowds == held.boxes:

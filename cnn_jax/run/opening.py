@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.resources
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -99,13 +99,29 @@ def recipe_of(place: str | os.PathLike[str]) -> TrainingRecipe:
     """
     with directories.readable(os.fspath(place)) as directory:
         flagged = saved.settings_of(directory, os.fspath(place))
+    try:
+        kind = kind_of(flagged)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+    return texts.from_flagfile(kind, flagged)
+
+
+def kind_of(flagged: Mapping[str, str]) -> type[TrainingRecipe]:
+    """The class of the recipe that a run's settings are of.
+
+    Args:
+        flagged: the settings by name, see `cnn_jax.run.saved.settings_of`.
+
+    Raises:
+        ValueError: they are those of no task that is known here.
+    """
     known = {kind: {f.name for f in dataclasses.fields(kind)} for kind in _recipes()}
     # a version may have dropped a setting; each of our tasks has some that no other has
     kind = min(known, key=lambda kind: (len(set(flagged) - known[kind]), len(known[kind])))
     shared = {field.name for field in dataclasses.fields(TrainingRecipe)}
     if not set(flagged) & (known[kind] - shared):
-        raise ValueError(f"{place}: the run is of a task that is not known here; import it first.")
-    return texts.from_flagfile(kind, flagged)
+        raise ValueError("the run is of a task that is not known here; import it first.")
+    return kind
 
 
 def _recipes() -> list[type[TrainingRecipe]]:

@@ -16,17 +16,11 @@ import orbax.checkpoint as ocp
 
 from cnn_jax.train import hosts, manager
 from cnn_jax.train.contents import checksums, describe, difference, is_intact, signed
+from cnn_jax.train.errors import CheckpointError as CheckpointError
+from cnn_jax.train.errors import OtherNetworkError as OtherNetworkError
 from cnn_jax.typing import PyTree
 
 log = logging.getLogger(__name__)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the message says which, why and what to do."""
-
-
-class OtherNetworkError(CheckpointError):
-    """A checkpoint is intact, but belongs to another network or optimiser."""
 
 
 class Checkpoints:

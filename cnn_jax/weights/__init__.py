@@ -4,6 +4,7 @@
 """
 
 from cnn_jax.weights import imagenet, layouts
+from cnn_jax.weights.channels import adapt_channels
 from cnn_jax.weights.errors import WeightsError
 from cnn_jax.weights.files import StateDict, read, write
 from cnn_jax.weights.hub import Source, locate
@@ -18,6 +19,7 @@ __all__ = [
     "Source",
     "StateDict",
     "WeightsError",
+    "adapt_channels",
     "export_torch",
     "imagenet",
     "import_torch",

@@ -1,39 +1,79 @@
-"""The command line of the concepts: of one, of the list, and of all on one page."""
+"""The command line of the lesson: of one section, of the list, and of all on one page."""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
 from cnn_jax.stores import local_path
 from experiments import entry
-from experiments.concepts import page
+from experiments.concepts import measured, page, syllabus, told
 from experiments.concepts.lesson import LANGUAGES, Concept, Effort
 
 QUICK = flags.DEFINE_bool("quick", False, "Use fewer steps and seeds: minutes instead of hours.")
+FRESH = flags.DEFINE_bool(
+    "fresh", False, "Measure again what was measured already with the same code."
+)
 LANGUAGE = flags.DEFINE_enum(
     "language", "en", list(LANGUAGES), "Language of the text: en for English, zh for Chinese."
 )
-WORKDIR = flags.DEFINE_string("workdir", "runs/concepts", "Directory for figures, tables and page.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/concepts", "Directory for findings.json, figures and pages."
+)
 
 
-def measure(concepts: list[Concept]) -> list[page.Run]:
-    """Runs the concepts one after the other and prints the tables of each."""
+def measure(concepts: Sequence[Concept]) -> list[Path]:
+    """Measures sections or takes what is measured already, tells each, and writes the pages.
+
+    The page of all sections is written after every one, so that a run that is stopped has its page.
+
+    Returns:
+        the pages.
+    """
     entry.set_up_jax(
         cpu_devices=0, cpu_convolutions=True, compilation_cache="~/.cache/cnn_jax/compiled"
     )
-    directory = local_path(WORKDIR.value)
-    runs = []
+    directory, effort, language = local_path(WORKDIR.value), Effort(QUICK.value), LANGUAGE.value
+    sections = measured.redrawn(measured.load(directory))
+    pages: list[Path] = []
     for concept in concepts:
-        runs.append(page.run(concept, Effort(QUICK.value), directory))
-        page.show(runs[-1], LANGUAGE.value)
+        number = syllabus.number(concept.name)
+        told.explanation(concept, number, language)
         sys.stdout.flush()
-    return runs
+        kept = sections.get(concept.name)
+        if kept is None or FRESH.value or not measured.serves(kept, concept, effort):
+            sections[concept.name] = measured.measure(concept, number, effort)
+            measured.save(directory, sections)
+        told.results(sections[concept.name], language)
+        pages = write(sections, directory)
+        if len(concepts) == 1:
+            own = [sections[concept.name]]
+            pages = page.write(own, directory, concept.name, whole="lesson")
+        sys.stdout.flush()
+    return pages
+
+
+def write(sections: dict[str, measured.Section], directory: Path) -> list[Path]:
+    """Writes the pages of all sections, with those that are not measured yet."""
+    every = {
+        concept.name: measured.told(concept, number)
+        for number, concept in enumerate(syllabus.concepts(), syllabus.FIRST)
+    }
+    every.update(sections)
+    return page.write(sorted(every.values(), key=lambda each: each["number"]), directory)
 
 
 def launch(concept: Concept) -> None:
-    """Runs a concept's module as a command."""
+    """Runs a section's module as a command."""
 
     def main() -> None:
-        measure([concept])
+        show(measure([concept]))
 
     entry.launch(main)
+
+
+def show(pages: Sequence[Path]) -> None:
+    """Says where the page is."""
+    own = next(path for path in pages if path.stem.endswith(LANGUAGE.value))
+    entry.say(f"The page is {own}")

@@ -1,41 +1,34 @@
-"""Fully connected against convolutional: accuracy, size, cost, and what is memorised.
+"""The fully connected network and its four problems: overfitting, cost, gradients, blindness.
 
 python -m experiments.concepts.fully_connected
 """
 
-import time
-from typing import NamedTuple
+from typing import Any
 
 import flax.linen as nn
+import jax
 import numpy as np
+import optax
 
 from cnn_jax import models
 from cnn_jax.analysis import summary
-from cnn_jax.tasks.classification import classification
-from cnn_jax.train.replicas import accuracies, predict_replicas, train_replicas
+from cnn_jax.train.replicas import accuracies, predict_replicas
 from experiments.concepts import command
-from experiments.concepts.lesson import (
-    Concept,
-    Effort,
-    Expectation,
-    Findings,
-    Text,
-    above,
-    adam,
-    digits,
-    half_width,
-    mnist1d,
-    percent,
-    subset,
-)
+from experiments.concepts.data import digits, mnist1d, on_canvas, subset
+from experiments.concepts.fully_connected_read import read
+from experiments.concepts.fully_connected_text import CLAIMS, EXPLAIN, GUESS, TITLE
+from experiments.concepts.lesson import Concept, Effort
+from experiments.concepts.training import Fitted, train_to
 
 SIZES = {"mnist1d": (100, 1000, 4000), "digits": (100, 400, 1400)}  # training examples
 LOAD = {"mnist1d": mnist1d, "digits": digits}
 BATCH, RATE = 50, 3e-3
+LOSS = 0.02  # on the training set: there both networks have fitted it
+DEPTHS = (2, 4, 8, 12)  # fully connected layers with a sigmoid, untrained
 
 
 class SmallCNN(nn.Module):
-    """Two 3x3 convolutions of stride 2 and a dense layer, for 8x8 digits."""
+    """Two 3x3 convolutions, the second of stride 2, and a dense layer, for 8x8 digits."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -44,168 +37,138 @@ class SmallCNN(nn.Module):
         return nn.Dense(10, name="head")(x.reshape(x.shape[0], -1))
 
 
-NETWORKS = {
+class Deep(nn.Module):
+    """`depth` fully connected layers of 100 units with a sigmoid."""
+
+    depth: int
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = x.reshape(x.shape[0], -1)
+        for i in range(self.depth):
+            x = nn.sigmoid(nn.Dense(100, name=f"dense{i:02}")(x))
+        return nn.Dense(10, name="head")(x)
+
+
+NETWORKS: dict[str, dict[str, nn.Module]] = {
     "mnist1d": {
-        "fully connected": models.create("mnist1d_mlp", num_classes=10),
-        "convolutional": models.create("mnist1d_cnn", num_classes=10),
+        "dense": models.create("mnist1d_mlp", num_classes=10),
+        "conv": models.create("mnist1d_cnn", num_classes=10),
     },
     "digits": {
-        "fully connected": models.create("mlp", num_classes=10),
-        "convolutional": SmallCNN(),
+        "dense": models.create("mlp", num_classes=10),
+        "conv": SmallCNN(),
     },
 }
 
 
-class Outcome(NamedTuple):
-    train: np.ndarray  # [seeds], accuracy
-    test: np.ndarray
-    seconds: float  # for all seeds, including compilation
-
-
-def measure(effort: Effort) -> Findings:
-    out = {
-        (data, name, size): _train(data, model, size, effort)
+def measure(effort: Effort) -> dict[str, Any]:
+    fits = {
+        data: {
+            name: {str(size): _fit(data, model, size, effort) for size in SIZES[data]}
+            for name, model in networks.items()
+        }
         for data, networks in NETWORKS.items()
-        for size in SIZES[data]
-        for name, model in networks.items()
     }
     totals = {
-        (data, name): summary.total(summary.summarise(model, LOAD[data]("test")["image"].shape[1:]))
+        data: {
+            name: summary.total(summary.summarise(model, LOAD[data]("test")["image"].shape[1:]))
+            for name, model in networks.items()
+        }
         for data, networks in NETWORKS.items()
-        for name, model in networks.items()
     }
-    rows = [
-        [
-            f"{data}, {name}",
-            str(size),
-            percent(each.test),
-            percent(each.train - each.test),
-            f"{totals[data, name]['parameters']:,}",
-            f"{totals[data, name]['multiply_adds']:,}",
-            f"{each.seconds:.1f} s",
-        ]
-        for (data, name, size), each in out.items()
-    ]
-    expectations = []
-    for data in NETWORKS:
-        expectations += _expectations(data, out, totals)
-    return Findings(
-        headings=[
-            Text("network", "网络"),
-            Text("examples", "训练样本数"),
-            Text("test accuracy", "测试准确率"),
-            Text("train minus test", "训练与测试之差"),
-            Text("parameters", "参数量"),
-            Text("multiply-adds", "乘加次数"),
-            Text("time", "时间"),
-        ],
-        rows=rows,
-        expectations=expectations,
-        draw=lambda figure: _draw(figure, out),
-    )
+    train, test = (mnist1d(part, shuffled=True) for part in ("train", "test"))
+    largest = SIZES["mnist1d"][-1]
+    blind = {
+        name: _train(model, subset(train, largest), test, effort)
+        for name, model in NETWORKS["mnist1d"].items()
+    }
+    placed = [on_canvas(digits(part), 12, seed=i) for i, part in enumerate(("train", "test"))]
+    anywhere = {
+        name: _right(model, _train(model, placed[0], placed[1], effort), placed[1])
+        for name, model in NETWORKS["digits"].items()
+    }
+    return {
+        "anywhere": anywhere,
+        "fits": fits,
+        "totals": totals,
+        "shuffled": {name: _right(NETWORKS["mnist1d"][name], f, test) for name, f in blind.items()},
+        "photograph": _photograph(),
+        "gradients": {str(depth): _gradients(depth, effort) for depth in DEPTHS},
+    }
 
 
-def _train(data: str, model: nn.Module, size: int, effort: Effort) -> Outcome:
-    train, test = subset(LOAD[data]("train"), size), LOAD[data]("test")
-    began = time.monotonic()
-    trained = train_replicas(
+def _train(model: nn.Module, train, test, effort: Effort) -> Fitted:
+    return train_to(
         model,
-        classification(10),
-        adam,
         train,
+        test=test,
+        loss=LOSS,
+        at_most=effort.steps(6000, 20000),
         seeds=effort.seeds,
-        steps=effort.steps(800, 4000),
         batch_size=BATCH,
-        learning_rates=[RATE],
+        rate=RATE,
     )
-    seconds = time.monotonic() - began
-    share_of_train, share_of_test = (
-        accuracies(predict_replicas(model, trained.variables, part["image"]), part["label"])
-        for part in (train, test)
-    )
-    return Outcome(share_of_train, share_of_test, seconds)
 
 
-def _expectations(data, out, totals) -> list[Expectation]:
-    largest = SIZES[data][-1]
-    dense, conv = (out[data, name, largest] for name in NETWORKS[data])
-    parameters = [totals[data, name]["parameters"] for name in NETWORKS[data]]
-    gaps = [each.train - each.test for each in (dense, conv)]
-    few = [out[data, name, SIZES[data][0]] for name in NETWORKS[data]]
-    return [
-        Expectation(
-            Text(
-                f"{data}: the convolutional network is better on unseen examples",
-                f"{data}：卷积网络在没见过的样本上更好",
-            ),
-            "> 0",
-            f"{100 * (conv.test.mean() - dense.test.mean()):+.1f}",
-            above(conv.test, dense.test),
-        ),
-        Expectation(
-            Text(f"{data}: it has fewer parameters", f"{data}：而且参数更少"),
-            f"< {parameters[0]:,}",
-            f"{parameters[1]:,}",
-            parameters[1] < parameters[0],
-        ),
-        Expectation(
-            Text(f"{data}: it overfits less", f"{data}：过拟合更轻"),
-            f"< {percent(gaps[0])}",
-            percent(gaps[1]),
-            above(gaps[0], gaps[1]),
-        ),
-        Expectation(
-            Text(
-                f"{data}: with fewer examples both overfit more",
-                f"{data}：样本越少，两者的过拟合越重",
-            ),
-            " > ".join(str(size) for size in ("gap with few", "gap with many")),
-            ", ".join(
-                f"{100 * (a.train - a.test).mean():.1f} > {100 * gap.mean():.1f}"
-                for a, gap in zip(few, gaps, strict=True)
-            ),
-            all(above(a.train - a.test, gap) for a, gap in zip(few, gaps, strict=True)),
-        ),
-    ]
+def _fit(data: str, model: nn.Module, size: int, effort: Effort) -> dict[str, Any]:
+    train, test = subset(LOAD[data]("train"), size), LOAD[data]("test")
+    fitted = _train(model, train, test, effort)
+    return {
+        "train": _right(model, fitted, train),
+        "test": _right(model, fitted, test),
+        "steps": fitted.steps,
+        "losses": fitted.losses,
+        "curve": [list(point) for point in fitted.curves[0]],
+    }
 
 
-def _draw(figure, out) -> None:
-    for axis, data in zip(figure.subplots(1, 2), NETWORKS, strict=True):
-        for name, colour in zip(NETWORKS[data], ("tab:orange", "tab:blue"), strict=True):
-            for part, style in (("train", ":"), ("test", "-")):
-                values = [100 * getattr(out[data, name, size], part) for size in SIZES[data]]
-                axis.errorbar(
-                    SIZES[data],
-                    [v.mean() for v in values],
-                    [half_width(v) for v in values],
-                    linestyle=style,
-                    color=colour,
-                    label=f"{name}, {part}",
-                    capsize=3,
-                )
-        axis.set(xscale="log", xlabel="training examples", ylabel="accuracy (%)", title=data)
-        axis.legend(fontsize=8)
+def _right(model: nn.Module, fitted: Fitted, data) -> np.ndarray:
+    return accuracies(predict_replicas(model, fitted.variables, data["image"]), data["label"])
+
+
+def _photograph() -> dict[str, int]:
+    """Parameters of a first layer for images of 224x224x3: 1,000 units, or 64 kernels of 3x3."""
+    image = jax.ShapeDtypeStruct((1, 224 * 224 * 3), np.float32)
+    layers = {
+        "dense": (nn.Dense(1000), image),
+        "conv": (nn.Conv(64, (3, 3)), jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)),
+    }
+    return {
+        name: sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(_begin(layer), x)))
+        for name, (layer, x) in layers.items()
+    }
+
+
+def _begin(layer: nn.Module):
+    return lambda x: layer.init(jax.random.key(0), x)
+
+
+def _gradients(depth: int, effort: Effort) -> list[float]:
+    """log10 of the norm of the first layer's gradient, of untrained networks."""
+    model, data = Deep(depth), subset(mnist1d("train"), 64)
+
+    @jax.jit
+    def norm(key):
+        variables = model.init(key, data["image"][:1], train=False)
+
+        def loss(params):
+            logits = model.apply({"params": params}, data["image"], train=True)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, data["label"]).mean()
+
+        return optax.tree.norm(jax.grad(loss)(variables["params"])["dense00"]["kernel"])
+
+    return [float(np.log10(norm(jax.random.key(seed)))) for seed in effort.seeds]
 
 
 CONCEPT = Concept(
     name="fully_connected",
-    title=Text("Fully connected, or convolutional", "全连接与卷积"),
-    question=Text(
-        "A fully connected layer has a weight for every pair of an input and an output. Can it not "
-        "learn whatever a convolution does? It can; but with many weights and few examples it "
-        "memorises the examples. The gap between training and test accuracy shows it.",
-        "全连接层为每一对输入和输出都设一个权重，卷积能做的它难道学不会吗？能学会；"
-        "但权重多、样本少时，它会把样本死记硬背下来。训练与测试准确率之差说明了这一点。",
-    ),
-    answer=Text(
-        "A convolution cannot compute most of what a fully connected layer can. So it needs no "
-        "examples to rule that out, and learns more from the same data. It has few weights, but "
-        "uses each of them at every position: the arithmetic per weight is more, not less.",
-        "全连接层能算的东西，大多是卷积算不出来的。因此卷积不需要用样本去排除它们，"
-        "从同样的数据里能学到更多。它的权重少，但每个权重在每个位置都要用到，"
-        "所以每个权重对应的计算更多，而不是更少。",
-    ),
+    title=TITLE,
+    explain=EXPLAIN,
+    guess=GUESS,
+    claims=CLAIMS,
     measure=measure,
+    read=read,
 )
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
-"""The parts of a concept: a question, a measurement, and the expectations of it."""
+"""The parts of a lesson: what is explained, what is claimed, what is measured, what that says.
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+A lesson is data. `measure` makes numbers, which is what costs; `read` makes texts, tables and
+charts of them, in an instant. So a changed sentence, or a changed chart, measures nothing again.
+"""
 
-import numpy as np
-import optax
-from matplotlib.figure import Figure
-
-from cnn_jax.analysis.interval import half_width
-from cnn_jax.data import eval_batches, load_source
-from cnn_jax.typing import HostBatch
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 LANGUAGES = ("en", "zh")
 
 
 class Text(NamedTuple):
-    """A text in English and in Chinese."""
+    """A text in English and in Chinese.
+
+    [[kernel]] is a term of the glossary, [[kernel|kernels]] the same under another form, and
+    `x` is code.
+    """
 
     en: str
     zh: str
@@ -24,36 +24,168 @@ class Text(NamedTuple):
         return getattr(self, language)
 
 
-class Expectation(NamedTuple):
+Words = Text | str  # a string is the same in both languages: numbers, names in code
+
+
+def in_language(words: Any, language: str) -> str:
+    """The words in a language, also as JSON has them: {"en": ..., "zh": ...}."""
+    if isinstance(words, Text):
+        return words.in_(language)
+    return words[language] if isinstance(words, Mapping) else str(words)
+
+
+class Formula(NamedTuple):
     """Attributes:
-    claim: what should be true, and why.
-    expected: the condition that is checked, in numbers.
-    measured: the measured value.
-    holds: whether the condition holds.
+    mathml: the formula for the page, by language.
+    plain: the same in a line of text.
+    caption: what it says.
     """
 
-    claim: Text
-    expected: str
-    measured: str
+    mathml: Text
+    plain: Text
+    caption: Text | None = None
+
+
+class Diagram(NamedTuple):
+    """Attributes:
+    width, height: size in its own units; at most 360 wide, so that 13 units can be read on a phone.
+    title: what it shows, for those who do not see it.
+    draw: language -> its parts in SVG, see experiments.concepts.diagram.
+    """
+
+    width: float
+    height: float
+    title: Text
+    draw: Callable[[str], Sequence[str]]
+
+
+class Code(NamedTuple):
+    """A few lines of Python, or of what it prints."""
+
+    text: Words
+
+
+Paragraph = Text | Formula | Diagram | Code  # of an explanation
+
+
+class Claim(NamedTuple):
+    """An expectation, written down before it is measured.
+
+    Attributes:
+        name: its name in the lesson.
+        says: what should be true, and why.
+        expected: the condition that is checked.
+    """
+
+    name: str
+    says: Text
+    expected: Words
+
+
+class Outcome(NamedTuple):
+    """What a measurement says of a claim.
+
+    Attributes:
+        measured: the measured value.
+        holds: whether the condition holds.
+        values: label -> the value of each seed.
+        unit: of the values.
+        why_not: why it did not hold, with a measurement of its own; not shown where it held.
+    """
+
+    measured: Words
     holds: bool
+    values: Mapping[Words, Sequence[float]] = {}
+    unit: str = ""
+    why_not: Text | None = None
+
+
+class Table(NamedTuple):
+    headings: Sequence[Words]
+    rows: Sequence[Sequence[Words]]
+    caption: Words = ""
+
+
+class Series(NamedTuple):
+    """A line, or the bars of one kind.
+
+    Attributes:
+        label: its name in the legend; '' if it has none.
+        x: places; left out for bars, which stand at the chart's categories.
+        values: at each place, the value of each seed. The line is their mean, the dots are they.
+        fill: whether the area below the line is filled.
+    """
+
+    label: Words
+    x: Sequence[float]
+    values: Sequence[Sequence[float]]
+    fill: bool = False
+
+
+class Chart(NamedTuple):
+    """Attributes:
+    title, x, y: names of the chart and its axes.
+    series: what is drawn.
+    kind: 'lines' with dots, 'curve' without, or 'bars'.
+    categories: names of the places of bars.
+    x_scale, y_scale: 'linear' or 'log'.
+    y_range: lowest and highest value shown.
+    marks: lines across: ('x' or 'y', value, name).
+    """
+
+    title: Words
+    x: Words
+    y: Words
+    series: Sequence[Series]
+    kind: str = "lines"
+    categories: Sequence[Words] = ()
+    x_scale: str = "linear"
+    y_scale: str = "linear"
+    y_range: tuple[float, float] | None = None
+    marks: Sequence[tuple[str, float, Words]] = ()
+
+
+class ImageRow(NamedTuple):
+    """Images beside each other, on one scale, which is shown.
+
+    Attributes:
+        label: name of the row.
+        images: [rows][columns] each; all of a size.
+        titles: of each image.
+        colours: 'gray', 'signed' (white at zero), 'heat' or 'classes' (0 is black, no scale).
+        low, high: ends of the scale; those of the values if left out.
+        over: gray images that these are laid over.
+        boxes: of each image, (left, top, right, bottom, text) in its pixels.
+    """
+
+    label: Words
+    images: Sequence[Any]
+    titles: Sequence[Words] = ()
+    colours: str = "gray"
+    low: float | None = None
+    high: float | None = None
+    over: Sequence[Any] = ()
+    boxes: Sequence[Sequence[Any]] = ()
+
+
+class Images(NamedTuple):
+    title: Words
+    rows: Sequence[ImageRow]
 
 
 class Findings(NamedTuple):
-    """The measurements of a concept.
+    """What a measurement says.
 
     Attributes:
-        headings: headings of the table.
-        rows: rows of the table, as text.
-        expectations: expectations checked against the measurement.
-        draw: draws the figure.
-        size: size of the figure in inches.
+        tables, charts: the measurement.
+        outcomes: name of each claim -> its outcome.
+        reading: what follows from it. Sentences about a result are chosen by the result.
     """
 
-    headings: Sequence[Text]
-    rows: Sequence[Sequence[str]]
-    expectations: Sequence[Expectation]
-    draw: Callable[[Figure], None]
-    size: tuple[float, float] = (9.0, 3.6)
+    tables: Sequence[Table]
+    charts: Sequence[Chart | Images]
+    outcomes: Mapping[str, Outcome]
+    reading: Sequence[Text]
 
 
 class Effort(NamedTuple):
@@ -65,79 +197,37 @@ class Effort(NamedTuple):
     def seeds(self) -> range:
         return range(3 if self.quick else 5)
 
-    def steps(self, quick: int, full: int) -> int:
+    def pick(self, quick: int, full: int) -> int:
+        """A number of steps or examples."""
         return quick if self.quick else full
+
+    def steps(self, quick: int, full: int) -> int:
+        """A number of training steps."""
+        return self.pick(quick, full)
 
 
 class Concept(NamedTuple):
     """Attributes:
-    name: name of the command, `python -m experiments.concepts.<name>`.
-    title, question, answer: the text of the lesson, without its numbers.
-    measure: effort -> findings.
+    name: name of its module, and of its command `python -m experiments.concepts.<name>`.
+    title: heading.
+    explain: texts, formulae and diagrams before the measurement.
+    guess: question to the reader, who bets on the claims before seeing the numbers.
+    claims: the expectations.
+    measure: effort -> numbers: what JSON can hold, and no texts.
+    read: these numbers -> what they say.
+    seeded: whether the measurement depends on seeds and effort.
     """
 
     name: str
     title: Text
-    question: Text
-    answer: Text
-    measure: Callable[[Effort], Findings]
+    explain: Sequence[Paragraph]
+    guess: Text
+    claims: Sequence[Claim]
+    measure: Callable[[Effort], Mapping[str, Any]]
+    read: Callable[[dict[str, Any]], Findings]
+    seeded: bool = True
 
 
-def mean_and_interval(
-    values: Sequence[float] | np.ndarray, *, scale: float = 1, digits: int = 1
-) -> str:
-    """'94.1 ± 0.3': the mean and its 95% confidence interval, multiplied by `scale`."""
-    values = np.asarray(values, float) * scale
-    return f"{values.mean():.{digits}f} ± {half_width(values):.{digits}f}"
-
-
-def percent(values: Sequence[float] | np.ndarray) -> str:
-    """Fractions in percent: '94.1 ± 0.3 %'."""
-    return mean_and_interval(values, scale=100) + " %"
-
-
-def mnist1d(split: str, *, shuffled: bool = False) -> HostBatch:
-    """{'image': float32 [N, 40, 1], 'label'} of a split."""
-    return _everything("mnist1d_shuffled" if shuffled else "mnist1d", split)
-
-
-def digits(split: str) -> HostBatch:
-    """{'image': float32 [N, 8, 8, 1] in 0..1, 'label'} of a split."""
-    data = dict(_everything("digits", split))
-    return {**data, "image": data["image"].astype(np.float32) / 255}
-
-
-def _everything(name: str, split: str) -> HostBatch:
-    source = load_source(name, split)
-    (batch,) = eval_batches(source, batch_size=len(source))
-    return {"image": batch["image"], "label": batch["label"]}
-
-
-def subset(data: HostBatch, examples: int) -> HostBatch:
-    """The first `examples` of a set, which is already shuffled."""
-    return {name: leaf[:examples] for name, leaf in data.items()}
-
-
-def on_canvas(data: HostBatch, side: int, *, seed: int | None = None) -> HostBatch:
-    """Digits [N, 8, 8, 1] on black images [N, side, side, 1], centred or placed by `seed`.
-
-    Adds 'place' [N, 2], the first row and column of each digit.
-    """
-    images = data["image"]
-    count, size = images.shape[:2]
-    place = np.full((count, 2), (side - size) // 2)
-    if seed is not None:
-        place = np.random.default_rng(seed).integers(0, side - size + 1, (count, 2))
-    canvas = np.zeros((count, side, side, 1), np.float32)
-    for picture, image, (top, left) in zip(canvas, images, place, strict=True):
-        picture[top : top + size, left : left + size] = image
-    return {"image": canvas, "label": data["label"], "place": place}
-
-
-def above(a: np.ndarray, b: np.ndarray, *, by: float = 0.0) -> bool:
-    """Whether the mean of `a` is above that of `b` by more than `by` and their joint interval."""
-    return bool(a.mean() - b.mean() > by + np.hypot(half_width(a), half_width(b)))
-
-
-def adam(rate) -> optax.GradientTransformation:
-    return optax.adam(rate)
+def chosen(holds: bool, yes: Text, no: Text) -> Text:
+    """The sentence that is true."""
+    return yes if holds else no

@@ -1,160 +1,219 @@
-"""Runs, prints and saves concepts, and puts them on one self-contained page."""
+"""The page of the lesson: one self-contained file a language, without scripts or addresses."""
 
 import base64
 import html
 import json
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import rich.table
-import rich.text
-from matplotlib.figure import Figure
+from typing import Any
 
 from cnn_jax.run import workdir
-from experiments import entry
-from experiments.concepts.lesson import Concept, Effort, Findings, Text
+from experiments.concepts import charts
+from experiments.concepts.glossary import TERMS
+from experiments.concepts.lesson import LANGUAGES, in_language
+from experiments.concepts.marked import anchor, as_html, as_text
+from experiments.concepts.page_text import INTRODUCTION, SETS, STYLE, TITLE, WORDS, effort, score
 
-HEADINGS = {
-    "claim": Text("Expectation", "预期"),
-    "expected": Text("expected", "预期值"),
-    "measured": Text("measured", "测量值"),
-    "holds": Text("holds", "成立"),
-    "yes": Text("yes", "是"),
-    "no": Text("NO", "否"),
-}
-TITLE = Text("What a convolution is for", "卷积有什么用")
-INTRODUCTION = Text(
-    "Why do convolutional networks work? Each part below asks one question, states what one would "
-    "expect, and measures it with several seeds (mean ± 95 % interval). An expectation that did "
-    "not hold is marked, not hidden: it is a finding too. Two small data sets are used: digits, "
-    "images of handwritten digits with 8x8 pixels, and mnist1d, digits drawn as curves of 40 "
-    "numbers and hidden in noise. Guessing is right one time in ten.",
-    "卷积网络为什么有效？下面每一部分提出一个问题，先说明预期，再用多个随机种子测量"
-    "（均值 ± 95% 置信区间）。不成立的预期会被标出而不是隐藏：那也是一种发现。"
-    "用到两个小数据集：digits 是 8x8 像素的手写数字图片；mnist1d 把数字画成 40 个数的曲线，"
-    "并藏在噪声里。随机猜测的准确率是十分之一。",
-)
-STYLE = """
-body { font: 17px/1.55 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em;
-       color: #1b1f24; background: #fff; }
-h2 { margin-top: 2.4em; border-top: 1px solid #ccd; padding-top: 1em; }
-table { border-collapse: collapse; margin: 1em 0; font-size: 15px; }
-th, td { padding: .3em .8em; border-bottom: 1px solid #dde; text-align: left; vertical-align: top; }
-img { max-width: 100%; height: auto; } .fails { background: #fde3e3; font-weight: 600; }
-.answer { background: #f2f6fb; padding: .6em 1em; border-left: 4px solid #4477aa; }
-footer { color: #667; font-size: 14px; margin-top: 3em; }
-"""
+Section = Mapping[str, Any]
 
 
-class Run(NamedTuple):
-    concept: Concept
-    findings: Findings
-    seconds: float
-    figure: Path
+def write(
+    sections: Sequence[Section], directory: Path, name: str = "lesson", *, whole: str = ""
+) -> list[Path]:
+    """Writes <name>_en.html and <name>_zh.html of these sections.
+
+    Args:
+        sections: as `findings.json` has them; those without 'values' are not measured.
+        directory: of the pages; figures go into a directory for each section.
+        name: of the pages.
+        whole: name of the page with all sections, if this is not it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for language in LANGUAGES:
+        path = directory / f"{name}_{language}.html"
+        path.write_text(_page(sections, directory, name, language, whole), encoding="utf-8")
+        paths.append(path)
+    return paths
 
 
-def run(concept: Concept, effort: Effort, directory: Path) -> Run:
-    """Measures, draws `<name>.png` and writes `<name>/result.json` into `directory`."""
-    began = time.monotonic()
-    findings = concept.measure(effort)
-    seconds = time.monotonic() - began
-    own = directory / concept.name
-    own.mkdir(parents=True, exist_ok=True)
-    figure = Figure(figsize=findings.size, layout="constrained")
-    findings.draw(figure)
-    picture = own / f"{concept.name}.png"
-    figure.savefig(picture, dpi=110)
-    result: dict[str, Any] = {
-        "concept": concept.name,
-        "quick": effort.quick,
-        "seeds": len(effort.seeds),
-        "seconds": round(seconds, 1),
-        "headings": [text.en for text in findings.headings],
-        "rows": [list(row) for row in findings.rows],
-        "expectations": [
-            {
-                "claim": each.claim.en,
-                "expected": each.expected,
-                "measured": each.measured,
-                "holds": bool(each.holds),
-            }
-            for each in findings.expectations
-        ],
-    }
-    workdir.write_result(own, result)
-    return Run(concept, findings, seconds, picture)
-
-
-def show(done: Run, language: str) -> None:
-    """Prints the tables of a concept."""
-    concept, findings = done.concept, done.findings
-    title = rich.text.Text(concept.title.in_(language), style="bold")
-    entry.CONSOLE.print("\n", title, f" ({done.seconds:.0f} s)", sep="")
-    table = rich.table.Table(*[heading.in_(language) for heading in findings.headings])
-    for row in findings.rows:
-        table.add_row(*row)
-    entry.CONSOLE.print(table)
-    table = rich.table.Table(
-        *[HEADINGS[name].in_(language) for name in ("claim", "expected", "measured", "holds")]
-    )
-    for each in findings.expectations:
-        holds = HEADINGS["yes" if each.holds else "no"].in_(language)
-        table.add_row(each.claim.in_(language), each.expected, each.measured, holds)
-    entry.CONSOLE.print(table)
-
-
-def write(runs: list[Run], path: Path, language: str) -> None:
-    """Writes the lesson as HTML with embedded images, without scripts or external addresses."""
-    facts = json.dumps(workdir.environment(), ensure_ascii=False)
-    body = "\n".join(_section(number, done, language) for number, done in enumerate(runs, 1))
-    failed = sum(not each.holds for done in runs for each in done.findings.expectations)
-    count = sum(len(done.findings.expectations) for done in runs)
-    score = Text(
-        f"{count - failed} of {count} expectations held.",
-        f"{count} 个预期中有 {count - failed} 个成立。",
-    )
-    title = TITLE.in_(language)
-    path.write_text(
-        f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
-        '<link rel="icon" href="data:,">'  # so that browsers ask for no favicon
-        f'<meta name="viewport" content="width=device-width"><title>{title}</title>'
-        f"<style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
-        f"<p>{INTRODUCTION.in_(language)}</p>\n<p><b>{score.in_(language)}</b></p>\n{body}\n"
-        f"<footer>{html.escape(facts)}</footer></body></html>\n",
-        encoding="utf-8",
-    )
-
-
-def _section(number: int, done: Run, language: str) -> str:
-    concept, findings = done.concept, done.findings
-    picture = base64.b64encode(done.figure.read_bytes()).decode()
-    title = html.escape(concept.title.in_(language))
-    rows = [[html.escape(cell) for cell in row] for row in findings.rows]
-    headings = [html.escape(heading.in_(language)) for heading in findings.headings]
-    checks = []
-    for each in findings.expectations:
-        word = HEADINGS["yes" if each.holds else "no"].in_(language)
-        cells = [each.claim.in_(language), each.expected, each.measured]
-        mark = "" if each.holds else ' class="fails"'
-        inner = "".join(f"<td>{html.escape(cell)}</td>" for cell in [*cells, word])
-        checks.append(f"<tr{mark}>{inner}</tr>")
-    names = [HEADINGS[name].in_(language) for name in ("claim", "expected", "measured", "holds")]
+def _page(
+    sections: Sequence[Section], directory: Path, name: str, language: str, whole: str
+) -> str:
+    say = _Words(language)
+    alone = bool(whole) and len(sections) == 1
+    title = in_language(sections[0]["title"], language) if alone else TITLE.in_(language)
+    other = next(each for each in LANGUAGES if each != language)
+    top = f'<a href="{name}_{other}.html" lang="{other}">{say("other")}</a>'
+    if whole:
+        top += f' · <a href="{whole}_{language}.html">{say("whole")}</a>'
+    parts = [f'<p class="switch">{top}</p>', f"<h1>{html.escape(title)}</h1>"]
+    if not alone:
+        parts += [say.paragraph(INTRODUCTION), say.paragraph(SETS), _score(sections, language)]
+        parts.append(_contents(sections, language))
+    parts += [_section(each, directory, language, headed=not alone) for each in sections]
+    parts.append(_glossary(language))
+    facts = html.escape(json.dumps(workdir.environment(), ensure_ascii=False))
+    body = "\n".join(parts)
     return (
-        f'<h2 id="{concept.name}">{number}. {title}</h2>\n'
-        f"<p>{html.escape(concept.question.in_(language))}</p>\n"
-        f"{_table(headings, [_row(row) for row in rows])}\n"
-        f'<img alt="{title}" src="data:image/png;base64,{picture}">\n'
-        f"{_table(names, checks)}\n"
-        f'<p class="answer">{html.escape(concept.answer.in_(language))}</p>\n'
-        f"<p><code>python -m experiments.concepts.{concept.name}</code> ({done.seconds:.0f} s)</p>"
+        f'<!doctype html>\n<html lang="{"zh-CN" if language == "zh" else language}"><head>'
+        '<meta charset="utf-8">'
+        '<link rel="icon" href="data:,">'  # so that browsers ask for no favicon
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n{body}\n"
+        f"<footer>{facts}</footer></body></html>\n"
     )
 
 
-def _row(cells: list[str]) -> str:
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+class _Words:
+    """Words of the page in a language."""
+
+    def __init__(self, language: str):
+        self.language = language
+
+    def __call__(self, name: str) -> str:
+        return html.escape(WORDS[name].in_(self.language))
+
+    def text(self, words: Any) -> str:
+        return as_html(in_language(words, self.language), self.language)
+
+    def paragraph(self, words: Any) -> str:
+        return f"<p>{self.text(words)}</p>"
 
 
-def _table(headings: list[str], rows: list[str]) -> str:
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+def _score(sections: Sequence[Section], language: str) -> str:
+    measured = [each for each in sections if "values" in each]
+    found = [claim["holds"] for each in measured for claim in each["expectations"]]
+    said = score(sum(found), len(found), len(sections) - len(measured))
+    return f"<p><b>{html.escape(said.in_(language))}</b></p>"
+
+
+def _contents(sections: Sequence[Section], language: str) -> str:
+    items = "".join(
+        f'<li><a href="#{each["name"]}">{_title(each, language)}</a></li>' for each in sections
+    )
+    return f"<nav><h2>{WORDS['contents'].in_(language)}</h2><ol>{items}</ol></nav>"
+
+
+def _title(section: Section, language: str) -> str:
+    return f"{section['number']}. {html.escape(in_language(section['title'], language))}"
+
+
+def _section(section: Section, directory: Path, language: str, *, headed: bool) -> str:
+    say = _Words(language)
+    name = section["name"]
+    parts = [f'<h2 id="{name}">{_title(section, language)}</h2>'] if headed else []
+    parts += [in_language(section["explain"], language), _guess(section, say)]
+    if "values" in section:
+        parts.append(f"<h3>{say('measured')}</h3>")
+        parts += [_table(table, say) for table in section["tables"]]
+        parts.append(_charts(section, directory, language))
+        parts.append(f"<h3>{say('claims')}</h3>{_claims(section, say)}")
+        reading = "".join(say.paragraph(each) for each in section["reading"])
+        if reading:
+            parts.append(f'<div class="reading"><h3>{say("reading")}</h3>{reading}</div>')
+    parts.append(_exercises(section, say))
+    how = effort(dict(section)) if "values" in section else WORDS["missing"]
+    parts.append(
+        f'<p class="how">{say.text(how)} {say("again")} '
+        f"<code>python -m experiments.concepts.{name}</code></p>"
+    )
+    return f"<section>{''.join(parts)}</section>"
+
+
+def _guess(section: Section, say: _Words) -> str:
+    bets = "".join(
+        f"<li>{say.text(each['claim'])} "
+        f'<span class="how">({say("expected")}: {say.text(each["expected"])})</span></li>'
+        for each in section["expectations"]
+    )
+    more = f"<p>{say('bets')}</p><ul>{bets}</ul>" if bets else ""
+    return (
+        f'<div class="guess"><h3>{say("guess")}</h3>{say.paragraph(section["guess"])}{more}</div>'
+    )
+
+
+FEW = 3  # columns that fit a phone; a row of more is shown there as a list
+EMPTY = ' class="none"'
+
+
+def _table(table: Section, say: _Words) -> str:
+    head = "".join(f'<th scope="col">{say.text(each)}</th>' for each in table["headings"])
+    names = [
+        html.escape(as_text(in_language(each, say.language), say.language))
+        for each in table["headings"]
+    ]
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-name="{name}"{"" if cell else EMPTY}>{say.text(cell)}</td>'
+            for name, cell in zip(names, row, strict=True)
+        )
+        + "</tr>"
+        for row in table["rows"]
+    )
+    kind = "values many" if len(names) > FEW else "values"
+    caption = f"<caption>{say.text(table['caption'])}</caption>" if table["caption"] else ""
+    return (
+        f'<div class="scroll" tabindex="0"><table class="{kind}">{caption}<tr class="head">'
+        f"{head}</tr>{rows}"
+        "</table></div>"
+    )
+
+
+def _charts(section: Section, directory: Path, language: str) -> str:
+    figures = []
+    for number, chart in enumerate(section["charts"], start=1):
+        path = charts.file(chart, directory / section["name"], number, language)
+        data = base64.b64encode(path.read_bytes()).decode()
+        title = html.escape(in_language(chart["title"], language))
+        wide = f' class="wide" style="max-width: {_width(chart)}rem"' if _width(chart) else ""
+        figures.append(
+            f'<figure{wide}><img alt="{title}" src="data:image/png;base64,{data}"></figure>'
+        )
+    return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+
+
+def _width(chart: Section) -> int:
+    """Width of a row of images, in the size of the text; 0 of a chart, which has its place."""
+    if chart["type"] == "images":
+        return 8 + 6 * max(len(row["images"]) for row in chart["rows"])
+    return 0
+
+
+def _claims(section: Section, say: _Words) -> str:
+    rows = []
+    for each in section["expectations"]:
+        mark = f"✓ {say('yes')}" if each["holds"] else f"✗ {say('no')}"
+        rows.append(
+            f'<tr class="{"holds" if each["holds"] else "fails"}"><td>{say.text(each["claim"])}'
+            f'</td><td data-name="{say("expected")}">{say.text(each["expected"])}</td>'
+            f'<td data-name="{say("value")}">{say.text(each["measured"])}</td>'
+            f'<td data-name="{say("holds")}" class="mark">{mark}</td></tr>'
+        )
+        if not each["holds"]:
+            why = each["why_not"] or WORDS["unexplained"]
+            lead = f"<b>{say('why')}</b>" if each["why_not"] else ""
+            rows.append(f'<tr class="why"><td colspan="4">{lead}{say.text(why)}</td></tr>')
+    names = ("claim", "expected", "value", "holds")
+    head = "".join(f'<th scope="col">{say(name)}</th>' for name in names)
+    return f'<table class="claims"><tr class="head">{head}</tr>{"".join(rows)}</table>'
+
+
+def _exercises(section: Section, say: _Words) -> str:
+    items = "".join(
+        f"<li>{each['number']}. {say.text(each['title'])}: "
+        f"<code>python -m experiments.concepts.exercises {each['number']}</code></li>"
+        for each in section["exercises"]
+    )
+    return f"<h3>{say('exercises')}</h3><ul>{items}</ul>" if items else ""
+
+
+def _glossary(language: str) -> str:
+    items = "".join(
+        f'<div id="{anchor(key)}"><dt>{html.escape(term.name.in_(language))}</dt>'
+        f"<dd>{as_html(term.meaning.in_(language), language)}</dd></div>"
+        for key, term in TERMS.items()
+    )
+    heading = WORDS["glossary"].in_(language)
+    return f'<h2 id="glossary">{heading}</h2><dl class="glossary">{items}</dl>'

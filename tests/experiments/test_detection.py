@@ -1,6 +1,7 @@
 """`experiments.detection` from flags to the result and to predictions, on a small set of shapes."""
 
 import json
+import shutil
 
 import chex
 import numpy as np
@@ -9,7 +10,7 @@ from absl import flags
 from PIL import Image
 
 from cnn_jax import data, run
-from cnn_jax.run import detection
+from cnn_jax.run import detection, measuring, reports
 from cnn_jax.train import step
 from experiments import entry, predict
 from experiments import recipe as recipes
@@ -108,6 +109,10 @@ def test_result(finished):
     assert result["test_ap"] > 0.5
     again = run.evaluate(finished, checkpoint="last")
     assert {f"test_{name}": value for name, value in again.items()}.items() <= result.items()
+    closer = reports.report(measuring.measure(run.open(finished, checkpoint="last")), resamples=0)
+    for mine, row in zip(result["per_class"]["classes"], closer.classes, strict=True):
+        assert mine.pop("class") == row["class"]
+        assert mine == pytest.approx({name: row[name] for name in mine})
     assert {"test_ap/ball", "test_ap/cube", "test_ap75", "test_recall100"} <= result.keys()
     for figure in ("predictions", "precision_recall", "learning_curves"):
         with Image.open(finished / f"{figure}.png") as picture:
@@ -118,6 +123,30 @@ def test_what_cannot_be_used_is_said(shapes):
     held = data.survey_boxes(data.open_source(f"coco:{shapes}", "train", holds="boxes"))
     assert held.left_out == {"inverted": 1, "of an unknown class": 1}
     assert held.empty > 0
+
+
+def test_every_split_is_evaluated_by_one_program(shapes, tmp_path, caplog):
+    """Truth of one shape in all splits: another shape would compile the evaluation once more."""
+    shutil.copytree(shapes, tmp_path / "set")
+    file = tmp_path / "set/annotations/test.json"
+    content = json.loads(file.read_text())
+    more = [
+        {"image_id": 0, "category_id": 1, "bbox": [i, i, 9, -9 if i > 6 else 9]} for i in range(9)
+    ]
+    file.write_text(json.dumps(content | {"annotations": content["annotations"] + more}))
+    made = detection.make_experiment(
+        recipe_of(f"--dataset=coco:{tmp_path / 'set'}", *SETTINGS, "--validation_split=20%")
+    )
+    splits = [list(batches()) for batches in (made.test, made.final)]
+    assert len(splits[0]) != len(splits[1])
+    (found,) = {
+        tuple((name, value.shape) for name, value in sorted(batch.items()))
+        for batches in splits
+        for batch in batches
+    }
+    assert dict(found)["boxes"][1] >= 7  # the ground truth keeps every object
+    said = [r.getMessage() for r in caplog.records if "split test: " in r.getMessage()]
+    assert len(said) == 1, said  # it is counted once, and its faults are told once
 
 
 @pytest.fixture

@@ -29,6 +29,16 @@ def test_networks_of_a_pattern(parsed, tmp_path, capsys):
     assert json.loads((tmp_path / "lenet5.safetensors.json").read_text())["model"] == "lenet5"
     assert export.main() == 1  # nothing is replaced
     assert capsys.readouterr().out.count("exists: give another name") == 2
+    (tmp_path / "lenet5.safetensors").unlink()
+    parsed.skip_existing = True
+    assert export.main() == 1  # one is there, and of the other its description alone
+    said = capsys.readouterr().out
+    assert f"lenet5_1998: {tmp_path / 'lenet5_1998.safetensors'} is there" in said
+    assert "lenet5.safetensors.json exists: give another name" in said
+    (tmp_path / "lenet5.safetensors.json").unlink()
+    assert export.main() == 0
+    assert "lenet5: " in capsys.readouterr().out
+    parsed.skip_existing = False
     parsed.overwrite = True
     assert export.main() == 0
 

@@ -221,10 +221,11 @@ def pairs(look: Look) -> str:
     )
     same = sum(pair.same for pair in look.pairs)
     said = f"{same} of these pairs have the same pixels." if same else ""
-    shared = look.survey.shared if look.survey is not None else None
-    if shared is not None and shared.groups:
-        names = "; ".join(" = ".join(map(short, group)) for group in shared.first)
-        said += f" In both splits, byte for byte: {shared.spare:,}, such as {names}."
+    survey = look.survey
+    if survey is not None and survey.shared.groups:
+        names = "; ".join(" = ".join(map(short, group)) for group in survey.shared.first)
+        also = ", ".join(f"{count:,} of {part}" for part, count in survey.shared_by.items())
+        said += f" Also in {next(iter(survey.splits))}, byte for byte: {also}, such as {names}."
     found = (
         f'<p class="same">{escaped(said.strip())}</p>'
         if said

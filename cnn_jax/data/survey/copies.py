@@ -125,10 +125,12 @@ def copies_within(source: Source, table: np.ndarray, *, contradicting: bool = Fa
     )
 
 
-def copies_across(sources: Mapping[str, Source], tables: Tables) -> Copies:
-    """The examples of later splits whose content is in the first split too."""
+def copies_across(sources: Mapping[str, Source], tables: Tables) -> tuple[Copies, dict[str, int]]:
+    """The examples of later splits whose content is in the first split too; how many of them each
+    of these splits has, of those that have any."""
     (own, table), *others = tables.items()
-    groups = spare = 0
+    groups = 0
+    spare: dict[str, int] = {}
     first: list[tuple[str, str]] = []
     for name, other in others:
         if sources[name].records is sources[own].records:
@@ -141,12 +143,13 @@ def copies_across(sources: Mapping[str, Source], tables: Tables) -> Copies:
         left, right = number[: len(mine)], number[len(mine) :]
         shared = np.isin(right, left)
         groups += len(np.unique(right[shared]))
-        spare += int(shared.sum())
+        if shared.any():
+            spare[name] = int(shared.sum())
         for row in np.flatnonzero(shared)[: SHOWN - len(first)]:
             twin = int(mine[np.flatnonzero(left == right[row])[0]])
             pair = named(sources[own], twin), named(sources[name], int(its[row]))
             first.append(pair)
-    return Copies(groups, spare, tuple(first))
+    return Copies(groups, sum(spare.values()), tuple(first)), spare
 
 
 def named(source: Source, index: int) -> str:

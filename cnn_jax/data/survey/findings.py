@@ -27,21 +27,23 @@ def findings(survey: Survey, *, skip_corrupt: bool = False) -> list[Finding]:
         skip_corrupt: whether examples that cannot be read are left out, as the run does.
     """
     found = [one for name in survey.splits for one in _unreadable(survey, name, skip_corrupt)]
-    if (shared := survey.shared).groups:
-        train, *others = survey.splits
-        many = shared.spare > 1
-        found.append(
-            Finding(
-                "warning",
-                f"{survey.dataset}: {shared.spare:,} example{'s' if many else ''} of "
-                f"{' and '.join(others)} {'are' if many else 'is'} also in {train}, "
-                f"byte for byte: {_pairs(shared)}. A test "
-                "on what was trained on says too much: remove them from one, or divide anew",
-            )
-        )
+    if survey.shared.groups:
+        found.append(Finding("warning", _shared(survey)))
     for name in survey.splits:
         found += [Finding("warning", text) for text in _about_split(survey, name)]
     return sorted(found, key=lambda one: one.kind != "error")
+
+
+def _shared(survey: Survey) -> str:
+    """Which splits share examples with the first one, and how many each."""
+    (name, count), *others = survey.shared_by.items()
+    said = [f"{count:,} example{'s' if count > 1 else ''} of {name}"]
+    said += [f"{count:,} of {name}" for name, count in others]
+    return (
+        f"{survey.dataset}: {' and '.join(said)} {'are' if survey.shared.spare > 1 else 'is'} also "
+        f"in {next(iter(survey.splits))}, byte for byte: {_pairs(survey.shared)}. A test on what "
+        "was trained on says too much: remove them from one, or divide anew"
+    )
 
 
 def _unreadable(survey: Survey, name: str, skip_corrupt: bool) -> Iterator[Finding]:

@@ -58,12 +58,14 @@ def survey_splits(
     tables = {name: found[name].table for name in _first_of_each(sources)}
     copies.fill_contents(sources, tables, threads=threads, stopped=stopped)
     first = next(iter(sources.values()))
+    shared, shared_by = copies.copies_across(sources, {name: found[name].table for name in sources})
     result = Survey(
         dataset=dataset,
         holds=_holds(first),
         class_names=tuple(first.class_names),
         splits={name: _split(source, found[name]) for name, source in sources.items()},
-        shared=copies.copies_across(sources, {name: found[name].table for name in sources}),
+        shared=shared,
+        shared_by=shared_by,
         seconds=round(time.monotonic() - began, 3),
     )
     if place is not None:

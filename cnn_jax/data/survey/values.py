@@ -120,6 +120,7 @@ class Survey:
         splits: 'train', 'test' -> its survey.
         shared: examples of one split whose content is in another too; each group of `first` is a
             pair, one name of each split.
+        shared_by: the splits but the first that have such examples, and how many each.
         seconds: how long it took to read.
     """
 
@@ -128,6 +129,7 @@ class Survey:
     class_names: tuple[str, ...]
     splits: Mapping[str, SplitSurvey]
     shared: Copies = NO_COPIES
+    shared_by: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -151,13 +153,14 @@ class Survey:
                 class_names=tuple(map(str, saved["class_names"])),
                 splits=splits,
                 shared=_copies(saved["shared"]),
+                shared_by={str(name): int(n) for name, n in saved["shared_by"].items()},
                 seconds=float(saved["seconds"]),
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"not a survey: {error!r}") from error
 
 
-VERSION = 1  # of the JSON form, and of what is counted
+VERSION = 2  # of the JSON form, and of what is counted
 
 
 def _plain(value: Any) -> Any:

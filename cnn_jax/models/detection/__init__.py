@@ -14,3 +14,6 @@ from cnn_jax.models.detection import (
     ssd,  # noqa: F401
     ssdlite,  # noqa: F401
 )
+from cnn_jax.models.detection.feature_pyramid import FeaturePyramid
+
+__all__ = ["FeaturePyramid"]

@@ -1,5 +1,5 @@
 """Exports trained networks, to run them without this package: see `export`."""
 
-from cnn_jax.run.exporting.writing import Exported, export, open_network
+from cnn_jax.run.exporting.writing import Exported, export, is_complete, open_network
 
-__all__ = ["Exported", "export", "open_network"]
+__all__ = ["Exported", "export", "is_complete", "open_network"]

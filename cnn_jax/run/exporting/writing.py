@@ -152,6 +152,11 @@ def description_of(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def is_complete(path: Path) -> bool:
+    """Whether an exported file is there as a whole: its description is written last."""
+    return path.exists() and description_of(path).exists()
+
+
 def open_network(
     name: str,
     pretrained: str = "",

@@ -115,6 +115,32 @@ def test_counts_of_a_folder(tmp_path):
     assert "1 turned by EXIF" in line
 
 
+def test_the_splits_that_share_examples_are_named_and_no_others(tmp_path):
+    dataset = folder(tmp_path / "set")
+    for i in range(2):
+        picture(tmp_path / f"set/val/bee/{i}.png", 60 + i)
+    parts = ("train", "val", "test")
+
+    def shared():
+        sources = {part: open_source(dataset, part, holds="label") for part in parts}
+        found = survey_splits(sources, dataset=dataset)
+        (said,) = [
+            text for _, text in findings(found) if "byte for byte" in text and "also" in text
+        ]
+        assert Survey.from_json(json.loads(json.dumps(found.to_json()))) == found
+        return found.shared_by, said
+
+    by, said = shared()
+    assert by == {"test": 1}
+    assert "1 example of test is also in train" in said
+    assert "val" not in said
+    for i in range(2):
+        picture(tmp_path / f"set/val/bee/{i}.png", 2 + i)  # as in train/ant
+    by, said = shared()
+    assert by == {"val": 2, "test": 1}
+    assert "2 examples of val and 1 of test are also in train" in said
+
+
 def test_images_that_cannot_be_read_are_an_error_that_names_three(tmp_path):
     dataset = folder(tmp_path / "set")
     for i in range(4):

@@ -1,0 +1,93 @@
+"""A name for the code of a measurement, by which its results are known to be still those of it."""
+
+import ast
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).parent
+_PACKAGE = "experiments.concepts"
+
+_Place = tuple[Path, str]  # the file of a module, and a name in it
+
+
+def key(function: Callable[..., Any]) -> str:
+    """16 hexadecimal digits of the code that a function reaches within the lesson.
+
+    The code is that of the function, and of the functions, classes and constants that it names, in
+    its module and in others of the lesson. Comments, docstrings, annotations' texts and every
+    `Text(...)` are left out, so that a sentence may change. What comes from outside the lesson
+    (`cnn_jax`, JAX) is left out too: `--fresh` measures again after a change there.
+    """
+    function = inspect.unwrap(function)
+    module = Path(inspect.getfile(function))  # its name may be __main__
+    parts: dict[_Place, str] = {}
+    waiting = [(module, function.__name__)]
+    while waiting:
+        place = waiting.pop()
+        if place in parts:
+            continue
+        names, sources = _module(place[0])
+        if place[1] in sources:
+            parts[place] = sources[place[1]].dump
+            waiting += [(place[0], name) for name in sources[place[1]].names]
+        elif place[1] in names:
+            waiting.append(names[place[1]])
+    text = "\n".join(f"{path.stem}.{name}: {parts[path, name]}" for path, name in sorted(parts))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _Source:
+    """A definition: its code without texts, and the names in it."""
+
+    def __init__(self, node: ast.AST):
+        bare = _Bare().visit(node)
+        self.dump = ast.dump(bare)
+        self.names = {each.id for each in ast.walk(bare) if isinstance(each, ast.Name)}
+
+
+@functools.cache
+def _module(path: Path) -> tuple[dict[str, _Place], dict[str, _Source]]:
+    """What a module of the lesson imports from others of it, and what it defines."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported: dict[str, _Place] = {}
+    sources: dict[str, _Source] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE + "."):
+            inner = str(node.module).removeprefix(_PACKAGE + ".").replace(".", "/")
+            if (source := _HERE / f"{inner}.py").exists():
+                for alias in node.names:
+                    imported[alias.asname or alias.name] = (source, alias.name)
+        for defined in _defined(node):
+            sources[defined] = _Source(node)
+    return imported, sources
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, ast.Assign):
+        for target in node.targets:
+            yield from (each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        yield node.target.id
+
+
+class _Bare(ast.NodeTransformer):
+    """Removes docstrings, and texts in two languages."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        body = getattr(node, "body", None)
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = body[1:] or [ast.Pass()]
+        return super().generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # ast's name
+        if isinstance(node.func, ast.Name) and node.func.id == "Text":
+            return ast.Constant(None)
+        return self.generic_visit(node)
