@@ -175,6 +175,17 @@ def test_a_page_that_is_too_large_is_refused():
         pages.text({"net": "0" * 900_000})
 
 
+def test_300_000_parameters_have_room_beside_the_program(tmp_path):
+    """Of them alone there is always a page; what else there is, as far as there is room."""
+    network = "0" * (from_run.LARGEST * 2 * 5 // 4 + 20_000)  # half precision, and its layers
+    data = {"net": network, "check": "1" * 50_000, "tests": "2" * 60_000, "findings": {"a": "b"}}
+    left_out = pages.write(tmp_path / "page.html", data)
+    assert left_out == ["check", "findings", "tests"]
+    assert (tmp_path / "page.html").stat().st_size < pages.LARGEST
+    assert pages.write(tmp_path / "page.html", {**data, "net": ""}) == []
+    assert pages.write(tmp_path / "page.html", {**data, "tests": ""}) == ["check"]
+
+
 def test_every_word_is_there_in_both_languages_with_the_same_numbers():
     words = json.loads(pages.source("words.json"))
     used = "".join(pages.source(f"{name}.js") for name in pages.SCRIPTS) + pages.source("page.html")

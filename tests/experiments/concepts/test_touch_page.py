@@ -29,7 +29,9 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return pages.write(tmp_path_factory.mktemp("page") / "touch.html", touch_pages.tiny()[0])
+    made = tmp_path_factory.mktemp("page") / "touch.html"
+    assert pages.write(made, touch_pages.tiny()[0]) == []
+    return made
 
 
 @pytest.fixture
@@ -266,7 +268,8 @@ def test_a_page_of_a_run(page, tmp_path):
     )
     made = {**made, "findings": None, "classes": ["<b>猫</b>", "a long name " * 4]}
     made["source"]["command"] = "python -m experiments.concepts.touch"
-    page.open(pages.write(tmp_path / "run.html", made), width=390)
+    pages.write(tmp_path / "run.html", made)
+    page.open(tmp_path / "run.html", width=390)
     assert differences(page, last, images).max() < 1e-4
     assert page.run("document.querySelector('#curve').hidden")
     assert "python -m experiments.concepts --all --quick" in text_of(page, "#guess")
@@ -286,7 +289,8 @@ def test_trained_in_a_minute_it_names_97_of_100_and_what_is_drawn(page, tmp_path
     assert accuracies[0] < 0.2
     assert accuracies[0] < accuracies[3] < accuracies[-1], "untrained, early, end"
     made["source"]["command"], made["findings"] = "", None
-    page.open(pages.write(tmp_path / "trained.html", made))
+    pages.write(tmp_path / "trained.html", made)
+    page.open(tmp_path / "trained.html")
     assert differences(page, last, images).max() < 1e-4
     strokes = {
         "1": [[(0.5, 0.2), (0.5, 0.8)]],
