@@ -6,6 +6,8 @@ blindness as simulated by Machado 2009, doi:10.1109/TVCG.2009.113, table 1 at fu
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +19,12 @@ RIGHT_LINE, WRONG_LINE, MISSED_LINE = "-", "--", ":"
 
 # of the lines of a figure, one after the other: none is told from another by its colour alone
 LINES = (BLUE, VERMILION, "#007a5a", "#b0528a", "#56b4e9", "#b57500", "#000000", "#7a7a7a")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (6, 2)), (0, (3, 1)), (0, (1, 2)))
+DASHES: Sequence[Any] = (
+    *("-", "--", "-.", ":"),
+    *((0, (5, 1, 1, 1)), (0, (6, 2)), (0, (3, 1)), (0, (1, 2))),
+)
 
-_VISION = {
+_VISION: dict[str, Any] = {
     "normal": np.eye(3),
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
                      [-0.011820, 0.042940, 0.968881]],

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -210,7 +211,8 @@ def first_filters(params: PyTree, path: str | Path) -> None:
     columns = int(np.ceil(np.sqrt(count)))
     rows = int(np.ceil(count / columns))
     axes = figure.subplots(rows, columns, squeeze=False)
-    limit, shown = _limit(filters), None
+    limit = _limit(filters)
+    last: Any = None
     for i, (axis, one) in enumerate(itertools.zip_longest(axes.flat, filters)):
         axis.set_axis_off()
         if one is None:
@@ -226,9 +228,9 @@ def first_filters(params: PyTree, path: str | Path) -> None:
             axis.imshow((one - low) / max(high - low, 1e-12))
         else:
             one = one[len(one) // 2] if kernel.ndim == 5 else one
-            shown = axis.imshow(one, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    if shown is not None:
-        figure.colorbar(shown, ax=axes, label="weight", fraction=0.04)
+            last = axis.imshow(one, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if last is not None:
+        figure.colorbar(last, ax=axes, label="weight", fraction=0.04)
     elif coloured:
         figure.supxlabel("each filter scaled from its lowest to its highest weight", fontsize=8)
     else:
