@@ -24,6 +24,9 @@ def printable(text: object, *, lines: bool = False) -> str:
     Args:
         text: of any origin; bytes that were no UTF-8 in a file's name come as \\xNN.
         lines: keep newlines and tabs, for text that is meant to have several lines.
+
+    >>> print(printable("a name\\x1b[2J"))
+    a name\\x1b[2J
     """
     kept = "\n\t" if lines else ""
     return "".join(

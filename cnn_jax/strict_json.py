@@ -11,7 +11,11 @@ import numpy as np
 
 def plain(value: Any) -> Any:
     """The value with None in the place of numbers that are none, and Python's own numbers and lists
-    in the place of NumPy's."""
+    in the place of NumPy's.
+
+    >>> plain({"loss": float("nan"), "classes": np.arange(3)})
+    {'loss': None, 'classes': [0, 1, 2]}
+    """
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

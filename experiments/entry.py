@@ -18,7 +18,15 @@ from cnn_jax.stores import is_store
 from cnn_jax.train import ending, hosts, log
 from cnn_jax.train.errors import CheckpointError
 from cnn_jax.train.nonfinite import NonFiniteError
-from experiments import console, environment, gpu_options, plugin_flag, stopping, xla_flags
+from experiments import (
+    console,
+    environment,
+    flag_help,
+    gpu_options,
+    plugin_flag,
+    stopping,
+    xla_flags,
+)
 from experiments.flag_names import in_flags
 
 # Errors that a user's input can cause: shown as one line, with exit status 1. Anything else is a
@@ -75,7 +83,6 @@ def launch(
     try:
         plugin_flag.load()
         define()
-        _show_in_help()
     except EXPECTED as error:
         if not str(error) or "--traceback" in sys.argv:
             raise
@@ -110,15 +117,7 @@ def launch(
         return status
 
     with console.lasting():
-        app.run(run)
-
-
-def _show_in_help() -> None:
-    """Has --help show the flags of all our modules; absl shows those of the main module alone."""
-    for module, own in flags.FLAGS.flags_by_module_dict().items():
-        if module.startswith("experiments"):
-            for flag in own:
-                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+        flag_help.run(run)
 
 
 def _check_places() -> None:

@@ -26,7 +26,7 @@ from typing import IO
 from absl import app, flags
 
 from cnn_jax.train import hosts, signals
-from experiments import console
+from experiments import console, flag_help
 
 PROCESSES = flags.DEFINE_integer("processes", 2, "Number of processes.", lower_bound=1)
 RESTARTS = flags.DEFINE_integer(
@@ -239,4 +239,4 @@ def say(message: str) -> None:
 
 if __name__ == "__main__":
     with console.lasting():
-        app.run(main)
+        flag_help.run(main)

@@ -9,6 +9,9 @@ from scipy import special
 def half_width(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95) -> float:
     """Half-width of the confidence interval of the mean by Student's t; 0 for one value.
 
+    >>> round(half_width([0.93, 0.94, 0.95]), 4)
+    0.0248
+
     Args:
         values: results of independent runs.
         confidence: confidence level of the two-sided interval, in (0, 1).

@@ -48,6 +48,10 @@ def receptive_fields(
     They are read from the jaxpr: no parameters are created and nothing is computed. This handles
     strides, dilation, pooling, transposed convolution, resizing, residuals, and other modules.
 
+    >>> model = nn.Sequential([nn.Conv(8, (3, 3), strides=2), nn.Conv(8, (3, 3))])
+    >>> {name: field.size for name, field in receptive_fields(model).items()}
+    {'layers_0': 3, 'layers_1': 7, '': 7}
+
     Args:
         model: any Flax linen module that takes inputs of any size. It is called with `train=False`
             if it has such an argument, unless `call` says otherwise.

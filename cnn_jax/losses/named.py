@@ -141,6 +141,10 @@ def to_text(losses: str | Mapping[str, float]) -> str:
 
     A name need not be known: that of a plug-in is not, until it is loaded.
 
+    >>> from cnn_jax import losses
+    >>> losses.to_text({"cross_entropy": 1.0, "dice": 0.5})
+    'cross_entropy:1,dice:0.5'
+
     Raises:
         ValueError: see `parse`.
     """

@@ -39,6 +39,10 @@ def top_k_correct(logits: Array, labels: Array, *, k: int, mask: Array) -> Array
 def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int, mask: Array) -> Array:
     """Counts [K, K]: rows are the true classes, columns the predicted ones.
 
+    >>> said, true = jnp.array([0, 1, 1, 1]), jnp.array([0, 0, 1, 1])
+    >>> confusion_matrix(said, true, num_classes=2, mask=jnp.ones(4)).tolist()
+    [[1, 1], [0, 2]]
+
     Args:
         predictions: int, any shape.
         labels: int, the same shape.

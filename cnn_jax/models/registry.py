@@ -239,6 +239,10 @@ def taking_any(model: nn.Module) -> nn.Module:
 def list_models(pattern: str = "*", *, task: str = "classification") -> list[str]:
     """The names that match a shell pattern such as 'resnet*', in alphabetical order.
 
+    >>> from cnn_jax import models
+    >>> models.list_models("vgg1?")
+    ['vgg11', 'vgg13', 'vgg16', 'vgg19']
+
     Args:
         pattern: shell pattern, in which '*' stands for anything.
         task: one of TASKS.

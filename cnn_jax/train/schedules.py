@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import optax
 
 from cnn_jax.registry import Registry
@@ -60,6 +62,11 @@ SCHEDULES.register("linear", _linear)
 SCHEDULES.register("one_cycle", _one_cycle)
 
 
+def is_known(number: Any) -> bool:
+    """Whether a number is one of Python's, and no argument of a compiled function."""
+    return not isinstance(number, jax.Array)
+
+
 def make_schedule(
     name: str,
     peak: float,
@@ -71,6 +78,10 @@ def make_schedule(
     factor: float = 0.1,
 ) -> optax.Schedule:
     """Learning rate as a function of the step: a linear warm-up from 0, then the schedule.
+
+    >>> rate = make_schedule("linear", 1.0, steps=10, warmup_steps=2)
+    >>> [round(float(rate(step)), 2) for step in (0, 1, 2, 6, 10)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
 
     Args:
         name: one of SCHEDULES. 'constant'; 'step' multiplies by `factor` at each boundary; 'cosine'
@@ -94,7 +105,7 @@ def make_schedule(
             f"{warmup_steps} warm-up steps of {steps} steps; wanted at least one step, and "
             "a warm-up of 0 to all of them."
         )
-    if not (peak > 0 and math.isfinite(peak)):
+    if is_known(peak) and not (peak > 0 and math.isfinite(peak)):
         raise ValueError(f"learning_rate={peak}: it must be above 0.")
     SCHEDULES.check_call(name, 1, "steps", "warmup_steps", "final", "boundaries", "factor")
     made = schedule(

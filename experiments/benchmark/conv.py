@@ -21,6 +21,7 @@ from jax import lax
 
 import cnn_jax.cpu
 from cnn_jax.cpu import memory
+from experiments import flag_help
 from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for result.json.")
@@ -246,4 +247,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    flag_help.run(main)

@@ -31,6 +31,7 @@ from cnn_jax import models
 from cnn_jax.data import Source, image_loader, load_source, statistics, train_batches
 from cnn_jax.tasks.classification import classification, make_prepare
 from cnn_jax.train import layout, optim, state, step
+from experiments import flag_help
 from experiments.benchmark import timing
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for result.json.")
@@ -259,4 +260,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    flag_help.run(main)

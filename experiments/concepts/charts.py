@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from cnn_jax.analysis import figure_files, segmentation_figures
 from cnn_jax.printable import in_figure
@@ -63,6 +63,10 @@ def draw(chart: Mapping[str, Any], language: str) -> Figure:
     axis.set(title=_title(chart, language), xlabel=say(chart["x"]), ylabel=say(chart["y"]))
     axis.title.set_fontsize(11)
     axis.set_yscale(chart["y_scale"])
+    if chart["y_scale"] == "log" and axis.dataLim.ymax < 1000 * axis.dataLim.ymin:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
     if chart["y_range"]:
         axis.set_ylim(*chart["y_range"])
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -129,9 +129,15 @@ def redrawn(kept: Mapping[str, Section]) -> dict[str, Section]:
     concepts = {concept.name: concept for concept in syllabus.concepts()}
     for name, section in kept.items():
         concept = concepts.get(name)
-        if concept is not None and key(concept.measure) == section["key"].split("-")[0]:
-            section = read(concept, syllabus.number(name), section)
-        sections[name] = section
+        if concept is None:
+            sections[name] = section
+            continue
+        number = syllabus.number(name)
+        if key(concept.measure) == section["key"].split("-")[0]:
+            sections[name] = read(concept, number, section)
+        else:
+            exercises = told(concept, number)["exercises"]
+            sections[name] = {**section, "number": number, "exercises": exercises}
     return sections
 
 
@@ -163,6 +169,6 @@ def save(directory: Path, sections: Mapping[str, Section]) -> Path:
     found = {"version": VERSION, "environment": workdir.environment(), "sections": ordered}
     path = directory / FILE
     new = path.with_suffix(".new")
-    new.write_text(strict_json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    new.write_text(strict_json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
     new.replace(path)
     return path

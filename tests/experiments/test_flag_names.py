@@ -105,5 +105,3 @@ def test_commands_name_flags(tmp_path):
         "already holds a run, and --noresume forbids resuming it. Choose another --workdir, or "
         "delete it."
     )
-    status, said = lines_of(run_, *quick, where, "--help")
-    assert status == 1

@@ -89,10 +89,10 @@ def test_help_shows_the_settings_of_a_task_of_ones_own(place):  # noqa: F811
     shutil.copy(SIX, place)
     done = command("train", "--plugin=six_plugins", "--task=ordinal", "--help", cwd=place)
     for text in (
-        "--huber: Error, in classes, from which the loss is linear.",
-        "--loss: Losses of the training",
+        "More settings: --huber=1.0 Error, in classes, from which the loss is linear.",
+        "Losses of the training",
         "sgd, adam, adamw, lamb, lars, lion, muon",
-        "--plugin: Plug-in to load",
+        "Every command: --plugin= Plug-in to load",
     ):
         assert text in " ".join(done.stdout.split())
 

@@ -38,6 +38,15 @@ RECEPTIVE_FIELD = Function(
             ("(kernel - 1) * step", "kernel * step"),
         ),
         mistake(
+            "The windows are added, and the strides forgotten: each layer adds kernel - 1 of its "
+            "steps, since windows overlap, and a step is as long as all strides before it multiply "
+            "to.",
+            "窗口宽度直接相加了，步幅也忘了：窗口有重叠，每层只增加 kernel - 1 步，"
+            "而一步的长度是前面所有步幅的乘积。",
+            ("size, step = 1, 1", "size, step = 0, 1"),
+            ("(kernel - 1) * step", "kernel"),
+        ),
+        mistake(
             "The windows are multiplied: neighbouring windows overlap. Each layer adds "
             "(kernel - 1) steps.",
             "窗口宽度相乘了：相邻的窗口有重叠。每层增加 (kernel - 1) 步。",

@@ -123,12 +123,10 @@ def test_each_can_be_solved_and_each_mistake_is_recognised(exercise, tmp_path):
         for mistake in function.mistakes:
             made = functions_of(with_mistakes(exercise, function, [mistake]))[function.name]
             got = [attempt(made, case, function) for case in cases]
+            fractions = (False,) * len(function.returns)
             answers = [
-                Answer(values, None if values else Failure("raised"), False, (False,) * 9)
+                Answer(values, None if values else Failure("raised"), False, fractions)
                 for values in got
-            ]
-            answers = [
-                answer._replace(whole=(False,) * len(function.returns)) for answer in answers
             ]
             assert not all(
                 values and equal(values, right) for values, right in zip(got, want, strict=True)

@@ -166,7 +166,7 @@ WRONG = [
     Wrong(
         7,
         "def receptive_field(kernels, strides):\n    return sum(kernels), int(np.prod(strides))",
-        "two layers of 3 see 5",
+        "windows are added",
     ),
     Wrong(
         7,
