@@ -34,7 +34,7 @@ def draw_boxes(
     image: np.ndarray,
     boxes: np.ndarray,
     texts: Sequence[str],
-    styles: Sequence[tuple[str, str]],
+    styles: Sequence[tuple[str, colours.Dash]],
 ) -> list[Text]:
     """Draws boxes over an image.
 
