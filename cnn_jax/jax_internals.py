@@ -239,6 +239,20 @@ def scan_counts(eqn: Any) -> tuple[int, int]:
         raise _moved("scan's parameters", f"{type(error).__name__}: {error}") from error
 
 
+def bind(eqn: Any, *values: Any) -> Any:
+    """Carries out an equation of a traced program on other values.
+
+    `get_bind_params` of its primitive, which gave functions too up to 0.9. Seen in all. Without it,
+    `cnn_jax.cpu.freeze` cannot be used.
+    """
+    try:
+        given = eqn.primitive.get_bind_params(eqn.params)
+        functions, params = ((), given) if isinstance(given, dict) else given
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _moved("Primitive.get_bind_params", str(error)) from error
+    return eqn.primitive.bind(*functions, *values, **params)
+
+
 def expanded(eqn: Any) -> Any:
     """The program (ClosedJaxpr) that a composed operation stands for; None for a plain one.
 

@@ -36,15 +36,52 @@ class Command(run.Program):
         console.if_lost(in_flags(note, self._values))
 
 
-def train(kind: type[run.TrainingRecipe]) -> int:
+def define(kind: type[run.TrainingRecipe], values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of the recipe, and those of many runs of it."""
+    recipes.define_flags(kind, values)
+    flags.DEFINE_string(
+        "sweep",
+        "",
+        "Settings to vary, with their values: 'learning_rate=0.03,0.1;seed=0,1,2' makes six runs "
+        "in --workdir and a page that compares them. Values with commas of their own stand between "
+        "bars: 'augment=flip,crop:4|flip'.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "search",
+        "",
+        "Settings that Optuna chooses, with their ranges: 'learning_rate=log:1e-3..1;"
+        "momentum=0.8..0.99;optimizer=sgd,adamw' makes --trials runs in --workdir.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "trials", 20, "Number of runs of --search.", lower_bound=1, flag_values=values
+    )
+
+
+def train(kind: type[run.TrainingRecipe], values: flags.FlagValues = flags.FLAGS) -> int:
     """Trains what the flags describe, a recipe of this kind. Returns the exit status."""
-    recipe = recipes.from_flags(kind)
+    recipe = recipes.from_flags(kind, values)
+    if values.sweep and values.search:
+        raise ValueError("--sweep and --search: give one of them.")
     entry.prepare_jax(recipe.cpu_devices)
+    if values.sweep:
+        return _ended(recipe, run.grid(recipe, values.sweep, program=Command()))
+    if values.search:
+        made = run.search(recipe, values.search, trials=values.trials, program=Command())
+        return _ended(recipe, made)
     result = run.train(recipe, program=Command())
     return recipe.interrupted_status if result.interrupted else 0
 
 
+def _ended(recipe: run.TrainingRecipe, swept: run.Swept) -> int:
+    """The exit status of a sweep: 1 if a run failed."""
+    if swept.interrupted is not None:
+        return recipe.interrupted_status
+    return int(bool(swept.failed))
+
+
 def launch(kind: type[run.TrainingRecipe]) -> None:
-    """Defines the flags of the recipe, parses them and trains."""
-    recipes.define_flags(kind)
+    """Defines the flags, parses them and trains."""
+    define(kind)
     entry.launch(lambda: train(kind))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 from cnn_jax import run
-from cnn_jax.run import TrainingRecipe
+from cnn_jax.run import TrainingRecipe, fine_tuning
 from experiments.flag_names import in_flags
 
 R = TypeVar("R", bound=TrainingRecipe)
@@ -51,6 +51,8 @@ def from_flags(recipe: type[R], values: flags.FlagValues = flags.FLAGS) -> R:
     chosen = {}
     for field in dataclasses.fields(recipe):
         value = getattr(values, field.name)
+        if field.name in fine_tuning.SETTINGS and values[field.name].using_default_value:
+            continue  # so that the recipe knows that it may choose
         if isinstance(field.default, str) and isinstance(value, list):  # a flag given repeatedly
             value = ",".join(value)
         if isinstance(field.default, tuple):

@@ -10,7 +10,6 @@ from absl import flags
 
 from cnn_jax import run
 from experiments import command, entry, plugin_flag
-from experiments import recipe as recipes
 
 DEFAULT = "classification"
 
@@ -23,4 +22,4 @@ def chosen() -> type[run.TrainingRecipe]:
 
 
 if __name__ == "__main__":
-    entry.launch(lambda: command.train(chosen()), define=lambda: recipes.define_flags(chosen()))
+    entry.launch(lambda: command.train(chosen()), define=lambda: command.define(chosen()))

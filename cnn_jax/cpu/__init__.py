@@ -24,8 +24,18 @@ import jax
 
 from cnn_jax.cpu import memory, registry
 from cnn_jax.cpu import verdict as _verdict
+from cnn_jax.cpu.frozen import Counts, Frozen, freeze
 
-__all__ = ["Status", "disable", "enable", "enabled", "status"]
+__all__ = [
+    "Counts",
+    "Frozen",
+    "Status",
+    "disable",
+    "enable",
+    "enabled",
+    "freeze",
+    "status",
+]
 
 
 def __dir__() -> list[str]:

@@ -22,7 +22,8 @@ a call has its limits:
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,6 +33,16 @@ from jax import lax
 from cnn_jax.cpu.geometry import Geometry, Pairs, pad
 
 MATMUL, CONVOLUTION = "__onednn$matmul", "__onednn$convolution"
+# Activation functions that a convolution can end with, by the names of OneDnnFusionConfig. (SUM
+# adds nothing where the result does not lie in the operand's memory; there is no hard swish.)
+ACTIVATIONS: dict[str, Callable[[Any], jax.Array]] = {
+    "RELU": jax.nn.relu,
+    "RELU6": jax.nn.relu6,
+    "SWISH": jax.nn.silu,
+    "SIGMOID": jax.nn.sigmoid,
+    "GELU_ERF": partial(jax.nn.gelu, approximate=False),
+    "GELU_TANH": partial(jax.nn.gelu, approximate=True),
+}
 
 
 def _call(target: str, shape: Sequence[int], config: dict[str, Any], *operands) -> jax.Array:
@@ -62,11 +73,17 @@ def convolution(
     window_dilation: Sequence[int],
     groups: int = 1,
     kernel_axes: tuple[int, int] = (-2, -1),
+    after: Sequence[str] = (),
+    operands: Sequence[jax.Array] = (),
 ) -> jax.Array:
     """float32 x [N, *space, C], w [*window, C / groups, F] -> [N, *out, F].
 
     Args:
         kernel_axes: axes of w that are C / groups and F; the others are the window's.
+        after: what the call does with each number before it is written, in this order: 'BIAS' (adds
+            an operand [F]), 'BINARY_ADD' (adds an operand of the result's shape), or one of
+            `ACTIVATIONS`.
+        operands: those of `after`, in its order.
     """
     rank = x.ndim - 2
     channels, features = (axis % w.ndim for axis in kernel_axes)
@@ -93,7 +110,9 @@ def convolution(
             "window_dilations": list(window_dilation),
         },
     }
-    return _call(CONVOLUTION, (x.shape[0], *out, w.shape[features]), config, x, w)
+    if after:
+        config["fusions"] = {"ops": list(after)}
+    return _call(CONVOLUTION, (x.shape[0], *out, w.shape[features]), config, x, w, *operands)
 
 
 def dot_general(x: jax.Array, y: jax.Array, dimensions, *, onednn: bool = False, **product):
@@ -140,8 +159,18 @@ def fits(g: Geometry) -> bool:
     return g.batch_groups == 1 and 1 <= g.rank <= 3 and max(g.base_dilation) == 1
 
 
-def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
-    """x [N, *space, C], w [*window, C / G, F] -> [N, *out, F]. Exact up to the order of one sum."""
+def convolve(
+    x: jax.Array,
+    w: jax.Array,
+    g: Geometry,
+    after: Sequence[str] = (),
+    operands: Sequence[jax.Array] = (),
+    **_,
+) -> jax.Array:
+    """x [N, *space, C], w [*window, C / G, F] -> [N, *out, F]. Exact up to the order of one sum.
+
+    `after` and `operands` as in `convolution`.
+    """
     spans = [(k - 1) * d for k, d in zip(g.window, g.window_dilation, strict=True)]
     sides = zip(g.padding, spans, strict=True)
     # negative padding is cropping, and its kernels take no padding wider than the window
@@ -150,4 +179,14 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     if not ordinary:
         x = pad(x, g)
     kernel_axes = (-1, -2) if g.kernel_transposed else (-2, -1)
-    return convolution(x, w, g.strides, padding, g.window_dilation, g.feature_groups, kernel_axes)
+    return convolution(
+        x,
+        w,
+        g.strides,
+        padding,
+        g.window_dilation,
+        g.feature_groups,
+        kernel_axes,
+        after,
+        operands,
+    )

@@ -6,7 +6,8 @@ exception.) So `cnn_jax.cpu.verdict` runs `main` in a separate process before th
 written. Every form of call in this package is compared with numpy in float64: products with each
 operand transposed or not and with or without a batch; convolutions over one to three axes with
 strides, dilation, padding, groups, one filter per channel, and the kernel's axes in each order that
-the methods use. The numbers are random, so that sums in less than float32 are found too.
+the methods use; and with a bias, a sum and each activation function after them. The numbers are
+random, so that sums in less than float32 are found too.
 """
 
 import faulthandler
@@ -46,6 +47,7 @@ class Convolution(NamedTuple):
     groups: int = 1
     kernel_axes: tuple[int, int] = (-2, -1)
     batch: int = 2
+    after: tuple[str, ...] = ()
 
 
 def convolutions() -> Iterator[Convolution]:
@@ -75,6 +77,27 @@ def convolutions() -> Iterator[Convolution]:
         yield Convolution(
             f"{axes}, depthwise, dilated", space, window, once, around, holes, 16, 32, 16
         )
+        everything = ("BIAS", "BINARY_ADD", "RELU")
+        ending = f"{axes}, followed by"
+        yield Convolution(
+            f"{ending} a sum", space, window, steps, around, once, 16, 24, after=everything
+        )
+        yield Convolution(
+            f"{ending} a sum, depthwise",
+            space,
+            window,
+            once,
+            around,
+            once,
+            16,
+            16,
+            16,
+            after=everything,
+        )
+    for name in onednn.ACTIVATIONS:
+        ordinary = ((7, 9), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+        yield Convolution(f"2-D, followed by {name}", *ordinary, 16, 20, after=("BIAS", name))
+        yield Convolution(f"1-D, {name}", (9,), (1,), (1,), ((0, 0),), (1,), 16, 20, after=(name,))
     # Kernel gradients, whose window is an image (cnn_jax.cpu.image_windows)
     for rank in (1, 2):
         whole, pads = (6, 8)[-rank:], ((1, 1),) * rank
@@ -180,10 +203,17 @@ def _wrong(say: Callable[[str], None]) -> str:
         w = numbers(*c.window, c.channels // c.groups, c.features)
         want = _convolved(x.astype(np.float64), w.astype(np.float64), c)
         most = _convolved(abs(x), abs(w), c)
+        operands = []
+        for each in c.after:
+            if each in ("BIAS", "BINARY_ADD"):
+                operands.append(numbers(*(want.shape if each == "BINARY_ADD" else (c.features,))))
+                want, most = want + operands[-1], most + abs(operands[-1])
+            else:
+                want = np.asarray(onednn.ACTIVATIONS[each](want.astype(np.float32)), np.float64)
 
-        def convolution(x, w, c=c):
+        def convolution(x, w, c=c, operands=operands):
             return onednn.convolution(
-                x, w, c.strides, c.padding, c.dilation, c.groups, c.kernel_axes
+                x, w, c.strides, c.padding, c.dilation, c.groups, c.kernel_axes, c.after, operands
             )
 
         if not _difference(convolution, x, _in_order(w, c.kernel_axes), want, most) <= 1:

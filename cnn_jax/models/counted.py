@@ -1,7 +1,7 @@
 """Parameters and multiply-adds of the networks without published figures, as counted by us.
 
-`experiments.models`, asked to count, prints these lines from the networks themselves, for the input
-they are registered with.
+For the input that they are registered with. The command `models` of experiments prints these lines
+from the networks themselves, if it is told to count.
 """
 
 # name: (parameters, multiply-adds for one input)

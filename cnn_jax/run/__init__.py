@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cnn_jax.run.settings import setting, with_defaults
     from cnn_jax.run.tasks import TASKS, TaskRun, name_of, task_of
     from cnn_jax.run.training import train, train_experiment
+    from cnn_jax.run.trials import Swept, grid, search
 
 # Each name, and the module that is imported when it is asked for: not before, as that takes time.
 _HOMES = {
@@ -57,6 +58,7 @@ _HOMES = {
     "Result": "result",
     "SegmentationRecipe": "segmentation",
     "Segmented": "answers",
+    "Swept": "trials",
     "TASKS": "tasks",
     "TaskRun": "tasks",
     "TrainingRecipe": "recipe",
@@ -64,12 +66,14 @@ _HOMES = {
     "continued": "continuing",
     "evaluate": "evaluation",
     "export": "exporting",
+    "grid": "trials",
     "initial_variables": "experiment",
     "look": "looking",
     "name_of": "tasks",
     "open": "opening",
     "published": "opening",
     "recipe_of": "opening",
+    "search": "trials",
     "setting": "settings",
     "task_of": "tasks",
     "train": "training",
@@ -97,18 +101,21 @@ __all__ = [
     "Result",
     "SegmentationRecipe",
     "Segmented",
+    "Swept",
     "TaskRun",
     "TrainingRecipe",
     "compare",
     "continued",
     "evaluate",
     "export",
+    "grid",
     "initial_variables",
     "look",
     "name_of",
     "open",
     "published",
     "recipe_of",
+    "search",
     "setting",
     "task_of",
     "train",

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from cnn_jax import data, losses, models
 from cnn_jax.analysis import figures
 from cnn_jax.augment import STEPS
-from cnn_jax.run import class_weights
+from cnn_jax.run import class_weights, fine_tuning
 from cnn_jax.run.experiment import (
     Experiment,
     HeldOut,
@@ -44,6 +44,8 @@ AUGMENT_IMAGES = "affine:10:0.1:0.9:1.1"
 @with_defaults(epochs=60.0, nesterov=True, weight_decay=5e-4, warmup_epochs=2.0)  # for digits
 class ClassificationRecipe(TrainingRecipe):
     """The settings of classification; the defaults are for handwritten digits."""
+
+    fine_tuning_defaults: ClassVar[fine_tuning.Defaults | None] = fine_tuning.CLASSIFICATION
 
     dataset: str = setting(
         "digits",
@@ -237,7 +239,6 @@ def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
     names = facts.class_names
-    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
     figures.confusion_matrix(observed.sums["confusion"], names, workdir / "confusion_matrix.png")
     images, labels, logits = _samples(held.batches(), predict)
     figures.predictions(images, labels, logits, names, workdir / "predictions.png")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnn_jax.run import resuming, saved
+from cnn_jax.run import fine_tuning, resuming, saved
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.opening import recipe_of
@@ -94,19 +94,20 @@ def resolved(recipe: R) -> R:
 
 
 def _as_before(recipe: R) -> R:
-    """The recipe, choosing on the test split if the run in `workdir` does, which is of a version
-    that knew nothing else."""
+    """The recipe, with what the run in `workdir` chose for fine-tuning; and choosing on the test
+    split if that run does, which is of a version that knew nothing else."""
 
-    def began() -> bool:
+    def began() -> dict[str, str]:
         flagfile = Path(recipe.workdir).expanduser() / workdirs.RECIPE_FILE
-        if recipe.validation_split != "auto" or not recipe.workdir or is_store(recipe.workdir):
-            return False
-        if not flagfile.is_file():
-            return False
-        earlier = texts.parse_flagfile(texts.read_text(flagfile))
-        return bool(earlier) and "validation_split" not in earlier
+        if not recipe.workdir or is_store(recipe.workdir) or not flagfile.is_file():
+            return {}
+        settings = texts.parse_flagfile(texts.read_text(flagfile))
+        looked_at = (*fine_tuning.SETTINGS, "fine_tuning", "validation_split")
+        return {name: settings[name] for name in looked_at if name in settings}
 
-    if hosts.from_first(began):
+    earlier = hosts.from_first(began)
+    recipe = fine_tuning.as_before(recipe, earlier)
+    if recipe.validation_split == "auto" and earlier and "validation_split" not in earlier:
         return dataclasses.replace(recipe, validation_split="")
     return recipe
 

@@ -1,8 +1,7 @@
 """The files of an evaluation: figures.json, tables as CSV, figures as PNG, and a page of it all."""
 
 import csv
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from cnn_jax.analysis import (
     segmentation_figures,
     summary,
 )
-from cnn_jax.run import evaluation_page, workdir
+from cnn_jax.run import class_figures, evaluation_page, workdir
 from cnn_jax.run.measuring import Measured
 from cnn_jax.run.reports import Report
+from cnn_jax.run.tables import write_rows
 
 FIGURES_FILE = "figures.json"
 PAGE_FILE = "index.html"
@@ -38,7 +38,7 @@ def write(measured: Measured, report: Report, directory: Path) -> dict[str, Any]
     text = strict_json.dumps({**content, **workdir.environment()}, indent=2)
     (directory / FIGURES_FILE).write_text(text + "\n", encoding="utf-8")
     if report.classes:
-        write_rows(directory / "classes.csv", report.classes)
+        write_rows(directory / class_figures.FILE, report.classes)
     if report.examples:
         write_rows(directory / "examples.csv", report.examples)
     pictures: list[tuple[Path, str]] = []
@@ -148,23 +148,9 @@ def draw_hardest(measured: Measured, report: Report, path: Path) -> bool:
     return True
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows of one kind as CSV; what is no number is empty."""
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in rows)
-
-
 def _write_confusion(path: Path, confusion: np.ndarray, names: Iterable[str]) -> None:
     listed = list(names)
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["true \\ predicted", *listed])
         writer.writerows([name, *row.tolist()] for name, row in zip(listed, confusion, strict=True))
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, (float, np.floating)):
-        return repr(float(value)) if math.isfinite(value) else ""
-    return value

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cnn_jax import strict_json
 from cnn_jax.train import hosts
@@ -38,7 +39,17 @@ def write(directory: Path, error: BaseException) -> None:
 
 def read(directory: Path) -> str:
     """Why the run failed; '' if it did not, or that is not known."""
-    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+    content = _content(directory)
+    return str(content.get("message") or content.get("error") or "")
+
+
+def kind(directory: Path) -> str:
+    """The name of the error that it failed with; '' if it did not, or that is not known."""
+    return str(_content(directory).get("error", ""))
+
+
+def _content(directory: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads((directory / FAILURE_FILE).read_text(encoding="utf-8"))
-        return str(content.get("message") or content.get("error") or "")
-    return ""
+        return content if isinstance(content, dict) else {}
+    return {}

@@ -20,7 +20,7 @@ from cnn_jax.analysis import summary
 from cnn_jax.data import reading
 from cnn_jax.run import measuring
 from cnn_jax.run import workdir as workdirs
-from cnn_jax.run.evaluation_files import write_rows
+from cnn_jax.run.tables import write_rows
 from cnn_jax.stores import local_path
 
 # What tells rows apart: the network, its weights, and how it was measured.

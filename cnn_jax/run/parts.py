@@ -45,21 +45,7 @@ def build(recipe: TrainingRecipe, experiment: Experiment) -> Parts:
         raise ValueError(f"nonfinite_limit={recipe.nonfinite_limit}: it must be 0 or more.")
     schedule = schedule_of(recipe, plan.steps, per_epoch)
     tx = optimizer_of(recipe, schedule, experiment.head, stage_factors(recipe, experiment))
-    train_step = where.compile_train(
-        step.make_train_step(
-            experiment.model,
-            experiment.task,
-            tx,
-            seed=recipe.seed,
-            axis_name=where.axis_name,
-            augment=experiment.augment,
-            accumulate=recipe.accumulate,
-            ema_decay=recipe.ema_decay,
-            frozen=(lambda path: path not in experiment.head) if recipe.freeze else None,
-            whole=where.whole,
-            on_nonfinite=nonfinite.make_rule(recipe.on_nonfinite, every=recipe.rollback_every),
-        )
-    )
+    train_step = where.compile_train(train_step_of(recipe, experiment, where, tx))
     eval_step = where.compile_eval(
         step.make_eval_step(
             experiment.model,
@@ -77,3 +63,25 @@ def build(recipe: TrainingRecipe, experiment: Experiment) -> Parts:
 
     abstract = jax.eval_shape(create)  # raises an error if the image is too small for the network
     return Parts(where, devices, plan, traced, schedule, create, abstract, train_step, eval_step)
+
+
+def train_step_of(
+    recipe: TrainingRecipe,
+    experiment: Experiment,
+    where: layout.Layout,
+    tx: optax.GradientTransformation,
+) -> step.TrainStep:
+    """The training step of a recipe with this optimiser, to be compiled by the layout."""
+    return step.make_train_step(
+        experiment.model,
+        experiment.task,
+        tx,
+        seed=recipe.seed,
+        axis_name=where.axis_name,
+        augment=experiment.augment,
+        accumulate=recipe.accumulate,
+        ema_decay=recipe.ema_decay,
+        frozen=(lambda path: path not in experiment.head) if recipe.freeze else None,
+        whole=where.whole,
+        on_nonfinite=nonfinite.make_rule(recipe.on_nonfinite, every=recipe.rollback_every),
+    )

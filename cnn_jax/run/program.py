@@ -53,3 +53,7 @@ class Program:
 
     def without_output(self, note: str) -> None:
         """Notes what to say on standard error once standard output is gone."""
+
+    def resumes(self, place: str) -> str:
+        """What resumes the run in this place, a sentence without its end."""
+        return f"To resume: {self.again} with workdir={place}"

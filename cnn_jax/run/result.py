@@ -22,7 +22,7 @@ from cnn_jax.stores import local_path
 # What the table of figures leaves out.
 _NO_FIGURES = (
     *("model", "dataset", "workdir", "layout", "processes"),
-    *("chosen_by", "chosen_step", "continued"),
+    *("chosen_by", "chosen_step", "continued", "per_class"),
 )
 
 

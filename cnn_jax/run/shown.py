@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from cnn_jax import data
-from cnn_jax.analysis.look.contents import Example
+from cnn_jax.analysis.look.contents import Example, Sight
 from cnn_jax.run import sights
 from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.recipe import TrainingRecipe
@@ -28,6 +28,28 @@ def trained(
             index = (index + 1) % len(source)
         found.append(_example(experiment, source, index, batch, after, row))
     return found, _outside(after["image"][:examples], experiment)
+
+
+def first_of_step(
+    recipe: TrainingRecipe, experiment: Experiment, step: int, examples: int
+) -> list[Sight]:
+    """The first examples of a training step of this process, as the network is shown them.
+
+    What augmentation joins lies within four neighbours of a microbatch, so that these few rows,
+    and no others, are augmented.
+    """
+    batch, apart = dict(experiment.train[step]), 4 * recipe.accumulate
+    rows = {name: value[: -(-examples // apart) * apart] for name, value in batch.items()}
+    shown = jax.jit(make_shown(experiment.augment, seed=recipe.seed, accumulate=recipe.accumulate))
+    # run once: on a CPU compiling takes most of the time, and half of it without optimisations
+    quickly: Any = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    after = jax.device_get(shown.lower(step, rows).compile(compiler_options=quickly)(step, rows))
+    facts = experiment.facts
+    statistics = (facts.mean, facts.std) if len(facts.mean) else None
+    return [
+        sights.of_row({n: value[i] for n, value in after.items()}, facts.class_names, statistics)
+        for i in range(min(examples, len(after["image"])))
+    ]
 
 
 def evaluated(experiment: Experiment, source: data.Source, examples: int) -> list[Example]:

@@ -78,12 +78,18 @@ def _text(target: Any, label: np.ndarray | None, names: Any) -> str:
     if target is not None and np.ndim(target) == 1:
         shares = np.asarray(target)
         order = [k for k in np.argsort(-shares, kind="stable") if shares[k] >= 0.005]
-        if len(order) > 1:
-            return ", ".join(f"{shares[k]:.0%} {names[k]}" for k in order)
-        return str(names[order[0]])
+        if all(shares[k] > 0.995 for k in order):
+            return _list(order, names)
+        return ", ".join(f"{shares[k]:.0%} {names[k]}" for k in order)
+    if label is not None and label.shape == (len(names),):  # several labels, or none
+        return _list(np.flatnonzero(label), names)
     if label is None or label.ndim or not 0 <= int(label) < len(names):
         return ""
     return str(names[int(label)])
+
+
+def _list(labels: Any, names: Any) -> str:
+    return ", ".join(str(names[k]) for k in labels) or "none"
 
 
 def part(source: data.Source, found: Object, frame: tuple[int, ...], fit: str) -> Captioned:

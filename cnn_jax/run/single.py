@@ -14,7 +14,15 @@ import jax
 
 from cnn_jax import plugins
 from cnn_jax.analysis import utilisation
-from cnn_jax.run import agreement, from_run, result, resuming
+from cnn_jax.run import (
+    agreement,
+    class_figures,
+    from_run,
+    result,
+    resuming,
+    tracking,
+    train_batch,
+)
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.directory import RunDirectory
@@ -64,11 +72,13 @@ class SingleRun:
         self._recipe, self._experiment, self._parts = recipe, experiment, parts
         self._opened, self._program, self._began = opened, program, began
         self._say = program.say if hosts.is_first() else lambda line: None
-        self._again = f"To resume: {program.again} with workdir={opened.place}"
+        self._again = program.resumes(opened.place)
         self._meter = goodput.Meter()
         self._notes: list[str] = []
         self._best: int | None = None  # step of the best checkpoint, once the run is finished
         self._test: dict[str, float] | None = None  # its figures on the test split, if held back
+        self._tracked: tracking.Tracked  # in process 0
+        self._observed: Any = None  # what the figures of the result are made of
 
     def go(self, held: contextlib.ExitStack) -> Result:
         """Trains, evaluates and writes the result; `held` closes what is opened for it."""
@@ -84,14 +94,20 @@ class SingleRun:
         attempts = _attempts(opened.path, resumed, self._began)
         run_log: log.RunLog = log.NoLog()
         if first_only:
+            self._tracked = held.enter_context(
+                tracking.Tracked(self._recipe, opened.path, resumed=resumed is not None)
+            )
             run_log = log.RunLog(
                 opened.path,
                 first_step=first,
                 evaluated=bool((resumed or {}).get("evaluated")),
                 console=self._program.console,
+                hand_on=self._tracked.row,
             )
         held.enter_context(run_log)
         self._announce(first, resumed)
+        if first_only and first < self._parts.plan.steps:
+            train_batch.draw(self._recipe, self._experiment, opened.path, first)
         unchanged = f"at once: what was saved before in {opened.place} is unchanged"
         started = held.enter_context(self._program.until_started(unchanged))
         outcome = self._fit(host_state, resumed, checkpoints, attempts, run_log, started)
@@ -235,17 +251,22 @@ class SingleRun:
         if outcome.interrupted is not None:
             return outcome
         self._best = hosts.from_first(checkpoints.best_step)
-        if experiment.final is None:
+        is_last = experiment.part == "test" or self._best in (None, outcome.step)
+        if experiment.final is None and is_last:
+            self._observed = outcome.observed
             return outcome
         chosen = outcome.state
         if self._best not in (None, outcome.step):
             restored, _ = checkpoints.restore(self._parts.abstract, step=self._best)
             chosen = where.replicate(restored)
-        observed = evaluation.evaluate(
-            eval_step, chosen, experiment.final(), where, stop=lambda: stopped() is not None
+        batches = (experiment.final or experiment.test)()
+        observed = self._observed = evaluation.evaluate(
+            eval_step, chosen, batches, where, stop=lambda: stopped() is not None
         )
         if observed is None:
             return outcome._replace(interrupted=stopped())
+        if experiment.final is None:  # the figures are in the log; observed are their classes
+            return outcome
         self._test = experiment.task.report(observed)
         undefined = [n for n, v in self._test.items() if "/" not in n and not math.isfinite(v)]
         if undefined:
@@ -273,9 +294,13 @@ class SingleRun:
             self._recipe, self._experiment, outcome, final, run_log.rows(),
             place=place, began=self._began, best=self._best, test=self._test,
         )  # fmt: skip
+        figures |= class_figures.written(
+            opened.path, self._recipe, self._experiment, self._observed, figures
+        )
         attempts = goodput.end_run(opened.path / goodput.ATTEMPTS_FILE, attempts)
         figures |= goodput.figures(attempts, self._meter.seconds)
         written = workdirs.write_result(opened.path, figures)
+        self._tracked.result(figures)
         opened.send()
         program.interrupts(f"while drawing figures: result.json is in {place}")
         if self._recipe.figures:

@@ -18,7 +18,7 @@ import jax
 
 from cnn_jax.run import directory as directories
 from cnn_jax.run import result as results
-from cnn_jax.run import sweep_result
+from cnn_jax.run import sweep_result, train_batch
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.lanes import Run, Trainer
@@ -78,6 +78,7 @@ def run_many(
             f"{trainer.plan.steps} steps each, "
             f"{'side by side' if side_by_side else 'taking turns'}, in {opened.place}"
         )
+        train_batch.draw(recipe, experiment, workdir, 0)
         lanes = [runs] if side_by_side else [[one] for one in runs]
         at_once = 1 if jax.default_backend() != "cpu" else _cores()
         with trainer.watched, ThreadPoolExecutor(at_once) as pool:
@@ -112,6 +113,10 @@ def run_many(
 def _check(recipe: TrainingRecipe) -> None:
     if recipe.patience:
         raise ValueError(f"patience={recipe.patience}: several runs at once do not stop early.")
+    if recipe.track:
+        raise ValueError(
+            f"track={recipe.track}: several runs at once are not tracked. Start one run per seed."
+        )
     if recipe.seeds < 1:
         raise ValueError(f"seeds={recipe.seeds}: it must be at least 1.")
     if any(rate <= 0 for rate in recipe.learning_rates):

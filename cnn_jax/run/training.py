@@ -4,22 +4,32 @@ import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Callable
 
 import jax
 
 from cnn_jax import plugins
-from cnn_jax.run import agreement, continuing, failures, out_of_memory, surveying, sweep
+from cnn_jax.run import (
+    agreement,
+    continuing,
+    failures,
+    fine_tuning,
+    out_of_memory,
+    surveying,
+    sweep,
+    tracking,
+)
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.experiment import Experiment, initial_variables, reporting_metrics
 from cnn_jax.run.machine import configured, join, split_cpu
-from cnn_jax.run.parts import build
+from cnn_jax.run.parts import Parts, build
 from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
 from cnn_jax.run.result import Result
 from cnn_jax.run.single import SingleRun
-from cnn_jax.run.tasks import name_of, task_of
+from cnn_jax.run.tasks import TaskRun, name_of, task_of
 from cnn_jax.stores import is_store, local_path
 from cnn_jax.train import hosts
 
@@ -70,14 +80,26 @@ def train(
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
+        if hosts.is_first():
+            tracking.check(recipe.track)
         recipe = continuing.resolved(recipe)
-        with surveying.named(recipe, task):
-            experiment = task.make_experiment(recipe)
-        facts = dataclasses.replace(experiment.facts, task=name_of(task))
-        experiment = reporting_metrics(experiment._replace(facts=facts), recipe.metrics)
+        experiment = experiment_of(recipe, task)
         with surveying.surveyed(recipe, experiment, program) as survey:
             experiment = experiment._replace(survey=survey)
             return train_experiment(recipe, experiment, program=program)
+
+
+def experiment_of(recipe: TrainingRecipe, task: TaskRun) -> Experiment:
+    """The parts of a run that its recipe describes, with JAX as it is configured.
+
+    Raises:
+        ValueError: the data, or a setting, cannot be used.
+    """
+    with surveying.named(recipe, task):
+        experiment = task.make_experiment(recipe)
+    facts = dataclasses.replace(experiment.facts, task=name_of(task))
+    notes = experiment.notes + tuple(filter(None, [fine_tuning.note(recipe)]))
+    return reporting_metrics(experiment._replace(facts=facts, notes=notes), recipe.metrics)
 
 
 def _load_plugins(recipe: TrainingRecipe) -> None:
@@ -97,10 +119,15 @@ def _load_plugins(recipe: TrainingRecipe) -> None:
 
 
 def train_experiment(
-    recipe: TrainingRecipe, experiment: Experiment, *, program: Program | None = None
+    recipe: TrainingRecipe,
+    experiment: Experiment,
+    *,
+    program: Program | None = None,
+    build: Callable[[TrainingRecipe, Experiment], Parts] = build,
 ) -> Result:
     """`train`, for an experiment made already, with JAX as it is configured.
 
+    `build` makes the compiled steps; that of `cnn_jax.run.trials.shared` makes them for many runs.
     With several seeds or learning rates: `cnn_jax.run.sweep.run_many`.
     """
     program = program or Program()

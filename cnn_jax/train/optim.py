@@ -7,7 +7,7 @@ import optax
 from optax import contrib
 
 from cnn_jax.registry import Registry
-from cnn_jax.train.schedules import SCHEDULES, make_schedule
+from cnn_jax.train.schedules import SCHEDULES, is_known, make_schedule
 from cnn_jax.typing import PyTree
 
 __all__ = [
@@ -51,7 +51,11 @@ def _sgd(learning_rate, *, momentum, weight_decay, nesterov):
     # Coupled decay, added to the gradient before the momentum, as in He 2016 and PyTorch.
     return optax.chain(
         optax.add_decayed_weights(weight_decay, decayed),
-        optax.sgd(learning_rate, momentum=momentum or None, nesterov=nesterov),
+        optax.sgd(
+            learning_rate,
+            momentum=None if is_known(momentum) and not momentum else momentum,
+            nesterov=nesterov,
+        ),
     )
 
 
@@ -141,17 +145,20 @@ def make_optimizer(
         nesterov: whether to use Nesterov momentum.
         clip_norm: global norm to which the gradient is scaled down; 0 for no clipping.
 
+    Inside a compiled step `momentum`, `weight_decay` and `clip_norm` may be its arguments: they are
+    not checked then, and count as above 0.
+
     Raises:
         ValueError: an unknown name, or a number out of range.
     """
     optimizer = OPTIMIZERS[name]
-    if not 0 <= momentum < 1:
+    if is_known(momentum) and not 0 <= momentum < 1:
         raise ValueError(f"momentum={momentum}: it must be in [0, 1).")
-    if weight_decay < 0 or clip_norm < 0:
+    if any(is_known(number) and number < 0 for number in (weight_decay, clip_norm)):
         raise ValueError(
             f"weight_decay={weight_decay} and clip_norm={clip_norm}: both must be 0 or more."
         )
-    if nesterov and not momentum:
+    if nesterov and is_known(momentum) and not momentum:
         raise ValueError("nesterov needs a momentum above 0.")
     OPTIMIZERS.check_call(name, 1, "momentum", "weight_decay", "nesterov")
     tx = optimizer(learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
@@ -160,7 +167,9 @@ def make_optimizer(
             f"The optimizer {name!r} ({OPTIMIZERS.origin(name)}) returned {type(tx).__name__}; it "
             "must return an optax.GradientTransformation."
         )
-    return optax.chain(optax.clip_by_global_norm(clip_norm), tx) if clip_norm else tx
+    if is_known(clip_norm) and not clip_norm:
+        return tx
+    return optax.chain(optax.clip_by_global_norm(clip_norm), tx)
 
 
 def scale_by_path(

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import optax
 
 from cnn_jax.registry import Registry
@@ -60,6 +62,11 @@ SCHEDULES.register("linear", _linear)
 SCHEDULES.register("one_cycle", _one_cycle)
 
 
+def is_known(number: Any) -> bool:
+    """Whether a number is one of Python's, and no argument of a compiled function."""
+    return not isinstance(number, jax.Array)
+
+
 def make_schedule(
     name: str,
     peak: float,
@@ -98,7 +105,7 @@ def make_schedule(
             f"{warmup_steps} warm-up steps of {steps} steps; wanted at least one step, and "
             "a warm-up of 0 to all of them."
         )
-    if not (peak > 0 and math.isfinite(peak)):
+    if is_known(peak) and not (peak > 0 and math.isfinite(peak)):
         raise ValueError(f"learning_rate={peak}: it must be above 0.")
     SCHEDULES.check_call(name, 1, "steps", "warmup_steps", "final", "boundaries", "factor")
     made = schedule(

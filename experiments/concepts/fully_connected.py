@@ -14,8 +14,9 @@ from cnn_jax import models
 from cnn_jax.analysis import summary
 from cnn_jax.train.replicas import accuracies, predict_replicas
 from experiments.concepts import command
-from experiments.concepts.data import digits, mnist1d, subset
-from experiments.concepts.fully_connected_text import CLAIMS, EXPLAIN, GUESS, TITLE, read
+from experiments.concepts.data import digits, mnist1d, on_canvas, subset
+from experiments.concepts.fully_connected_read import read
+from experiments.concepts.fully_connected_text import CLAIMS, EXPLAIN, GUESS, TITLE
 from experiments.concepts.lesson import Concept, Effort
 from experiments.concepts.training import Fitted, train_to
 
@@ -82,7 +83,13 @@ def measure(effort: Effort) -> dict[str, Any]:
         name: _train(model, subset(train, largest), test, effort)
         for name, model in NETWORKS["mnist1d"].items()
     }
+    placed = [on_canvas(digits(part), 12, seed=i) for i, part in enumerate(("train", "test"))]
+    anywhere = {
+        name: _right(model, _train(model, placed[0], placed[1], effort), placed[1])
+        for name, model in NETWORKS["digits"].items()
+    }
     return {
+        "anywhere": anywhere,
         "fits": fits,
         "totals": totals,
         "shuffled": {name: _right(NETWORKS["mnist1d"][name], f, test) for name, f in blind.items()},

@@ -98,7 +98,7 @@ figure.formula figcaption { font-size: .88rem; text-align: center; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr));
   gap: 1rem; align-items: start; margin: 1rem 0; }
 .charts img { width: 100%; height: auto; background: #fff; border-radius: 6px; display: block; }
-.charts .wide { grid-column: 1 / -1; max-width: 46rem; }
+.charts .wide { grid-column: 1 / -1; width: 100%; }
 table caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .3rem; }
 table.values td { white-space: nowrap; } table.values th { min-width: 4.5rem; }
 table.values td:first-child { white-space: normal; min-width: 6.5rem; }
@@ -115,6 +115,12 @@ dt { font-weight: 600; } dd { margin: 0; } dl.glossary div:target { background: 
   table.claims tr.head { display: none; } table.claims tr { padding: .4rem 0;
     border-bottom: 1px solid var(--line); }
   table.claims td { border: 0; padding: .05rem .4rem; }
+  table.many, table.many tbody, table.many tr, table.many td, table.many caption { display: block; }
+  table.many tr.head, table.many td.none { display: none; }
+  table.many tr { padding: .4rem 0; border-bottom: 1px solid var(--line); }
+  table.many td { border: 0; padding: .05rem .4rem; white-space: normal; }
+  table.many td:first-child { font-weight: 600; }
+  table.many td + td::before { content: attr(data-name) ": "; color: var(--soft); }
   table.claims td[data-name]::before { content: attr(data-name) ": "; color: var(--soft); }
 }
 @media print { .guess, .reading, figure, tr { break-inside: avoid; } nav, .switch { display: none; }

@@ -3,6 +3,8 @@
 python -m experiments.concepts.receptive_field
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -13,83 +15,58 @@ from cnn_jax.analysis.receptive_field import (
     middle_gradient,
     receptive_fields,
 )
-from cnn_jax.tasks.classification import classification
-from cnn_jax.train.replicas import accuracies, predict_replicas, train_replicas
+from cnn_jax.train.replicas import accuracies, predict_replicas
 from experiments.concepts import command
-from experiments.concepts.old import (
-    Concept,
-    Effort,
-    Expectation,
-    Findings,
-    Text,
-    adam,
-    half_width,
-    mean_and_interval,
-    percent,
-)
+from experiments.concepts.lesson import Concept, Effort
+from experiments.concepts.receptive_field_read import read
+from experiments.concepts.receptive_field_text import CLAIMS, EXPLAIN, GUESS, TITLE
+from experiments.concepts.training import train_to
 
 DEPTHS = (2, 4, 8, 16, 32)
 CHANNELS, LENGTH = 16, 97
 SPAN = 10  # the task: at the last step, predict the sign of the value SPAN steps before
 BLOCKS = (1, 2, 3, 4)  # numbers of blocks of a TCN with kernels of 2: they see 3, 7, 15, 31 steps
+WIDER = {"plain": (1, 1), "strided": (2, 1), "dilated": (1, 2)}  # factor of stride, of dilation
 
 
 class Stack(nn.Module):
-    """One-dimensional convolutions with kernels of 3 and ReLU, with random weights."""
+    """One-dimensional convolutions with kernels of 3 and ReLU, with random weights.
+
+    Attributes:
+        stride: of every layer.
+        dilation: by which the gaps grow from layer to layer.
+    """
 
     depth: int
+    stride: int = 1
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x):
         init = nn.initializers.he_normal()
         for i in range(self.depth):
-            x = nn.relu(nn.Conv(CHANNELS, (3,), kernel_init=init, name=f"conv{i}")(x))
+            conv = nn.Conv(
+                CHANNELS,
+                (3,),
+                strides=self.stride,
+                kernel_dilation=self.dilation**i,
+                kernel_init=init,
+                name=f"conv{i}",
+            )
+            x = nn.relu(conv(x))
         return x
 
 
-def measure(effort: Effort) -> Findings:
-    sides, curves = {}, {}
-    for depth in DEPTHS:
-        weights = _effective(depth, effort.seeds)
-        sides[depth] = np.array([effective_side(each) for each in weights])
-        curves[depth] = np.mean(weights, axis=0)
-    theory = {depth: _size(Stack(depth), CHANNELS) for depth in DEPTHS}
-    right, sees = {}, {}
-    for blocks in BLOCKS:
-        model = models.create("tcn", num_classes=2, channels=(16,) * blocks, kernel=2, drop_rate=0)
-        backbone = models.create("tcn", num_classes=None, channels=(16,) * blocks, kernel=2)
-        sees[blocks] = _size(backbone, 1)
-        train, test = _signs(8192, 0), _signs(2048, 1)
-        trained = train_replicas(
-            model,
-            classification(2),
-            adam,
-            train,
-            seeds=effort.seeds,
-            steps=effort.steps(600, 3000),
-            batch_size=64,
-            learning_rates=[5e-3],
-        )
-        logits = predict_replicas(model, trained.variables, test["image"])
-        right[blocks] = accuracies(logits, test["label"])
-    slopes = [
-        np.polyfit(np.log(DEPTHS), np.log([sides[depth][i] for depth in DEPTHS]), 1)[0]
-        for i in range(len(effort.seeds))
-    ]
-    rows = [
-        [f"{depth}", str(theory[depth]), mean_and_interval(sides[depth]), ""] for depth in DEPTHS
-    ] + [[f"TCN, {b}", str(sees[b]), "", percent(right[b])] for b in BLOCKS]
-    return Findings(
-        headings=[
-            Text("layers", "层数"),
-            Text("theoretical field", "理论感受野"),
-            Text("effective field (95 %)", "有效感受野（95%）"),
-            Text(f"accuracy, span {SPAN + 1}", f"准确率（跨度 {SPAN + 1}）"),
-        ],
-        rows=rows,
-        expectations=_expectations(theory, sides, np.array(slopes), right, sees),
-        draw=lambda figure: _draw(figure, theory, sides, curves, right, sees),
-    )
+def measure(effort: Effort) -> dict[str, Any]:
+    weights = {depth: _effective(depth, effort.seeds) for depth in DEPTHS}
+    return {
+        "theory": {str(depth): _size(Stack(depth), CHANNELS) for depth in DEPTHS},
+        "sides": {str(d): [effective_side(each) for each in weights[d]] for d in DEPTHS},
+        "curves": {str(depth): np.mean(weights[depth], axis=0) for depth in DEPTHS},
+        "wider": {name: _size(Stack(4, *grown), CHANNELS) for name, grown in WIDER.items()},
+        "task": {str(blocks): _task(blocks, effort) for blocks in BLOCKS},
+        "span": SPAN,
+    }
 
 
 def _size(model: nn.Module, channels: int) -> int:
@@ -99,6 +76,7 @@ def _size(model: nn.Module, channels: int) -> int:
 
 
 def _effective(depth: int, seeds: range) -> list[np.ndarray]:
+    """Shares of the gradient of the middle output over the inputs, for each seed."""
     model = Stack(depth)
 
     @jax.jit
@@ -110,89 +88,44 @@ def _effective(depth: int, seeds: range) -> list[np.ndarray]:
     return [each / each.sum() for each in found]
 
 
+def _task(blocks: int, effort: Effort) -> dict[str, Any]:
+    model = models.create("tcn", num_classes=2, channels=(16,) * blocks, kernel=2, drop_rate=0)
+    backbone = models.create("tcn", num_classes=None, channels=(16,) * blocks, kernel=2)
+    train, test = _signs(8192, 0), _signs(2048, 1)
+    fitted = train_to(
+        model,
+        train,
+        test=test,
+        loss=0.02,
+        at_most=effort.steps(600, 3000),
+        seeds=effort.seeds,
+        batch_size=64,
+        rate=5e-3,
+        classes=2,
+    )
+    logits = predict_replicas(model, fitted.variables, test["image"])
+    return {
+        "sees": _size(backbone, 1),
+        "test": accuracies(logits, test["label"]),
+        "train": [curve[-1].accuracy for curve in fitted.curves],
+        "loss": fitted.losses,
+        "steps": fitted.steps,
+    }
+
+
 def _signs(examples: int, seed: int) -> dict[str, np.ndarray]:
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (examples, 16, 1)).astype(np.float32)
     return {"image": signs, "label": (signs[:, -1 - SPAN, 0] > 0).astype(np.int32)}
 
 
-def _expectations(theory, sides, slopes, right, sees) -> list[Expectation]:
-    deep = DEPTHS[-1]
-    short = [b for b in BLOCKS if sees[b] <= SPAN]
-    far = [b for b in BLOCKS if sees[b] > SPAN]
-    return [
-        Expectation(
-            Text("Layers of 3 see 1 + 2 per layer", "每层 3 的卷积看到 1 + 2 × 层数"),
-            str([1 + 2 * depth for depth in DEPTHS]),
-            str(list(theory.values())),
-            all(theory[depth] == 1 + 2 * depth for depth in DEPTHS),
-        ),
-        Expectation(
-            Text(
-                "The part that is used grows with the square root of the depth (Luo 2016),",
-                "真正用到的范围随深度的平方根增长（Luo 2016）",
-            ),
-            "exponent 0.5 ± 0.15",
-            mean_and_interval(slopes, digits=2),
-            abs(slopes.mean() - 0.5) <= 0.15,
-        ),
-        Expectation(
-            Text("so in a deep network it is small", "所以在深层网络里只占一小部分"),
-            f"< {theory[deep] / 2:.1f}",
-            mean_and_interval(sides[deep]),
-            sides[deep].max() < theory[deep] / 2,
-        ),
-        Expectation(
-            Text(
-                "A network that does not see the step that matters can only guess,",
-                "看不到关键时刻的网络只能猜",
-            ),
-            "50 ± 4 %",
-            ", ".join(percent(right[b]) for b in short),
-            all(abs(right[b].mean() - 0.5) < 0.04 for b in short),
-        ),
-        Expectation(
-            Text("and one that sees it learns it", "看得到的就能学会"),
-            "> 95 %",
-            ", ".join(percent(right[b]) for b in far),
-            all(right[b].mean() > 0.95 for b in far),
-        ),
-    ]
-
-
-def _draw(figure, theory, sides, curves, right, sees) -> None:
-    left, middle, last = figure.subplots(1, 3)
-    for depth in DEPTHS:
-        left.plot(np.arange(LENGTH) - LENGTH // 2, curves[depth], label=f"{depth} layers")
-    left.set(xlabel="place", ylabel="share of the gradient", xlim=(-20, 20))
-    left.legend(fontsize=8)
-    middle.loglog(DEPTHS, [theory[d] for d in DEPTHS], "o-", label="theoretical")
-    errors = [half_width(sides[d]) for d in DEPTHS]
-    middle.errorbar(DEPTHS, [sides[d].mean() for d in DEPTHS], errors, fmt="o-", label="effective")
-    middle.set(xlabel="layers", ylabel="field")
-    middle.legend()
-    last.plot([sees[b] for b in BLOCKS], [100 * right[b].mean() for b in BLOCKS], "o-")
-    last.axvline(SPAN + 1, color="gray", linestyle=":")
-    last.set(xlabel="receptive field", ylabel="test accuracy (%)", ylim=(40, 102))
-
-
 CONCEPT = Concept(
     name="receptive_field",
-    title=Text("The receptive field", "感受野"),
-    question=Text(
-        "Each layer lets a unit see a little further. How far does it see, how much of that "
-        "does it use, and what happens if a task needs more?",
-        "每一层都让单元看得更远一点。它能看多远，真正用到多少，任务需要更多时又会怎样？",
-    ),
-    answer=Text(
-        "A unit that is connected to an input need not make much use of it. Many paths through the "
-        "layers lead to the middle of the field and only one to its edge, so the influence has the "
-        "shape of a bell. But no training can learn what lies outside the field. Strides, and "
-        "dilation (gaps between the inputs of a kernel), widen the field faster than depth does.",
-        "连通不等于充分利用：通往感受野中心的路径很多，通往边缘的只有一条，所以影响呈钟形。"
-        "而在它之外的东西，怎样训练也学不到。步长和空洞卷积（卷积核的输入之间留有间隔）"
-        "比加深更快地扩大感受野。",
-    ),
+    title=TITLE,
+    explain=EXPLAIN,
+    guess=GUESS,
+    claims=CLAIMS,
     measure=measure,
+    read=read,
 )
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ NAMES = (
     "fully_connected",
     "one_window",
     "weight_sharing",
-    "subsampling",
+    "output_size",
+    "pooling",
     "receptive_field",
     "activations",
     "gradients",
     "batch_norm",
+    "residual",
+    "dense_tasks",
     "features",
 )
 FIRST = 0  # number of the first section

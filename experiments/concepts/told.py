@@ -50,9 +50,10 @@ def results(section: Section, language: str) -> None:
             entry.CONSOLE.print(f"✗ {say(each['claim'])}\n  {lead}{why}\n")
     for text in section["reading"]:
         entry.CONSOLE.print(say(text) + "\n")
-    for number in section["exercises"]:
-        word = WORDS["exercise"].in_(language)
-        entry.CONSOLE.print(f"{word} {number}: python -m experiments.concepts.exercises {number}")
+    for each in section["exercises"]:
+        word, number = WORDS["exercise"].in_(language), each["number"]
+        entry.CONSOLE.print(f"{word} {number}: {say(each['title'])}")
+        entry.CONSOLE.print(f"  python -m experiments.concepts.exercises {number}")
     entry.CONSOLE.print(effort(section).in_(language))
 
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, Rectangle
 
 from cnn_jax.analysis import attribution, figure_files
+from cnn_jax.analysis.colours import RIGHT, WRONG
 from cnn_jax.analysis.detection_figures import draw_boxes
-from cnn_jax.analysis.figures import RIGHT, WRONG
 from cnn_jax.analysis.segmentation_figures import coloured
 from cnn_jax.run import BoxPredictor, ClassPredictor, PixelPredictor
 from experiments.concepts.lesson import Text
@@ -100,7 +100,7 @@ def _boxes(axis: Axes, predictor: BoxPredictor, image: np.ndarray, fontsize: int
         f"{names[label]} {score:.0%}"
         for label, score in zip(found.labels, found.scores, strict=True)
     ]
-    draw_boxes(axis, image, found.boxes, texts, ["#56b4e9"] * len(texts))
+    draw_boxes(axis, image, found.boxes, texts, [("#56b4e9", "-")] * len(texts))
     for text in axis.texts:
         text.set_fontsize(fontsize)
 

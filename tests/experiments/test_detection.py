@@ -10,7 +10,7 @@ from absl import flags
 from PIL import Image
 
 from cnn_jax import data, run
-from cnn_jax.run import detection
+from cnn_jax.run import detection, measuring, reports
 from cnn_jax.train import step
 from experiments import entry, predict
 from experiments import recipe as recipes
@@ -109,6 +109,10 @@ def test_result(finished):
     assert result["test_ap"] > 0.5
     again = run.evaluate(finished, checkpoint="last")
     assert {f"test_{name}": value for name, value in again.items()}.items() <= result.items()
+    closer = reports.report(measuring.measure(run.open(finished, checkpoint="last")), resamples=0)
+    for mine, row in zip(result["per_class"]["classes"], closer.classes, strict=True):
+        assert mine.pop("class") == row["class"]
+        assert mine == pytest.approx({name: row[name] for name in mine})
     assert {"test_ap/ball", "test_ap/cube", "test_ap75", "test_recall100"} <= result.keys()
     for figure in ("predictions", "precision_recall", "learning_curves"):
         with Image.open(finished / f"{figure}.png") as picture:

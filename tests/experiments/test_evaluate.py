@@ -94,6 +94,11 @@ def test_a_run_has_the_figures_of_its_result(trained, tmp_path, capsys):
     assert found["network"]["parameters"] == result["parameters"]
     classes = rows(out / "classes.csv")
     assert [row["class"] for row in classes] == list("0123456789")
+    own = rows(trained / "classes.csv")
+    assert own == [{name: row[name] for name in own[0]} for row in classes]
+    assert result["per_class"]["split"] == "test"
+    for row, mine in zip(classes, result["per_class"]["classes"], strict=True):
+        assert {name: str(value) for name, value in mine.items()}.items() <= row.items()
     with (out / "confusion.csv").open(newline="") as file:
         counts = np.array([row[1:] for row in list(csv.reader(file))[1:]], int)
     assert counts.sum() == 300

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cnn_jax import data, run
 from cnn_jax.metrics import per_class, several
+from cnn_jax.run import measuring, reports
 from cnn_jax.tasks import multilabel
 
 QUIET = run.Program(quiet=True)
@@ -60,6 +61,12 @@ def test_a_run_finds_the_labels(done, chest):
     assert (done.directory / "learning_curves.png").exists()
     assert run.evaluate(done.place) == pytest.approx(done.metrics, rel=1e-6)
     opened = run.open(done.place)
+    assert done.json["per_class"]["split"] == "test"
+    closer = reports.report(measuring.measure(opened), resamples=0).classes
+    for mine, row in zip(done.json["per_class"]["classes"], closer, strict=True):
+        assert mine.pop("class") == row.pop("class")
+        assert mine == pytest.approx(row, rel=1e-6)
+        assert mine["f1"] > 0.9
     with np.load(chest) as file:
         images, labels = file["test_images"][:20], file["test_labels"][:20]
     found = opened.predict(list(images))

@@ -156,6 +156,11 @@ def test_a_run_without_a_test_split_has_no_test_figures(tmp_path):
     assert not [name for name in result.json if name.startswith("test_")]
     assert result.metrics["accuracy"] == result.json["val_accuracy"]
     assert run.evaluate(result.place)["accuracy"] == result.json["val_accuracy"]
+    own = result.json["per_class"]
+    assert own["split"] == "val"
+    right = sum(row["recall"] * row["examples"] for row in own["classes"] if row["examples"])
+    examples = sum(row["examples"] for row in own["classes"])
+    assert right / examples == pytest.approx(result.json["val_accuracy"])  # of the best one
     several = run.train(recipe(two, steps=2, seeds=2), workdir=tmp_path / "seeds", program=QUIET)
     assert "val_accuracy" in several.json["summary"][0]
     three = small_set(tmp_path / "three.npz")

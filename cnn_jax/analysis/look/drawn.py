@@ -73,18 +73,25 @@ def flat(pixels: np.ndarray) -> np.ndarray:
     return pixels[..., :3]
 
 
+def flat_mask(mask: np.ndarray) -> np.ndarray:
+    """int [H, W] of a mask, or of the same slices of a mask [D, H, W] as those of its volume."""
+    return _slices(mask[..., None], fill=0)[..., 0] if mask.ndim == 3 else mask
+
+
 def slices_of(depth: int) -> list[int]:
     """The slices of a volume that are shown, evenly spaced."""
     count = min(depth, SLICES)
     return [(2 * i + 1) * depth // (2 * count) for i in range(count)]
 
 
-def _slices(volume: np.ndarray) -> np.ndarray:
+def _slices(volume: np.ndarray, fill: int = 128) -> np.ndarray:
     chosen = volume[slices_of(len(volume))]
     columns = math.ceil(math.sqrt(len(chosen)))
     rows = math.ceil(len(chosen) / columns)
     height, width, channels = chosen.shape[1:]
-    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), 128, np.uint8)
+    sheet = np.full(
+        (rows * (height + 1) - 1, columns * (width + 1) - 1, channels), fill, volume.dtype
+    )
     for i, each in enumerate(chosen):
         top, left = i // columns * (height + 1), i % columns * (width + 1)
         sheet[top : top + height, left : left + width] = each
@@ -100,7 +107,7 @@ def _image(sight: Sight, alt: str) -> str:
         style += f";width:{max(100 * width / height, 12):.1f}%"
     over = ""
     if sight.mask is not None:
-        over += f'<img class="mask" alt="" src="{_mask(sight.mask)}">'
+        over += f'<img class="mask" alt="" src="{_mask(flat_mask(sight.mask))}">'
     over += _boxes(sight, width, height)
     return (
         f'<span class="sight{" small" if small else ""}" style="{style}">'
@@ -151,7 +158,7 @@ def _boxes(sight: Sight, width: int, height: int) -> str:
             pairs = list({int(k): (box, k) for box, k in pairs[::-1]}.values())  # colours tell
         marks = [_mark(box[0] / width, box[1] / height, int(k)) for box, k in pairs[:MARKED]]
     if sight.mask is not None:
-        marks = [_mark(x, y, k) for x, y, k in _middles(sight.mask)]
+        marks = [_mark(x, y, k) for x, y, k in _middles(flat_mask(sight.mask))]
     if sight.inner is not None:
         lines.append((sight.inner, "#ffffff", ""))
         lines.append((sight.inner, "#000000", "4 4"))

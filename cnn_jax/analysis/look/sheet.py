@@ -46,8 +46,8 @@ def write(look: Look, path: str | Path) -> None:
             place = (j * side + 0.004, (top - CELL + 0.05) / height, side - 0.008, 1.65 / height)
             axis = figure.add_axes(place)
             axis.set_axis_off()
-            _draw(axis, sight)
-            axis.set_title(_cut(text, 26), fontsize=7, pad=2)
+            draw(axis, sight)
+            axis.set_title(cut(text, 26), fontsize=7, pad=2)
     figure_files.save(figure, path)
 
 
@@ -97,7 +97,7 @@ def _balance(axis: Axes, look: Look, shown: int) -> None:
             hatch=hatches[i], label=f"{split.role}: {split.examples:,} examples",
         )  # fmt: skip
     axis.set_yticks(places + 0.4 - height / 2)
-    axis.set_yticklabels([_cut(name, 24) for name in look.class_names[:shown]], fontsize=7)
+    axis.set_yticklabels([cut(name, 24) for name in look.class_names[:shown]], fontsize=7)
     axis.invert_yaxis()
     of = f", the first {shown} of {len(look.class_names):,} classes"
     title = f"class balance in {look.counted}" + (of if shown < len(look.class_names) else "")
@@ -107,18 +107,20 @@ def _balance(axis: Axes, look: Look, shown: int) -> None:
     axis.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(look.splits))
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
+    """A name of any origin for a figure, of at most so many characters."""
     shown = printable(text)
     return in_figure(shown if len(shown) <= most else shown[: most - 1] + "\u2026")
 
 
-def _draw(axis: Axes, sight: Sight) -> None:
+def draw(axis: Axes, sight: Sight) -> None:
+    """Draws a sight: curves, or an image or the slices of a volume with mask and boxes."""
     if sight.pixels.ndim == 2:
         axis.plot(sight.pixels[:, : len(drawn.COLOURS)], linewidth=0.8)
         return
     pixels = drawn.flat(sight.pixels).astype(np.float32)
     if sight.mask is not None:
-        pixels = _overlaid(pixels, sight.mask)
+        pixels = _overlaid(pixels, drawn.flat_mask(sight.mask))
     extent = (0, pixels.shape[1], pixels.shape[0], 0)
     step = max(1, max(pixels.shape) // LARGEST)
     shown = pixels[::step, ::step].round().astype(np.uint8)
