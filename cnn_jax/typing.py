@@ -23,6 +23,7 @@ __all__ = [
     "Targets",
     "Task",
     "image_alone",
+    "nothing_more",
 ]
 
 Array = jax.Array
@@ -101,6 +102,11 @@ def image_alone(batch: Batch) -> Mapping[str, Any]:
     return {}
 
 
+def nothing_more(outputs: Outputs, batch: Batch) -> Mapping[str, Mean]:
+    """No metrics of a training batch besides its losses."""
+    return {}
+
+
 class Task(NamedTuple):
     """The losses and the metrics of a task: a record of pure functions.
 
@@ -110,12 +116,14 @@ class Task(NamedTuple):
         report: Observed (numpy, summed over the whole set) -> named metrics, on the host.
         learns_from: batch -> keyword arguments of the model in training besides the image, for
             networks that use the targets inside.
+        watch: (outputs, batch) -> named Means, metrics of a training batch beside its losses.
     """
 
     loss: Callable[[Outputs, Batch], Mapping[str, Mean]]
     observe: Callable[[Outputs, Batch], Observed]
     report: Callable[[Observed], dict[str, float]]
     learns_from: Callable[[Batch], Mapping[str, Any]] = image_alone
+    watch: Callable[[Outputs, Batch], Mapping[str, Mean]] = nothing_more
 
 
 # Detection: boxes are (left, top, right, bottom) in pixels, and every list of them has a fixed

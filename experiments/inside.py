@@ -100,9 +100,21 @@ def draw(predictor: run.Predictor, paths: list[str], output: Path, layers: list[
         feature_figures.attributions(shown, each, drawn, title=said)
         chosen = layers or _first_of_each_size(model, variables, x)
         features = attribution.features(model, variables, x, layers=chosen)
+        if not layers:
+            features = _by_size(features, attribution.max_pools(model, variables, x))
         drawn = output / figure_files.named_after(name, "_activations.png")
         feature_figures.activations(features, drawn)
         entry.say(f"{path}: {said}; drawn in {output}")
+
+
+def _by_size(layers: dict[str, jax.Array], pools: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Layers and the first pooling of each size, from fine to coarse; of one size the pooling
+    first, which the layer comes after."""
+    first: dict[tuple[int, ...], str] = {}
+    for name, value in pools.items():
+        first.setdefault(value.shape[1:-1], name)
+    every = {name: pools[name] for name in first.values()} | layers
+    return dict(sorted(every.items(), key=lambda each: -np.prod(each[1].shape[1:-1])))
 
 
 def _guided(model: nn.Module, variables, x: jax.Array) -> jax.Array | None:

@@ -18,6 +18,8 @@ from jax.extend import core
 from cnn_jax.typing import Array, PyTree
 
 Score = Callable[[Any], Array]  # output of the model -> [B, K]
+# equation of a jaxpr, values of its inputs -> its outputs, or None: to be evaluated as it is
+Rule = Callable[[core.JaxprEqn, list[Any]], list[Any] | None]
 
 
 def gradient(
@@ -68,7 +70,14 @@ def guided(
     total = _score_of(model, variables, x, class_index, score, call)
     closed = jax.make_jaxpr(lambda x: total(x).sum())(x)
     found: list[str] = []
-    run = jax.jit(jax.grad(lambda x: _run_guided(closed.jaxpr, closed.consts, [x], found)[0]))
+
+    def rule(equation: core.JaxprEqn, values: list[Any]) -> list[Any] | None:
+        if not _is_relu(equation):
+            return None
+        found.append(equation.primitive.name)
+        return [_guided_relu(values[0])]
+
+    run = jax.jit(jax.grad(lambda x: _run(closed.jaxpr, closed.consts, [x], rule)[0]))
     result = run(x)
     if not found:
         raise ValueError(
@@ -152,6 +161,32 @@ def features(
     return {layer: seen[layer] for layer in layers or seen}
 
 
+def max_pools(model: nn.Module, variables: PyTree, x: Array, **call: Any) -> dict[str, Array]:
+    """The outputs of the max poolings, which are no modules, in the order of the calls.
+
+    Args:
+        model, variables, x, **call: see `features`.
+
+    Returns:
+        'max pool 1, 2x2' -> [B, *space, C]; only those that make the maps smaller.
+    """
+    call = {"train": False, **call}
+    closed = jax.make_jaxpr(lambda x: model.apply(variables, x, **call))(x)
+    seen: dict[str, Array] = {}
+
+    def rule(equation: core.JaxprEqn, values: list[Any]) -> list[Any] | None:
+        if equation.primitive.name != "reduce_window_max":
+            return None
+        outputs = _bind(equation, values)
+        if max(equation.params["window_strides"]) > 1:
+            sides = "x".join(str(side) for side in equation.params["window_dimensions"][1:-1])
+            seen[f"max pool {len(seen) + 1}, {sides}"] = outputs[0]
+        return outputs
+
+    _run(closed.jaxpr, closed.consts, [x], rule)
+    return seen
+
+
 def _score_of(model, variables, x, class_index, score, call) -> Callable[[Array], Array]:
     """x -> [B], the score of the requested class, or of the one with the highest score for x."""
     call = {"train": False, **call}
@@ -175,8 +210,8 @@ _guided_relu.defvjp(
 )
 
 
-def _run_guided(jaxpr: core.Jaxpr, consts, inputs, found: list[str]) -> list[Any]:
-    """Evaluates a jaxpr with every ReLU replaced by the guided one, and notes each in `found`."""
+def _run(jaxpr: core.Jaxpr, consts, inputs, rule: Rule) -> list[Any]:
+    """Evaluates a jaxpr, and those equations for which it returns outputs by the rule."""
     known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
     known |= dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -189,12 +224,12 @@ def _run_guided(jaxpr: core.Jaxpr, consts, inputs, found: list[str]) -> list[Any
             (equation.params[key] for key in ("jaxpr", "call_jaxpr") if key in equation.params),
             None,
         )
-        if _is_relu(equation):
-            found.append(equation.primitive.name)
-            outputs = [_guided_relu(values[0])]
+        outputs = rule(equation, values)
+        if outputs is not None:
+            pass
         elif inner is not None and _is_transparent(equation):
             closed = inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
-            outputs = _run_guided(closed.jaxpr, closed.consts, values, found)
+            outputs = _run(closed.jaxpr, closed.consts, values, rule)
         else:
             outputs = _bind(equation, values)
         known.update(zip(equation.outvars, outputs, strict=True))

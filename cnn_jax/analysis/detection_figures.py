@@ -9,14 +9,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 
 from cnn_jax import shapes
-from cnn_jax.analysis import figure_files
+from cnn_jax.analysis import colours, figure_files, texts
 from cnn_jax.metrics import average_precision
 from cnn_jax.printable import in_figure
 
-FOUND, WRONG, MISSED = "#0072b2", "#d55e00", "#cc79a7"
+# name, colour and line of each kind of box
+KINDS = {
+    "found": (colours.RIGHT, colours.RIGHT_LINE),
+    "wrong": (colours.WRONG, colours.WRONG_LINE),
+    "missed": (colours.MISSED, colours.MISSED_LINE),
+}
 
 SHOWN = 0.3  # lowest score of a detection that is drawn
 OVERLAP = 0.5  # lowest IoU of a correct detection
@@ -28,34 +34,50 @@ def draw_boxes(
     image: np.ndarray,
     boxes: np.ndarray,
     texts: Sequence[str],
-    colours: Sequence[str],
-    *,
-    dashed: bool = False,
-) -> None:
-    """Draws boxes [n, 4], (left, top, right, bottom) in pixels, over an image uint8 [H, W, C]."""
+    styles: Sequence[tuple[str, str]],
+) -> list[Text]:
+    """Draws boxes over an image.
+
+    Args:
+        axis: where.
+        image: uint8 [H, W, C].
+        boxes: [n, 4], (left, top, right, bottom) in pixels.
+        texts: text of each box.
+        styles: colour and line of each box.
+
+    Returns:
+        the texts, which may lie over each other until `texts.apart` has moved them.
+    """
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[-1] == 1 else {}
     axis.imshow(
         image[..., 0] if grey else image[..., :3],
         extent=(0, image.shape[1], image.shape[0], 0),
         **grey,
     )
-    for (left, top, right, bottom), text, colour in zip(boxes, texts, colours, strict=True):
+    drawn = []
+    for (left, top, right, bottom), text, (colour, line) in zip(boxes, texts, styles, strict=True):
+        place, width, height = (left, top), right - left, bottom - top
+        # a thin dark line around the coloured one shows it on any ground
         axis.add_patch(
-            Rectangle(
-                (left, top),
-                right - left,
-                bottom - top,
-                fill=False,
-                edgecolor=colour,
-                linewidth=1.5,
-                linestyle="--" if dashed else "-",
-            )
+            Rectangle(place, width, height, fill=False, edgecolor="black", linewidth=2.4, alpha=0.5)
         )
-        axis.text(
-            left, top, in_figure(text), fontsize=6, color="black", verticalalignment="bottom",
-            bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+        axis.add_patch(
+            Rectangle(place, width, height, fill=False, edgecolor=colour, linewidth=1.5,
+                      linestyle=line)
         )  # fmt: skip
+        drawn.append(axis.text(
+            left, top, in_figure(text), fontsize=6, color="white" if _dark(colour) else "black",
+            verticalalignment="bottom",
+            bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6, "alpha": 0.9},
+        ))  # fmt: skip
     axis.set(xticks=[], yticks=[])
+    return drawn
+
+
+def _dark(colour: str) -> bool:
+    """Whether white letters are read better on it than black ones."""
+    red, green, blue = colours.from_hex(colour)
+    return bool(0.299 * red + 0.587 * green + 0.114 * blue < 140)
 
 
 def predictions(
@@ -90,24 +112,34 @@ def predictions(
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
+    placed = []
     for axis, index in zip(axes, chosen, strict=False):
         axis.axis("on")
         shown, right, missed = verdicts[index]
         found, lost = detections[index][shown], truth[index][missed]
         image, factor = images[index]
         scale = np.tile(factor, 2)
-        names = [f"{class_names[int(row[5])]} {row[4]:.2f}" for row in found]
-        colours = [FOUND if each else WRONG for each in right]
-        draw_boxes(axis, image, found[:, :4] * scale, names, colours)
-        names = [class_names[int(row[5])] for row in lost]
-        boxes = lost[:, :4] * scale
-        draw_boxes(axis, image, boxes, names, [MISSED] * len(lost), dashed=True)
+        names = [f"{_short(class_names[int(row[5])])} {row[4]:.2f}" for row in found]
+        kinds = ["found" if each else "wrong" for each in right]
+        names += [_short(class_names[int(row[5])]) for row in lost]
+        kinds += ["missed"] * len(lost)
+        boxes = np.concatenate([found[:, :4], lost[:, :4]]) * scale
+        drawn = draw_boxes(axis, image, boxes, names, [KINDS[kind] for kind in kinds])
+        placed.append((axis, drawn, boxes))
     handles = [
-        Rectangle((0, 0), 1, 1, color=colour, label=label)
-        for colour, label in ((FOUND, "found"), (WRONG, "wrong"), (MISSED, "missed"))
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+        Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, linestyle=line, linewidth=1.5,
+                  label=name)
+        for name, (colour, line) in KINDS.items()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, handlelength=3)
+    for axis, drawn, boxes in placed:
+        texts.apart(axis, drawn, boxes)
     figure_files.save(figure, path)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for a score beside it."""
+    return texts.cut(name, texts.letters(2.4, 6) - 6)
 
 
 def judge(detections: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -142,15 +174,21 @@ def precision_recall(
     figure = Figure(figsize=(6.5, 5), layout="constrained")
     axis = figure.subplots()
     lines: list[Any] = []
-    labels: list[str] = []
+    named: list[str] = []
     for name, curve in list(zip(class_names, curves, strict=True))[:20]:
         if (curve.precision > -1).all():
             label = f"{name} ({curve.precision.mean():.3f})"
-            lines += axis.plot(curve.recall, curve.precision)
-            labels.append(in_figure(label))
+            style = len(lines)
+            lines += axis.plot(
+                curve.recall, curve.precision,
+                color=colours.LINES[style % len(colours.LINES)],
+                # the second round of colours has other lines than the first
+                linestyle=colours.DASHES[(style + style // len(colours.LINES)) % 8],
+            )  # fmt: skip
+            named.append(in_figure(label))
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axis.set_title("average precision at IoU 0.5")
-    axis.legend(lines, labels, fontsize=7, loc="lower left")
+    axis.legend(lines, named, fontsize=7, loc="lower left", handlelength=3.5)
     figure_files.save(figure, path)
 
 
@@ -194,10 +232,12 @@ def draw(
     inches = np.array(image.size) * np.clip(longest, 500, 2000) / longest / 100
     figure = Figure(figsize=tuple(inches), dpi=100)
     axis = figure.add_axes((0, 0, 1, 1))
-    texts = [f"{class_names[k]} {s:.2f}" for k, s in zip(found.labels, found.scores, strict=True)]
-    colours = [f"C{k % 10}" for k in found.labels]
-    draw_boxes(axis, np.asarray(image), found.boxes, texts, colours)
+    shown = [f"{class_names[k]} {s:.2f}" for k, s in zip(found.labels, found.scores, strict=True)]
+    count = len(colours.LINES)
+    styles = [(colours.LINES[k % count], colours.DASHES[k // count % count]) for k in found.labels]
+    drawn = draw_boxes(axis, np.asarray(image), found.boxes, shown, styles)
     axis.set_axis_off()
+    texts.apart(axis, drawn, found.boxes)
     written = directory / figure_files.named_after(path, "_boxes.png")
     figure_files.save(figure, written)
     return written

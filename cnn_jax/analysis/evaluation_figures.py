@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from cnn_jax.analysis import figure_files
+from cnn_jax.analysis import colours, figure_files
 from cnn_jax.metrics.calibration import Reliability
 from cnn_jax.printable import in_figure
 
-SURE, LINE = "#4477aa", "#d1495b"
+SURE, LINE = colours.BLUE, colours.VERMILION
 MOST_BARS = 40  # classes in a figure
 
 
@@ -27,7 +27,8 @@ def reliability_diagram(reliability: Reliability, path: str | Path) -> None:
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     accuracy = np.nan_to_num(reliability.accuracy)
     above.bar(edges, accuracy, 1 / bins, align="edge", color=SURE, edgecolor="white")
-    above.plot([0, 1], [0, 1], color=LINE, linestyle="--", linewidth=1)
+    above.plot([0, 1], [0, 1], color=LINE, linestyle="--", linewidth=1, label="as sure as right")
+    above.legend(fontsize=8, loc="upper left")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.set_title(f"expected calibration error {reliability.error:.4f}")
     total = max(reliability.examples.sum(), 1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cnn_jax.analysis import figure_files
+from cnn_jax.analysis import colours, figure_files, texts
 from cnn_jax.printable import in_figure
 
 
@@ -35,19 +35,32 @@ def activations(
         raise ValueError(
             "No layer has feature maps in one or two dimensions: give `features` one that has."
         )
-    figure = Figure(figsize=(1.2 * count, 1.35 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(1.2 * count + 0.9, 1.6 * len(shown) + 0.2))
+    figure.set_layout_engine("constrained", hspace=0.16, rect=(0, 0, 1, 1 - 0.2 / len(shown)))
     grid = figure.subplots(len(shown), count, squeeze=False)
     for row, (name, maps) in zip(grid, shown.items(), strict=True):
         strength = np.abs(maps).reshape(-1, maps.shape[-1]).max(0)
         best = strength.argsort()[::-1][:count]
+        low, high = min(float(maps[..., best].min()), 0.0), float(maps[..., best].max())
+        image = None
         for axis in row:
             axis.set_axis_off()
         for axis, channel in zip(row, best, strict=False):
             if maps.ndim == 2:  # a sequence
-                axis.plot(maps[:, channel], linewidth=1)
+                axis.plot(maps[:, channel], linewidth=1, color=colours.BLUE)
+                axis.set_ylim(low, max(high, low + 1e-12))
             else:
-                axis.imshow(maps[..., channel], cmap="gray")
-        row[0].set_title(in_figure(name), fontsize=8, loc="left")
+                image = axis.imshow(maps[..., channel], cmap="gray", vmin=low, vmax=high)
+            axis.set_title(f"map {channel}", fontsize=6, pad=2)
+        size = "x".join(str(side) for side in maps.shape[:-1])
+        scale = "" if image is not None else f", from {low:.2g} to {high:.2g}"
+        row[0].annotate(
+            in_figure(f"{name}: {size}, {maps.shape[-1]} maps{scale}"), (0, 1), (0, 13),
+            xycoords="axes fraction", textcoords="offset points", fontsize=8,
+        ).set_in_layout(False)  # it is wider than its axis  # fmt: skip
+        if image is not None:
+            bar = figure.colorbar(image, ax=list(row), fraction=0.02, pad=0.01, aspect=9)
+            bar.ax.tick_params(labelsize=6)
     figure_files.save(figure, path, dpi=110)
 
 
@@ -62,19 +75,25 @@ def attributions(
         path: path of the PNG.
         title: title of the input.
     """
-    figure = Figure(figsize=(2.6 * (1 + len(maps)), 2.9), layout="constrained")
+    figure = Figure(figsize=(2.6 * (1 + len(maps)), 3.5), layout="constrained")
     first, *others = figure.subplots(1, 1 + len(maps))
     _show(first, np.asarray(image))
-    first.set_title(in_figure(title), fontsize=9)
+    first.set_anchor("S")  # below its title, however long
+    first.set_title(texts.wrapped(title, texts.letters(2.5, 9)), fontsize=9)
     for axis, (name, values) in zip(others, maps.items(), strict=True):
         values = np.asarray(values, np.float32)
         if image.ndim == 2:
-            axis.plot(values.reshape(len(values), -1).sum(-1))
+            axis.axhline(0, color="#999999", linewidth=0.6)
+            axis.plot(values.reshape(len(values), -1).sum(-1), color=colours.BLUE)
         else:
             flat = values.sum(-1) if values.ndim == 3 else values
             limit = max(float(np.abs(flat).max()), 1e-12)
-            axis.imshow(flat, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            drawn = axis.imshow(flat, cmap="RdBu_r", vmin=-limit, vmax=limit)
             axis.set_axis_off()
+            bar = figure.colorbar(drawn, ax=axis, orientation="horizontal", fraction=0.05, pad=0.02)
+            bar.set_ticks([-limit, 0, limit])
+            bar.ax.xaxis.set_major_formatter(lambda value, _: f"{value:.1g}")
+            bar.ax.tick_params(labelsize=7)
         axis.set_title(in_figure(name), fontsize=9)
     figure_files.save(figure, path, dpi=110)
 

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -75,6 +75,18 @@ def save(figure: Figure, path: str | Path | IO[bytes], *, dpi: int = 100) -> Non
 
     Characters that the fonts lack show as boxes, without a warning.
     """
+    with _fonts(figure):
+        figure.savefig(path, dpi=dpi)
+
+
+def lay_out(figure: Figure) -> None:
+    """Gives everything in a figure its place, as it will have when it is saved."""
+    with _fonts(figure):
+        figure.draw_without_rendering()
+
+
+@contextlib.contextmanager
+def _fonts(figure: Figure) -> Iterator[None]:
     texts = figure.findobj(Text)
     families = ["DejaVu Sans"]
     if any(ord(character) >= _EAST_ASIAN for text in texts for character in text.get_text()):
@@ -85,7 +97,7 @@ def save(figure: Figure, path: str | Path | IO[bytes], *, dpi: int = 100) -> Non
         for text in texts:
             if text.get_fontfamily() == ["sans-serif"]:  # no font of its own
                 text.set_fontfamily(families)
-        figure.savefig(path, dpi=dpi)
+        yield
 
 
 @functools.cache

@@ -11,22 +11,18 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from cnn_jax import shapes
-from cnn_jax.analysis import figure_files
+from cnn_jax.analysis import colours, figure_files, texts
 from cnn_jax.printable import in_figure
 
 IGNORE = 255
-RIGHT, WRONG, NOT_COUNTED = "#dcdcdc", "#d55e00", "#808080"
+RIGHT, WRONG, NOT_COUNTED = "#dcdcdc", colours.WRONG, "#808080"
+FONT = 8  # points of a legend
+NAMED = 40  # classes with a legend
 
 
-def palette(classes: int) -> np.ndarray:
+def palette(count: int) -> np.ndarray:
     """uint8 [K, 3]: black for class 0, and distinguishable colours for the others."""
-    if classes <= 11:
-        colours = matplotlib.colormaps["tab10"](np.arange(classes - 1))[:, :3]
-    elif classes <= 21:
-        colours = matplotlib.colormaps["tab20"](np.arange(classes - 1))[:, :3]
-    else:  # steps of the golden ratio keep neighbours apart
-        colours = matplotlib.colormaps["hsv"](np.arange(classes - 1) * 0.618034 % 1)[:, :3]
-    return np.concatenate([[[0, 0, 0]], colours * 255]).round().astype(np.uint8)
+    return colours.classes(count)
 
 
 def coloured(label: np.ndarray, classes: int) -> np.ndarray:
@@ -89,33 +85,46 @@ def predictions(
         chex.assert_rank(predicted, 3)
         chex.assert_equal_shape_prefix([labels, predicted], 1)
     classes = len(class_names)
-    figure = Figure(figsize=(8.5, 2 * len(images) + 0.8), layout="constrained")
+    names = [texts.cut(name, texts.letters(8, FONT) - 8) for name in class_names]
+    columns = texts.legend_columns(names, 8.3, FONT)
+    lines = 1 + (-(-classes // columns) if classes <= NAMED else 0)
+    figure = Figure(figsize=(8.5, 2 * len(images) + 0.45 + 0.18 * lines), layout="constrained")
     grid = figure.subplots(len(images), 4, squeeze=False)
     for axis, title in zip(grid[0], ("image", "truth", "prediction", "errors"), strict=True):
         axis.set_title(title)
     for row, image, label, guess in zip(grid, images, labels, predicted, strict=True):
         label = _middle(label, guess.shape)
         wrong = np.where(label == IGNORE, 2, label != guess)
-        colours = matplotlib.colors.ListedColormap([RIGHT, WRONG, NOT_COUNTED])
+        kinds = matplotlib.colors.ListedColormap([RIGHT, WRONG, NOT_COUNTED])
         grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[-1] == 1 else {}
         row[0].imshow(image[..., 0] if grey else image[..., :3], **grey)
         row[1].imshow(coloured(label, classes))
         row[2].imshow(coloured(guess.astype(np.uint8), classes))
-        row[3].imshow(wrong, cmap=colours, vmin=0, vmax=2)
+        row[3].imshow(wrong, cmap=kinds, vmin=0, vmax=2)
         share = (wrong == 1).sum() / max((wrong < 2).sum(), 1)
         row[3].set_xlabel(f"{share:.1%} wrong", fontsize=8)
         for axis in row:
             axis.set(xticks=[], yticks=[])
-    if classes <= 21:
-        swatches = palette(classes) / 255
-        handles = [
-            Patch(color=colour, label=in_figure(name))
-            for colour, name in zip(swatches, class_names, strict=True)
-        ]
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(classes, 7), fontsize=8
-        )
+    handles = [
+        Patch(facecolor=colour, edgecolor="black", linewidth=0.4, label=label)
+        for colour, label in ((RIGHT, "right"), (WRONG, "wrong"), (NOT_COUNTED, "not counted"))
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper right", ncols=3, fontsize=FONT, title="errors",
+        title_fontsize=FONT,
+    )  # fmt: skip
+    if classes <= NAMED:
+        handles = _patches(palette(classes), names)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=FONT)
     figure_files.save(figure, path)
+
+
+def _patches(table: np.ndarray, names: Sequence[str]) -> list[Patch]:
+    """The entries of a legend; white and light ones have an edge too."""
+    return [
+        Patch(facecolor=colour / 255, edgecolor="black", linewidth=0.4, label=in_figure(name))
+        for colour, name in zip(table, names, strict=True)
+    ]
 
 
 def _middle(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -146,17 +155,19 @@ def draw(
     written = directory / figure_files.named_after(path, "_classes.png")
     mask.save(written)
     height, width = label.shape
-    figure = Figure(figsize=(max(4.0, width / 100), max(3.0, height / 100 + 0.8)), dpi=100,
+    shown = [k for k in np.unique(label) if 0 < k < classes]
+    across = max(4.0, width / 100)
+    names = [texts.cut(class_names[k], texts.letters(across, FONT) - 8) for k in shown]
+    columns = texts.legend_columns(names, across, FONT, most=6)
+    below = 0.4 + 0.18 * -(-len(shown) // columns)
+    figure = Figure(figsize=(across, max(2.2, height / 100) + below), dpi=100,
                     layout="constrained")  # fmt: skip
     axis = figure.subplots()
     axis.imshow(overlay(np.asarray(image), label, classes))
     axis.set_axis_off()
-    colours = palette(classes) / 255
-    handles = [
-        Patch(color=colours[k], label=in_figure(class_names[k])) for k in np.unique(label) if k > 0
-    ]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
+    if shown:
+        handles = _patches(palette(classes)[shown], names)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=FONT)
     overlaid = directory / figure_files.named_after(path, "_overlay.png")
     figure_files.save(figure, overlaid)
     return written, overlaid

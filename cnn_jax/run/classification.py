@@ -239,7 +239,6 @@ def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
     names = facts.class_names
-    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
     figures.confusion_matrix(observed.sums["confusion"], names, workdir / "confusion_matrix.png")
     images, labels, logits = _samples(held.batches(), predict)
     figures.predictions(images, labels, logits, names, workdir / "predictions.png")

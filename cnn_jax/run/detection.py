@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from cnn_jax import data, models
-from cnn_jax.analysis import detection_figures, figures
+from cnn_jax.analysis import detection_figures
 from cnn_jax.augment import STEPS
 from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.run.experiment import (
@@ -185,7 +185,6 @@ def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
     names, found = facts.class_names, observed.rows
-    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
     detection_figures.precision_recall(
         found["detections"], found["truth"], names, workdir / "precision_recall.png"
     )

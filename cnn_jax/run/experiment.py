@@ -14,6 +14,7 @@ from cnn_jax import data, metrics
 from cnn_jax.data import TrainBatches, fingerprint
 from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.models import Pretrained
+from cnn_jax.run import curves
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.splits import Splits
 from cnn_jax.train import state, step
@@ -164,7 +165,8 @@ def assemble(
         train: the training batches.
         augment: (keys, batch) -> batch, on the device, in training.
         held_out: (recipe, facts, model, source) -> how that source is evaluated.
-        draw: (held out, facts, workdir, observed, variables, predict) -> None: the figures.
+        draw: (held out, facts, workdir, observed, variables, predict) -> None: the figures beside
+            the learning curves.
         task: losses of the training, if they are not those of `held_out`.
         fit: how images are fitted to the input.
         more: other fields of the experiment.
@@ -211,10 +213,19 @@ def assemble(
         prepare=held.prepare,
         views=held.views,
         facts=facts,
-        draw=partial(draw, held, facts),
+        draw=partial(_draw, recipe, model, held, facts, draw),
         splits=splits,
         notes=notes,
         part="test" if splits.validation is None else "val",
         final=final,
         **{"variables": None if pretrained is None else pretrained.variables, **more},
     )
+
+
+def _draw(
+    recipe: Any, model: Network, held: HeldOut, facts: Facts, draw: Callable[..., None],
+    workdir: Path, observed: Observed, variables: PyTree, predict: Callable[[HostBatch], Any],
+) -> None:  # fmt: skip
+    """The figures of every task, then those of its own."""
+    curves.draw(recipe, model, facts.image_shape, workdir)
+    draw(held, facts, workdir, observed, variables, predict)

@@ -73,5 +73,4 @@ def held_out(
 def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
-    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
     figures.first_filters(variables["params"], workdir / "filters.png")

@@ -265,6 +265,13 @@ class TrainingRecipe:
         least=0,
     )
     log_every: int = setting(20, "Steps between rows of training metrics.", result=False, least=0)
+    track: str = setting(
+        "",
+        "Tracker that the rows of metrics.jsonl are handed on to: wandb, mlflow or aim; '' for "
+        "none.",
+        choices=("", "wandb", "mlflow", "aim"),
+        result=False,
+    )
     figures: bool = setting(True, "Draw figures at the end.", result=False)
     profile: str = setting(
         "", "Steps to profile for TensorBoard, START:STOP; in <workdir>/profile.", result=False

@@ -155,7 +155,6 @@ def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
     names = facts.class_names
-    figures.learning_curves(workdir / "metrics.jsonl", workdir / "learning_curves.png")
     figures.confusion_matrix(observed.sums["confusion"], names, workdir / "confusion_matrix.png")
     batch = next(iter(held.batches()))
     kept = np.flatnonzero(batch["mask"])[:SAMPLES]

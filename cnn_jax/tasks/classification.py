@@ -30,8 +30,9 @@ def classification(
     """The task of predicting `batch['label']`, or the soft `batch['target']` if there is one.
 
     It reports `accuracy`, `top5` (for 6 classes or more) and `loss`: the loss for the labels as
-    they are, without smoothing. Accuracy is that of the largest logit whatever the loss, which for
-    losses of one class against the others is the most probable one too.
+    they are, without smoothing. In training it reports the accuracy too, of the images as they are
+    augmented, unless these are mixed. Accuracy is that of the largest logit whatever the loss,
+    which for losses of one class against the others is the most probable one too.
 
     Args:
         num_classes: K, the width of the logits.
@@ -117,7 +118,15 @@ def classification(
         )
         return {name: float(value) for name, value in figures.items()}
 
-    return Task(loss=training_loss, observe=observe, report=report)
+    def watch(outputs: Outputs, batch: Batch) -> dict[str, Mean]:
+        if "target" in batch or batch["label"].ndim > 1:  # of several labels none is the class
+            return {}
+        logits: Any = outputs["logits"] if isinstance(outputs, Mapping) else outputs
+        mask = batch["mask"]
+        right = metrics.top_k_correct(logits, batch["label"], k=1, mask=mask)
+        return {"accuracy": Mean(right.astype(jnp.float32), (mask > 0).sum(dtype=jnp.float32))}
+
+    return Task(loss=training_loss, observe=observe, report=report, watch=watch)
 
 
 def example_rows(outputs: Outputs, batch: Batch) -> dict[str, Array]:

@@ -65,8 +65,8 @@ def make_train_step(
 
     Returns:
         (state, batch) -> (state, metrics): scalars `loss`, `grad_norm` (before clipping), the
-        task's own losses if there are several, and with `on_nonfinite` the count `nonfinite` of
-        such steps so far, and `spoiled`, whether this is one.
+        task's own losses if there are several, what it watches, and with `on_nonfinite` the count
+        `nonfinite` of such steps so far, and `spoiled`, whether this is one.
 
     Raises:
         ValueError: accumulate < 1, or, at the first call, a batch without a mask or one that
@@ -100,15 +100,17 @@ def make_train_step(
                     mutable=list(model_state),
                 )
                 means = dict(task.loss(outputs, micro))
+                watched = jax.lax.stop_gradient(dict(task.watch(outputs, micro)))
+                weights = {name: mean.weight for name, mean in means.items()}
                 return (
                     {name: mean.total for name, mean in means.items()},
-                    ({name: mean.weight for name, mean in means.items()}, new_state),
+                    ((weights, watched), new_state),
                 )
 
             return jax.vjp(totals, state.params, has_aux=True)
 
         if accumulate == 1:
-            total, pullback, (weight, model_state) = forward(
+            total, pullback, ((weight, watched), model_state) = forward(
                 state.model_state, batch, example_keys, dropout_key
             )
             weight = _global_sum(weight, axis_name)
@@ -116,10 +118,10 @@ def make_train_step(
                 jax.tree.map(lambda t, w: _inverse(w).astype(t.dtype), total, weight)
             )
         else:
-            total, weight, grads, model_state = _accumulate(
+            total, weight, watched, grads, model_state = _accumulate(
                 forward, state, batch, example_keys, dropout_key, accumulate, axis_name
             )
-        total, grads = _global_sum((total, grads), axis_name)
+        total, watched, grads = _global_sum((total, watched, grads), axis_name)
 
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -133,6 +135,7 @@ def make_train_step(
         metrics = {"loss": sum(losses.values()), "grad_norm": optax.tree.norm(grads)}
         if len(losses) > 1:
             metrics |= losses
+        metrics |= {name: mean.total * _inverse(mean.weight) for name, mean in watched.items()}
         content = (params, model_state, opt_state, ema_params)
         guard = state.guard
         if on_nonfinite is not None:
@@ -259,14 +262,14 @@ def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_na
 
     def body(model_state: PyTree, micro):
         index, keys, micro = micro
-        total, pullback, (weight, model_state) = forward(
+        total, pullback, ((weight, watched), model_state) = forward(
             model_state, micro, keys, jax.random.fold_in(dropout_key, index)
         )
         grads = []
         for name in total:
             one_hot = {other: jnp.ones_like(t) * (other == name) for other, t in total.items()}
             grads += pullback(one_hot)
-        return model_state, (total, weight, dict(zip(total, grads, strict=True)))
+        return model_state, (total, weight, watched, dict(zip(total, grads, strict=True)))
 
     microbatches = (
         jnp.arange(count),
@@ -281,7 +284,7 @@ def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_na
         model_state, terms = body(model_state, micro)
         return (model_state, jax.tree.map(jnp.add, sums, terms)), None
 
-    (model_state, (total, weight, grads)), _ = jax.lax.scan(
+    (model_state, (total, weight, watched, grads)), _ = jax.lax.scan(
         add, (state.model_state, zeros), microbatches
     )
     weight = _global_sum(weight, axis_name)
@@ -289,7 +292,8 @@ def _accumulate(forward, state, batch, example_keys, dropout_key, count, axis_na
         jax.tree.map(lambda leaf, name=name: leaf * _inverse(weight[name]), grads[name])
         for name in grads
     ]
-    return total, weight, jax.tree.map(lambda *leaves: sum(leaves), *scaled), model_state
+    grads = jax.tree.map(lambda *leaves: sum(leaves), *scaled)
+    return total, weight, watched, grads, model_state
 
 
 def _stop_gradient(params: PyTree, frozen: Callable[[str], bool]) -> PyTree:

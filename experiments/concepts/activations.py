@@ -1,191 +1,208 @@
-"""Activation functions: the accuracy that each allows, and how many units die.
+"""Activation functions: what a network cannot do without one, and how units die.
 
 python -m experiments.concepts.activations
 """
 
-from collections.abc import Callable
-from typing import Any
-
-import flax.linen as nn
-import jax
 import numpy as np
 
-from cnn_jax.tasks.classification import classification
-from cnn_jax.train.replicas import accuracies, predict_replicas, train_replicas
 from experiments.concepts import command
-from experiments.concepts.old import (
-    Concept,
-    Effort,
-    Expectation,
-    Findings,
-    Text,
-    above,
-    adam,
-    half_width,
-    mnist1d,
-    percent,
+from experiments.concepts.activations_measured import (
+    ACTIVATIONS,
+    BOTH_RATES,
+    GOOD,
+    HIGH,
+    POINTS,
+    WINDOW,
+    measure,
 )
+from experiments.concepts.activations_text import EXPLAIN, GUESS, TITLE, WHY_NOT
+from experiments.concepts.lesson import (
+    Chart,
+    Claim,
+    Concept,
+    Findings,
+    Outcome,
+    Series,
+    Table,
+    Text,
+    Words,
+    chosen,
+)
+from experiments.concepts.spread import above, percent, spread
 
-ACTIVATIONS: dict[str, Callable] = {
-    "identity": lambda x: x,
-    "sigmoid": nn.sigmoid,
-    "tanh": nn.tanh,
-    "relu": nn.relu,
-    "leaky_relu": nn.leaky_relu,
-    "gelu": nn.gelu,
-    "silu": nn.silu,
-    "hard_swish": nn.hard_swish,
-}
-RATES = (3e-3, 1e-1)  # a good one for Adam, and one that is far too high
-PROBE = 1000  # examples on which a unit must have a slope to count as alive
+NAMES: dict[str, Words] = {
+    "identity": Text("none", "无"), "sigmoid": "sigmoid", "tanh": "tanh", "relu": "ReLU",
+    "leaky_relu": "leaky ReLU", "gelu": "GELU",
+}  # fmt: skip
+ROUNDING = 1e-4  # of the largest logit: float32 has seven digits, a sum of hundreds loses some
+
+CLAIMS = [
+    Claim("linear", Text(
+        "Without an activation, three layers are one linear layer, which gets 32 % right "
+        "(accuracy)",
+        "没有激活函数，三层就等于一个线性层，而线性层的准确率是 32 %",
+    ), "< 40 %"),
+    Claim("matrix", Text(
+        "One matrix computes all that the trained network without an activation does (largest "
+        "difference, as a share of the largest output)",
+        "没有激活函数的网络训练好之后，一个矩阵就能算出它的全部输出（最大差异占最大输出的比例）",
+    ), f"< {ROUNDING:g}"),
+    Claim("bends", Text(
+        "A ReLU network is made of straight pieces, many of them: bends on the way from one "
+        "example to another",
+        "ReLU 网络由许多直的小段拼成：从一个样本走到另一个样本，途中的转折数",
+    ), "> 100"),
+    Claim("faster", Text(
+        "ReLU learns faster than a sigmoid: accuracy after the same number of steps",
+        "ReLU 比 Sigmoid 学得快：更新次数相同时的准确率",
+    ), Text("> sigmoid", "> Sigmoid")),
+    Claim("modern", Text(
+        "The smooth GELU and the bent ReLU differ little (accuracy)",
+        "光滑的 GELU 和有折角的 ReLU 差别不大（准确率之差）",
+    ), Text("< 5 points", "< 5 个百分点")),
+    Claim("dead", Text(
+        "Too high a learning rate kills ReLUs: no example activates them any more",
+        "学习率过高会使 ReLU 死亡：再没有样本能激活它们",
+    ), Text(f"> at rate {GOOD:g}", f"> 学习率为 {GOOD:g} 时")),
+    Claim("leaky", Text(
+        "A slope below zero keeps them alive: dead leaky ReLUs at the high rate",
+        "负半轴有斜率就不会死亡：高学习率下死亡的 leaky ReLU",
+    ), "0 %"),
+]  # fmt: skip
 
 
-class Network(nn.Module):
-    """MNIST-1D's three convolutions with another activation; or the outputs of the convolutions."""
+def read(values) -> Findings:
+    right = {name: values["right"][name][0] for name in ACTIVATIONS}
+    dead = {(name, i): values["dead"][name][i] for name in BOTH_RATES for i in (0, 1)}
+    bends, gap = values["bends"], 100 * abs(np.mean(right["gelu"]) - np.mean(right["relu"]))
+    at = [Text(f"rate {rate:g}", f"学习率 {rate:g}") for rate in (GOOD, HIGH)]
 
-    act: str
-    features: bool = False
+    def hundred(each) -> list[float]:
+        return [100 * x for x in each]
 
-    @nn.compact
-    def __call__(self, x, *, train):
-        maps = []
-        for i, kernel in enumerate((5, 3, 3), start=1):
-            x = nn.Conv(25, (kernel,), strides=2, padding=[(1, 1)], name=f"conv{i}")(x)
-            maps.append(x)
-            x = ACTIVATIONS[self.act](x)
-        if self.features:
-            return maps
-        return nn.Dense(10, name="head")(x.reshape(x.shape[0], -1))
-
-
-def measure(effort: Effort) -> Findings:
-    train, test = mnist1d("train"), mnist1d("test")
-    right, dead = {}, {}
-    for name in ACTIVATIONS:
-        model = Network(name)
-        trained = train_replicas(
-            model,
-            classification(10),
-            adam,
-            train,
-            seeds=effort.seeds,
-            steps=effort.steps(500, 4000),
-            batch_size=100,
-            learning_rates=RATES,
-        )
-        logits = predict_replicas(model, trained.variables, test["image"])
-        shares = accuracies(logits, test["label"]).reshape(len(RATES), -1)
-        unused = _dead(name, trained.variables, train["image"][:PROBE]).reshape(len(RATES), -1)
-        for i, rate in enumerate(RATES):
-            right[name, rate], dead[name, rate] = shares[i], unused[i]
-    return Findings(
-        headings=[
-            Text("activation", "激活函数"),
-            *(Text(f"accuracy, rate {r:g}", f"准确率，学习率 {r:g}") for r in RATES),
-            *(Text(f"dead units, rate {r:g}", f"死亡单元，学习率 {r:g}") for r in RATES),
-        ],
-        rows=[
+    outcomes = {
+        "linear": Outcome(
+            percent(right["identity"]), bool(np.mean(right["identity"]) < 0.4),
+            {"": hundred(right["identity"])}, "%", WHY_NOT["linear"](values),
+        ),
+        "matrix": Outcome(
+            f"{np.max(values['matrix']):.0e}", bool(np.max(values["matrix"]) < ROUNDING),
+            {"": values["matrix"]}, why_not=WHY_NOT["matrix"](values),
+        ),
+        "bends": Outcome(
+            spread(bends["relu"], digits=0), bool(np.mean(bends["relu"]) > 100),
+            {"ReLU": bends["relu"]}, why_not=WHY_NOT["bends"](values),
+        ),
+        "faster": Outcome(
+            f"{percent(right['relu'])} > {percent(right['sigmoid'])}",
+            above(right["relu"], right["sigmoid"]),
+            {NAMES[name]: hundred(right[name]) for name in ("relu", "sigmoid")}, "%",
+            WHY_NOT["faster"](values),
+        ),
+        "modern": Outcome(
+            Text(f"{gap:.1f} points", f"{gap:.1f} 个百分点"), bool(gap < 5),
+            {NAMES[name]: hundred(right[name]) for name in ("relu", "gelu")}, "%",
+            WHY_NOT["modern"](values),
+        ),
+        "dead": Outcome(
+            f"{percent(dead['relu', 1])} > {percent(dead['relu', 0])}",
+            above(dead["relu", 1], dead["relu", 0]),
+            {at[i]: hundred(dead["relu", i]) for i in (1, 0)}, "%", WHY_NOT["dead"](values),
+        ),
+        "leaky": Outcome(
+            percent(dead["leaky_relu", 1]), bool(np.max(dead["leaky_relu", 1]) == 0),
+            {at[1]: hundred(dead["leaky_relu", 1])}, "%", WHY_NOT["leaky"](values),
+        ),
+    }  # fmt: skip
+    headings = [Text("activation", "激活函数"), Text("accuracy", "准确率"),
+                Text("dead units", "死亡单元")]  # fmt: skip
+    tables = [
+        Table(
+            headings,
             [
-                name,
-                *(percent(right[name, r]) for r in RATES),
-                *(percent(dead[name, r]) for r in RATES),
-            ]
-            for name in ACTIVATIONS
-        ],
-        expectations=_expectations(right, dead),
-        draw=lambda figure: _draw(figure, right, dead),
-    )
+                [NAMES[name], percent(values["right"][name][i]), percent(values["dead"][name][i])]
+                for name in names
+            ],
+            Text(f"Learning {said.en}", f"{said.zh}"),
+        )
+        for i, (names, said) in enumerate(zip((ACTIVATIONS, BOTH_RATES), at, strict=True))
+    ]
+    return Findings(tables, _charts(values), outcomes, _reading(values, outcomes))
 
 
-def _dead(name: str, variables, images: np.ndarray) -> np.ndarray:
-    """The fraction of units [runs] whose slope is 0 for every example at every position.
-
-    Such a unit gets no gradient and never recovers.
-    """
-    model = Network(name, features=True)
-    slope = jax.vmap(jax.grad(lambda x: ACTIVATIONS[name](x).sum()))
-
-    @jax.jit
-    def alive(own):
-        maps: Any = model.apply(own, images, train=False)
-        slopes = [slope(x.reshape(-1)).reshape(x.shape) for x in maps]
-        return [(abs(s) > 1e-6).any((0, 1)) for s in slopes]  # bool [C] each
-
-    shares = []
-    for run in range(len(jax.tree.leaves(variables)[0])):
-        own = jax.tree.map(lambda leaf, run=run: leaf[run], variables)
-        shares.append(1 - np.concatenate(alive(own)).mean())
-    return np.array(shares)
-
-
-def _expectations(right, dead) -> list[Expectation]:
-    good, high = RATES
+def _charts(values) -> list[Chart]:
+    windows = len(values["losses"]["relu"][0])
+    steps = [WINDOW * (i + 1) for i in range(windows)]
+    losses = [
+        Series(NAMES[name], steps, np.transpose(values["losses"][name]).tolist())
+        for name in ACTIVATIONS
+    ]
+    share = np.linspace(0, 1, POINTS)[:: POINTS // 200]
+    lines = [
+        Series(NAMES[name], share.tolist(), [[v] for v in line[:: POINTS // 200]])
+        for name, line in values["line"].items()
+    ]
     return [
-        Expectation(
+        Chart(Text("Learning with each activation", "使用各种激活函数时的学习过程"),
+              Text("step", "更新次数"), Text("training loss", "训练损失"), losses, kind="curve"),
+        Chart(Text("From one example straight to another", "从一个样本沿直线走到另一个样本"),
+              Text("share of the way", "走过的比例"), Text("one output", "其中一个输出"), lines,
+              kind="curve"),
+    ]  # fmt: skip
+
+
+def _reading(values, outcomes) -> list[Text]:
+    bends = spread(values["bends"]["relu"], digits=0)
+    reached = {n: spread(np.array(v)[:, -1], digits=2) for n, v in values["losses"].items()}
+    return [
+        chosen(
+            outcomes["matrix"].holds,
             Text(
-                "Without an activation, three layers are one linear layer",
-                "没有激活函数，三层等于一个线性层",
+                "The network without an activation has three layers and thousands of weights, and "
+                "yet one matrix of 40 × 10 numbers does the same: along a straight line between "
+                f"two examples its output is a straight line. ReLU's bends {bends} times on the "
+                "way.",
+                "没有激活函数的网络虽有三层、几千个权重，一个 40 × 10 的矩阵却能算出同样的结果："
+                "沿着两个样本之间的直线走，它的输出也是一条直线。"
+                f"而 ReLU 网络的输出在途中转折 {bends} 次。",
             ),
-            "< 40 % (linear: 32)",
-            percent(right["identity", good]),
-            bool(right["identity", good].mean() < 0.4),
-        ),
-        Expectation(
-            Text("ReLU learns faster than a sigmoid", "ReLU 比 Sigmoid 学得快"),
-            f"> {percent(right['sigmoid', good])}",
-            percent(right["relu", good]),
-            above(right["relu", good], right["sigmoid", good]),
-        ),
-        Expectation(
             Text(
-                "Too high a learning rate kills ReLUs: no example activates them again",
-                "学习率过高会杀死 ReLU：再没有样本能激活它们",
+                f"ReLU's output bends {bends} times between two examples.",
+                f"在两个样本之间，ReLU 网络的输出转折 {bends} 次。",
             ),
-            f"> {percent(dead['relu', good])}",
-            percent(dead["relu", high]),
-            above(dead["relu", high], dead["relu", good]),
         ),
-        Expectation(
-            Text("A slope below zero keeps them alive", "负半轴有斜率就不会死"),
-            "0 %",
-            percent(dead["leaky_relu", high]),
-            bool(dead["leaky_relu", high].max() == 0),
+        Text(
+            f"After the same steps the training loss is {reached['sigmoid']} with the sigmoid, "
+            f"{reached['tanh']} with tanh, {reached['relu']} with ReLU and {reached['gelu']} with "
+            "GELU.",
+            f"更新次数相同时，训练损失分别为：Sigmoid {reached['sigmoid']}，tanh "
+            f"{reached['tanh']}，"
+            f"ReLU {reached['relu']}，GELU {reached['gelu']}。",
+        ),
+        chosen(
+            outcomes["dead"].holds,
+            Text(
+                "A ReLU that is off for every example has slope zero for each of them. It gets no "
+                "gradient, so nothing switches it on again: that is a dead unit.",
+                "如果一个 ReLU 对所有样本都关闭，它对每个样本的斜率都是零。它得不到梯度，"
+                "也就再没有什么能让它重新打开：这就是死亡单元。",
+            ),
+            Text(
+                "The high rate did not kill more ReLUs than the good one.",
+                "较高的学习率并没有比合适的学习率使更多的 ReLU 死亡。",
+            ),
         ),
     ]
 
 
-def _draw(figure, right, dead) -> None:
-    left, middle = figure.subplots(1, 2)
-    place = np.arange(len(ACTIVATIONS))
-    for axis, values, label in (
-        (left, right, "test accuracy (%)"),
-        (middle, dead, "dead units (%)"),
-    ):
-        for offset, rate in ((-0.2, RATES[0]), (0.2, RATES[1])):
-            each = [100 * values[name, rate] for name in ACTIVATIONS]
-            means, errors = [v.mean() for v in each], [half_width(v) for v in each]
-            axis.bar(place + offset, means, 0.38, yerr=errors, label=f"rate {rate:g}", capsize=2)
-        axis.set_xticks(place, list(ACTIVATIONS), rotation=45, ha="right")
-        axis.set(ylabel=label, ylim=(0, 100))
-    left.legend(fontsize=8)
-
-
 CONCEPT = Concept(
     name="activations",
-    title=Text("Activation functions", "激活函数"),
-    question=Text(
-        "Between the layers, each number passes through a function, the activation. Does it matter "
-        "which one, and what is a dead unit?",
-        "层与层之间有一个逐数作用的函数。选哪一个重要吗？什么是死亡单元？",
-    ),
-    answer=Text(
-        "It matters that there is one, and that its slope does not go to zero on both sides. The "
-        "modern ones differ little. A ReLU that is off for every example has no gradient and stays "
-        "off; one large step can switch off many at once.",
-        "重要的是要有，而且两侧的斜率不能都趋于零。现代的几种之间差别不大。"
-        "对所有样本都关闭的 ReLU 没有梯度，从此一直关闭；一次过大的更新会让许多单元同时如此。",
-    ),
+    title=TITLE,
+    explain=EXPLAIN,
+    guess=GUESS,
+    claims=CLAIMS,
     measure=measure,
+    read=read,
 )
 
 if __name__ == "__main__":

@@ -1,217 +1,188 @@
-"""Batch norm: the learning rates it allows, the cost of small batches, and synchronisation.
+"""Batch norm: signals of size one, and what it costs that examples depend on each other.
 
 python -m experiments.concepts.batch_norm
 """
 
-import functools
-
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from cnn_jax.tasks.classification import classification
-from cnn_jax.train.replicas import predict_replicas, train_replicas
 from experiments.concepts import command
-from experiments.concepts.old import (
+from experiments.concepts.batch_norm_measured import BATCHES, DIVERGED, NORMS, RATES, SCALE, measure
+from experiments.concepts.batch_norm_text import EXPLAIN, GUESS, TITLE, WHY_NOT
+from experiments.concepts.lesson import (
+    Chart,
+    Claim,
     Concept,
-    Effort,
-    Expectation,
     Findings,
+    Outcome,
+    Series,
+    Table,
     Text,
-    half_width,
-    mean_and_interval,
-    mnist1d,
+    Words,
+    chosen,
 )
+from experiments.concepts.spread import spread
 
-NORMS = ("none", "batch", "group", "layer")
-RATES = (0.01, 0.1, 1.0, 10.0)  # learning rates of plain SGD
+NAMES: dict[str, Words] = {
+    "none": Text("none", "无"), "batch": Text("batch norm", "批归一化"),
+    "group": Text("group norm", "组归一化"), "layer": Text("layer norm", "层归一化"),
+}  # fmt: skip
 GOOD = 1.9  # a training loss below this has learned something; guessing gives log(10) = 2.30
-BATCHES = (2, 8, 32, 128)
+
+CLAIMS = [
+    Claim("scale", Text(
+        f"All convolutions' weights times {SCALE:.0f}: with batch norm the outputs stay (largest "
+        "change, as a share of the largest output)",
+        f"把所有卷积的权重乘以 {SCALE:.0f}：有批归一化时输出不变（最大变化占最大输出的比例）",
+    ), "< 0.01"),
+    Claim("gradient", Text(
+        f"and their gradient is divided by {SCALE:.0f}: larger weights make smaller steps",
+        f"而它们的梯度变为原来的 1/{SCALE:.0f}：权重越大，更新就越小",
+    ), "0.09 … 0.11"),
+    Claim("higher", Text(
+        "Batch norm learns at higher rates than no normalisation does (the highest that works)",
+        "有批归一化时可以用更高的学习率（能学会的最高学习率）",
+    ), Text("> none", "> 无归一化")),
+    Claim("more", Text(
+        f"and at more of the {len(RATES)} rates", f"而且在 {len(RATES)} 个学习率中能用的更多",
+    ), Text("> none", "> 无归一化")),
+    Claim("small", Text(
+        "A network trained with small batches becomes another function in evaluation (difference "
+        "of the losses)",
+        "批量很小时，训练出的网络在评估时会变成另一个函数（两种损失之差）",
+    ), Text(f"batch of {BATCHES[0]} > batch of {BATCHES[-1]}",
+            f"批量为 {BATCHES[0]} > 批量为 {BATCHES[-1]}")),
+    Claim("synced", Text(
+        "Synced over 8 devices it computes what one device does (largest difference)",
+        "在 8 个设备之间同步后，结果与单个设备相同（最大差异）",
+    ), "< 0.0001"),
+    Claim("apart", Text("and not synced it does not", "不同步则不同"), "> 0.01"),
+]  # fmt: skip
 
 
-class Network(nn.Module):
-    """Four convolutions of stride 1 or 2, each followed by a normalisation and ReLU."""
-
-    norm: str
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        for i, stride in enumerate((1, 2, 2, 2), start=1):
-            x = nn.Conv(16, (5,), strides=stride, name=f"conv{i}")(x)
-            if self.norm == "batch":
-                norm = nn.BatchNorm(not train, momentum=0.9, axis_name=self.axis_name, name=f"n{i}")
-                x = norm(x)
-            elif self.norm == "group":
-                x = nn.GroupNorm(4, name=f"n{i}")(x)
-            elif self.norm == "layer":
-                x = nn.LayerNorm(name=f"n{i}")(x)
-            x = nn.relu(x)
-        return nn.Dense(10, name="head")(x.reshape(x.shape[0], -1))
-
-
-def measure(effort: Effort) -> Findings:
-    data = mnist1d("train")
-    steps = effort.steps(250, 2000)
-    losses = {norm: _final_losses(norm, data, steps, effort) for norm in NORMS}  # [rates, seeds]
-    gaps = {size: _discrepancy(size, data, effort) for size in BATCHES}  # [seeds]
-    local, synced = (_distance(data, synced=synced) for synced in (False, True))
-    rows = [[norm, *(mean_and_interval(each, digits=2) for each in losses[norm])] for norm in NORMS]
-    return Findings(
-        headings=[
-            Text("normalisation", "归一化"),
-            *(Text(f"loss at rate {r:g}", f"学习率 {r:g} 时的损失") for r in RATES),
-        ],
-        rows=rows,
-        expectations=_expectations(losses, gaps, local, synced),
-        draw=lambda figure: _draw(figure, losses, gaps),
-    )
-
-
-def _final_losses(norm: str, data, steps: int, effort: Effort) -> np.ndarray:
-    trained = train_replicas(
-        Network(norm),
-        classification(10),
-        optax.sgd,
-        data,
-        seeds=effort.seeds,
-        steps=steps,
-        batch_size=64,
-        learning_rates=RATES,
-    )
-    # a loss that is not finite has learned nothing either
-    losses = np.nan_to_num(trained.losses[:, -20:].mean(-1), nan=10.0, posinf=10.0)
-    return np.minimum(losses, 10.0).reshape(len(RATES), len(effort.seeds))
-
-
-def _discrepancy(size: int, data, effort: Effort) -> np.ndarray:
-    """|loss in training mode - loss in evaluation mode| of trained networks, same examples."""
-    model = Network("batch")
-    trained = train_replicas(
-        model,
-        classification(10),
-        optax.sgd,
-        data,
-        seeds=effort.seeds,
-        steps=effort.steps(250, 2000),
-        batch_size=size,
-        learning_rates=[0.03],
-    )
-    image, label = data["image"][:1024], data["label"][:1024]
-
-    @jax.jit
-    def in_training(variables):
-        batches = image.reshape(-1, size, *image.shape[1:])
-        apply = functools.partial(model.apply, train=True, mutable=["batch_stats"])
-        return jax.lax.map(lambda x: apply(variables, x)[0], batches).reshape(len(image), 10)
-
-    gaps = []
-    evaluated = predict_replicas(model, trained.variables, image)
-    for run, logits in enumerate(evaluated):
-        own = jax.tree.map(lambda leaf, run=run: leaf[run], trained.variables)
-        pair = (in_training(own), logits)
-        losses = [optax.softmax_cross_entropy_with_integer_labels(x, label).mean() for x in pair]
-        gaps.append(abs(float(losses[0] - losses[1])))
-    return np.array(gaps)
-
-
-def _distance(data, *, synced: bool) -> float:
-    """The difference between 8 devices with 4 examples each and one device with all 32."""
-    image = jnp.asarray(data["image"][:32])
-    whole, part = Network("batch"), Network("batch", axis_name="devices" if synced else None)
-    variables = whole.init(jax.random.key(0), image, train=False)
-    run = functools.partial(whole.apply, variables, train=True, mutable=["batch_stats"])
-    each = functools.partial(part.apply, variables, train=True, mutable=["batch_stats"])
-    expected = run(image)[0]
-    shards = image.reshape(8, 4, *image.shape[1:])
-    got = jax.vmap(lambda x: each(x)[0], axis_name="devices")(shards).reshape(expected.shape)
-    return float(jnp.abs(got - expected).max())
-
-
-def _expectations(losses, gaps, local, synced) -> list[Expectation]:
-    works = {norm: [r for r, x in zip(RATES, losses[norm], strict=True) if x.mean() < GOOD]
-             for norm in NORMS}  # fmt: skip
+def read(values) -> Findings:
+    losses, gaps = values["losses"], values["gaps"]
+    works = {
+        norm: [r for r, x in zip(RATES, losses[norm], strict=True) if np.mean(x) < GOOD]
+        for norm in NORMS
+    }
     highest = {norm: max(rates, default=0.0) for norm, rates in works.items()}
-    return [
-        Expectation(
-            Text(
-                "Batch norm learns at higher rates than no normalisation does",
-                "有批归一化时可用更高的学习率",
-            ),
-            f"> {highest['none']:g}",
-            f"{highest['batch']:g}",
-            highest["batch"] > highest["none"],
+    few, many = str(BATCHES[0]), str(BATCHES[-1])
+    outcomes = {
+        "scale": Outcome(
+            f"{np.max(values['change']):.0e}", bool(np.max(values["change"]) < 0.01),
+            {"": values["change"]}, why_not=WHY_NOT["scale"](values),
         ),
-        Expectation(
-            Text("and at more of them", "而且可用的学习率更多"),
-            f"> {len(works['none'])} of {len(RATES)}",
-            f"{len(works['batch'])} of {len(RATES)}",
+        "gradient": Outcome(
+            spread(values["slope"], digits=3),
+            bool(np.all((np.array(values["slope"]) > 0.09) & (np.array(values["slope"]) < 0.11))),
+            {"": values["slope"]}, why_not=WHY_NOT["gradient"](values),
+        ),
+        "higher": Outcome(
+            f"{highest['batch']:g} > {highest['none']:g}", highest["batch"] > highest["none"],
+            {NAMES[n]: [highest[n]] for n in ("batch", "none")},
+            why_not=WHY_NOT["higher"](values, RATES),
+        ),
+        "more": Outcome(
+            f"{len(works['batch'])} > {len(works['none'])}",
             len(works["batch"]) > len(works["none"]),
+            {NAMES[n]: [len(works[n])] for n in ("batch", "none")},
+            why_not=WHY_NOT["more"](values, RATES),
         ),
-        Expectation(
+        "small": Outcome(
+            f"{spread(gaps[few], digits=2)} > {spread(gaps[many], digits=2)}",
+            bool(np.mean(gaps[few]) > np.mean(gaps[many])),
+            {few: gaps[few], many: gaps[many]}, why_not=WHY_NOT["small"](values, few, many),
+        ),
+        "synced": Outcome(
+            f"{values['synced']:.0e}", values["synced"] < 1e-4, {"": [values["synced"]]},
+            why_not=WHY_NOT["synced"](values),
+        ),
+        "apart": Outcome(
+            f"{values['local']:.2f}", values["local"] > 0.01, {"": [values["local"]]},
+            why_not=WHY_NOT["apart"](values),
+        ),
+    }  # fmt: skip
+    headings = [
+        Text("normalisation", "归一化"),
+        *(Text(f"loss at rate {r:g}", f"学习率 {r:g} 时的损失") for r in RATES),
+    ]
+    rows = [[NAMES[norm], *(spread(each, digits=2) for each in losses[norm])] for norm in NORMS]
+    caption = Text(
+        f"Training loss at the end; {DIVERGED:g} stands for anything larger",
+        f"训练结束时的损失；更大的一律记为 {DIVERGED:g}",
+    )
+    reading = _reading(values, highest, few, many)
+    return Findings([Table(headings, rows, caption)], _charts(values), outcomes, reading)
+
+
+def _charts(values) -> list[Chart]:
+    lines = [Series(NAMES[norm], list(RATES), values["losses"][norm]) for norm in NORMS]
+    gaps = [values["gaps"][str(size)] for size in BATCHES]
+    return [
+        Chart(Text("Which learning rates can be used", "哪些学习率可以用"),
+              Text("learning rate", "学习率"), Text("training loss", "训练损失"), lines,
+              x_scale="log", y_range=(0, 4), marks=[("y", 2.303, Text("guessing", "乱猜"))]),
+        Chart(Text("Training and evaluation differ", "训练与评估的差别"),
+              Text("batch size", "批量大小"), Text("difference of the losses", "损失之差"),
+              [Series("", list(BATCHES), gaps)], x_scale="log"),
+    ]  # fmt: skip
+
+
+def _reading(values, highest, few: str, many: str) -> list[Text]:
+    gaps, noise = values["gaps"], values["noise"]
+
+    def top(norm: str, language: str) -> str:
+        none = {"en": "none of these", "zh": "一个也没有"}[language]
+        return f"{highest[norm]:g}" if highest[norm] else none
+
+    en, zh = ({norm: top(norm, language) for norm in NORMS} for language in ("en", "zh"))
+    return [
+        Text(
+            f"The highest rate that learnt anything (a loss below {GOOD}): without normalisation "
+            f"{en['none']}, with batch norm {en['batch']}, with group norm {en['group']}, with "
+            f"layer norm {en['layer']}.",
+            f"能学到东西（损失低于 {GOOD}）的最高学习率：无归一化 {zh['none']}，批归一化 "
+            f"{zh['batch']}，组归一化 {zh['group']}，层归一化 {zh['layer']}。",
+        ),
+        chosen(
+            bool(np.mean(gaps[few]) > np.mean(gaps[many])),
             Text(
-                "Trained with small batches, the network is another function in evaluation",
-                "用小批量训练时，评估时变成另一个函数",
+                f"The price: the mean over a batch of {few} is off by "
+                f"{spread(noise[few], digits=2)} deviations, over a batch of {many} by "
+                f"{spread(noise[many], digits=2)}. In evaluation, where an example may come alone, "
+                "averages kept from training take its place, and the losses differ by "
+                f"{spread(gaps[few], digits=2)} and {spread(gaps[many], digits=2)}.",
+                f"代价是：批量为 {few} 时，批内均值偏离总体均值 {spread(noise[few], digits=2)} 个标"
+                "准差，"
+                f"批量为 {many} 时偏离 {spread(noise[many], digits=2)} 个。评估时样本可能单独出现，"
+                "只能改用训练时积累的平均值，于是两种损失分别相差 "
+                f"{spread(gaps[few], digits=2)} 和 {spread(gaps[many], digits=2)}。",
             ),
-            f"batch {BATCHES[0]} > batch {BATCHES[-1]}",
-            f"{mean_and_interval(gaps[BATCHES[0]], digits=2)} > "
-            f"{mean_and_interval(gaps[BATCHES[-1]], digits=2)}",
-            bool(gaps[BATCHES[0]].mean() > gaps[BATCHES[-1]].mean()),
-        ),
-        Expectation(
             Text(
-                "Synced over 8 devices, it computes what one device computes",
-                "在 8 个设备间同步后，与单设备结果相同",
+                f"The losses in training and in evaluation differ by {spread(gaps[few], digits=2)} "
+                f"for batches of {few} and by {spread(gaps[many], digits=2)} for {many}.",
+                f"训练与评估的损失之差：批量为 {few} 时是 {spread(gaps[few], digits=2)}，"
+                f"批量为 {many} 时是 {spread(gaps[many], digits=2)}。",
             ),
-            "< 0.0001",
-            f"{synced:.1e}",
-            synced < 1e-4,
         ),
-        Expectation(
-            Text("and not synced, it does not", "不同步则不同"),
-            "> 0.01",
-            f"{local:.2f}",
-            local > 0.01,
+        Text(
+            "On several devices a batch lies in pieces: synced, the means are those of the whole "
+            f"batch (difference {values['synced']:.0e}); otherwise each device takes its own "
+            f"({values['local']:.2f}).",
+            "在多个设备上，一个批量被分成几份：同步时用的是整个批量的均值（与单设备相差 "
+            f"{values['synced']:.0e}），不同步时各用各的（相差 {values['local']:.2f}）。",
         ),
     ]
 
 
-def _draw(figure, losses, gaps) -> None:
-    left, right = figure.subplots(1, 2)
-    for norm in NORMS:
-        errors = [half_width(each) for each in losses[norm]]
-        means = [each.mean() for each in losses[norm]]
-        left.errorbar(RATES, means, errors, fmt="o-", label=norm, capsize=3)
-    left.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 4))
-    left.legend()
-    means, errors = [gaps[b].mean() for b in BATCHES], [half_width(gaps[b]) for b in BATCHES]
-    right.errorbar(BATCHES, means, errors, fmt="o-", capsize=3)
-    right.set(xscale="log", xlabel="batch size", ylabel="|train mode - eval mode| loss")
-
-
 CONCEPT = Concept(
     name="batch_norm",
-    title=Text("Batch normalisation", "批归一化"),
-    question=Text(
-        "Batch norm gives every channel mean 0 and standard deviation 1 over the batch. What is "
-        "gained, and what does it cost that an example depends on the others in its batch?",
-        "批归一化让每个通道在一个批次内均值为 0、标准差为 1。它带来什么？"
-        "样本依赖于同批样本又有什么代价？",
-    ),
-    answer=Text(
-        "Whatever the size of the weights, the next layer sees a signal of size one, so much "
-        "larger steps do no harm. The price: the mean of a few examples is mostly noise, and in "
-        "evaluation, where an example may come alone, averages kept from training replace it. "
-        "Group and layer norm use one example only and do not have this problem. On several "
-        "devices the batch is in pieces: synced, the statistics are those of the whole batch.",
-        "无论权重多大，下一层看到的信号大小都是一，所以步长大得多也无妨。代价是：少数样本的统计量"
-        "大半是噪声，而评估时样本可能单独出现，只能换成训练时累积的平均。组归一化和层归一化"
-        "只看一个样本，没有这个问题。在多个设备上一个批次被分成几份：同步之后，"
-        "统计量就是整个批次的。",
-    ),
+    title=TITLE,
+    explain=EXPLAIN,
+    guess=GUESS,
+    claims=CLAIMS,
     measure=measure,
+    read=read,
 )
 
 if __name__ == "__main__":

@@ -1,20 +1,21 @@
 """Draws the lesson's charts and images, which are data, in a language."""
 
-import base64
 import hashlib
 import inspect
 import itertools
 import json
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from cnn_jax.analysis import figure_files
+from cnn_jax.analysis import figure_files, segmentation_figures
 from cnn_jax.printable import in_figure
 from experiments.concepts.lesson import in_language
 
@@ -25,17 +26,13 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (6, 2)), (0, (3, 1)), (0, (1, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 COLOUR_MAPS = {"gray": "gray", "signed": "RdBu_r", "heat": "inferno"}
+MOST_CLASSES = 21  # of images whose numbers are classes
 WIDTH, HEIGHT = 4.8, 3.5  # inches
 DPI = 170
 
 
 def file(chart: Mapping[str, Any], directory: Path, number: int, language: str) -> Path:
     """Draws a chart into `<number>_<language>-<its key>.png`, unless it is there already."""
-    if chart["type"] == "png":  # a lesson of the old form
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{number}.png"
-        path.write_bytes(base64.b64decode(chart["png"]))
-        return path
     source = inspect.getsource(sys.modules[__name__])
     content = json.dumps([chart, language, source], sort_keys=True)
     name = hashlib.sha256(content.encode()).hexdigest()[:10]
@@ -63,9 +60,13 @@ def draw(chart: Mapping[str, Any], language: str) -> Figure:
     for which, value, name in chart["marks"]:
         across = axis.axvline if which == "x" else axis.axhline
         across(value, color="#555555", linestyle=":", linewidth=1.2, label=say(name) or None)
-    axis.set(title=say(chart["title"]), xlabel=say(chart["x"]), ylabel=say(chart["y"]))
+    axis.set(title=_title(chart, language), xlabel=say(chart["x"]), ylabel=say(chart["y"]))
     axis.title.set_fontsize(11)
     axis.set_yscale(chart["y_scale"])
+    if chart["y_scale"] == "log" and axis.dataLim.ymax < 1000 * axis.dataLim.ymin:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
     if chart["y_range"]:
         axis.set_ylim(*chart["y_range"])
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)
@@ -74,6 +75,13 @@ def draw(chart: Mapping[str, Any], language: str) -> Figure:
     if labels:
         axis.legend(handles, labels, fontsize=8, framealpha=0.85, handlelength=3)
     return figure
+
+
+def _title(chart: Mapping[str, Any], language: str) -> str:
+    """The title in lines that fit."""
+    text = in_language(chart["title"], language)
+    columns = 38 if text.isascii() else 24
+    return "\n".join(in_figure(line) for line in textwrap.wrap(text, columns))
 
 
 def _lines(axis, chart: Mapping[str, Any], say) -> None:
@@ -142,7 +150,7 @@ def _images(chart: Mapping[str, Any], language: str) -> Figure:
     side = min(0.95, 5.2 / columns)
     figure = Figure(figsize=(columns * side + 1.1, len(rows) * (side + 0.42) + 0.45),
                     layout="constrained")  # fmt: skip
-    figure.suptitle(say(chart["title"]), fontsize=11)
+    figure.suptitle(_title(chart, language), fontsize=11)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, own in zip(rows, axes, strict=True):
         values = np.concatenate([np.ravel(np.array(image, float)) for image in row["images"]])
@@ -157,19 +165,39 @@ def _images(chart: Mapping[str, Any], language: str) -> Figure:
                 axis.set_axis_off()
                 continue
             image = np.array(row["images"][i], float)
-            options: dict[str, Any] = {"cmap": COLOUR_MAPS[row["colours"]], "vmin": low,
+            options: dict[str, Any] = {"cmap": COLOUR_MAPS.get(row["colours"]), "vmin": low,
                                        "vmax": high}  # fmt: skip
             if row["over"]:
                 under = np.array(row["over"][i], float)
                 axis.imshow(under, cmap="gray")
                 options |= {"alpha": 0.55, "extent": (-0.5, under.shape[1] - 0.5,
                                                       under.shape[0] - 0.5, -0.5)}  # fmt: skip
-            shown = axis.imshow(image, **options)
+            if row["colours"] == "classes":
+                classes = segmentation_figures.coloured(image.astype(np.uint8), MOST_CLASSES)
+                axis.imshow(classes)
+            else:
+                shown = axis.imshow(image, **options)
+            if row.get("boxes"):
+                _boxes(axis, row["boxes"][i])
             if i < len(row["titles"]):
                 axis.set_title(say(row["titles"][i]), fontsize=8, pad=2)
         own[0].set_ylabel(say(row["label"]), fontsize=9, rotation=0, ha="right", va="center")
+        if row["colours"] == "classes":
+            continue
         bar = figure.colorbar(shown, ax=list(own), fraction=0.04, pad=0.01, aspect=8)
         bar.set_ticks([low, 0, high] if low < 0 < high else [low, high])
         bar.ax.tick_params(labelsize=7)
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
     return figure
+
+
+def _boxes(axis, boxes) -> None:
+    """Boxes in pixels, with their texts above them or, at the upper border, below."""
+    for left, top, right, bottom, text in boxes:
+        axis.add_patch(
+            Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
+                      edgecolor=COLOURS[1], linewidth=1.2)
+        )  # fmt: skip
+        high = top > 6
+        axis.text(left - 0.5, top - 1 if high else bottom, in_figure(text), color="white",
+                  fontsize=7, va="bottom" if high else "top", clip_on=True)  # fmt: skip

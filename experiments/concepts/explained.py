@@ -4,16 +4,16 @@ import html
 from collections.abc import Iterator, Sequence
 
 from experiments.concepts import diagram
-from experiments.concepts.lesson import LANGUAGES, Code, Diagram, Part, Text, in_language
+from experiments.concepts.lesson import LANGUAGES, Code, Diagram, Paragraph, Text, in_language
 from experiments.concepts.marked import as_html, as_text
 
 
-def both(parts: Sequence[Part]) -> Text:
+def both(parts: Sequence[Paragraph]) -> Text:
     """HTML in both languages."""
     return Text(*("\n".join(_html(part, each) for part in parts) for each in LANGUAGES))
 
 
-def _html(part: Part, language: str) -> str:
+def _html(part: Paragraph, language: str) -> str:
     if isinstance(part, Text):
         return f"<p>{as_html(part.in_(language), language)}</p>"
     if isinstance(part, Diagram):
@@ -26,7 +26,7 @@ def _html(part: Part, language: str) -> str:
     return f'<figure class="formula">{part.mathml.in_(language)}{caption}</figure>'
 
 
-def lines(parts: Sequence[Part], language: str) -> Iterator[str]:
+def lines(parts: Sequence[Paragraph], language: str) -> Iterator[str]:
     """Paragraphs for a terminal; of a diagram only what it shows."""
     for part in parts:
         if isinstance(part, Text):

@@ -1,170 +1,201 @@
-"""What the layers learn: filters, maps, the patches that excite them, and Grad-CAM.
+"""Looking inside: filters, maps, the patches that excite them, and where a decision comes from.
 
 python -m experiments.concepts.features
 """
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.analysis.cam import grad_cam
-from cnn_jax.tasks.classification import classification
-from cnn_jax.train.replicas import accuracies, predict_replicas, train_replicas
 from experiments.concepts import command
-from experiments.concepts.old import (
+from experiments.concepts.features_measured import AREA, HIDDEN, SIDE, measure
+from experiments.concepts.features_text import EXPLAIN, GUESS, TITLE, WHY_NOT
+from experiments.concepts.lesson import (
+    Chart,
+    Claim,
     Concept,
-    Effort,
-    Expectation,
     Findings,
+    ImageRow,
+    Images,
+    Outcome,
+    Series,
+    Table,
     Text,
-    above,
-    adam,
-    digits,
-    mean_and_interval,
-    on_canvas,
-    percent,
+    chosen,
 )
+from experiments.concepts.spread import above, percent, spread
 
-SIDE, KERNEL, SHOWN = 16, 5, 8
-EXAMPLES = 200  # examples on which Grad-CAM is measured
+CLAIMS = [
+    Claim("smooth", Text(
+        "The first filters have become smoother than the random ones they began as (correlation of "
+        "neighbouring weights)",
+        "第一层的滤波器变得比随机的初始状态更平滑（相邻权重的相关系数）",
+    ), Text("> random weights", "> 随机权重")),
+    Claim("looks", Text(
+        f"The network looks at the digit: more than twice the square's {100 * AREA:.0f} % of "
+        "Grad-CAM lies there",
+        f"网络看的是数字：Grad-CAM 落在数字方框内的比例超过方框面积（{100 * AREA:.0f} %）的两倍",
+    ), f"> {200 * AREA:.0f} %"),
+    Claim("learnt", Text(
+        "and has learnt to: with random weights Grad-CAM lies there less",
+        "而且是学来的：随机权重的 Grad-CAM 较少落在那里",
+    ), Text("> random weights", "> 随机权重")),
+    Claim("chooses", Text(
+        "Beside a digit lies another whose pixels are shuffled: Grad-CAM prefers the real one, "
+        "more "
+        "than with random weights",
+        "数字旁边放一个打乱了像素的数字：与随机权重相比，Grad-CAM 更偏向真的那个",
+    ), Text("> random weights", "> 随机权重")),
+    Claim("weights", Text(
+        "Grad-CAM passes the sanity check of Adebayo 2018: it depends on the weights (correlation "
+        "of the maps of trained and of random ones)",
+        "Grad-CAM 通过 Adebayo 2018 的检验：它取决于权重（训练后与随机权重的热力图的相关系数）",
+    ), "< 0.7"),
+    Claim("hidden", Text(
+        f"Hiding the {HIDDEN} pixels that Grad-CAM marks most costs more probability than hiding "
+        f"{HIDDEN} at random from the digit's square",
+        f"遮住 Grad-CAM 标得最亮的 {HIDDEN} 个像素，比从数字方框内随机遮住 {HIDDEN} 个像素更降低正"
+        "确类别的概率",
+    ), Text("> at random", "> 随机遮挡")),
+]  # fmt: skip
 
 
-class Network(nn.Module):
-    """Three convolutions, a global mean and a dense layer, for digits anywhere on 16x16."""
+def read(values) -> Findings:
+    def hundred(name: str) -> list[float]:
+        return [100 * x for x in values[name]]
 
-    @nn.compact
-    def __call__(self, x, *, train):
-        x = nn.relu(nn.Conv(SHOWN, (KERNEL, KERNEL), name="conv1")(x))
-        x = nn.relu(nn.Conv(24, (3, 3), strides=2, name="conv2")(x))
-        x = nn.relu(nn.Conv(32, (3, 3), name="conv3")(x))  # [B, 8, 8, 32]
-        return nn.Dense(10, name="head")(x.mean((1, 2)))
+    def pair(name: str, first: str, second: str, words: tuple[Text, Text]) -> Outcome:
+        return Outcome(
+            f"{percent(values[first])} > {percent(values[second])}",
+            above(values[first], values[second]),
+            {words[0]: hundred(first), words[1]: hundred(second)}, "%", WHY_NOT[name](values),
+        )  # fmt: skip
 
-
-def measure(effort: Effort) -> Findings:
-    train, test = (
-        on_canvas(digits(part), SIDE, seed=i) for i, part in enumerate(("train", "test"))
-    )
-    model = Network()
-    trained = train_replicas(
-        model,
-        classification(10),
-        adam,
-        {name: train[name] for name in ("image", "label")},
-        seeds=effort.seeds,
-        steps=effort.steps(800, 4000),
-        batch_size=64,
-        learning_rates=[3e-3],
-    )
-    right = accuracies(predict_replicas(model, trained.variables, test["image"]), test["label"])
-    image, place = test["image"][:EXAMPLES], test["place"][:EXAMPLES]
-    cam = jax.jit(lambda variables: grad_cam(model, variables, jnp.asarray(image), layer="conv3"))
-    looks, begins, alike, maps = [], [], [], []
-    for run, seed in enumerate(effort.seeds):
-        own = jax.tree.map(lambda leaf, run=run: leaf[run], trained.variables)
-        random = model.init(jax.random.key(1000 + seed), image[:1], train=False)
-        learnt, other = np.asarray(cam(own)), np.asarray(cam(random))
-        maps.append(learnt)
-        looks.append(_inside(learnt, place))
-        begins.append(_inside(other, place))
-        alike.append(np.corrcoef(learnt.ravel(), other.ravel())[0, 1])
-    looked, begun, same = np.array(looks), np.array(begins), np.array(alike)
-    area = (8 / SIDE) ** 2
-    first = jax.tree.map(lambda leaf: leaf[0], trained.variables)
-    return Findings(
-        headings=[Text("figure", "指标"), Text("value", "数值")],
-        rows=[
-            ["accuracy, digits anywhere on 16x16", percent(right)],
-            ["Grad-CAM inside the digit's square", percent(looked)],
-            ["the same, random weights", percent(begun)],
-            ["the square's share of the image", f"{100 * area:.1f} %"],
-            ["correlation of the two maps", mean_and_interval(same, digits=2)],
+    trained, random = Text("trained", "训练后"), Text("random weights", "随机权重")
+    outcomes = {
+        "smooth": Outcome(
+            f"{spread(values['smooth'], digits=2)} > {spread(values['rough'], digits=2)}",
+            above(values["smooth"], values["rough"]),
+            {trained: values["smooth"], random: values["rough"]},
+            why_not=WHY_NOT["smooth"](values),
+        ),
+        "looks": Outcome(
+            percent(values["looked"]), bool(np.mean(values["looked"]) > 2 * AREA),
+            {"": hundred("looked")}, "%", WHY_NOT["looks"](values),
+        ),
+        "learnt": pair("learnt", "looked", "begun", (trained, random)),
+        "chooses": pair("chooses", "chosen", "chosen_random", (trained, random)),
+        "weights": Outcome(
+            spread(values["alike"], digits=2), bool(np.mean(values["alike"]) < 0.7),
+            {"": values["alike"]}, why_not=WHY_NOT["weights"](values),
+        ),
+        "hidden": pair("hidden", "drops", "random", (
+            Text("marked most", "标得最亮"), Text("at random", "随机"),
+        )),
+    }  # fmt: skip
+    table = Table(
+        [Text("measured", "测量内容"), trained, random],
+        [
+            [Text("Grad-CAM inside the digit's square", "Grad-CAM 落在数字方框内"),
+             percent(values["looked"]), percent(values["begun"])],
+            [Text("Grad-CAM on the real digit of two", "两个之中落在真数字上"),
+             percent(values["chosen"]), percent(values["chosen_random"])],
+            [Text("correlation of neighbouring weights", "相邻权重的相关系数"),
+             spread(values["smooth"], digits=2), spread(values["rough"], digits=2)],
+            [Text("accuracy, one digit anywhere", "准确率，一个数字在任意位置"),
+             percent(values["right"]), ""],
+            [Text("accuracy, beside a shuffled one", "准确率，旁边有打乱的数字"),
+             percent(values["right_beside"]), ""],
         ],
-        expectations=[
-            Expectation(
-                Text("The network looks at the digit,", "网络看的是数字所在之处"),
-                f"> {200 * area:.0f} % (twice the area)",
-                percent(looked),
-                bool(looked.mean() > 2 * area),
-            ),
-            Expectation(
-                Text(
-                    "and has learnt to: with random weights Grad-CAM lies there less",
-                    "而且是学来的：随机权重的 Grad-CAM 较少落在那里",
-                ),
-                f"> {percent(begun)}",
-                percent(looked),
-                above(looked, begun),
-            ),
-            Expectation(
-                Text(
-                    "Grad-CAM passes the sanity check of Adebayo 2018: it depends on the weights",
-                    "Grad-CAM 通过 Adebayo 2018 的检验：它取决于权重",
-                ),
-                "correlation < 0.7",
-                mean_and_interval(same, digits=2),
-                bool(same.mean() < 0.7),
-            ),
-        ],
-        draw=lambda figure: _draw(figure, model, first, test["image"], maps[0]),
-        size=(9.0, 6.0),
-    )
-
-
-def _inside(maps: np.ndarray, place: np.ndarray) -> float:
-    """The fraction of the maps [B, 8, 8] within the squares of 8x8 pixels at `place` [B, 2]."""
-    fine = maps.repeat(SIDE // maps.shape[1], 1).repeat(SIDE // maps.shape[2], 2)  # [B, 16, 16]
-    along = np.arange(SIDE)
-    within = (along >= place[..., None]) & (along < place[..., None] + 8)  # [B, 2, 16]
-    square = within[:, 0, :, None] & within[:, 1, None, :]
-    total = fine.sum((1, 2))
-    return float(((fine * square).sum((1, 2)) / np.maximum(total, 1e-9))[total > 0].mean())
-
-
-def _draw(figure, model, variables, images, maps) -> None:
-    """Draws four rows: filters, their maps of an image, patches that excite them, Grad-CAM."""
-    kernel = np.asarray(variables["params"]["conv1"]["kernel"])[:, :, 0]  # [5, 5, SHOWN]
-    _, kept = model.apply(
-        variables, images, train=False, capture_intermediates=lambda m, _: m.name == "conv1",
-        mutable=["intermediates"],
     )  # fmt: skip
-    answers = np.asarray(kept["intermediates"]["conv1"]["__call__"][0])  # [B, 16, 16, SHOWN]
-    axes = figure.subplots(4, SHOWN)
-    half = KERNEL // 2
-    padded = np.pad(images[..., 0], ((0, 0), (half, half), (half, half)))
-    for i in range(SHOWN):
-        which, top, left = np.unravel_index(answers[..., i].argmax(), answers.shape[:3])
-        shown = (
-            kernel[..., i],
-            np.maximum(answers[0, ..., i], 0),
-            padded[which, top : top + KERNEL, left : left + KERNEL],
-            images[i, ..., 0],
+    return Findings([table], _charts(values), outcomes, _reading(values, outcomes))
+
+
+def _charts(values) -> list[Chart | Images]:
+    kinds = [Text("one digit", "一个数字"), Text("real or shuffled", "真的还是打乱的")]
+    bars = [
+        Series(name, [], [[100 * x for x in values[key]] for key in keys])
+        for name, keys in (
+            (Text("trained", "训练后"), ("looked", "chosen")),
+            (Text("random weights", "随机权重"), ("begun", "chosen_random")),
         )
-        for row, picture in enumerate(shown):
-            axes[row, i].imshow(picture, cmap="gray")
-            axes[row, i].set_axis_off()
-        extent = (-0.5, SIDE - 0.5, SIDE - 0.5, -0.5)
-        axes[3, i].imshow(maps[i], cmap="inferno", alpha=0.5, extent=extent)
-    for row, title in enumerate(("filters", "their maps", "what excites them", "Grad-CAM")):
-        axes[row, 0].set_title(title, fontsize=9, loc="left")
+    ]
+    return [
+        Images(Text("The first layer", "第一层"), [
+            ImageRow(Text("filters", "滤波器"), values["filters_shown"], colours="signed"),
+            ImageRow(Text("their maps\nof one image", "同一幅图像\n的特征图"),
+                     values["maps_shown"], low=0),
+            ImageRow(Text("what excites\nthem most", "最能激活\n它们的图块"),
+                     values["patches_shown"], low=0, high=1),
+        ]),
+        Images(Text("Where the decision comes from", "判断来自哪里"), [
+            ImageRow(Text("one digit", "一个数字"), values["cam_shown"], colours="heat", low=0,
+                     over=values["images_shown"]),
+            ImageRow(Text("and a\nshuffled one", "旁边有\n打乱的数字"), values["chosen_shown"],
+                     colours="heat", low=0, over=values["beside_shown"]),
+            ImageRow(Text("the same,\nrandom weights", "同上，\n随机权重"),
+                     values["chosen_random_shown"], colours="heat", low=0,
+                     over=values["beside_shown"]),
+        ]),
+        Chart(Text("Grad-CAM on the digit", "落在数字上的 Grad-CAM"), "",
+              Text("share (%)", "比例（%）"), bars, kind="bars", categories=kinds,
+              y_range=(0, 100)),
+    ]  # fmt: skip
+
+
+def _reading(values, outcomes) -> list[Text]:
+    looked, begun = percent(values["looked"]), percent(values["begun"])
+    kept, other = percent(values["chosen"]), percent(values["chosen_random"])
+    return [
+        chosen(
+            outcomes["learnt"].holds,
+            Text(
+                f"{looked} of Grad-CAM lie on a single digit, and {begun} with random weights.",
+                f"只有一个数字时，Grad-CAM 有 {looked} 落在数字上；随机权重时有 {begun}。",
+            ),
+            Text(
+                f"{looked} of Grad-CAM lie on a single digit, but {begun} do with random weights, "
+                "so that this figure does not show that anything was learnt. A map that looks "
+                "right "
+                "proves nothing: on a black ground there is nothing else to look at.",
+                f"只有一个数字时，Grad-CAM 有 {looked} 落在数字上；可是随机权重时也有 {begun}，"
+                "所以这个数并不能说明网络学到了什么。热力图看上去合理，不能证明什么："
+                "背景是黑的，本来就没有别的东西可看。",
+            ),
+        ),
+        chosen(
+            outcomes["chooses"].holds,
+            Text(
+                "Where there is something else to look at, the difference shows: of what lies on "
+                f"either, {kept} are on the real digit, with random weights {other}.",
+                "一旦有别的东西可看，差别就显出来了：落在两者之上的热力图中，"
+                f"有 {kept} 在真的数字上，随机权重时只有 {other}。",
+            ),
+            Text(
+                f"Of what lies on a digit or its shuffled neighbour, {kept} are on the real one, "
+                f"with random weights {other}: this does not tell them apart either.",
+                f"落在数字和打乱的数字之上的热力图中，有 {kept} 在真的数字上，随机权重时有 "
+                f"{other}：这也没有显出差别。",
+            ),
+        ),
+        Text(
+            f"Hiding {HIDDEN} of {SIDE**2} pixels costs the right class "
+            f"{spread(values['drops'], scale=100)} points of probability where Grad-CAM marks "
+            "most, "
+            f"and {spread(values['random'], scale=100)} at random places of the digit's square.",
+            f"在 {SIDE**2} 个像素中遮住 {HIDDEN} 个：遮住 Grad-CAM 标得最亮的，正确类别的概率下降 "
+            f"{spread(values['drops'], scale=100)} 个百分点；在数字方框内随机遮住，下降 "
+            f"{spread(values['random'], scale=100)} 个百分点。",
+        ),
+    ]
 
 
 CONCEPT = Concept(
     name="features",
-    title=Text("What the layers learn", "各层学到了什么"),
-    question=Text(
-        "Nobody told the network what to look for. What have its filters become, what excites "
-        "them, and which part of the image decides the prediction?",
-        "没有人告诉网络要找什么。它的滤波器变成了什么样，什么会激活它们，它的判断来自图像的哪里？",
-    ),
-    answer=Text(
-        "The first layer responds to strokes and edges of different directions, wherever they "
-        "occur. The last one, weighted by its gradients, points at the digit. Such a map deserves "
-        "trust only if it changes when the weights are random: that is checked too.",
-        "第一层对不同方向的笔画和边缘有反应，无论出现在哪里。最后一层按梯度加权后指向数字所在之处。"
-        "只有当权重随机化后这种图会改变，它才值得相信：这一点也检查了。",
-    ),
+    title=TITLE,
+    explain=EXPLAIN,
+    guess=GUESS,
+    claims=CLAIMS,
     measure=measure,
+    read=read,
 )
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from cnn_jax.analysis import summary
 from cnn_jax.train.replicas import accuracies, predict_replicas
 from experiments.concepts import command
 from experiments.concepts.data import digits, mnist1d, on_canvas, subset
-from experiments.concepts.fully_connected_text import CLAIMS, EXPLAIN, GUESS, TITLE, read
+from experiments.concepts.fully_connected_read import read
+from experiments.concepts.fully_connected_text import CLAIMS, EXPLAIN, GUESS, TITLE
 from experiments.concepts.lesson import Concept, Effort
 from experiments.concepts.training import Fitted, train_to
 

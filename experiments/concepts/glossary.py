@@ -147,7 +147,8 @@ _ALL = (
         "seed", "随机种子",
         "The number from which the initial weights and the order of the examples are drawn. "
         "Another seed gives another network, so every measurement here has several.",
-        "初始权重和样本顺序都由它生成。换一个种子就得到另一个网络，所以这里的每项测量都用了好几个。",
+        "初始权重和样本顺序都由它生成。换一个种子就得到另一个网络，所以这里的每项测量都用了好几"
+        "个。",
     ),
     _term(
         "accuracy", "准确率",

@@ -1,243 +1,271 @@
-"""Vanishing and exploding gradients: why initialisation, ReLU, batch norm and shortcuts matter.
+"""Vanishing and exploding gradients: what one layer does, many layers do to a power.
 
 python -m experiments.concepts.gradients
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
-import jax
 import numpy as np
 import optax
 
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import train_replicas
 from experiments.concepts import command
-from experiments.concepts.old import (
+from experiments.concepts.data import mnist1d
+from experiments.concepts.deep_chains import Chain, inside
+from experiments.concepts.gradients_text import EXPLAIN, GUESS, TITLE, WHY_NOT
+from experiments.concepts.lesson import (
+    Chart,
+    Claim,
     Concept,
     Effort,
-    Expectation,
     Findings,
+    Outcome,
+    Series,
+    Table,
     Text,
-    adam,
-    half_width,
-    mean_and_interval,
-    mnist1d,
+    Words,
+    chosen,
 )
+from experiments.concepts.spread import spread
 
-WIDTH, DEPTH = 16, 24
-# A factor of two in the variance is a factor of 2^(DEPTH / 2) in the gradient, here in decades. A
+BLOCKS = 12
+FACTORS = 2 * BLOCKS  # layers between the first and the last
+# A factor of two in the variance is a factor of 2^(FACTORS / 2) in the gradient, here in decades. A
 # gradient within half of that has rather kept its size than shrunk or grown by such a factor.
-HALF_FACTOR = round(DEPTH / 2 * np.log10(2) / 2, 1)
-SHALLOW, DEEP = 6, 30  # layers of the trained networks; He 2016's figure 1 has 20 and 56
+HALF_FACTOR = round(FACTORS / 2 * np.log10(2) / 2, 1)
+GUESSING = np.log(10)  # loss of one who gives ten classes a tenth each
 
-
-class Chain(nn.Module):
-    """`depth` convolutions of one width; with residual, a shortcut around every two.
-
-    Attributes:
-        variance: variance of the weights times their fan-in.
-    """
-
-    depth: int
-    act: Callable = nn.relu
-    variance: float = 2.0
-    norm: bool = False
-    residual: bool = False
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        init = nn.initializers.variance_scaling(self.variance, "fan_in", "normal")
-        conv = lambda x, i: nn.Conv(  # noqa: E731
-            WIDTH, (3,), kernel_init=init, use_bias=not self.norm, name=f"conv{i:02}"
-        )(x)
-        x = shortcut = self.act(conv(x, 0))
-        for i in range(1, self.depth):
-            x = conv(x, i)
-            if self.norm:
-                x = nn.BatchNorm(use_running_average=not train, name=f"bn{i:02}")(x)
-            if self.residual and i % 2 == 0:
-                x = shortcut = shortcut + self.act(x)
-            else:
-                x = self.act(x)
-        return nn.Dense(10, name="head")(x.mean(1))
-
-
-CHAINS: dict[str, Any] = {
-    "sigmoid, variance 1": {"act": nn.sigmoid, "variance": 1.0},
-    "tanh, variance 1": {"act": nn.tanh, "variance": 1.0},
-    "ReLU, variance 1": {"variance": 1.0},
-    "ReLU, variance 2 (He)": {},
-    "ReLU, variance 4": {"variance": 4.0},
-    "ReLU, batch norm": {"norm": True},
-    "ReLU, batch norm, residual": {"norm": True, "residual": True},
+CHAINS: dict[str, dict[str, Any]] = {
+    "sigmoid": {"act": "sigmoid", "variance": 1.0},
+    "tanh": {"act": "tanh", "variance": 1.0},
+    "small": {"variance": 1.0},
+    "he": {},
+    "large": {"variance": 4.0},
 }
-SIGMOID, TANH, SMALL, HE, LARGE, NORM, RESIDUAL = CHAINS
+PREDICTED = {"small": 0.5**0.5, "he": 1.0, "large": 2**0.5}  # factors a layer
+TRAINED = ("sigmoid", "he")
+LARGEST_ERROR = 0.15  # of a predicted factor
+LEARNT = 2.0  # a loss below this has learnt something
+WIDE = 64  # channels of the networks that explain a factor beside the predicted one
+
+NAMES: dict[str, Words] = {
+    "sigmoid": Text("sigmoid, variance 1", "Sigmoid，方差 1"),
+    "tanh": Text("tanh, variance 1", "tanh，方差 1"),
+    "small": Text("ReLU, variance 1", "ReLU，方差 1"),
+    "he": Text("ReLU, variance 2 (He)", "ReLU，方差 2（He 初始化）"),
+    "large": Text("ReLU, variance 4", "ReLU，方差 4"),
+}
+
+CLAIMS = [
+    Claim("sigmoid", Text(
+        "Sigmoid: the gradient of the first layer vanishes (its log10)",
+        "Sigmoid：第一层的梯度消失（梯度的 log10）",
+    ), "< -6"),
+    Claim("tanh", Text(
+        "tanh: it shrinks far less, since the slope at 0 is 1 (log10)",
+        "tanh：缩小得少得多，因为它在 0 处的斜率是 1（log10）",
+    ), "-4 … 1"),
+    Claim("small", Text(
+        f"ReLU halves the signal's square: at variance 1, {FACTORS} layers shrink it by "
+        f"2^{FACTORS // 2} (log10)",
+        f"ReLU 使信号的平方减半：方差为 1 时，{FACTORS} 层共缩小 2^{FACTORS // 2} 倍（log10）",
+    ), f"< -{HALF_FACTOR}"),
+    Claim("he", Text(
+        "He's variance, 2, keeps its size (log10)", "He 的方差 2 使它大小不变（log10）"
+    ),
+          f"-{HALF_FACTOR} … {HALF_FACTOR}"),
+    Claim("large", Text(
+        "At variance 4 it explodes by the same factor (log10)",
+        "方差为 4 时，它以同样的倍数爆炸（log10）",
+    ), f"> {HALF_FACTOR}"),
+    Claim("quarter", Text(
+        "A sigmoid layer multiplies the gradient by less than its largest slope",
+        "每经过一个 Sigmoid 层，梯度所乘的因子小于它的最大斜率",
+    ), "< 0.25"),
+    Claim("predicted", Text(
+        "The factor of a ReLU layer is √(variance / 2): the largest error for variances 1, 2 and 4",
+        "ReLU 层的因子是 √(方差 / 2)：方差取 1、2、4 时的最大误差",
+    ), "< 15 %"),
+    Claim("stuck", Text(
+        f"Where no gradient arrives nothing is learnt: with sigmoids, {FACTORS + 1} layers go on "
+        "guessing (loss 2.30)",
+        f"梯度传不到的地方什么也学不到：{FACTORS + 1} 层的 Sigmoid 网络一直在乱猜（损失 2.30）",
+    ), "> 2.25"),
+    Claim("learns", Text(
+        "With ReLU and He's variance a network of the same depth learns (loss)",
+        "同样深的网络，用 ReLU 和 He 的方差就能学会（损失）",
+    ), "< 2"),
+]  # fmt: skip
 
 
-def measure(effort: Effort) -> Findings:
+def measure(effort: Effort) -> dict[str, Any]:
     data = mnist1d("train")
-    norms = {
-        name: np.stack([gradient(seed) for seed in effort.seeds])
-        for name, gradient in (
-            (name, _gradient_by_layer(Chain(DEPTH, **options), data))
-            for name, options in CHAINS.items()
-        )
-    }  # [seeds, DEPTH]
-    # not the first layer against the last: with ReLU all gradients shrink or grow alike
-    sizes = {name: np.log10(norm[:, 0]) for name, norm in norms.items()}
-    losses = {
-        (residual, depth): _train(Chain(depth, norm=True, residual=residual), data, effort)
-        for residual in (False, True)
-        for depth in (SHALLOW, DEEP)
+    chains = {
+        name: inside(Chain(BLOCKS, **options), data, effort.seeds)
+        for name, options in CHAINS.items()
     }
-    rows = [[name, mean_and_interval(size, digits=2), ""] for name, size in sizes.items()]
-    for (residual, depth), loss in losses.items():
-        name = f"{'residual' if residual else 'plain'}, {depth} layers, trained"
-        rows.append([name, "", mean_and_interval(loss, digits=3)])
-    return Findings(
-        headings=[
-            Text("network", "网络"),
-            Text("log10 of the first layer's gradient", "首层梯度的 log10"),
-            Text("training loss", "训练损失"),
-        ],
-        rows=rows,
-        expectations=_expectations(sizes, losses),
-        draw=lambda figure: _draw(figure, norms, losses),
-    )
+    factor = {name: _factor(each) for name, each in chains.items()}
+    losses = {name: _train(Chain(BLOCKS, **CHAINS[name]), data, effort) for name in TRAINED}
+    found: dict[str, Any] = {
+        "signal": {name: each["signal"] for name, each in chains.items()},
+        "gradient": {name: each["gradient"] for name, each in chains.items()},
+        "first": {name: each["first"] for name, each in chains.items()},
+        "factor": factor,
+        "loss": losses,
+    }
+    # what explains a claim that did not hold is measured only then
+    if max(_errors(factor).values()) >= LARGEST_ERROR:
+        found["wide"] = {
+            name: _factor(inside(Chain(BLOCKS, width=WIDE, **CHAINS[name]), data, effort.seeds))
+            for name in PREDICTED
+        }
+    if np.mean(losses["he"]) >= LEARNT:
+        found["shallow"] = _train(Chain(3), data, effort)
+    return found
 
 
-def _gradient_by_layer(model: nn.Module, data) -> Callable[[int], np.ndarray]:
-    """seed -> the gradient norms of the kernels of a new network, from first to last."""
-    image, label = data["image"][:64], data["label"][:64]
-
-    @jax.jit
-    def norms(key):
-        variables = model.init(key, image[:1], train=False)
-
-        def loss(params):
-            logits, _ = model.apply(
-                {**variables, "params": params}, image, train=True, mutable=["batch_stats"]
-            )
-            return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
-
-        grads = jax.grad(loss)(variables["params"])
-        return [optax.tree.norm(grads[f"conv{i:02}"]["kernel"]) for i in range(model.depth)]
-
-    return lambda seed: np.asarray(norms(jax.random.key(seed)))
+def _factor(found: dict[str, np.ndarray]) -> np.ndarray:
+    """The mean factor a layer between the last and the first, [seeds]."""
+    gradient = found["gradient"]
+    return (gradient[:, 0] / gradient[:, -1]) ** (1 / (gradient.shape[1] - 1))
 
 
-def _train(model: nn.Module, data, effort: Effort) -> np.ndarray:
+def _train(model: Chain, data, effort: Effort) -> np.ndarray:
     trained = train_replicas(
         model,
         classification(10),
-        adam,
+        optax.adam,
         data,
         seeds=effort.seeds,
         steps=effort.steps(200, 2000),
-        batch_size=64,
+        batch_size=32,
         learning_rates=[3e-3],
     )
     return trained.losses[:, -20:].mean(-1)
 
 
-def _expectations(sizes, losses) -> list[Expectation]:
-    def check(name: str, claim: Text, low: float, high: float) -> Expectation:
-        expected = f"{low:g} .. {high:g}".replace("-inf ..", "<").replace(".. inf", "<")
-        mean = sizes[name].mean()
-        return Expectation(
-            claim, expected, mean_and_interval(sizes[name], digits=2), bool(low < mean < high)
+def read(values) -> Findings:
+    sizes = {name: np.log10(values["first"][name]) for name in CHAINS}
+    factor, loss = values["factor"], values["loss"]
+    errors = _errors(factor)
+    outcomes = {
+        name: _within(sizes[name], low, high, WHY_NOT[name](values))
+        for name, low, high in (
+            ("sigmoid", -np.inf, -6),
+            ("tanh", -4, 1),
+            ("small", -np.inf, -HALF_FACTOR),
+            ("he", -HALF_FACTOR, HALF_FACTOR),
+            ("large", HALF_FACTOR, np.inf),
         )
-
-    plain, residual = (
-        [losses[kind, depth].mean() for depth in (SHALLOW, DEEP)] for kind in (False, True)
+    }
+    outcomes["quarter"] = _within(factor["sigmoid"], 0, 0.25, WHY_NOT["quarter"](values))
+    outcomes["predicted"] = Outcome(
+        f"{100 * max(errors.values()):.0f} %",
+        max(errors.values()) < LARGEST_ERROR,
+        {NAMES[name]: factor[name] for name in PREDICTED},
+        why_not=WHY_NOT["predicted"](_errors(values["wide"]), WIDE) if "wide" in values else None,
     )
-    infinity = float("inf")
+    outcomes["stuck"] = _within(loss["sigmoid"], 2.25, np.inf, WHY_NOT["stuck"](values))
+    outcomes["learns"] = _within(
+        loss["he"], -np.inf, LEARNT, WHY_NOT["learns"](values) if "shallow" in values else None
+    )
+    rows = [
+        [
+            NAMES[name],
+            f"{PREDICTED[name]:.2f}" if name in PREDICTED else "",
+            spread(factor[name], digits=2),
+            spread(sizes[name], digits=1),
+            spread(loss[name], digits=2) if name in loss else "",
+        ]
+        for name in CHAINS
+    ]
+    table = Table(
+        [
+            Text("network", "网络"),
+            Text("factor a layer, predicted", "每层因子（预测）"),
+            Text("measured", "每层因子（测量）"),
+            Text("log10 of the first layer's gradient", "第一层梯度的 log10"),
+            Text("loss after training", "训练后的损失"),
+        ],
+        rows,
+        Text(f"{FACTORS + 1} layers of 16 channels", f"{FACTORS + 1} 层，每层 16 个通道"),
+    )
+    return Findings([table], _charts(values), outcomes, _reading(values, outcomes))
+
+
+def _errors(factor) -> dict[str, float]:
+    return {name: abs(np.mean(factor[name]) / p - 1) for name, p in PREDICTED.items()}
+
+
+def _within(values, low: float, high: float, why_not: Text | None) -> Outcome:
+    holds = bool(low < np.mean(values) < high)
+    return Outcome(spread(values, digits=2), holds, {"": list(values)}, why_not=why_not)
+
+
+def _charts(values) -> list[Chart]:
+    layers = list(range(2, FACTORS + 2))
+
+    def chart(which: str, title: Text, y: Text) -> Chart:
+        lines = [
+            Series(NAMES[name], layers, np.transpose(values[which][name]).tolist())
+            for name in CHAINS
+        ]
+        return Chart(title, Text("layer", "层"), y, lines, kind="curve", y_scale="log")
+
     return [
-        check(SIGMOID, Text("Sigmoid: the gradient vanishes", "Sigmoid：梯度消失"), -infinity, -6),
-        check(
-            TANH,
-            Text("tanh: far less, its slope at 0 is 1", "tanh：轻得多，它在 0 处的斜率是 1"),
-            -4,
-            1,
+        chart(
+            "signal",
+            Text("Forwards: the size of the signal", "前向：信号的大小"),
+            Text("root mean square of the outputs", "输出的均方根"),
         ),
-        check(
-            SMALL,
-            Text(
-                "ReLU halves the signal's square: at variance 1, 24 layers take a factor of 2^12",
-                "ReLU 使信号的平方减半：方差为 1 时，24 层缩小 2^12 倍",
-            ),
-            -infinity,
-            -HALF_FACTOR,
-        ),
-        check(
-            HE,
-            Text("He's variance, 2, keeps it", "He 的方差 2 使它保持不变"),
-            -HALF_FACTOR,
-            HALF_FACTOR,
-        ),
-        check(
-            LARGE,
-            Text("At variance 4 it explodes by the same factor", "方差为 4 时以同样的倍数爆炸"),
-            HALF_FACTOR,
-            infinity,
-        ),
-        check(
-            RESIDUAL,
-            Text("With batch norm and shortcuts it is also kept", "有批归一化和捷径时也保持"),
-            -HALF_FACTOR,
-            HALF_FACTOR,
-        ),
-        Expectation(
-            Text(
-                "A deeper plain network trains worse (He 2016, figure 1)",
-                "普通网络加深后训练得更差（He 2016，图 1）",
-            ),
-            f"> {plain[0]:.3f}",
-            f"{plain[1]:.3f}",
-            plain[1] > plain[0],
-        ),
-        Expectation(
-            Text("At that depth a residual network trains better", "同样深度下残差网络训练得更好"),
-            f"< {plain[1]:.3f}",
-            f"{residual[1]:.3f}",
-            residual[1] < plain[1],
+        chart(
+            "gradient",
+            Text("Backwards: the size of the gradient", "反向：梯度的大小"),
+            Text("root mean square of the gradients", "梯度的均方根"),
         ),
     ]
 
 
-def _draw(figure, norms, losses) -> None:
-    left, right = figure.subplots(1, 2)
-    for name, values in norms.items():
-        left.semilogy(range(1, DEPTH + 1), values.mean(0), label=name)
-    left.set(xlabel="layer", ylabel="norm of its gradient")
-    left.legend(fontsize=7)
-    for residual in (False, True):
-        means = [losses[residual, depth].mean() for depth in (SHALLOW, DEEP)]
-        errors = [half_width(losses[residual, depth]) for depth in (SHALLOW, DEEP)]
-        label = "residual" if residual else "plain"
-        right.errorbar((SHALLOW, DEEP), means, errors, fmt="o-", label=label, capsize=3)
-    right.set(xlabel="layers", ylabel="training loss")
-    right.legend()
+def _reading(values, outcomes) -> list[Text]:
+    factor = {name: float(np.mean(values["factor"][name])) for name in CHAINS}
+    shrunk = factor["sigmoid"] ** FACTORS
+    return [
+        Text(
+            "In a chart with a logarithmic scale a constant factor a layer is a straight line. "
+            f"The sigmoid's factor is {factor['sigmoid']:.2f}, and {factor['sigmoid']:.2f} to the "
+            f"power of {FACTORS} is {shrunk:.0e}.",
+            "纵轴取对数时，每层乘以同一个因子就是一条直线。"
+            f"Sigmoid 的因子是 {factor['sigmoid']:.2f}，它的 {FACTORS} 次方是 {shrunk:.0e}。",
+        ),
+        chosen(
+            outcomes["stuck"].holds and outcomes["learns"].holds,
+            Text(
+                "The two deep networks that differ in activation and variance alone end at losses "
+                f"of {spread(values['loss']['sigmoid'], digits=2)} and "
+                f"{spread(values['loss']['he'], digits=2)}: one could not be trained, the other "
+                "could.",
+                "两个同样深的网络只在激活函数和初始方差上不同，最终损失分别为 "
+                f"{spread(values['loss']['sigmoid'], digits=2)} 和 "
+                f"{spread(values['loss']['he'], digits=2)}：一个训练不动，另一个可以。",
+            ),
+            Text(
+                "What the deep networks learnt is not what was expected: the losses are in the "
+                "table, and the reasons below.",
+                "深层网络学到的与预期不同：损失见表，原因见下。",
+            ),
+        ),
+    ]
 
 
 CONCEPT = Concept(
     name="gradients",
-    title=Text("Vanishing and exploding gradients", "梯度消失与梯度爆炸"),
-    question=Text(
-        "The gradient of an early layer is a product with one factor per later layer. If the "
-        "factors are below one it vanishes; above one it explodes. What keeps them near one?",
-        "靠前的层的梯度是其后每一层的因子之积。因子小于一就消失，大于一就爆炸。什么能让它们接近一？",
-    ),
-    answer=Text(
-        "A sigmoid's slope is at most a quarter, so a few dozen layers are out of reach. The right "
-        "variance of the initial weights, batch norm, and the residual connection, a sum in place "
-        "of a product, each keep signals and gradients at a good size.",
-        "Sigmoid 的斜率最多四分之一，几十层就无法训练。合适的初始方差、批归一化，"
-        "以及用和代替积的残差连接，都能让信号和梯度保持合适的大小。",
-    ),
+    title=TITLE,
+    explain=EXPLAIN,
+    guess=GUESS,
+    claims=CLAIMS,
     measure=measure,
+    read=read,
 )
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Code(NamedTuple):
     text: Words
 
 
-Part = Text | Formula | Diagram | Code  # of an explanation
+Paragraph = Text | Formula | Diagram | Code  # of an explanation
 
 
 class Claim(NamedTuple):
@@ -152,9 +152,10 @@ class ImageRow(NamedTuple):
         label: name of the row.
         images: [rows][columns] each; all of a size.
         titles: of each image.
-        colours: 'gray', 'signed' (white at zero) or 'heat'.
+        colours: 'gray', 'signed' (white at zero), 'heat' or 'classes' (0 is black, no scale).
         low, high: ends of the scale; those of the values if left out.
         over: gray images that these are laid over.
+        boxes: of each image, (left, top, right, bottom, text) in its pixels.
     """
 
     label: Words
@@ -164,6 +165,7 @@ class ImageRow(NamedTuple):
     low: float | None = None
     high: float | None = None
     over: Sequence[Any] = ()
+    boxes: Sequence[Sequence[Any]] = ()
 
 
 class Images(NamedTuple):
@@ -178,14 +180,12 @@ class Findings(NamedTuple):
         tables, charts: the measurement.
         outcomes: name of each claim -> its outcome.
         reading: what follows from it. Sentences about a result are chosen by the result.
-        claims: those of a lesson that knows them only afterwards.
     """
 
     tables: Sequence[Table]
-    charts: Sequence[Chart | Images | Mapping[str, Any]]
+    charts: Sequence[Chart | Images]
     outcomes: Mapping[str, Outcome]
     reading: Sequence[Text]
-    claims: Sequence[Claim] = ()
 
 
 class Effort(NamedTuple):
@@ -215,18 +215,16 @@ class Concept(NamedTuple):
     claims: the expectations.
     measure: effort -> numbers: what JSON can hold, and no texts.
     read: these numbers -> what they say.
-    exercises: numbers of `python -m experiments.concepts.exercises N`.
     seeded: whether the measurement depends on seeds and effort.
     """
 
     name: str
     title: Text
-    explain: Sequence[Part]
+    explain: Sequence[Paragraph]
     guess: Text
     claims: Sequence[Claim]
     measure: Callable[[Effort], Mapping[str, Any]]
     read: Callable[[dict[str, Any]], Findings]
-    exercises: Sequence[int] = ()
     seeded: bool = True
 
 

@@ -13,6 +13,7 @@ from cnn_jax import strict_json
 from cnn_jax.run import workdir
 from experiments.concepts import explained, syllabus
 from experiments.concepts.code_key import key
+from experiments.concepts.exercises import EXERCISES
 from experiments.concepts.lesson import Chart, Concept, Effort, Images, Text
 
 FILE = "findings.json"
@@ -30,7 +31,11 @@ def told(concept: Concept, number: int) -> Section:
         "explain": plain(explained.both(concept.explain)),
         "guess": plain(concept.guess),
         "expectations": [_expectation(claim) for claim in concept.claims],
-        "exercises": list(concept.exercises),
+        "exercises": [
+            {"number": each.number, "title": plain(each.title)}
+            for each in EXERCISES
+            if each.section == concept.name
+        ],
     }
 
 
@@ -56,7 +61,7 @@ def read(concept: Concept, number: int, kept: Mapping[str, Any]) -> Section:
         ValueError: a claim has no outcome, or an outcome no claim.
     """
     findings = concept.read(kept["values"])
-    claims = concept.claims or findings.claims
+    claims = concept.claims
     if {claim.name for claim in claims} != set(findings.outcomes):
         raise ValueError(
             f"{concept.name}: the outcomes are of {', '.join(findings.outcomes)}; wanted one of "
@@ -124,9 +129,15 @@ def redrawn(kept: Mapping[str, Section]) -> dict[str, Section]:
     concepts = {concept.name: concept for concept in syllabus.concepts()}
     for name, section in kept.items():
         concept = concepts.get(name)
-        if concept is not None and key(concept.measure) == section["key"].split("-")[0]:
-            section = read(concept, syllabus.number(name), section)
-        sections[name] = section
+        if concept is None:
+            sections[name] = section
+            continue
+        number = syllabus.number(name)
+        if key(concept.measure) == section["key"].split("-")[0]:
+            sections[name] = read(concept, number, section)
+        else:
+            exercises = told(concept, number)["exercises"]
+            sections[name] = {**section, "number": number, "exercises": exercises}
     return sections
 
 
@@ -158,6 +169,6 @@ def save(directory: Path, sections: Mapping[str, Section]) -> Path:
     found = {"version": VERSION, "environment": workdir.environment(), "sections": ordered}
     path = directory / FILE
     new = path.with_suffix(".new")
-    new.write_text(strict_json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    new.write_text(strict_json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
     new.replace(path)
     return path

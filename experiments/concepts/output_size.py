@@ -17,7 +17,8 @@ from cnn_jax.typing import HostBatch
 from experiments.concepts import command
 from experiments.concepts.data import digits, on_canvas
 from experiments.concepts.lesson import Concept, Effort
-from experiments.concepts.output_size_text import CLAIMS, EXPLAIN, GUESS, TITLE, read
+from experiments.concepts.output_size_read import read
+from experiments.concepts.output_size_text import CLAIMS, EXPLAIN, GUESS, TITLE
 from experiments.concepts.training import train_to
 
 INPUTS, KERNELS, STRIDES = (1, 2, 5, 8, 13, 28, 32, 224), range(1, 8), range(1, 5)
@@ -151,7 +152,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(5,),
 )
 
 if __name__ == "__main__":

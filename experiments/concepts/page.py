@@ -11,7 +11,7 @@ from cnn_jax.run import workdir
 from experiments.concepts import charts
 from experiments.concepts.glossary import TERMS
 from experiments.concepts.lesson import LANGUAGES, in_language
-from experiments.concepts.marked import anchor, as_html
+from experiments.concepts.marked import anchor, as_html, as_text
 from experiments.concepts.page_text import INTRODUCTION, SETS, STYLE, TITLE, WORDS, effort, score
 
 Section = Mapping[str, Any]
@@ -133,15 +133,30 @@ def _guess(section: Section, say: _Words) -> str:
     )
 
 
+FEW = 3  # columns that fit a phone; a row of more is shown there as a list
+EMPTY = ' class="none"'
+
+
 def _table(table: Section, say: _Words) -> str:
     head = "".join(f'<th scope="col">{say.text(each)}</th>' for each in table["headings"])
+    names = [
+        html.escape(as_text(in_language(each, say.language), say.language))
+        for each in table["headings"]
+    ]
     rows = "".join(
-        "<tr>" + "".join(f"<td>{say.text(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f'<td data-name="{name}"{"" if cell else EMPTY}>{say.text(cell)}</td>'
+            for name, cell in zip(names, row, strict=True)
+        )
+        + "</tr>"
         for row in table["rows"]
     )
+    kind = "values many" if len(names) > FEW else "values"
     caption = f"<caption>{say.text(table['caption'])}</caption>" if table["caption"] else ""
     return (
-        f'<div class="scroll" tabindex="0"><table class="values">{caption}<tr>{head}</tr>{rows}'
+        f'<div class="scroll" tabindex="0"><table class="{kind}">{caption}<tr class="head">'
+        f"{head}</tr>{rows}"
         "</table></div>"
     )
 
@@ -187,9 +202,9 @@ def _claims(section: Section, say: _Words) -> str:
 
 def _exercises(section: Section, say: _Words) -> str:
     items = "".join(
-        f"<li>{say('exercise')} {number}: "
-        f"<code>python -m experiments.concepts.exercises {number}</code></li>"
-        for number in section["exercises"]
+        f"<li>{each['number']}. {say.text(each['title'])}: "
+        f"<code>python -m experiments.concepts.exercises {each['number']}</code></li>"
+        for each in section["exercises"]
     )
     return f"<h3>{say('exercises')}</h3><ul>{items}</ul>" if items else ""
 

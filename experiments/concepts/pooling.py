@@ -15,7 +15,8 @@ from cnn_jax.typing import HostBatch
 from experiments.concepts import command
 from experiments.concepts.data import digits, mnist1d, on_canvas
 from experiments.concepts.lesson import Concept, Effort
-from experiments.concepts.pooling_text import CLAIMS, EXPLAIN, GUESS, TITLE, read
+from experiments.concepts.pooling_read import read
+from experiments.concepts.pooling_text import CLAIMS, EXPLAIN, GUESS, TITLE
 from experiments.concepts.training import train_to
 
 KINDS = ("none", "strided", "max", "mean", "blurred")
@@ -143,7 +144,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(6,),
 )
 
 if __name__ == "__main__":

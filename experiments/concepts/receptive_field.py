@@ -18,7 +18,8 @@ from cnn_jax.analysis.receptive_field import (
 from cnn_jax.train.replicas import accuracies, predict_replicas
 from experiments.concepts import command
 from experiments.concepts.lesson import Concept, Effort
-from experiments.concepts.receptive_field_text import CLAIMS, EXPLAIN, GUESS, TITLE, read
+from experiments.concepts.receptive_field_read import read
+from experiments.concepts.receptive_field_text import CLAIMS, EXPLAIN, GUESS, TITLE
 from experiments.concepts.training import train_to
 
 DEPTHS = (2, 4, 8, 16, 32)
@@ -125,7 +126,6 @@ CONCEPT = Concept(
     claims=CLAIMS,
     measure=measure,
     read=read,
-    exercises=(7,),
 )
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ NAMES = (
     "activations",
     "gradients",
     "batch_norm",
+    "residual",
+    "dense_tasks",
     "features",
 )
 FIRST = 0  # number of the first section

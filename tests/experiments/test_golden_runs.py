@@ -80,7 +80,8 @@ def test_a_run_of_another_version_goes_on_and_predicts(root, name, tmp_path):
         if was["step"] <= first:
             assert row == was, "what was written before is kept"
         else:  # other versions round otherwise, and sums of a batch norm differ in the last bits
-            assert numbers(row) == pytest.approx(numbers(was), rel=0.02, abs=0.02)
+            same = {name: row[name] for name in numbers(was)}  # a newer one may tell more
+            assert same == pytest.approx(numbers(was), rel=0.02, abs=0.02)
     assert_says(make.predict(tmp_path, name, f"runs/{name}", **PLAIN), expected["finished"])
 
 

@@ -9,7 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from cnn_jax.analysis import feature_figures, summary
+from cnn_jax.analysis import attribution, feature_figures, summary
 from cnn_jax.analysis.layer_time import layer_seconds
 from cnn_jax.models import create
 from cnn_jax.run import classification
@@ -50,6 +50,30 @@ def test_the_figures_of_a_picture(tmp_path):
         assert inside.main([str(tmp_path / "digit.png")]) == 0
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "digit_activations.png", "digit_attributions.png", "filters.png",
+    ]  # fmt: skip
+
+
+def test_a_row_for_max_pooling():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train):
+            x = nn.relu(nn.Conv(2, (3, 3), name="conv1")(x))
+            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = nn.max_pool(x, (3, 3), strides=(1, 1), padding="SAME")  # it makes nothing smaller
+            x = nn.Conv(3, (3, 3), name="conv2")(x)
+            return nn.Dense(3, name="fc")(nn.max_pool(x, (2, 2), strides=(2, 2)).mean((1, 2)))
+
+    x = jnp.arange(64.0).reshape(1, 8, 8, 1)
+    variables = Net().init(jax.random.key(0), x, train=False)
+    pools = attribution.max_pools(Net(), variables, x)
+    assert [(name, value.shape) for name, value in pools.items()] == [
+        ("max pool 1, 2x2", (1, 4, 4, 2)), ("max pool 2, 2x2", (1, 2, 2, 3)),
+    ]  # fmt: skip
+    layers = attribution.features(Net(), variables, x, layers=["conv1", "conv2"])
+    expected = nn.max_pool(nn.relu(layers["conv1"]), (2, 2), strides=(2, 2))
+    np.testing.assert_allclose(pools["max pool 1, 2x2"], expected, rtol=1e-6)
+    assert list(inside._by_size(layers, pools)) == [
+        "conv1", "max pool 1, 2x2", "conv2", "max pool 2, 2x2",
     ]  # fmt: skip
 
 

@@ -177,7 +177,7 @@ def test_hooks_come_in_the_order_of_the_contract(tmp_path):
         new(), train_step=STEP, batches=BATCHES, steps=3, evaluation=evaluation(),
         saving=Saving(checkpoints, 2, {"mine": "a"}), callbacks=[diary],
     )  # fmt: skip
-    step = "['grad_norm', 'loss']"
+    step = "['accuracy', 'grad_norm', 'loss']"
     assert diary.notes == [
         "enter", "reading data 1", "begin 0/3",
         "reading data 1", "batch 0", "compiling 1", "dispatch 1 of 8",

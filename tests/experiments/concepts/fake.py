@@ -89,5 +89,4 @@ CONCEPT = Concept(
     ],
     measure=measure,
     read=read,
-    exercises=(3,),
 )  # fmt: skip
