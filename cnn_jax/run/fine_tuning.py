@@ -170,7 +170,7 @@ def note(recipe: Any) -> str:
         return f"Fine-tuning with {said}, as the run in {recipe.workdir} began."
     what = "a probe of trained weights" if recipe.freeze else "fine-tuning"
     return (
-        f"Chosen for {what}, since `pretrained` is given and `learning_rate` is not: {said}. "
+        f"Chosen for {what}, as `pretrained` was given without `learning_rate`: {said}. "
         "With `learning_rate` nothing is chosen; any other of them can be given alone."
     )
 

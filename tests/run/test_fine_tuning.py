@@ -219,5 +219,5 @@ def test_a_command_says_it_in_flags():
     recipes.define_flags(run.Recipe, values)
     values(["", "--pretrained=net.pth"])
     line = in_flags(fine_tuning.note(recipes.from_flags(run.Recipe, values)), values)
-    assert "since --pretrained is given and --learning_rate is not: --optimizer=" in line
+    assert "as --pretrained was given without --learning_rate: --optimizer=" in line
     assert "chooses settings for fine-tuning" in values["pretrained"].help
