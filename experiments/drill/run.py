@@ -19,7 +19,6 @@ from absl import flags
 from cnn_jax import run
 from cnn_jax.train import checkpoint, evaluation, layout
 from experiments import command, entry
-from experiments import recipe as recipes
 
 MOMENTS = ("step", "save", "evaluation")
 
@@ -103,5 +102,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    recipes.define_flags(run.Recipe)
+    command.define(run.Recipe)
     entry.launch(main)

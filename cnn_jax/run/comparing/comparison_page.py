@@ -24,7 +24,7 @@ STYLE = (
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr));
   gap: 1em; }
 .examples img { width: 100%; max-width: 160px; image-rendering: pixelated; }
-td.name { min-width: 9.5rem; }
+td.name:first-child { min-width: 9.5rem; }
 """
 )
 
@@ -45,7 +45,7 @@ def write(made: Comparison, path: Path) -> None:
         parts += disagreement_page.parts_of(each)
     parts += _runs(made)
     what = sorted({run.settings.get("model") or run.task for run in runs})
-    data = sorted({run.settings.get("dataset", "") for run in runs})
+    data = sorted({run.settings.get("dataset", "").rpartition("/")[2] for run in runs})
     name = f"{_few(what)} on {_few(data)}: {len(runs)} runs"
     footer = "Made by python -m experiments.compare. compare.json and compare.csv have the numbers."
     page.write(path, name, parts, footer=footer, style=STYLE)
