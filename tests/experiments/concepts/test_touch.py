@@ -248,7 +248,7 @@ def test_limits_of_a_run(monkeypatch):
 @pytest.mark.slow
 def test_every_network_that_should_be_known():
     """Networks of the registry: strides, padding of a shortcut, dilation in time, and more."""
-    known = {"lenet5": 14, "resnet8": 31, "mlp": 7, "mnist1d_cnn": 9, "tcn": 52}
+    known = {"lenet5": 14, "resnet8": 31, "mlp": 7, "mnist1d_cnn": 9}
     for name, count in known.items():
         shape = models.describe(name).input_shape
         model = models.create(name, num_classes=10)
