@@ -142,11 +142,12 @@ def read(values: dict[str, Any]) -> Findings:
             chosen(
                 falls,
                 Text(
-                    "A digit that is moved by two pixels is the same digit to us, and here it takes "
-                    "more than half of the accuracy away. A network for images should not have to learn every shape anew "
-                    "at every place; that is where this lesson leads.",
-                    "平移两个像素，在我们看来还是同一个数字，准确率却丢掉了一半以上。处理图像的网络不该在每"
-                    "个位置把每种形状重学一遍：这正是本讲义要讲的。",
+                    "A digit that is moved by two pixels is the same digit to us, and here it "
+                    "takes more than half of the accuracy away. A network for images should not "
+                    "have to learn every shape anew at every place; that is where this lesson "
+                    "leads.",
+                    "平移两个像素，在我们看来还是同一个数字，准确率却丢掉了一半以上。处理图像的网络"
+                    "不该在每个位置把每种形状重学一遍：这正是本讲义要讲的。",
                 ),
                 Text(
                     "A shift by two pixels costs some accuracy, less than we thought.",

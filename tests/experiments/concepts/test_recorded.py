@@ -12,7 +12,7 @@ from tests.experiments.concepts.test_page import FRAMES, browse
 
 # What stays as it is in Chinese: names of sets, people, programs and functions, and signs.
 LATIN = re.compile(
-    r"mnist1d|digits|JAX|Flax|SciPy|NumPy|ReLU|Sigmoid|tanh|GELU|SiLU|Swish|He|Luo|Islam|Adebayo|"
+    r"mnist1d|digits|JAX|Flax|SciPy|NumPy|ReLU|Sigmoid|tanh|GELU|SiLU|Swish|He|Luo|Islam|Adebayo|Veit|sigmoid|leaky|"
     r"log10|log|SGD|Adam|TCN|IoU|AP|NMS|Grad|CAM|NaN|x\d+|[xKnspdefo]"
 )
 
