@@ -28,6 +28,20 @@ def test_the_first_page_is_short_and_complete():
     assert max(map(len, results)) <= 100 + len("- ")
 
 
+def test_the_images_are_small_and_there():
+    """One of what success looks like, of what a network is, and of each task."""
+    linked = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", FIRST.read_text(encoding="utf-8"))
+    names = {Path(target).stem for _, target in linked}
+    assert {"success", "network_en", "classify"} <= names
+    assert all(len(described) > 10 for described, _ in linked)  # for those who do not see them
+    images = [path for path in (ROOT / "experiments/pictures").iterdir() if path.suffix != ".py"]
+    assert sum(path.stat().st_size for path in images if path.is_file()) <= 600_000
+    for path in images:
+        if path.suffix == ".svg":
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"https?://(?!www\.w3\.org/)", text)  # nothing is fetched
+
+
 def outline(page):
     """What does not depend on the language: levels of headings, commands, code, shape of tables."""
     lines = [
@@ -45,7 +59,8 @@ def test_the_chinese_page_keeps_step():
     for english, chinese in zip(outline(FIRST), outline(CHINESE), strict=True):
         assert english == chinese
     text = CHINESE.read_text(encoding="utf-8")
-    linked = re.findall(r"\]\(([^)#]+)", FIRST.read_text(encoding="utf-8"))
+    first = FIRST.read_text(encoding="utf-8").replace("_en.png", "_zh.png")
+    linked = re.findall(r"\]\(([^)#]+)", first)
     assert {*re.findall(r"\]\(([^)#]+)", text)} == {*linked} - {CHINESE.name} | {FIRST.name}
 
 

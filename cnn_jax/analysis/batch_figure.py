@@ -62,8 +62,8 @@ def _draw_boxes(axis: Axes, sight: Sight, class_names: Sequence[str]) -> None:
     labels = np.asarray(sight.labels)[: drawn.MOST_BOXES]
     boxes = np.asarray(sight.boxes)[: drawn.MOST_BOXES]
     names = [str(class_names[k]) for k in labels]
-    colours = [drawn.colour_of(int(k)) for k in labels]
-    detection_figures.draw_boxes(axis, drawn.flat(sight.pixels), boxes, names, colours)
+    styles = [(drawn.colour_of(int(k)), "-") for k in labels]
+    detection_figures.draw_boxes(axis, drawn.flat(sight.pixels), boxes, names, styles)
 
 
 def _overlaid(sight: Sight, classes: int) -> Sight:

@@ -6,6 +6,8 @@ blindness as simulated by Machado 2009, doi:10.1109/TVCG.2009.113, table 1 at fu
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,25 +19,17 @@ RIGHT_LINE, WRONG_LINE, MISSED_LINE = "-", "--", ":"
 
 # of the lines of a figure, one after the other: none is told from another by its colour alone
 LINES = (BLUE, VERMILION, "#007a5a", "#b0528a", "#56b4e9", "#b57500", "#000000", "#7a7a7a")
-# a dash is Matplotlib's name of it, or its offset and the lengths of lines and gaps
-Dash = str | tuple[int, tuple[int, ...]]
-DASHES: tuple[Dash, ...] = (
-    "-",
-    "--",
-    "-.",
-    ":",
-    (0, (5, 1, 1, 1)),
-    (0, (6, 2)),
-    (0, (3, 1)),
-    (0, (1, 2)),
+DASHES: Sequence[Any] = (
+    *("-", "--", "-.", ":"),
+    *((0, (5, 1, 1, 1)), (0, (6, 2)), (0, (3, 1)), (0, (1, 2))),
 )
 
-_VISION: dict[str, np.ndarray] = {
+_VISION: dict[str, Any] = {
     "normal": np.eye(3),
-    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
-                     [-0.011820, 0.042940, 0.968881]]),
-    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
-                   [-0.003882, -0.048116, 1.051998]]),
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
 }  # fmt: skip
 _TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
@@ -98,7 +92,7 @@ def _lab(colours: np.ndarray, vision: str) -> np.ndarray:
     """CIELAB coordinates [..., 3], for white D65."""
     share = np.asarray(colours, float) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(linear @ _VISION[vision].T, 0, 1)
+    seen = np.clip(linear @ np.transpose(_VISION[vision]), 0, 1)
     xyz = seen @ _TO_XYZ.T / _WHITE
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = np.moveaxis(f, -1, 0)

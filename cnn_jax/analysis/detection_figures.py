@@ -34,7 +34,7 @@ def draw_boxes(
     image: np.ndarray,
     boxes: np.ndarray,
     texts: Sequence[str],
-    styles: Sequence[tuple[str, colours.Dash]],
+    styles: Sequence[tuple[str, str]],
 ) -> list[Text]:
     """Draws boxes over an image.
 

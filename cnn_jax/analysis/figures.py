@@ -3,11 +3,11 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from cnn_jax.analysis import colours, figure_files, texts
 from cnn_jax.printable import in_figure
@@ -212,7 +212,7 @@ def first_filters(params: PyTree, path: str | Path) -> None:
     rows = int(np.ceil(count / columns))
     axes = figure.subplots(rows, columns, squeeze=False)
     limit = _limit(filters)
-    scaled: AxesImage | None = None
+    last: Any = None
     for i, (axis, one) in enumerate(itertools.zip_longest(axes.flat, filters)):
         axis.set_axis_off()
         if one is None:
@@ -228,9 +228,9 @@ def first_filters(params: PyTree, path: str | Path) -> None:
             axis.imshow((one - low) / max(high - low, 1e-12))
         else:
             one = one[len(one) // 2] if kernel.ndim == 5 else one
-            scaled = axis.imshow(one, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    if scaled is not None:
-        figure.colorbar(scaled, ax=axes, label="weight", fraction=0.04)
+            last = axis.imshow(one, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if last is not None:
+        figure.colorbar(last, ax=axes, label="weight", fraction=0.04)
     elif coloured:
         figure.supxlabel("each filter scaled from its lowest to its highest weight", fontsize=8)
     else:

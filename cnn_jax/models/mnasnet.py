@@ -47,6 +47,7 @@ class MNASNet(nn.Module):
         num_classes: number of classes; None to return the stages instead of logits.
         width: multiplier of the channels, which are rounded to multiples of 8.
         drop_rate: dropout rate before the last layer.
+        bn_momentum: momentum of the running statistics of BatchNorm.
         axis_name: pmap axis of the BatchNorm statistics.
         remat: whether to recompute the blocks in the backward pass.
     """
@@ -54,13 +55,16 @@ class MNASNet(nn.Module):
     num_classes: int | None
     width: float
     drop_rate: float = 0.2
+    bn_momentum: float = MOMENTUM
     dtype: Any = None
     axis_name: str | None = None
     remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
-        norm = batch_norm(train, momentum=MOMENTUM, dtype=self.dtype, axis_name=self.axis_name)
+        norm = batch_norm(
+            train, momentum=self.bn_momentum, dtype=self.dtype, axis_name=self.axis_name
+        )
         block = nn.remat(InvertedResidual) if self.remat else InvertedResidual
         layer = partial(ConvNormAct, norm=norm, dtype=self.dtype)
         stem = round_channels(STEM_WIDTH * self.width)

@@ -114,7 +114,7 @@ class MobileNetV3(nn.Module):
         width: multiplier of the channels, which are rounded to multiples of 8.
         output_stride: 32, 16 or 8. Blocks with a larger stride are dilated instead, the first of
             them included, unlike in ResNet (torchvision's `dilated=True` is 16).
-        bn_epsilon: epsilon of BatchNorm; 0.001 in the reference code of section 6.1.
+        bn_momentum, bn_epsilon: of BatchNorm; 0.99 and 0.001 in the reference code of section 6.1.
         drop_rate: dropout rate before the last layer.
         stochastic_depth_rate, dtype, axis_name, remat: see `cnn_jax.models.resnet.ResNet`.
     """
@@ -124,6 +124,7 @@ class MobileNetV3(nn.Module):
     hidden: int
     width: float = 1.0
     output_stride: int = 32
+    bn_momentum: float = 0.99
     bn_epsilon: float = 1e-3
     drop_rate: float = 0.2
     stochastic_depth_rate: float = 0.0
@@ -135,7 +136,7 @@ class MobileNetV3(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array | dict[str, Array]:
         norm = batch_norm(
             train,
-            momentum=0.99,  # reference code of section 6.1
+            momentum=self.bn_momentum,
             epsilon=self.bn_epsilon,
             dtype=self.dtype,
             axis_name=self.axis_name,

@@ -68,12 +68,14 @@ class S3D(nn.Module):
     Attributes:
         num_classes: number of classes; None to return the stages instead of logits.
         drop_rate: dropout rate before the last layer.
+        bn_momentum: momentum of the running statistics of BatchNorm.
         axis_name: pmap axis of the BatchNorm statistics.
         remat: whether to recompute the inception modules in the backward pass.
     """
 
     num_classes: int | None
     drop_rate: float = 0.2
+    bn_momentum: float = 0.999
     dtype: Any = None
     axis_name: str | None = None
     remat: bool = False
@@ -83,7 +85,11 @@ class S3D(nn.Module):
         if x.ndim != 5:
             raise ValueError(f"S3D takes videos [B, T, H, W, C]; got the shape {list(x.shape)}.")
         norm = batch_norm(
-            train, momentum=0.999, epsilon=1e-3, dtype=self.dtype, axis_name=self.axis_name
+            train,
+            momentum=self.bn_momentum,
+            epsilon=1e-3,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
         )
         separable = partial(SeparableConv, norm=norm, dtype=self.dtype)
         inception = nn.remat(SeparableInception) if self.remat else SeparableInception

@@ -26,7 +26,9 @@ def create_model(name: str, recipe: TrainingRecipe, **overrides: Any) -> nn.Modu
         fields["dtype"] = DTYPES[recipe.dtype]
     if recipe.remat:
         fields["remat"] = True
-    return models.create(name, **fields, **_options(recipe.model_options))
+    if recipe.bn_momentum:
+        fields["bn_momentum"] = recipe.bn_momentum
+    return models.create(name, **{**fields, **_options(recipe.model_options)})
 
 
 def load_pretrained(

@@ -124,6 +124,13 @@ class TrainingRecipe:
         read=fine_tuning.record,
         result=False,
     )
+    bn_momentum: float = setting(
+        0.0,
+        "Momentum of the statistics of batch norm, new = momentum * old + (1 - momentum) * batch, "
+        "of a network that has such a field; 0: the network's own.",
+        least=0,
+        below=1,
+    )
     layer_decay: float = setting(
         1.0,
         "Factor on the learning rate from each stage of the network to the one before it, from the "
@@ -258,6 +265,13 @@ class TrainingRecipe:
         least=0,
     )
     log_every: int = setting(20, "Steps between rows of training metrics.", result=False, least=0)
+    track: str = setting(
+        "",
+        "Tracker that the rows of metrics.jsonl are handed on to: wandb, mlflow or aim; '' for "
+        "none.",
+        choices=("", "wandb", "mlflow", "aim"),
+        result=False,
+    )
     figures: bool = setting(True, "Draw figures at the end.", result=False)
     profile: str = setting(
         "", "Steps to profile for TensorBoard, START:STOP; in <workdir>/profile.", result=False

@@ -94,7 +94,8 @@ def checked(name: str, value: Any, field: dataclasses.Field) -> Any:
         if any(end in value for end in "\r\n"):
             raise ValueError(f"{name}={value!r}: it must be one line.")
         if choices and value not in choices:
-            raise ValueError(f"{name}={value!r}: wanted one of {', '.join(choices)}.")
+            shown = ", ".join(each or "''" for each in choices)
+            raise ValueError(f"{name}={value!r}: wanted one of {shown}.")
         return value
     if isinstance(default, bool):
         if not isinstance(value, bool):

@@ -14,7 +14,15 @@ import jax
 
 from cnn_jax import plugins
 from cnn_jax.analysis import utilisation
-from cnn_jax.run import agreement, class_figures, from_run, result, resuming, train_batch
+from cnn_jax.run import (
+    agreement,
+    class_figures,
+    from_run,
+    result,
+    resuming,
+    tracking,
+    train_batch,
+)
 from cnn_jax.run import settings as texts
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.directory import RunDirectory
@@ -69,6 +77,7 @@ class SingleRun:
         self._notes: list[str] = []
         self._best: int | None = None  # step of the best checkpoint, once the run is finished
         self._test: dict[str, float] | None = None  # its figures on the test split, if held back
+        self._tracked: tracking.Tracked  # in process 0
         self._observed: Any = None  # what the figures of the result are made of
 
     def go(self, held: contextlib.ExitStack) -> Result:
@@ -85,11 +94,15 @@ class SingleRun:
         attempts = _attempts(opened.path, resumed, self._began)
         run_log: log.RunLog = log.NoLog()
         if first_only:
+            self._tracked = held.enter_context(
+                tracking.Tracked(self._recipe, opened.path, resumed=resumed is not None)
+            )
             run_log = log.RunLog(
                 opened.path,
                 first_step=first,
                 evaluated=bool((resumed or {}).get("evaluated")),
                 console=self._program.console,
+                hand_on=self._tracked.row,
             )
         held.enter_context(run_log)
         self._announce(first, resumed)
@@ -287,6 +300,7 @@ class SingleRun:
         attempts = goodput.end_run(opened.path / goodput.ATTEMPTS_FILE, attempts)
         figures |= goodput.figures(attempts, self._meter.seconds)
         written = workdirs.write_result(opened.path, figures)
+        self._tracked.result(figures)
         opened.send()
         program.interrupts(f"while drawing figures: result.json is in {place}")
         if self._recipe.figures:

@@ -113,6 +113,10 @@ def run_many(
 def _check(recipe: TrainingRecipe) -> None:
     if recipe.patience:
         raise ValueError(f"patience={recipe.patience}: several runs at once do not stop early.")
+    if recipe.track:
+        raise ValueError(
+            f"track={recipe.track}: several runs at once are not tracked. Start one run per seed."
+        )
     if recipe.seeds < 1:
         raise ValueError(f"seeds={recipe.seeds}: it must be at least 1.")
     if any(rate <= 0 for rate in recipe.learning_rates):

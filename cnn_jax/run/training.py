@@ -17,6 +17,7 @@ from cnn_jax.run import (
     out_of_memory,
     surveying,
     sweep,
+    tracking,
 )
 from cnn_jax.run import directory as directories
 from cnn_jax.run import settings as texts
@@ -79,6 +80,8 @@ def train(
     split_cpu(recipe.cpu_devices)
     with configured(recipe):
         join(recipe, program.sources)
+        if hosts.is_first():
+            tracking.check(recipe.track)
         recipe = continuing.resolved(recipe)
         experiment = experiment_of(recipe, task)
         with surveying.surveyed(recipe, experiment, program) as survey:

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -29,7 +29,13 @@ class RunLog:
     """
 
     def __init__(
-        self, workdir: str | Path, *, first_step: int = 0, evaluated: bool = True, console=None
+        self,
+        workdir: str | Path,
+        *,
+        first_step: int = 0,
+        evaluated: bool = True,
+        console=None,
+        hand_on: Callable[[Mapping], None] = lambda row: None,
     ):
         """Opens the log of a run that (re)starts at `first_step`.
 
@@ -40,8 +46,10 @@ class RunLog:
             evaluated: whether the checkpoint of `first_step` holds its evaluation. If not, that row
                 will be written again too.
             console: a rich Console; default: one on standard output.
+            hand_on: called with each row once it is written.
         """
         self.console = console or PlainConsole()
+        self._hand_on = hand_on
         self.path = Path(workdir) / "metrics.jsonl"
         self._start = time.monotonic()
         kept = [
@@ -78,6 +86,7 @@ class RunLog:
                 if name != "seconds" and math.isfinite(value):
                     self._events.scalar(step, f"{split}/{name}", value)
             self._events.flush()
+        self._hand_on(row)
         return row
 
     @contextlib.contextmanager

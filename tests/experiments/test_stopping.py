@@ -63,6 +63,21 @@ def test_before_the_first_step(name, flags, status):
     )
 
 
+@pytest.mark.parametrize(("flag", "goes_on"), [("", True), ("--interrupted_status=75", False)])
+def test_what_a_shell_makes_of_it(flag, goes_on):
+    """`classification && evaluate`, as experiments/README.md says it."""
+    listens = f'"$0" -c "$1" experiments.classification {flag}'
+    process = subprocess.Popen(
+        ["sh", "-c", f"{listens} && echo next || echo status $?", sys.executable, BEGIN + SLEEP
+         .replace("'ready'", "os.getpid()")],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    os.kill(int(process.stdout.readline()), signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+    assert out.splitlines() == (["next"] if goes_on else ["status 75"])
+
+
 def test_other_programs_are_left_alone():
     process = ready(SLEEP, program="experiments.drill")
     status, text = ended(process, signal.SIGINT)

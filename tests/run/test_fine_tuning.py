@@ -9,12 +9,15 @@ from absl import flags
 
 from cnn_jax import run
 from cnn_jax.run import fine_tuning, resuming, settings
+from cnn_jax.run.network import create_model
 from experiments import recipe as recipes
 from experiments.flag_names import in_flags
 
 QUIET = run.Program(quiet=True)
 OURS = fine_tuning.CLASSIFICATION
-PLAIN = {"optimizer": "sgd", "learning_rate": 0.1, "backbone_factor": 1.0}
+PLAIN = {"optimizer": "sgd", "learning_rate": 0.1, "backbone_factor": 1.0, "bn_momentum": 0.0}
+# of networks whose statistics follow quickly by themselves
+WHOLE = {name: value for name, value in OURS.whole.items() if name != "bn_momentum"}
 
 
 def chosen_by(recipe):
@@ -24,12 +27,12 @@ def chosen_by(recipe):
 @pytest.mark.parametrize("kind", [run.Recipe, run.MultilabelRecipe])
 def test_a_recipe_with_weights_and_no_learning_rate_chooses_for_fine_tuning(kind):
     recipe = kind(pretrained="net.pth")
-    assert chosen_by(recipe) == {**PLAIN, **OURS.whole}
+    assert chosen_by(recipe) == {**PLAIN, **WHOLE}
     assert chosen_by(kind()) == PLAIN
     assert fine_tuning.note(kind()) == ""
     line = fine_tuning.note(recipe)
     assert "\n" not in line
-    for name, value in OURS.whole.items():
+    for name, value in WHOLE.items():
         assert f"`{name}={value}`" in line
 
 
@@ -39,14 +42,14 @@ def test_a_recipe_with_weights_and_no_learning_rate_chooses_for_fine_tuning(kind
         ({"learning_rate": 0.1}, PLAIN),
         ({"learning_rate": 0.03, "freeze": True}, {**PLAIN, "learning_rate": 0.03}),
         ({"learning_rates": (0.1, 0.2)}, PLAIN),
-        ({"learning_rates": ()}, {**PLAIN, **OURS.whole}),
+        ({"learning_rates": ()}, {**PLAIN, **WHOLE}),
         ({"freeze": True}, {**PLAIN, **OURS.probe}),
-        ({"backbone_factor": 0.5}, {**OURS.whole, "backbone_factor": 0.5}),
-        ({"layer_decay": 0.8}, {**OURS.whole, "backbone_factor": 1.0}),
+        ({"backbone_factor": 0.5}, {**PLAIN, **WHOLE, "backbone_factor": 0.5}),
+        ({"layer_decay": 0.8}, {**PLAIN, **WHOLE}),
         ({"optimizer": "sgd"}, {**PLAIN, "learning_rate": OURS.rates["sgd"]}),
         ({"optimizer": "muon"}, {**PLAIN, "optimizer": "muon", "learning_rate": 0.01}),
         ({"optimizer": "muon", "freeze": True}, {**PLAIN, "optimizer": "muon"}),
-        ({"optimizer": OURS.whole["optimizer"]}, {**PLAIN, **OURS.whole}),
+        ({"optimizer": WHOLE["optimizer"]}, {**PLAIN, **WHOLE}),
         ({"pretrained": "", "freeze": True}, PLAIN),
     ],
 )
@@ -64,6 +67,31 @@ def test_what_is_given_stays_as_it_is(given, wanted):
     assert settings.from_flagfile(run.Recipe, written) == recipe
     for name, value in wanted.items():
         assert written[name] == str(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "momentum", "taken"),
+    [
+        ({"model": "efficientnet_lite0"}, 0.9, 0.9),  # 0.99 by itself
+        ({"model": "mnasnet1_0"}, 0.9, 0.9),  # 0.9997
+        ({"model": "mobilenet_v3_small", "optimizer": "sgd"}, 0.9, 0.9),
+        ({"model": "efficientnet_b0"}, 0.0, 0.9),  # has it
+        ({"model": "mnasnet1_0", "bn_momentum": 0.95}, 0.95, 0.95),
+        ({"model": "mnasnet1_0", "model_options": "bn_momentum=0.95"}, 0.0, 0.95),
+        ({"model": "mnasnet1_0", "learning_rate": 0.1}, 0.0, 0.9997),
+        ({"model": "mnasnet1_0", "freeze": True}, 0.0, 0.9997),  # has no new statistics
+        ({"model": "mnasnet1_0", "pretrained": ""}, 0.0, 0.9997),
+    ],
+)
+def test_statistics_that_follow_slowly_follow_faster(given, momentum, taken):
+    recipe = run.Recipe(**{"pretrained": "net.pth", **given})
+    assert recipe.bn_momentum == momentum
+    assert create_model(recipe.model, recipe, num_classes=3).bn_momentum == taken
+
+
+def test_a_network_without_such_statistics_says_so():
+    with pytest.raises(ValueError, match="resnet18 has no field bn_momentum"):
+        create_model("resnet18", run.Recipe(bn_momentum=0.9), num_classes=3)
 
 
 @pytest.mark.parametrize("kind", [run.SegmentationRecipe, run.DetectionRecipe])
@@ -91,7 +119,7 @@ def test_a_recipe_of_a_plug_in_may_say_its_own():
 
     assert Mine(pretrained="a").learning_rate == 0.004
     assert chosen_by(Other(pretrained="a")) == {
-        "optimizer": "lion", "learning_rate": 1e-5, "backbone_factor": 1.0
+        **PLAIN, "optimizer": "lion", "learning_rate": 1e-5
     }  # fmt: skip
 
 
@@ -105,7 +133,7 @@ def test_a_recipe_is_changed_and_copied_with_what_it_chose():
         assert same == recipe
         assert fine_tuning.note(same) == fine_tuning.note(recipe)
     other = dataclasses.replace(recipe, learning_rate=0.05)
-    assert chosen_by(other) == {**PLAIN, **OURS.whole, "learning_rate": 0.05}
+    assert chosen_by(other) == {**PLAIN, **WHOLE, "learning_rate": 0.05}
     assert fine_tuning.note(other) == other.fine_tuning == ""  # the rate was given now
     assert fine_tuning.note(dataclasses.replace(recipe, pretrained="")) == ""
 
@@ -145,8 +173,8 @@ def test_runs_say_it_keep_it_and_go_on(base, tmp_path, capsys, monkeypatch):
     assert said_by(capsys, tuned(), where).count("Chosen for fine-tuning") == 1
     flagfile = where / "recipe.flags"
     written = resuming.read_recipe(flagfile)
-    assert {name: written[name] for name in OURS.whole} == {
-        name: str(value) for name, value in OURS.whole.items()
+    assert {name: written[name] for name in WHOLE} == {
+        name: str(value) for name, value in WHOLE.items()
     }
     # a version that chooses otherwise goes on with what the run chose, however often
     other = OURS._replace(whole={"optimizer": "adam", "learning_rate": 7e-4, "weight_decay": 0.05})

@@ -44,7 +44,7 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_float(
         "time_limit",
         10.0,
-        "Seconds for all calls of your code together.",
+        "Seconds of the processor for all calls of your code together.",
         lower_bound=0.1,
         flag_values=values,
     )

@@ -52,7 +52,7 @@ def check(
         language: of the verdict, 'en' or 'zh'.
         file: name of the code in messages.
         directory: where the code may import other modules from; None: the current directory.
-        seconds: time limit for all cases together.
+        seconds: processor time for all cases together.
     """
     file = file or f"{exercise.name}.py"
     cases = {function.name: list(function.cases()) for function in exercise.functions}

@@ -10,6 +10,7 @@ standard output, so much and no more.
 import contextlib
 import json
 import linecache
+import math
 import pickle
 import sys
 import traceback
@@ -89,6 +90,9 @@ def main(calls_path: str, answers_path: str) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        # of the processor, so that a busy machine ends nobody's code: SIGXCPU, then SIGKILL
+        seconds = math.ceil(calls["seconds"])
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
     file, code = calls["file"], calls["code"]
     # so that a traceback of the learner's own can show its lines
     linecache.cache[file] = (len(code), None, code.splitlines(True), file)

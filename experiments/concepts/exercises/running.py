@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ import numpy as np
 from experiments.concepts.exercises.exercise import Case, Exercise, Function
 
 CHILD = Path(__file__).with_name("child.py")
+WAITS = 4
+OUT_OF_TIME = -getattr(signal, "SIGXCPU", 0)
 
 
 class Failure(NamedTuple):
@@ -74,12 +77,18 @@ def run(
         cases: arguments for each function of the exercise.
         file: name of the code in messages.
         directory: where it may import other modules from.
-        seconds: time for everything together.
+        seconds: processor time for everything together; what only waits has WAITS times as long.
     """
     with tempfile.TemporaryDirectory() as scratch:
         calls, answers, output = (Path(scratch) / name for name in ("calls", "answers", "output"))
         functions = [(f.name, len(f.returns), list(cases[f.name])) for f in exercise.functions]
-        message = {"code": code, "file": file, "directory": str(directory), "functions": functions}
+        message = {
+            "code": code,
+            "file": file,
+            "directory": str(directory),
+            "functions": functions,
+            "seconds": seconds,
+        }
         calls.write_bytes(pickle.dumps(message))
         with output.open("wb") as out:
             # -P: modules of ours beside the child are not to be found by their bare names
@@ -91,7 +100,7 @@ def run(
             )
             ended: int | None = None
             try:
-                ended = process.wait(timeout=seconds)
+                ended = process.wait(timeout=WAITS * seconds)
             except subprocess.TimeoutExpired:
                 pass
             finally:
@@ -118,7 +127,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _read(
     exercise: Exercise, lines: list[dict[str, Any]], ended: int | None, seconds: float, printed: str
 ) -> Ran:
-    unfinished = Failure("endless", f"{seconds:g}") if ended is None else None
+    endless = ended is None or (ended and ended == OUT_OF_TIME)
+    unfinished = Failure("endless", f"{seconds:g}") if endless else None
     if ended and unfinished is None:
         unfinished = Failure("died", str(ended))
     functions = {function.name: function for function in exercise.functions}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.typing import Network
-from experiments.concepts.touch import data, golden, layers, networks, packing, training
+from experiments.concepts.touch import data, golden, networks, packing, reading, training
 from experiments.concepts.touch.layers import Layer
 from experiments.concepts.touch.training import Snapshot, Trained
 
@@ -41,7 +41,7 @@ def network(
     moments: list[dict[str, Any]] = []
     for snapshot in snapshots:
         last = packing.rounded(
-            layers.read(model, snapshot.variables, image_shape, mean=mean, std=std)
+            reading.read(model, snapshot.variables, image_shape, mean=mean, std=std)
         )
         moment: dict[str, Any] = {"step": snapshot.step, **packing.weights(last)}
         if judge is not None:

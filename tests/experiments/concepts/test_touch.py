@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from cnn_jax import models
-from experiments.concepts.touch import contents, data, from_run, golden, layers, networks, packing
+from experiments.concepts.touch import (
+    contents,
+    data,
+    from_run,
+    golden,
+    layers,
+    networks,
+    packing,
+    reading,
+)
 from experiments.concepts.touch import page as pages
 from tests.experiments.concepts import touch_pages
 
@@ -35,7 +44,7 @@ def read():
         images = np.random.default_rng(1).random((2, *shape)).astype(np.float32)
         want = np.asarray(model.apply(variables, (images - 0.2) / 0.5, train=False))
         cubes = images if len(shape) == 3 else images[:, None]
-        found[name] = layers.read(model, variables, shape, mean=0.2, std=0.5), cubes, want
+        found[name] = reading.read(model, variables, shape, mean=0.2, std=0.5), cubes, want
     return found
 
 
@@ -89,9 +98,9 @@ def test_node_computes_what_jax_computes(read, tmp_path):
 def test_what_the_page_does_not_know_is_named():
     gru = models.create("gru", num_classes=10)
     with pytest.raises(layers.UnknownLayer, match=r"does not know the operation .*It knows conv"):
-        layers.read(gru, touch_pages.variables_of(gru, (40, 1)), (40, 1))
+        reading.read(gru, touch_pages.variables_of(gru, (40, 1)), (40, 1))
     with pytest.raises(layers.UnknownLayer, match=r"inputs of shape \[4, 4, 4, 1\]"):
-        layers.read(networks.Digit(), {}, (4, 4, 4, 1))
+        reading.read(networks.Digit(), {}, (4, 4, 4, 1))
 
 
 def test_a_layer_that_is_read_before_and_after_its_bias_is_refused():
@@ -106,12 +115,12 @@ def test_a_layer_that_is_read_before_and_after_its_bias_is_refused():
     model = Twice()
     variables = touch_pages.variables_of(model, (8, 8, 1))
     with pytest.raises(layers.UnknownLayer, match="before and after its bias"):
-        layers.read(model, variables, (8, 8, 1))
+        reading.read(model, variables, (8, 8, 1))
 
 
 def test_weights_that_do_not_fit_half_precision_are_kept_whole():
     model, shape = NETWORKS["curve"]
-    found = layers.read(model, touch_pages.variables_of(model, shape), shape)
+    found = reading.read(model, touch_pages.variables_of(model, shape), shape)
     assert packing.weights(found)["kind"] == "f2"
     found[1].arrays["bias"][0] = 1e6
     assert packing.weights(found)["kind"] == "f4"

@@ -9,12 +9,14 @@ function cellSize([h, w]) {
   return [unit * w, unit * h];
 }
 
-function explain(layer, index) {
+function explain(owner, index) {
+  const layer = owner.layers[index];
   const kind = kindOf(layer, index), times = (pair) => pair.join("×");
   const shape = layer.arrays[0]?.[1];
   const one = layer.op === "conv" && shape[2] === 1;
+  const [first, second] = layer.op === "add" ? [layer.inputs[1 - branchOf(layer)], layer.inputs[branchOf(layer)]] : [0, 0];
   return t(one ? "e_conv_one" : `e_${kind}`, {
-    k: layer.op === "conv" ? times(shape.slice(0, 2)) : layer.window ? times(layer.window) : "",
+    a: layerName(owner, first), b: layerName(owner, second), k: layer.op === "conv" ? times(shape.slice(0, 2)) : layer.window ? times(layer.window) : "",
     c: layer.op === "conv" ? shape[2] : "", s: layer.stride ? Math.max(...layer.stride) : "",
     p: layer.padding ? [...new Set(layer.padding[1])].join("+") : "", n: shape ? whole(sizeOf(shape.slice(0, 3))) : "",
   });
@@ -27,6 +29,7 @@ let viewed = null; // the network that the views are of
 function viewMaps(owner) {
   if (viewed === owner) return;
   viewed = owner;
+  glance(owner);
   views = [];
   state.unit = null;
   const many = owner.layers.length > 24;
@@ -39,13 +42,13 @@ function viewMaps(owner) {
     const holder = h("div", { role: "grid" }, grid);
     const title = h("b"), more = h("span"), what = h("p", { class: "what" });
     const legend = h("canvas", { "aria-hidden": "true" }), low = h("span"), high = h("span");
-    const numbers = h("div");
+    const numbers = h("div"), kernels = h("div");
     const table_ = h("details", {}, h("summary"), numbers);
     const all = h("button", { type: "button", hidden: c_ <= MAPS });
     const details = h("details", { class: "layer", id: `layer-${index}` }, h("summary", {}, title, more), what, holder,
-      h("div", { class: "scale" }, low, legend, high), all, table_);
+      h("div", { class: "scale" }, low, legend, high), kernels, all, table_);
     details.open = !many || index < 6 || index >= owner.layers.length - 2;
-    const view = { details, holder, grid, cells: [], most: 1, low, high, legend, numbers, table: table_ };
+    const view = { details, holder, grid, cells: [], most: 1, low, high, legend, numbers, kernels, table: table_ };
     views.push(view);
     $("maps").append(details);
     const addCells = (until) => {
@@ -83,7 +86,7 @@ function viewMaps(owner) {
     view.name = () => {
       title.textContent = layerName(owner, index);
       more.textContent = shapeText(layer.shape);
-      what.textContent = explain(layer, index);
+      what.textContent = explain(owner, index);
       all.textContent = t("more_maps", { n: c_ });
       table_.firstChild.textContent = t("numbers");
       holder.setAttribute("aria-label", t(vector ? "vector_label" : "grid_label",
@@ -98,14 +101,57 @@ function viewMaps(owner) {
   });
 }
 
+// The whole network in one line, with the strongest map of each layer; a link leads to the layer.
+function glance(owner) {
+  const list = $("glance");
+  list.hidden = owner.layers.length > 40;
+  if (list.hidden) return;
+  owner.thumbs = owner.layers.map(() => h("canvas", { "aria-hidden": "true" }));
+  list.replaceChildren(...owner.layers.map((layer, index) => {
+    const label = h("span", { text: layerName(owner, index) });
+    const link = h("a", { href: `#layer-${index}` }, owner.thumbs[index], label);
+    link.addEventListener("click", () => { views[index].details.open = true; });
+    return h("li", {}, link);
+  }));
+}
+
+function drawThumb(index) {
+  const canvas = viewed.thumbs?.[index], out = state.outs[index], [h_, w_, c_] = viewed.layers[index].shape;
+  if (!canvas || $("glance").hidden) return;
+  const size = out.reduce((m, v) => Math.max(m, Math.abs(v)), 0) || 1;
+  if (h_ * w_ === 1) { // all numbers, as a column
+    paint(canvas, c_, 1, (i) => shade(out[i] / size));
+    canvas.className = "column";
+    return;
+  }
+  const sums = new Float64Array(c_);
+  out.forEach((v, i) => { sums[i % c_] += Math.abs(v); });
+  const c = argmax(Array.from(sums));
+  paint(canvas, h_, w_, index === 0 && C !== 3 ? (i) => shade(out[i * c_], colours.ink) : (i) => shade(out[i * c_ + c] / size));
+}
+
+// Kernels of a convolution that reads one channel, as small images under its maps.
+function drawKernels(index) {
+  const layer = viewed.layers[index], { kernels } = views[index];
+  const [kh, kw, within, K] = layer.op === "conv" ? layer.arrays[0][1] : [];
+  if (within !== 1 || kh * kw === 1 || K > MAPS) return;
+  const w = state.now.weights[index].kernel, size = w.reduce((m, v) => Math.max(m, Math.abs(v)), 0) || 1;
+  if (!kernels.childElementCount) {
+    kernels.append(h("p", { class: "what" }), h("div", { class: "grid" }, Array.from({ length: K }, () => h("canvas", { class: kh === 1 ? "kernel flat" : "kernel", "aria-hidden": "true" }))));
+  }
+  kernels.firstChild.textContent = t("kernels", { n: K });
+  kernels.lastChild.childNodes.forEach((canvas, k) => paint(canvas, kh, kw, (i) => shade(w[i * K + k] / size)));
+}
+
 function buildMaps() {
   page.images.push(() => {
     viewMaps(state.now.net);
-    views.forEach((_, index) => drawLayer(index));
+    views.forEach((_, index) => { drawThumb(index); drawLayer(index); });
     mark();
   });
   page.listeners.push(() => {
-    views.forEach((view, index) => { view.name(); drawLayer(index); });
+    if (viewed) glance(viewed);
+    views.forEach((view, index) => { view.name(); drawThumb(index); drawLayer(index); });
     if (state.now) mark();
   });
 }
@@ -138,6 +184,7 @@ function drawLayer(index) {
       cell.text.textContent = name + short(out[c]);
     }
   });
+  drawKernels(index);
   view.low.textContent = least < 0 ? short(-size) : "0";
   view.high.textContent = short(size);
   paint(view.legend, 1, 64, index === 0 && C !== 3 ? (i) => shade(i / 63, colours.ink)

@@ -21,7 +21,7 @@ from tests.experiments.concepts.exercises.wrong_answers import BY_THE_NUMBERS, W
 ROOT = Path(__file__).parents[4]
 CONV2D = EXERCISES[2]
 MOST_LINES = 15
-PATIENT = 120.0  # seconds, for a machine that is busy
+PATIENT = 60.0  # seconds
 
 
 def code_of(wrong) -> str:
