@@ -23,7 +23,8 @@ def multiply_adds(function: Callable, *args: Any, count_padding: bool = True, **
     the size of its kernel, whatever its padding cuts off. A scan counts as often as it runs, a
     conditional as its costliest branch, and the body of a while loop once.
 
-    >>> x, w = jax.ShapeDtypeStruct((8, 100), float), jax.ShapeDtypeStruct((100, 10), float)
+    >>> x = jax.ShapeDtypeStruct((8, 100), "float32")
+    >>> w = jax.ShapeDtypeStruct((100, 10), "float32")
     >>> multiply_adds(jax.numpy.matmul, x, w)
     8000
 
