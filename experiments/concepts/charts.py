@@ -24,6 +24,7 @@ HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 COLOUR_MAPS = {"gray": "gray", "signed": "RdBu_r", "heat": "inferno"}
 MOST_CLASSES = 21  # of images whose numbers are classes
 _CYCLES: tuple[Sequence[Any], ...] = (colours.LINES, MARKS, colours.DASHES)
+FEW = 4  # images beside each other that are drawn larger
 WIDTH, HEIGHT = 4.8, 3.5  # inches
 DPI = 170
 
@@ -144,9 +145,9 @@ def _images(chart: Mapping[str, Any], language: str) -> Figure:
     say = lambda words: in_figure(in_language(words, language))  # noqa: E731
     rows = chart["rows"]
     columns = max(len(row["images"]) for row in rows)
-    side = min(0.95, 5.2 / columns)
-    figure = Figure(figsize=(columns * side + 1.1, len(rows) * (side + 0.42) + 0.45),
-                    layout="constrained")  # fmt: skip
+    side = min(0.95 if columns > FEW else 1.2, 5.2 / columns)
+    height = sum(side + (0.42 if row["titles"] else 0.14) for row in rows)
+    figure = Figure(figsize=(columns * side + 1.3, height + 0.45), layout="constrained")
     figure.suptitle(_title(chart, language), fontsize=11)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, own in zip(rows, axes, strict=True):
