@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from cnn_jax.analysis import figure_files, segmentation_figures
+from cnn_jax.analysis import colours, figure_files, segmentation_figures
 from cnn_jax.printable import in_figure
 from experiments.concepts.lesson import in_language
 
-# Okabe and Ito's colours, which colour-blind people tell apart, darkened where white paper asks for
-# it; marks and lines say the same again.
-COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b0528a", "#56b4e9", "#b57500", "#000000", "#7a7a7a")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (6, 2)), (0, (3, 1)), (0, (1, 2)))
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")  # with colours and dashes, which say the same
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 COLOUR_MAPS = {"gray": "gray", "signed": "RdBu_r", "heat": "inferno"}
 MOST_CLASSES = 21  # of images whose numbers are classes
+_CYCLES: tuple[Sequence[Any], ...] = (colours.LINES, MARKS, colours.DASHES)
+FEW = 4  # images beside each other that are drawn larger
 WIDTH, HEIGHT = 4.8, 3.5  # inches
 DPI = 170
 
@@ -86,7 +84,7 @@ def _title(chart: Mapping[str, Any], language: str) -> str:
 
 def _lines(axis, chart: Mapping[str, Any], say) -> None:
     for i, series in enumerate(chart["series"]):
-        colour, mark, dashes = (cycle[i % len(cycle)] for cycle in (COLOURS, MARKS, LINES))
+        colour, mark, dashes = (cycle[i % len(cycle)] for cycle in _CYCLES)
         x = np.array(series["x"], float)
         seeds = [np.array([np.nan if v is None else v for v in at], float)
                  for at in series["values"]]  # fmt: skip
@@ -115,7 +113,7 @@ def _bars(axis, chart: Mapping[str, Any], say) -> None:
     count = len(chart["series"])
     width = 0.8 / max(count, 1)
     for i, series in enumerate(chart["series"]):
-        colour = COLOURS[i % len(COLOURS)]
+        colour = colours.LINES[i % len(colours.LINES)]
         left = places + (i - (count - 1) / 2) * width
         seeds = [np.array([np.nan if v is None else v for v in at], float)
                  for at in series["values"]]  # fmt: skip
@@ -147,9 +145,9 @@ def _images(chart: Mapping[str, Any], language: str) -> Figure:
     say = lambda words: in_figure(in_language(words, language))  # noqa: E731
     rows = chart["rows"]
     columns = max(len(row["images"]) for row in rows)
-    side = min(0.95, 5.2 / columns)
-    figure = Figure(figsize=(columns * side + 1.1, len(rows) * (side + 0.42) + 0.45),
-                    layout="constrained")  # fmt: skip
+    side = min(0.95 if columns > FEW else 1.2, 5.2 / columns)
+    height = sum(side + (0.42 if row["titles"] else 0.14) for row in rows)
+    figure = Figure(figsize=(columns * side + 1.3, height + 0.45), layout="constrained")
     figure.suptitle(_title(chart, language), fontsize=11)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, own in zip(rows, axes, strict=True):
@@ -196,7 +194,7 @@ def _boxes(axis, boxes) -> None:
     for left, top, right, bottom, text in boxes:
         axis.add_patch(
             Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
-                      edgecolor=COLOURS[1], linewidth=1.2)
+                      edgecolor=colours.VERMILION, linewidth=1.2)
         )  # fmt: skip
         high = top > 6
         axis.text(left - 0.5, top - 1 if high else bottom, in_figure(text), color="white",

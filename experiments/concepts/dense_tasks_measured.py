@@ -22,7 +22,7 @@ from experiments.concepts.dense_networks import (
     task,
 )
 from experiments.concepts.lesson import Effort
-from experiments.concepts.scenes import CELLS, DIGIT, STRIDE, scenes, single
+from experiments.concepts.scenes import BACKGROUND, CELLS, DIGIT, STRIDE, scenes, single
 
 TRAINED, TESTED = 2000, 300  # scenes
 BATCH, RATE = 16, 5e-3  # examples of a step; of Adam
@@ -107,7 +107,7 @@ def _segmented(name: str, model: Dense, trained: Trained, unseen, again) -> dict
         outputs: Any = model.apply(variables, x, train=False)
         return outputs["pixels"]
 
-    ink, border, shown = [], [], []
+    ink, border, blank, shown = [], [], [], []
     iou: list[float] = []
     known: list[float] = []
     pairs: list[tuple[HostBatch, list[float]]] = [(unseen, iou), (again, known)]
@@ -118,10 +118,12 @@ def _segmented(name: str, model: Dense, trained: Trained, unseen, again) -> dict
             if data is unseen:
                 inked = data["label"] > 0
                 ink.append((said == data["label"])[inked].mean())
+                blank.append((said == BACKGROUND)[inked].mean())
                 border.append((said == data["label"])[_borders(data["label"])].mean())
                 shown.append(said[:SHOWN])
     return {
         f"{name}_ink": ink, f"{name}_iou": iou, f"{name}_known": known, f"{name}_border": border,
+        f"{name}_blank": blank,
         f"{name}_shown": shown[0], f"{name}_size": _size(trained),
     }  # fmt: skip
 
@@ -151,7 +153,8 @@ def _boxed(model: Dense, trained: Trained, unseen) -> dict[str, Any]:
         found["after"].append((best[..., 5] >= 0).sum() / digits_there)
         shown = shown or [rows[rows[:, 5] >= 0].tolist() for rows in best[:SHOWN]]
     return {
-        **found, "boxes_shown": shown, "scenes_shown": unseen["image"][:SHOWN, ..., 0],
+        **found, "cells_each": (unseen["cells"] > 0).sum() / digits_there,
+        "boxes_shown": shown, "scenes_shown": unseen["image"][:SHOWN, ..., 0],
         "truth_shown": unseen["label"][:SHOWN],
     }  # fmt: skip
 

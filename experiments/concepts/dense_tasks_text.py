@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from experiments.concepts import diagram as d
 from experiments.concepts.formula import formula, frac, group, sub, total
 from experiments.concepts.lesson import Diagram, Paragraph, Text
@@ -134,18 +136,20 @@ def _slid(values) -> Text:
 
 def _taught(values) -> Text:
     seeds = by_seed(values["coarse_ink"], values["slid"], scale=100, unit="%")
+    wrong = 1 - np.asarray(values["coarse_ink"]) - np.asarray(values["coarse_blank"])
     return joined(
         seeds,
         Text(
-            "Two things count against it: it has to tell digits from the background as well, of "
-            "which "
-            "the classifier knows nothing, and it is trained for short. On scenes of the training "
-            "set "
-            f"its mean IoU is {percent(values['coarse_known'])}, on new ones "
-            f"{percent(values['coarse_iou'])}.",
-            "它有两点不利：它还要区分数字和背景，而分类网络不用管背景；而且训练时间短。"
-            f"它在训练场景上的平均交并比是 {percent(values['coarse_known'])}，在新场景上是 "
-            f"{percent(values['coarse_iou'])}。",
+            "The two are not asked the same. The classifier knows no background and chooses among "
+            "ten digits; the other one may say background too, which is right nine times in ten, "
+            f"and says so of {percent(values['coarse_blank'])} of the digits' pixels. It takes "
+            f"{percent(wrong)} of them for another digit, the classifier "
+            f"{percent(1 - np.asarray(values['slid']))}.",
+            "两者回答的问题并不相同。分类网络不知道背景，只在十个数字中选择；另一个还可以回答背景，"
+            "而背景在十次中有九次是对的，于是它把 "
+            f"{percent(values['coarse_blank'])} 的数字像素判为背景。它把 {percent(wrong)} "
+            "的数字像素认成别的数字，分类网络则认错 "
+            f"{percent(1 - np.asarray(values['slid']))}。",
         ),
     )
 
@@ -173,13 +177,16 @@ def _found(values) -> Text:
 
 
 def _single(values) -> Text:
+    cells = f"{values['cells_each']:.2f}"
     return Text(
-        "What remains is not only one box for each digit: for one digit there are "
-        f"{spread(values['wrong'], digits=2)} wrong boxes, and {percent(values['found'])} of the "
-        "digits are found.",
-        "剩下的并不正好是每个数字一个框：平均每个数字有 "
-        f"{spread(values['wrong'], digits=2)} 个错误的框，而找到的数字占 "
-        f"{percent(values['found'])}。",
+        f"The cells are four pixels apart, and the middles of {cells} of them lie in a digit's box "
+        "on average: a network without any error would give as many boxes before suppression. "
+        f"After it there are {spread(values['wrong'], digits=2)} wrong boxes for each digit, and "
+        f"{percent(values['found'])} of the digits are found.",
+        f"格子相距四个像素，平均有 {cells} 个格子的中心落在一个数字的框内：一个毫无差错的网络，"
+        "在抑制之前也只会给出这么多框。抑制之后，每个数字有 "
+        f"{spread(values['wrong'], digits=2)} 个错误的框，{percent(values['found'])} "
+        "的数字被找到。",
     )
 
 

@@ -26,14 +26,14 @@ def read(values: dict[str, Any]) -> Findings:
         tables=[
             Table(
                 [
-                    Text("shift to the right (pixels)", "向右平移（像素）"),
+                    Text("image", "图像"),
                     Text("distance to itself", "与原图的距离"),
                     Text("farther than the nearest other digit", "比最近的异类图像还远"),
                     Text("nearest neighbour is right", "最近邻判断正确"),
                 ],
                 [
                     [
-                        str(shift),
+                        Text(f"moved by {shift} to the right", f"向右平移 {shift} 像素"),
                         f"{values['to_itself'][i]:.2f}",
                         f"{farther[i]:.1f} %",
                         f"{accuracy[i]:.1f} %",
@@ -142,11 +142,12 @@ def read(values: dict[str, Any]) -> Findings:
             chosen(
                 falls,
                 Text(
-                    "A digit that is moved by two pixels is the same digit to us, and here it takes "
-                    "more than half of the accuracy away. A network for images should not have to learn every shape anew "
-                    "at every place; that is where this lesson leads.",
-                    "平移两个像素，在我们看来还是同一个数字，准确率却丢掉了一半以上。处理图像的网络不该在每"
-                    "个位置把每种形状重学一遍：这正是本讲义要讲的。",
+                    "A digit that is moved by two pixels is the same digit to us, and here it "
+                    "takes more than half of the accuracy away. A network for images should not "
+                    "have to learn every shape anew at every place; that is where this lesson "
+                    "leads.",
+                    "平移两个像素，在我们看来还是同一个数字，准确率却丢掉了一半以上。处理图像的网络"
+                    "不该在每个位置把每种形状重学一遍：这正是本讲义要讲的。",
                 ),
                 Text(
                     "A shift by two pixels costs some accuracy, less than we thought.",

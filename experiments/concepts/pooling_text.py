@@ -84,9 +84,9 @@ EXPLAIN: list[Paragraph] = [
         ),
     ),
     Text(
-        "All networks here train until their loss is below 0.05 on the training set. Images and "
+        "All networks here train until their loss is below 0.1 on the training set. Images and "
         "curves wrap around, so that a shift loses nothing.",
-        "这里的网络都训练到训练集上的损失低于 0.05。图像和曲线首尾相接，因此平移不会丢失任何东西。",
+        "这里的网络都训练到训练集上的损失低于 0.1。图像和曲线首尾相接，因此平移不会丢失任何东西。",
     ),
 ]  # fmt: skip
 
