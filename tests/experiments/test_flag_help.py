@@ -62,8 +62,6 @@ def test_the_list_and_the_help_are_quick():
     for module, status, said in [
         ("experiments", 0, "Train:"),
         ("experiments.classification", 0, "Most used:"),
-        ("experiments.launch", 0, "--processes=2"),
-        ("experiments.evaluate", 0, "Every command:"),
     ]:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         arguments = ["--help"] if module != "experiments" else []
