@@ -82,6 +82,7 @@ def by_numpy(x, kernel, bias=0.0):
     )
 
 
+@pytest.mark.filterwarnings("ignore:jax.array_ref:DeprecationWarning")  # of flax 0.12.0 itself
 def test_nnx_trains_as_the_plain_loop_does(begun, by_hand):
     from flax import nnx
 
@@ -178,6 +179,7 @@ def test_a_feature_pyramid_under_a_head(begun):
         np.testing.assert_allclose(maps[i], by_numpy(level, **params["head"]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_four_channels_with_published_kernels(begun, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     published = models.create("squeezenet1_1", num_classes=5)

@@ -31,6 +31,8 @@ READ_AGAIN = (
     workdirs.RESULT_FILE,
     "metrics.jsonl",
     goodput.ATTEMPTS_FILE,
+    "tracked.json",
+    "train_batch.png",  # of the first batch, and not of the one after the interruption
 )
 _HOLD_FILE = "hold.json"  # beside the copy: this machine's last hold on the store
 

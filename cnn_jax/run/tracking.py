@@ -3,8 +3,8 @@
 The settings become its configuration and the result its summary. A run that is resumed goes on in
 the same tracked run, whose name is kept in tracked.json of the run directory. A tracker that fails
 never stops a run: it is said once, and the run goes on without it. Where the tracker keeps its
-data, and whether it sends them anywhere, is set as it always is (WANDB_MODE, MLFLOW_TRACKING_URI,
-AIM_REPO).
+data, and whether it sends them anywhere, is set as it always is (WANDB_MODE, WANDB_DIR,
+MLFLOW_TRACKING_URI, AIM_REPO).
 """
 
 import contextlib
@@ -34,7 +34,7 @@ Numbers = Mapping[str, float]
 class Tracker(Protocol):
     """What a tracker is told. Its package is imported when a run begins."""
 
-    def begin(self, name: str, settings: Mapping[str, Any], directory: Path, known: str) -> str:
+    def begin(self, name: str, settings: Mapping[str, Any], known: str) -> str:
         """Begins a run, or goes on with the `known` one; returns the name it can go on with."""
 
     def row(self, step: int, split: str, numbers: Numbers) -> None:
@@ -50,7 +50,7 @@ class Tracker(Protocol):
 class Wandb:
     """Weights & Biases."""
 
-    def begin(self, name: str, settings: Mapping[str, Any], directory: Path, known: str) -> str:
+    def begin(self, name: str, settings: Mapping[str, Any], known: str) -> str:
         import wandb
 
         self._run: Any = wandb.init(
@@ -58,7 +58,6 @@ class Wandb:
             name=name,
             id=known or None,
             resume="allow",
-            dir=str(directory),
             config=dict(settings),
             settings={"console": "off"},  # our own console is left alone
         )
@@ -80,7 +79,7 @@ class Wandb:
 class MLflow:
     """MLflow."""
 
-    def begin(self, name: str, settings: Mapping[str, Any], directory: Path, known: str) -> str:
+    def begin(self, name: str, settings: Mapping[str, Any], known: str) -> str:
         import mlflow
         from mlflow.tracking import MlflowClient
 
@@ -115,7 +114,7 @@ class MLflow:
 class Aim:
     """Aim."""
 
-    def begin(self, name: str, settings: Mapping[str, Any], directory: Path, known: str) -> str:
+    def begin(self, name: str, settings: Mapping[str, Any], known: str) -> str:
         import aim
 
         options: dict[str, Any] = {"run_hash": known} if known else {"experiment": PROJECT}
@@ -176,7 +175,7 @@ class Tracked:
         with self._going_on():
             tracker = TRACKERS[recipe.track]()
             known = _known(directory, recipe.track) if resumed else ""
-            own = tracker.begin(directory.name, settings, directory, known)
+            own = tracker.begin(directory.name, settings, known)
             self._tracker = tracker
             _keep(directory, recipe.track, own)
 

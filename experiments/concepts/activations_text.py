@@ -31,13 +31,13 @@ def _draw(language: str) -> list[str]:
     parts = []
     x = np.linspace(-3, 3, 241)
     for i, (name, (function, slope)) in enumerate(CURVES.items()):
-        left, middle = 16 + 172 * (i % 2), 76 + 150 * (i // 2)
+        left, middle = 16 + 172 * (i % 2), 88 + 142 * (i // 2)
         scale = 25
         centre = left + 76
         parts += [
             d.line(left, middle, left + 152, middle, "soft"),
             d.line(centre, middle + 32, centre, middle - 56, "soft"),
-            d.label(left + 2, middle - 44, name, "bold", anchor="start"),
+            d.label(left + 76, middle - 62, name, "bold"),
             d.label(centre - 6, middle - scale + 5, "1", "soft", size=13, anchor="end"),
             d.line(centre - 3, middle - scale, centre + 3, middle - scale, "soft"),
         ]
@@ -50,16 +50,16 @@ def _draw(language: str) -> list[str]:
             parts.append(d.curve(points, kind))
     said = {"en": ("function", "slope"), "zh": ("函数", "斜率")}[language]
     parts += [
-        d.line(70, 272, 100, 272, "a thick"),
-        d.label(108, 277, said[0], anchor="start"),
-        d.line(200, 272, 230, 272, "b dashed"),
-        d.label(238, 277, said[1], anchor="start"),
+        d.line(70, 282, 100, 282, "a thick"),
+        d.label(108, 287, said[0], anchor="start"),
+        d.line(200, 282, 230, 282, "b dashed"),
+        d.label(238, 287, said[1], anchor="start"),
     ]
     return parts
 
 
 SHAPES = Diagram(
-    350, 288,
+    350, 296,
     Text(
         "Four activations and their slopes from -3 to 3: the sigmoid's slope is at most a quarter, "
         "that of tanh at most one; ReLU's is zero below zero and one above, leaky ReLU's is small "

@@ -130,15 +130,19 @@ def _charts(values) -> list[Chart]:
 
 def _reading(values, highest, few: str, many: str) -> list[Text]:
     gaps, noise = values["gaps"], values["noise"]
-    top = {norm: f"{rate:g}" for norm, rate in highest.items()}
+
+    def top(norm: str, language: str) -> str:
+        none = {"en": "none of these", "zh": "一个也没有"}[language]
+        return f"{highest[norm]:g}" if highest[norm] else none
+
+    en, zh = ({norm: top(norm, language) for norm in NORMS} for language in ("en", "zh"))
     return [
         Text(
-            f"The highest rate that learnt anything (a loss below {GOOD}) was {top['none']} "
-            "without "
-            f"normalisation, {top['batch']} with batch norm, {top['group']} with group norm and "
-            f"{top['layer']} with layer norm.",
-            f"能学到东西（损失低于 {GOOD}）的最高学习率：无归一化 {top['none']}，批归一化 "
-            f"{top['batch']}，组归一化 {top['group']}，层归一化 {top['layer']}。",
+            f"The highest rate that learnt anything (a loss below {GOOD}): without normalisation "
+            f"{en['none']}, with batch norm {en['batch']}, with group norm {en['group']}, with "
+            f"layer norm {en['layer']}.",
+            f"能学到东西（损失低于 {GOOD}）的最高学习率：无归一化 {zh['none']}，批归一化 "
+            f"{zh['batch']}，组归一化 {zh['group']}，层归一化 {zh['layer']}。",
         ),
         chosen(
             bool(np.mean(gaps[few]) > np.mean(gaps[many])),

@@ -89,10 +89,11 @@ EXPLAIN: list[Paragraph] = [
 ]  # fmt: skip
 
 GUESS = Text(
-    "Without normalisation a learning rate of 0.1 works here. How much higher may it be with batch "
-    "norm: not at all, 10 times, 100 times?",
-    "在这里，没有归一化时可以用 0.1 的学习率。有了批归一化，学习率可以提高多少倍：不能提高、"
-    "10 倍还是 100 倍？",
+    "Four convolutions are trained at the [[learning rate|learning rates]] 0.01, 0.1, 1 and 10. "
+    "What "
+    "is the highest that learns without normalisation, and what with batch norm?",
+    "用 0.01、0.1、1 和 10 这四个[[learning rate|学习率]]训练四个卷积层。没有归一化时，能学会的最高"
+    "学习率是哪一个？有批归一化时呢？",
 )
 
 

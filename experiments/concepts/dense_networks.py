@@ -11,11 +11,12 @@ import optax
 from cnn_jax import losses
 from cnn_jax.boxes.nms import nms
 from cnn_jax.typing import Mean, Observed, Task
-from experiments.concepts.scenes import CELLS, SIDE, STRIDE, middles
+from experiments.concepts.scenes import BACKGROUND, CELLS, SIDE, STRIDE, middles
 
 SCORE = 0.5  # least probability of a box's class
 OVERLAP = 0.5  # largest IoU of two boxes that both stay
 MOST_BOXES = CELLS**2
+EMPTY = 0.9  # share of the pixels and cells that are background
 
 
 class Trunk(nn.Module):
@@ -77,22 +78,34 @@ class Dense(nn.Module):
         fine, middle, coarse = Trunk(name="trunk")(x, train=train)
         found = {}
         if self.boxes:
-            found["cells"] = nn.Dense(11, name="cells")(coarse)  # [B, 8, 8, 11]
+            found["cells"] = _classes("cells")(coarse)  # [B, 8, 8, 11]
             found["sides"] = STRIDE * nn.softplus(nn.Dense(4, name="sides")(coarse))
         if not self.skip:
-            x = nn.Dense(11, name="head")(coarse)
+            x = _classes("head")(coarse)
             shape = (len(x), SIDE, SIDE, 11)
             return {**found, "pixels": jax.image.resize(x, shape, "bilinear")}
         x = coarse
         for i, own in enumerate((middle, fine), start=1):
-            x = jnp.concatenate([x.repeat(2, 1).repeat(2, 2), own], -1)
-            x = nn.Conv(own.shape[-1], (3, 3), use_bias=False, name=f"up{i}")(x)
+            # as in feature pyramids, arXiv:1612.03144: a sum costs less than joined channels
+            width = own.shape[-1]
+            x = nn.Dense(width, name=f"lateral{i}")(x).repeat(2, 1).repeat(2, 2) + own
+            x = nn.Conv(width, (3, 3), use_bias=False, name=f"up{i}")(x)
             x = nn.relu(nn.BatchNorm(not train, momentum=0.9, name=f"bn_up{i}")(x))
-        return {**found, "pixels": nn.Dense(11, name="head")(x)}
+        return {**found, "pixels": _classes("head")(x)}
+
+
+def _classes(name: str) -> nn.Dense:
+    """Logits that begin at the share of the background, as in arXiv:1708.02002, section 3.3."""
+
+    def init(key: Any, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+        return jnp.where(jnp.arange(shape[0]) == BACKGROUND, np.log(10 * EMPTY / (1 - EMPTY)), 0.0)
+
+    return nn.Dense(11, bias_init=init, name=name)
 
 
 def task() -> Task:
-    """The mean cross-entropy of pixels; of cells, and the mean distance of sides, if predicted."""
+    """The mean cross-entropy of pixels; of cells, and the mean distance of sides in cells, if
+    these are predicted."""
 
     def loss(outputs, batch):
         def cross_entropy(logits, labels) -> Mean:
@@ -102,7 +115,7 @@ def task() -> Task:
         means = {"pixels": cross_entropy(outputs["pixels"], batch["label"])}
         if "cells" in outputs:
             means["cells"] = cross_entropy(outputs["cells"], batch["cells"])
-            apart = abs(outputs["sides"] - batch["sides"]).mean(-1)
+            apart = abs(outputs["sides"] - batch["sides"]).mean(-1) / STRIDE
             means["sides"] = Mean(
                 (apart * (batch["cells"] > 0)).sum(), (batch["cells"] > 0).sum().astype(jnp.float32)
             )

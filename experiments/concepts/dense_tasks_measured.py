@@ -25,6 +25,7 @@ from experiments.concepts.lesson import Effort
 from experiments.concepts.scenes import CELLS, DIGIT, STRIDE, scenes, single
 
 TRAINED, TESTED = 2000, 300  # scenes
+BATCH, RATE = 16, 5e-3  # examples of a step; of Adam
 SHOWN = 4  # scenes on the page
 
 
@@ -33,12 +34,12 @@ def measure(effort: Effort) -> dict[str, Any]:
     lessons, unseen = scenes(train, TRAINED, seed=0), scenes(test, TESTED, seed=1)
     again = {name: leaf[:TESTED] for name, leaf in lessons.items()}
     alone = single(train, seed=2), single(test, seed=3)
-    steps = effort.steps(500, 3000)
+    steps = effort.steps(800, 4000)
     classifiers = _train(Classifier(), classification(10), alone[0], effort, steps)
     found = _classified(classifiers, alone[1], unseen)
     trunk = _own(classifiers)[0]
     for name, model in (("coarse", Dense(skip=False)), ("fine", Dense(skip=True, boxes=True))):
-        steps = effort.steps(250, 3000)
+        steps = effort.steps(600, 4000)
         trained = _train(Begun(model, trunk), task(), lessons, effort, steps)
         found |= _segmented(name, model, trained, unseen, again)
         if name == "fine":
@@ -55,8 +56,8 @@ def _train(model, task, data, effort: Effort, steps: int) -> Trained:
         {name: data[name] for name in kept if name in data},
         seeds=effort.seeds,
         steps=steps,
-        batch_size=32,
-        learning_rates=[3e-3],
+        batch_size=BATCH,
+        learning_rates=[RATE],
     )
 
 

@@ -129,9 +129,15 @@ def redrawn(kept: Mapping[str, Section]) -> dict[str, Section]:
     concepts = {concept.name: concept for concept in syllabus.concepts()}
     for name, section in kept.items():
         concept = concepts.get(name)
-        if concept is not None and key(concept.measure) == section["key"].split("-")[0]:
-            section = read(concept, syllabus.number(name), section)
-        sections[name] = section
+        if concept is None:
+            sections[name] = section
+            continue
+        number = syllabus.number(name)
+        if key(concept.measure) == section["key"].split("-")[0]:
+            sections[name] = read(concept, number, section)
+        else:
+            exercises = told(concept, number)["exercises"]
+            sections[name] = {**section, "number": number, "exercises": exercises}
     return sections
 
 

@@ -15,7 +15,7 @@ from experiments.concepts.one_window_text import BY_HAND, KERNELS, NAMES
 
 
 def read(values: dict[str, Any]) -> Findings:
-    like, others = values["likeness"]
+    like, others = (round(each, 2) + 0.0 for each in values["likeness"])  # no -0.00
     return Findings(
         tables=[
             Table(

@@ -115,6 +115,7 @@ dt { font-weight: 600; } dd { margin: 0; } dl.glossary div:target { background: 
   table.claims tr.head { display: none; } table.claims tr { padding: .4rem 0;
     border-bottom: 1px solid var(--line); }
   table.claims td { border: 0; padding: .05rem .4rem; }
+  table.values td { white-space: normal; padding-right: .4rem; }
   table.many, table.many tbody, table.many tr, table.many td, table.many caption { display: block; }
   table.many tr.head, table.many td.none { display: none; }
   table.many tr { padding: .4rem 0; border-bottom: 1px solid var(--line); }

@@ -44,7 +44,7 @@ def read(values: dict[str, Any]) -> Findings:
                     "360 test images, compared number by number with 1,437 training images. The "
                     "nearest image of another class is "
                     f"{values['to_another']:.2f} away on average.",
-                    "360 张测试图像，逐个数字与 1,437 张训练图像比较。"
+                    "360 张测试图像，逐个像素与 1,437 张训练图像比较。"
                     f"最近的异类图像平均相距 {values['to_another']:.2f}。",
                 ),
             )
@@ -136,16 +136,16 @@ def read(values: dict[str, Any]) -> Findings:
             Text(
                 "To compare images number by number is to ask whether the same [[pixel]] is "
                 "equally bright, and not whether the same shape is there.",
-                "逐个数字地比较图像，问的是同一个[[pixel|像素]]是否一样亮，而不是有没有同样的形"
+                "逐个数值地比较图像，问的是同一个[[pixel|像素]]是否一样亮，而不是有没有同样的形"
                 "状。",
             ),
             chosen(
                 falls,
                 Text(
-                    "A shift by two pixels, which we hardly notice, takes more than half of the "
-                    "accuracy away. A network for images should not have to learn every shape anew "
+                    "A digit that is moved by two pixels is the same digit to us, and here it takes "
+                    "more than half of the accuracy away. A network for images should not have to learn every shape anew "
                     "at every place; that is where this lesson leads.",
-                    "平移两个像素，人眼几乎察觉不到，准确率却丢掉了一半以上。处理图像的网络不该在每"
+                    "平移两个像素，在我们看来还是同一个数字，准确率却丢掉了一半以上。处理图像的网络不该在每"
                     "个位置把每种形状重学一遍：这正是本讲义要讲的。",
                 ),
                 Text(

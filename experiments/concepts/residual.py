@@ -241,6 +241,8 @@ def _charts(values) -> list[Chart]:
 
 
 def _reading(values, outcomes, lost) -> list[Text]:
+    every = np.asarray(values["lost"][RESIDUAL])  # [seeds, blocks]
+    first, later = every[:, 0], every[:, DEEP // 2 :].mean(1)
     best = {name: percent(values["right"][name][str(DEEP)]) for name in NAMES}
     sizes = {name: spread(np.log10(values["first"][name]), digits=1) for name in NAMES}
     return [
@@ -281,11 +283,12 @@ def _reading(values, outcomes, lost) -> list[Text]:
                 "后面的层收到的都是从未见过的输入。",
             ),
             Text(
-                f"Without one block the residual network loses {percent(lost[RESIDUAL])}, the "
-                "plain "
-                f"one {percent(lost[PLAIN])}: here the sum did not protect it.",
-                f"去掉一个块，残差网络损失 {percent(lost[RESIDUAL])}，普通网络损失 "
-                f"{percent(lost[PLAIN])}：在这里，求和没有起到保护作用。",
+                f"Without one block the residual network loses {percent(lost[RESIDUAL])} on "
+                f"average, the plain one {percent(lost[PLAIN])}. Of the residual network's blocks "
+                f"the first costs {percent(first)}, one of the second half {percent(later)}.",
+                f"去掉一个块，残差网络平均损失 {percent(lost[RESIDUAL])}，普通网络损失 "
+                f"{percent(lost[PLAIN])}。在残差网络中，去掉第一个块损失 {percent(first)}，"
+                f"去掉后一半中的某一个块损失 {percent(later)}。",
             ),
         ),
     ]

@@ -30,7 +30,7 @@ def results(section: Section, language: str) -> None:
         return as_text(in_language(words, language), language)
 
     for each in section["tables"]:
-        table = rich.table.Table(*[say(heading) for heading in each["headings"]])
+        table = _table([say(heading) for heading in each["headings"]])
         for row in each["rows"]:
             table.add_row(*(say(cell) for cell in row))
         entry.CONSOLE.print()
@@ -38,7 +38,7 @@ def results(section: Section, language: str) -> None:
             entry.CONSOLE.print(say(each["caption"]))
         entry.CONSOLE.print(table)
     names = ("claim", "expected", "value", "holds")
-    table = rich.table.Table(*[WORDS[name].in_(language) for name in names])
+    table = _table([WORDS[name].in_(language) for name in names])
     for each in section["expectations"]:
         holds = WORDS["yes" if each["holds"] else "no"].in_(language)
         table.add_row(say(each["claim"]), say(each["expected"]), say(each["measured"]), holds)
@@ -55,6 +55,12 @@ def results(section: Section, language: str) -> None:
         entry.CONSOLE.print(f"{word} {number}: {say(each['title'])}")
         entry.CONSOLE.print(f"  python -m experiments.concepts.exercises {number}")
     entry.CONSOLE.print(effort(section).in_(language))
+
+
+def _table(headings: list[str]) -> rich.table.Table:
+    """A table whose long cells go on in the next line: Chinese has no spaces to break at."""
+    columns = [rich.table.Column(heading, overflow="fold") for heading in headings]
+    return rich.table.Table(*columns)
 
 
 def _heading(text: str) -> None:

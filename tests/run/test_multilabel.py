@@ -8,7 +8,7 @@ from PIL import Image
 
 from cnn_jax import data, run
 from cnn_jax.metrics import per_class, several
-from cnn_jax.run import measuring, reports
+from cnn_jax.run import evaluation_files, measuring, reports
 from cnn_jax.tasks import multilabel
 
 QUIET = run.Program(quiet=True)
@@ -52,7 +52,7 @@ def done(chest, tmp_path_factory):
     return run.train(recipe, workdir=tmp_path_factory.mktemp("run") / "run", program=QUIET)
 
 
-def test_a_run_finds_the_labels(done, chest):
+def test_a_run_finds_the_labels(done, chest, tmp_path):
     assert done.json["chosen_by"] == "val_map"
     assert done.metrics["map"] > 0.99
     assert done.metrics["auc"] > 0.99
@@ -62,8 +62,14 @@ def test_a_run_finds_the_labels(done, chest):
     assert run.evaluate(done.place) == pytest.approx(done.metrics, rel=1e-6)
     opened = run.open(done.place)
     assert done.json["per_class"]["split"] == "test"
-    closer = reports.report(measuring.measure(opened), resamples=0).classes
-    for mine, row in zip(done.json["per_class"]["classes"], closer, strict=True):
+    measured = measuring.measure(opened)
+    closer = reports.report(measured, resamples=0)
+    evaluation_files.write(measured, closer, tmp_path)
+    own, its = ((where / "classes.csv").read_text() for where in (done.directory, tmp_path))
+    assert own.splitlines()[0] == its.splitlines()[0]
+    assert (tmp_path / "classes.png").exists()
+    assert "of each class, the lowest first" in (tmp_path / "index.html").read_text()
+    for mine, row in zip(done.json["per_class"]["classes"], closer.classes, strict=True):
         assert mine.pop("class") == row.pop("class")
         assert mine == pytest.approx(row, rel=1e-6)
         assert mine["f1"] > 0.9

@@ -191,3 +191,31 @@ def test_what_cannot_be_called_as_one_is_refused_by_name(added):
     schedule("number", lambda peak, **_: peak)
     with pytest.raises(ValueError, match=r"'number' .* returned float; it must return a function"):
         values("number")
+
+
+def test_numbers_may_be_arguments_of_a_compiled_step():
+    """A sweep's runs share one program: it must do what each run's own would."""
+    params = {"kernel": jnp.linspace(-1, 1, 24).reshape(2, 3, 4), "bias": jnp.linspace(0, 1, 4)}
+    grads = jax.tree.map(lambda leaf: jnp.cos(7 * leaf), params)
+
+    def updates(rate, decay, momentum, clip, final):
+        found = {}
+        for name in optim.OPTIMIZERS:
+            tx = optim.make_optimizer(
+                name, rate, momentum=momentum, weight_decay=decay, clip_norm=clip
+            )
+            found[name], _ = tx.update(grads, tx.init(params), params)
+        for name in schedules.SCHEDULES:
+            schedule = optim.make_schedule(
+                name, rate, steps=20, warmup_steps=4, final=final, boundaries=[9]
+            )
+            found[name] = jnp.stack([schedule(step) for step in (0, 3, 4, 9, 19)])
+        return found
+
+    numbers = (0.3, 0.01, 0.7, 0.5, 0.03)
+    own, shared = updates(*numbers), jax.jit(updates)(*map(jnp.float32, numbers))
+    for name in own:
+        for one, other in zip(
+            jax.tree.leaves(own[name]), jax.tree.leaves(shared[name]), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6, err_msg=name)

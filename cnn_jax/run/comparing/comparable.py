@@ -165,7 +165,7 @@ def finished(groups: Sequence[Group]) -> str:
 
 
 def _names(groups: Sequence[Group]) -> str:
-    return ", ".join(group.name for group in groups)
+    return _few([group.name for group in groups])
 
 
 def _listed(runs: Sequence[Record], what: Callable[[Record], str]) -> str:

@@ -24,7 +24,7 @@ STYLE = (
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr));
   gap: 1em; }
 .examples img { width: 100%; max-width: 160px; image-rendering: pixelated; }
-td.best { font-weight: 700; }
+td.name { min-width: 9.5rem; }
 """
 )
 

@@ -84,8 +84,6 @@ def of_groups(
         if len(own) < 2:
             continue
         done |= {id(group) for group in own}
-        if len(own) > MOST:
-            notes.append(f"Disagreements are of the first {MOST} of {len(own)} groups.")
         judged = []
         for group in own[:MOST]:
             try:
@@ -96,6 +94,8 @@ def of_groups(
                 continue
             if one is not None:
                 judged.append(one)
+        if len(own) > MOST and len(judged) > 1:
+            notes.append(f"Disagreements are of the first {MOST} of {len(own)} groups.")
         for other in judged[1:]:
             two = _between(judged[0], other)
             if two is None:

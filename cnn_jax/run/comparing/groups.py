@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from cnn_jax.analysis.interval import half_width
 from cnn_jax.run.comparing.records import FINISHED, Record
 
-# Settings that tell repetitions of one experiment apart.
-_REPEATS = frozenset({"seed", "fold", "seeds", "learning_rates"})
+# Settings that tell repetitions of one experiment apart; and the record of which were given.
+_REPEATS = frozenset({"seed", "fold", "seeds", "learning_rates", "fine_tuning"})
+LONGEST = 30  # characters of a value in the name of a group
 _PLACES = ("folder", "csv", "npz", "hf", "masks", "coco", "voc", "yolo")  # kind:PATH
 
 
@@ -105,11 +106,17 @@ def grouped(records: Sequence[Record]) -> list[Group]:
         own = sorted(kept.values(), key=_by_repetition)
         groups.append(Group("", own, [run for run in runs if run not in own]))
     differing = differences_in([group.first for group in groups])
-    names = [", ".join(f"{n}={g.first.settings.get(n, '')}" for n in differing) for g in groups]
+    names = [", ".join(f"{n}={_short(g.first, n)}" for n in differing) for g in groups]
     for group, name in zip(groups, names, strict=True):
         alone = names.count(name) == 1 and len(name) <= 120
         group.name = name if name and alone else _own_name(group, names)
     return groups
+
+
+def _short(record: Record, name: str) -> str:
+    """The value of a setting; of a long one, such as a path, the end."""
+    value = record.settings.get(name, "")
+    return value if len(value) <= LONGEST else f"…{value[-LONGEST:]}"
 
 
 def _own_name(group: Group, names: Sequence[str]) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax.run import fine_tuning, surveying
 from cnn_jax.run import settings as texts
-from cnn_jax.run import surveying
 from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.layer_decay import stage_factors
 from cnn_jax.run.optimisation import optimizer_of, schedule_of
@@ -42,6 +42,7 @@ NOT_OF_DATA = frozenset(
         *("nonfinite_limit", "layer_decay", "bias_factor", "patience", "keep", "log_every"),
         *("evaluate_every_epochs", "evaluate_every_steps", "figures", "interrupted_status"),
         *("checkpoint_every_epochs", "checkpoint_every_steps", "step_timeout", "survey"),
+        "fine_tuning",  # the record of what was chosen
     }
 )
 KEPT = 8  # compiled steps, which differ in more than numbers
@@ -91,8 +92,12 @@ class Shared:
             self.forget()
             # a run that is resumed reads no pretrained weights, and the next one may need them
             new = dataclasses.replace(recipe, workdir="")
-            self._experiment, self._data = experiment_of(new, task_of(new)), key
+            made, said = experiment_of(new, task_of(new)), fine_tuning.note(new)
+            notes = tuple(note for note in made.notes if note != said)
+            self._experiment, self._data = made._replace(notes=notes), key
         own = self._experiment
+        if said := fine_tuning.note(recipe):
+            own = own._replace(notes=(*own.notes, said))
         if _seeded(recipe):
             own = own._replace(train=own.train.with_seed(recipe.seed))
         return own
@@ -215,7 +220,7 @@ def data_key(recipe: TrainingRecipe) -> tuple:
 
 
 def _structure_key(recipe: TrainingRecipe) -> tuple:
-    without = frozenset({*NUMBERS, *texts.NOT_KEPT, "seed"})
+    without = frozenset({*NUMBERS, *texts.NOT_KEPT, "seed", "fine_tuning"})
     switches = tuple(bool(getattr(recipe, name)) for name in _SWITCHES)
     return (switches, *_values(recipe, without))
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cnn_jax import plugins
 from cnn_jax.data.errors import DataError
-from cnn_jax.run import continuing, resuming
+from cnn_jax.run import continuing, resuming, tracking
 from cnn_jax.run import workdir as workdirs
 from cnn_jax.run.machine import configured, split_cpu
 from cnn_jax.run.program import Program
@@ -58,6 +58,7 @@ def prepared(recipe: TrainingRecipe, workdir: str | os.PathLike[str] | None) -> 
     if workdir is not None:
         recipe = replace(recipe, workdir=workdir)  # type: ignore[arg-type]
     plugins.load_all(recipe.plugin)
+    tracking.check(recipe.track)
     if recipe.seeds != 1 or recipe.learning_rates:
         name = "seeds" if recipe.seeds != 1 else "learning_rates"
         raise ValueError(

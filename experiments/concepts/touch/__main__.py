@@ -42,7 +42,9 @@ def main() -> int:
     made["findings"] = findings
     made["source"]["command"] = command
     directory: Path = local_path(OUTPUT.value)
-    path = page.write(directory / "touch.html", made)
+    path = directory / "touch.html"
+    if spared := page.write(path, made):
+        entry.say(f"There was no room in the page for: {', '.join(spared)}.")
     contents.write_golden(directory / "golden.npz", last, images)
     if findings is None:
         entry.say(

@@ -59,7 +59,7 @@ def contents_of(place: str, *, say: contents.Say) -> tuple[dict[str, Any], list[
     shape = tuple(facts.image_shape)
     moments = [Snapshot(predictor.step, predictor.variables)]
     if count <= WITH_SNAPSHOTS:
-        moments = _earlier(place, predictor, model, 8 * count // 3) + moments
+        moments = _earlier(place, predictor, model, 5 * count // 2) + moments
     mean, std = facts.mean or 0.0, facts.std or 1.0
     examples = _examples(predictor, say)
     judge = None
@@ -75,7 +75,7 @@ def contents_of(place: str, *, say: contents.Say) -> tuple[dict[str, Any], list[
     made: dict[str, Any] = {
         "net": net,
         "classes": list(facts.class_names) or [str(k) for k in range(facts.num_classes)],
-        "check": contents.agreement(last, images[:4]),
+        "check": contents.agreement(last, images[: 4 if images[0].size < 2000 else 1]),
         "source": {
             "kind": "run",
             "parameters": count,

@@ -1,4 +1,4 @@
-"""Networks as JSON: layers as data, weights as half-precision numbers in base64."""
+"""Networks as JSON: layers as data, weights as half-precision numbers in text."""
 
 import base64
 from collections.abc import Sequence
@@ -40,11 +40,16 @@ def described(layers: Sequence[Layer]) -> list[dict[str, Any]]:
 
 
 def weights(layers: Sequence[Layer]) -> dict[str, str]:
-    """The arrays of all layers, one after the other: {'kind': 'f2', 'weights': base64}."""
+    """The arrays of all layers, one after the other: {'kind': 'f2', 'weights': text}.
+
+    The text is base 85, which takes 5 characters for 4 bytes where base64 takes 5.3: so 300,000
+    numbers have room in a page. A comma stands for '<', which HTML would have escaped.
+    """
     kind = _kind(layers)
     values = [value.ravel() for layer in layers for value in layer.arrays.values()]
     row = np.concatenate([*values, np.zeros(0, np.float32)]).astype(f"<{kind}")
-    return {"kind": kind, "weights": base64.b64encode(row.tobytes()).decode()}
+    data = row.tobytes() + bytes(-row.nbytes % 4)
+    return {"kind": kind, "weights": base64.b85encode(data).decode().replace("<", ",")}
 
 
 def parameters(layers: Sequence[Layer]) -> int:

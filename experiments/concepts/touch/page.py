@@ -13,6 +13,7 @@ from typing import Any
 from cnn_jax import strict_json
 
 LARGEST = 900_000  # bytes of a page
+SPARE = ("check", "findings", "tests")  # parts of the data, the first to be left out first
 SCRIPTS = (
     "engine", "base", "plot", "pad", "answer", "maps", "unit", "curve", "scene", "guess", "main",
 )  # fmt: skip
@@ -40,8 +41,12 @@ def source(name: str) -> str:
 
 
 def script() -> str:
-    """The program of the page: all scripts in one function, so that it leaves no names behind."""
-    parts = "\n".join(source(f"{name}.js") for name in SCRIPTS)
+    """The program of the page: all scripts in one function, so that it leaves no names behind.
+
+    Comments of a line of their own, and indents, make room for the network.
+    """
+    lines = [line.strip() for name in SCRIPTS for line in source(f"{name}.js").splitlines()]
+    parts = "\n".join(line for line in lines if line and not line.startswith("//"))
     return f'"use strict";(() => {{\n{parts}}})();'
 
 
@@ -54,7 +59,8 @@ def text(data: Mapping[str, Any]) -> str:
     Raises:
         ValueError: the page would be larger than `LARGEST`.
     """
-    style, program = source("style.css"), script()
+    style = "\n".join(line.strip() for line in source("style.css").splitlines())
+    program = script()
     words = json.loads(source("words.json"))
     policy = (
         f"default-src 'none'; script-src 'sha256-{_hash(program)}'; "
@@ -78,16 +84,30 @@ def text(data: Mapping[str, Any]) -> str:
     return made
 
 
-def write(path: Path, data: Mapping[str, Any]) -> Path:
-    """Writes the page."""
+def write(path: Path, data: Mapping[str, Any]) -> list[str]:
+    """Writes the page; what it can do without is left out where there is no room for it.
+
+    Returns:
+        What was left out: some of `SPARE`.
+
+    Raises:
+        ValueError: there is no room for the network itself.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text(data), encoding="utf-8")
-    return path
+    for count in range(len(SPARE) + 1):
+        try:
+            made = text({name: data[name] for name in data if name not in SPARE[:count]})
+            break
+        except ValueError:
+            if count == len(SPARE):
+                raise
+    path.write_text(made, encoding="utf-8")
+    return [name for name in SPARE[:count] if data.get(name)]
 
 
 def _inside(value: Any) -> str:
     """JSON that cannot end the element that it stands in."""
-    dumped = strict_json.dumps(value)
+    dumped = strict_json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return dumped.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

@@ -20,7 +20,7 @@ from cnn_jax.train.step import make_train_step
 from cnn_jax.typing import Array, Batch, HostBatch, Network, PyTree, Task
 from experiments.concepts.touch import data, networks
 
-SNAPSHOTS = (0, 10, 30, 100, 300)  # updates before each snapshot; the last is the end
+SNAPSHOTS = (0, 30, 100, 200, 400)  # updates before each snapshot; the last is the end
 BATCH, RATE = 64, 5e-3
 DIGIT_STEPS, CURVE_STEPS, SCENE_STEPS = 1200, 1500, 800
 SCENES = 3000  # drawn once
@@ -183,7 +183,7 @@ def train_scenes(*, steps: int = SCENE_STEPS, seed: int = 0) -> Trained:
     rng = np.random.default_rng(seed)
     drawn = [data.scene(rng, digits, labels) for _ in range(SCENES)]
     image = np.stack([image for image, _ in drawn])
-    # one class for each position of a map of half the side: that of most ink among 2x2 pixels
+    # one class for each position of a map of half the side
     label = np.stack([halved(classes) for _, classes in drawn])
     names = ["background", *map(str, range(10))]
     return train(

@@ -1,6 +1,7 @@
 """The page to touch, without a browser: networks as layers, weights as text, runs, one file."""
 
 import base64
+import functools
 import hashlib
 import html.parser
 import json
@@ -8,6 +9,7 @@ import re
 import shutil
 import subprocess
 
+import jax
 import numpy as np
 import pytest
 
@@ -27,10 +29,8 @@ from tests.experiments.concepts import touch_pages
 
 NETWORKS = {
     "digit": (networks.Digit(widths=(3, 4)), (24, 24, 1)),
-    "digit, strided": (networks.Digit(widths=(3, 4), subsampling="stride"), (24, 24, 1)),
     "curve": (networks.Curve(widths=(3, 4), subsampling="mean"), (40, 1)),
     "scene": (networks.Scene(widths=(3, 4)), (16, 16, 1)),
-    "lenet5": (models.create("lenet5", num_classes=10), (28, 28, 1)),
     "resnet8": (models.create("resnet8", num_classes=3, widths=(4, 4, 8)), (16, 16, 3)),
 }
 
@@ -42,7 +42,8 @@ def read():
     for name, (model, shape) in NETWORKS.items():
         variables = touch_pages.variables_of(model, shape)
         images = np.random.default_rng(1).random((2, *shape)).astype(np.float32)
-        want = np.asarray(model.apply(variables, (images - 0.2) / 0.5, train=False))
+        apply = jax.jit(functools.partial(model.apply, train=False))
+        want = np.asarray(apply(variables, (images - 0.2) / 0.5))
         cubes = images if len(shape) == 3 else images[:, None]
         found[name] = reading.read(model, variables, shape, mean=0.2, std=0.5), cubes, want
     return found
@@ -174,6 +175,17 @@ def test_a_page_that_is_too_large_is_refused():
         pages.text({"net": "0" * 900_000})
 
 
+def test_300_000_parameters_have_room_beside_the_program(tmp_path):
+    """Of them alone there is always a page; what else there is, as far as there is room."""
+    network = "0" * (from_run.LARGEST * 2 * 5 // 4 + 20_000)  # half precision, and its layers
+    data = {"net": network, "check": "1" * 50_000, "tests": "2" * 60_000, "findings": {"a": "b"}}
+    left_out = pages.write(tmp_path / "page.html", data)
+    assert left_out == ["check", "findings", "tests"]
+    assert (tmp_path / "page.html").stat().st_size < pages.LARGEST
+    assert pages.write(tmp_path / "page.html", {**data, "net": ""}) == []
+    assert pages.write(tmp_path / "page.html", {**data, "tests": ""}) == ["check"]
+
+
 def test_every_word_is_there_in_both_languages_with_the_same_numbers():
     words = json.loads(pages.source("words.json"))
     used = "".join(pages.source(f"{name}.js") for name in pages.SCRIPTS) + pages.source("page.html")
@@ -219,6 +231,7 @@ def test_the_page_of_a_run():
         from_run.contents_of(str(RUNS / "coco"), say=said.append)
 
 
+@pytest.mark.slow
 def test_limits_of_a_run(monkeypatch):
     place = str(RUNS / "digits")
     monkeypatch.setattr(from_run, "_examples", lambda predictor, say: None)
@@ -232,6 +245,23 @@ def test_limits_of_a_run(monkeypatch):
         from_run.contents_of(place, say=print)
 
 
+@pytest.mark.slow
+def test_every_network_that_should_be_known():
+    """Networks of the registry: strides, padding of a shortcut, dilation in time, and more."""
+    known = {"lenet5": 14, "resnet8": 31, "mlp": 7, "mnist1d_cnn": 9, "tcn": 52}
+    for name, count in known.items():
+        shape = models.describe(name).input_shape
+        model = models.create(name, num_classes=10)
+        variables = touch_pages.variables_of(model, shape)
+        found = reading.read(model, variables, shape)
+        assert len(found) == count, name
+        images = np.random.default_rng(0).random((1, *shape)).astype(np.float32)
+        want = np.asarray(jax.jit(functools.partial(model.apply, train=False))(variables, images))
+        got = golden.logits(found, images if len(shape) == 3 else images[:, None])
+        assert np.abs(got - want).max() < 1e-5 * np.abs(want).max(), name
+
+
+@pytest.mark.slow
 def test_a_scene_and_its_classes():
     small, labels = data.small_digits("test")
     digits = data.inked(data.enlarged(small.astype(np.float32) / 16))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.concepts.touch import golden
+import cnn_jax.cpu
+from experiments.concepts.touch import contents, from_run, golden
 from experiments.concepts.touch import page as pages
 from tests.experiments.concepts import touch_pages
 from tests.experiments.concepts.devtools import Browser
@@ -28,7 +29,9 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return pages.write(tmp_path_factory.mktemp("page") / "touch.html", touch_pages.tiny()[0])
+    made = tmp_path_factory.mktemp("page") / "touch.html"
+    assert pages.write(made, touch_pages.tiny()[0]) == []
+    return made
 
 
 @pytest.fixture
@@ -102,6 +105,7 @@ def test_drawing_moving_and_training(page):
     assert page.run("document.querySelector('#training-too').value") == "0"
 
 
+@pytest.mark.slow
 def test_switches_and_their_measurement(page):
     names = ["shuffle", "act", "shortcut", "stride"]
     assert (
@@ -232,7 +236,7 @@ def test_guess_then_measure(page):
         page.send("Emulation.setEmulatedMedia", media="")
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", [pytest.param("en", marks=pytest.mark.slow), "zh"])
 def test_it_can_be_read(page, language):
     """Both languages at the width of a telephone and of a screen, in both schemes."""
     for width in (390, 1100):
@@ -256,6 +260,54 @@ def test_it_can_be_read(page, language):
         assert {text for text in texts if re.search("[\u4e00-\u9fff]", text)} == {"中文"}
 
 
+@pytest.mark.slow
+def test_a_page_of_a_run(page, tmp_path):
+    """An unknown number of classes with names of any kind, in colour, without the lesson."""
+    made, last, images = from_run.contents_of(
+        str(touch_pages.GOLDEN_RUNS / "folder"), say=lambda text: None
+    )
+    made = {**made, "findings": None, "classes": ["<b>猫</b>", "a long name " * 4]}
+    made["source"]["command"] = "python -m experiments.concepts.touch"
+    pages.write(tmp_path / "run.html", made)
+    page.open(tmp_path / "run.html", width=390)
+    assert differences(page, last, images).max() < 1e-4
+    assert page.run("document.querySelector('#curve').hidden")
+    assert "python -m experiments.concepts --all --quick" in text_of(page, "#guess")
+    assert "<b>猫</b>" in text_of(page, "#bars")
+    assert probe(page, "cut") == {"wide": [], "fits": True, "scrolling": 0}
+
+
+@pytest.mark.slow
+def test_trained_in_a_minute_it_names_97_of_100_and_what_is_drawn(page, tmp_path):
+    """28 seconds of one core (Python 3.11, jax 0.10.2); 98.6 % with seed 0."""
+    cnn_jax.cpu.enable()
+    made, last, images = contents.own(
+        variants=False, steps={"curves": 2, "scenes": 2}, say=lambda text: None
+    )
+    assert made["source"]["accuracy"] >= 0.97
+    accuracies = [each["accuracy"] for each in made["net"]["snapshots"]]
+    assert accuracies[0] < 0.2
+    assert accuracies[0] < accuracies[3] < accuracies[-1], "untrained, early, end"
+    made["source"]["command"], made["findings"] = "", None
+    pages.write(tmp_path / "trained.html", made)
+    page.open(tmp_path / "trained.html")
+    assert differences(page, last, images).max() < 1e-4
+    strokes = {
+        "1": [[(0.5, 0.2), (0.5, 0.8)]],
+        "7": [[(0.3, 0.22), (0.7, 0.22), (0.45, 0.8)]],
+        "4": [[(0.58, 0.2), (0.3, 0.58), (0.75, 0.58)], [(0.6, 0.35), (0.6, 0.85)]],
+        "0": [[(0.5 + 0.2 * np.cos(a), 0.5 + 0.3 * np.sin(a)) for a in np.linspace(0, 6.3, 15)]],
+    }
+    named = []
+    for lines in strokes.values():
+        page.click("#clear")
+        for line in lines:
+            page.drag([page.middle("#pad .pad", *point) for point in line])
+        named.append(text_of(page, "#answer")[-1])
+    assert sum(a == b for a, b in zip(named, strokes, strict=True)) >= 3, named
+
+
+@pytest.mark.slow
 def test_complaints_would_be_noticed(browser, tmp_path):
     (tmp_path / "bad.html").write_text(
         "<html data-ready=yes><script>console.error('it went wrong'); undefined.x</script>"

@@ -53,10 +53,8 @@ function table(caption, headings, rows, numeric = []) {
 // A number in few characters, with a true minus sign.
 function short(value, digits = 2) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : value < 0 ? "−∞" : "?";
-  const size = Math.abs(value);
-  let text = size !== 0 && (size >= 1e4 || size < 10 ** -digits / 2)
-    ? (size < 1e-3 && digits < 3 ? "0" : size.toExponential(1)) : size.toFixed(digits);
-  if (text === "0") text = (0).toFixed(digits);
+  const size = Math.abs(value), tiny = digits > 2 && size !== 0 && size < 10 ** -digits / 2;
+  const text = size >= 1e4 || tiny ? size.toExponential(1) : size.toFixed(digits);
   return (value < 0 && Number(text) !== 0 ? "−" : "") + text;
 }
 

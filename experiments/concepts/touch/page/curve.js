@@ -24,11 +24,8 @@ function changeByShift(way) {
 
 
 function buildCurve() {
-  if (!DATA.curve) {
-    shown(() => $("curve-body").replaceChildren(h("p", { class: "note", text: t("left_out", { why: t("left_out_run") }) })));
-    document.querySelector("#curve [data-t=curve_text]").hidden = true;
-    return;
-  }
+  $("curve").hidden = !DATA.curve;
+  if (!DATA.curve) return;
   const samples = numbersOf(DATA.curve.samples, "f4"), labels = bytesOf(DATA.curve.labels), n = labels.length, T = 40;
   const made = makePlot({ count: T, top: () => 4, id: "plot-time", get: () => curve.values, ghost: () => curve.original,
     changed: () => { curve.label = null; draw(); } });

@@ -8,6 +8,20 @@ function bytesOf(base64) {
   return bytes;
 }
 
+const DIGITS85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
+
+// Five digits of base 85 are four bytes, the highest first.
+function bytesOf85(text) {
+  const worth = new Uint8Array(128), bytes = new Uint8Array(text.length / 5 * 4);
+  for (let i = 0; i < 85; i++) worth[DIGITS85.charCodeAt(i)] = i;
+  for (let i = 0, at = 0; i < text.length; i += 5) {
+    let v = 0;
+    for (let k = 0; k < 5; k++) v = v * 85 + worth[text.charCodeAt(i + k)];
+    for (let shift = 24; shift >= 0; shift -= 8) bytes[at++] = (v >>> shift) & 255;
+  }
+  return bytes;
+}
+
 function halfToNumber(h) {
   const sign = h & 0x8000 ? -1 : 1, exponent = (h >> 10) & 31, fraction = h & 1023;
   if (exponent === 0) return sign * fraction * 2 ** -24;
@@ -15,8 +29,8 @@ function halfToNumber(h) {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-function numbersOf(base64, kind) {
-  const bytes = bytesOf(base64), view = new DataView(bytes.buffer);
+function numbersOf(text, kind, decode = bytesOf) {
+  const bytes = decode(text), view = new DataView(bytes.buffer);
   const width = kind === "f2" ? 2 : 4, numbers = new Float32Array(bytes.length / width);
   for (let i = 0; i < numbers.length; i++) {
     numbers[i] = width === 2 ? halfToNumber(view.getUint16(2 * i, true))
@@ -29,7 +43,7 @@ const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
 
 // The weights of one moment of the training: for each layer its arrays by name.
 function weightsOf(net, snapshot) {
-  const numbers = numbersOf(snapshot.weights, snapshot.kind);
+  const numbers = numbersOf(snapshot.weights, snapshot.kind, bytesOf85);
   let at = 0;
   return net.layers.map((layer) => {
     const own = {};

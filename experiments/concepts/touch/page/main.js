@@ -6,7 +6,8 @@ function lead() {
     ? t("lead_own", { examples: whole(source.examples), seconds: source.seconds, parameters: whole(source.parameters),
       accuracy: Math.round(source.accuracy * source.tested), tested: source.tested })
     : t("lead_run", { parameters: whole(source.parameters), steps: whole(source.steps) });
-  document.querySelector("#draw > p").textContent = t(source.kind === "own" ? "draw_text" : "draw_text_run", { side: H === 1 ? W : C > 1 ? `${H} × ${W} × ${C}` : `${H} × ${W}` });
+  if (source.kind === "run") document.querySelector("#draw h2").textContent = t(H === 1 ? "line_title" : "draw_title_run");
+  document.querySelector("#draw > p").textContent = H === 1 ? t("line_text", { n: W }) : t(source.kind === "own" ? "draw_text" : "draw_text_run", { side: C > 1 ? `${H} × ${W} × ${C}` : `${H} × ${W}` });
   document.querySelector("#switches > p").textContent = t(source.kind === "own" ? "switch_text" : "switch_text_run");
 }
 
@@ -35,7 +36,7 @@ function setLanguage(index) {
   $("lang-en").setAttribute("aria-pressed", String(index === 0));
   $("lang-zh").setAttribute("aria-pressed", String(index === 1));
   lead();
-  $("contents").replaceChildren(...[...document.querySelectorAll("main > section:not(.print-only)")].map((section) =>
+  $("contents").replaceChildren(...[...document.querySelectorAll("main > section:not(.print-only):not([hidden])")].map((section) =>
     h("li", {}, h("a", { href: `#${section.id}`, text: section.querySelector("h2").textContent }))));
   page.listeners.forEach((fn) => fn());
   if (state.outs.length) { drawBars(); footer(); }
@@ -44,6 +45,7 @@ function setLanguage(index) {
 function footer() {
   const parts = [];
   if (page.agreement) parts.push(h("p", { text: t("check", { n: page.agreement.n, v: page.agreement.v.toExponential(0) }) }));
+  if (DATA.source.kind === "run") parts.push(h("p", { text: t("left_out") }));
   parts.push(h("p", {}, `${t("made_own")}${page.language ? "：" : ": "}`, h("code", { text: DATA.source.command })));
   $("footer").replaceChildren(...parts);
 }
@@ -91,6 +93,7 @@ function start() {
   $("lang-zh").addEventListener("click", () => setLanguage(1));
   setLanguage(wanted);
   if (TESTS) { example = DATA.tests.first ?? 0; setImage(TESTS.image(example), TESTS.labels[example]); }
+  else if (H > 1) drawRing();
   compute();
   firstUnit();
   page.agreement = checkAgreement();

@@ -24,6 +24,7 @@ function explain(owner, index) {
 
 function shapeText([h, w, c]) { return h === 1 && w === 1 ? whole(c) : h === 1 ? `${c} × ${w}` : `${c} × ${h} × ${w}`; }
 
+const isInk = (index) => index === 0 && C === 1 && H > 1;
 let viewed = null; // the network that the views are of
 
 function viewMaps(owner) {
@@ -127,7 +128,7 @@ function drawThumb(index) {
   const sums = new Float64Array(c_);
   out.forEach((v, i) => { sums[i % c_] += Math.abs(v); });
   const c = argmax(Array.from(sums));
-  paint(canvas, h_, w_, index === 0 && C !== 3 ? (i) => shade(out[i * c_], colours.ink) : (i) => shade(out[i * c_ + c] / size));
+  paint(canvas, h_, w_, isInk(index) ? (i) => shade(out[i * c_], colours.ink) : (i) => shade(out[i * c_ + c] / size));
 }
 
 // Kernels of a convolution that reads one channel, as small images under its maps.
@@ -177,7 +178,7 @@ function drawLayer(index) {
   const size = Math.max(most, -least) || 1;
   view.most = size;
   view.cells.forEach((cell, c) => {
-    paint(cell.canvas, h_, w_, index === 0 && C !== 3 ? (i) => shade(out[i * c_ + c], colours.ink)
+    paint(cell.canvas, h_, w_, isInk(index) ? (i) => shade(out[i * c_ + c], colours.ink)
       : (i) => shade(out[i * c_ + c] / size));
     if (cell.text) {
       const name = index === viewed.layers.length - 1 && c < DATA.classes.length ? `${className(c)}: ` : "";
@@ -187,7 +188,7 @@ function drawLayer(index) {
   drawKernels(index);
   view.low.textContent = least < 0 ? short(-size) : "0";
   view.high.textContent = short(size);
-  paint(view.legend, 1, 64, index === 0 && C !== 3 ? (i) => shade(i / 63, colours.ink)
+  paint(view.legend, 1, 64, isInk(index) ? (i) => shade(i / 63, colours.ink)
     : (i) => shade(least < 0 ? i / 31.5 - 1 : i / 63));
   if (view.table.open || page.printing) {
     view.numbers.replaceChildren(statistics(out, c_, view.cells.length));

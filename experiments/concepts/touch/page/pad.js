@@ -66,6 +66,12 @@ function nextExample() {
   setImage(TESTS.image(example), TESTS.labels[example]);
 }
 
+// Something to begin with, where there is no example.
+function drawRing() {
+  const at = (turn) => [H * (0.5 + 0.3 * Math.sin(turn)), W * (0.5 + 0.3 * Math.cos(turn))];
+  for (let i = 0; i < 24; i++) stroke(at(i * Math.PI / 12), at((i + 1) * Math.PI / 12));
+}
+
 const fields = []; // frames of the receptive field, one on each drawing area
 
 // A drawing area; the page has one at its head, and a small one that stays beside the maps.

@@ -72,7 +72,6 @@ function buildLine() {
   page.images.push(made.draw);
   page.images.push(() => paint(strip, 1, W, (i) => shade(state.image[i * C] / top())));
   shown(() => {
-    document.querySelector("#draw h2").textContent = t("line_title");
     const button = (key, onclick, id) => h("button", { type: "button", text: t(key), id, onclick });
     $("pad-tools").replaceChildren(...(TESTS ? [button("curve_example", () => { nextExample(); original = state.image.slice(); }, "example")] : []),
       button("curve_back", () => shift(-1)), button("curve_on", () => shift(1)),

@@ -65,11 +65,8 @@ function computeScene() {
 
 function buildScene() {
   const text = document.querySelector("#scene p");
-  if (!DATA.scene) {
-    text.hidden = true;
-    shown(() => $("scene-body").replaceChildren(h("p", { class: "note", text: t("left_out", { why: t("left_out_run") }) })));
-    return;
-  }
+  $("scene").hidden = !DATA.scene;
+  if (!DATA.scene) return;
   const side = DATA.scene.side, half = side / 2;
   const under = h("canvas", { "aria-hidden": "true" }), boxes = h("div", { "aria-hidden": "true" });
   const area = h("div", { class: "scene", tabindex: "0", role: "application", id: "scene-area" }, under, boxes);

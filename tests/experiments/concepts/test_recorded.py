@@ -1,0 +1,82 @@
+"""Every section as it was measured: it reads, in both languages, and its page fits a phone."""
+
+import html
+import json
+import re
+
+import pytest
+
+from experiments.concepts import lesson, measured, page, syllabus
+from tests.experiments.concepts import recorded
+from tests.experiments.concepts.test_page import FRAMES, browse
+
+# What stays as it is in Chinese: names of sets, people, programs and functions, and signs.
+LATIN = re.compile(
+    r"mnist1d|digits|JAX|Flax|SciPy|NumPy|ReLU|Sigmoid|tanh|GELU|SiLU|Swish|He|Luo|Islam|Adebayo|"
+    r"log10|log|SGD|Adam|TCN|IoU|AP|NMS|Grad|CAM|NaN|x\d+|[xKnspdefo]"
+)
+
+
+@pytest.fixture(scope="module")
+def sections():
+    kept = recorded.load()
+    return [
+        measured.read(concept, number, kept[concept.name])
+        for number, concept in enumerate(syllabus.concepts())
+        if concept.name in kept
+    ]
+
+
+def labels(section):
+    """The words of tables, charts and expectations."""
+    for table in section["tables"]:
+        yield from table["headings"]
+        yield from (cell for row in table["rows"] for cell in row)
+        yield table["caption"]
+    for chart in section["charts"]:
+        yield chart["title"]
+        for each in chart.get("series", []):
+            yield each["label"]
+        yield from (chart.get("x", ""), chart.get("y", ""), *chart.get("categories", []))
+        for row in chart.get("rows", []):
+            yield from (row["label"], *row["titles"])
+    for each in section["expectations"]:
+        yield from (each["claim"], each["expected"], each["measured"])
+
+
+def test_every_section_was_recorded(sections):
+    assert [section["name"] for section in sections] == list(syllabus.NAMES)
+
+
+def test_labels_are_in_the_language_of_the_page(sections):
+    for section in sections:
+        for words in labels(section):
+            english, chinese = (lesson.in_language(words, each) for each in lesson.LANGUAGES)
+            assert not re.search(r"[\u4e00-\u9fff]", english), words
+            text = re.sub(r"\[\[[^\]|]+\|([^\]]+)\]\]|`[^`]+`|arXiv:[\d.]+", r"\1", chinese)
+            for word in re.findall(r"[A-Za-z][A-Za-z0-9]*", text):
+                assert LATIN.fullmatch(word), (section["name"], words, word)
+
+
+def test_what_did_not_hold_is_explained(sections):
+    failed = [each for section in sections for each in section["expectations"]
+              if not each["holds"]]  # fmt: skip
+    assert failed  # or the test says nothing
+    for each in failed:
+        assert each["why_not"] is not None, each["name"]
+        assert re.search(r"\d", each["why_not"]["en"]), each["name"]  # a measurement
+
+
+def test_the_whole_page_fits_a_phone_and_a_desk(sections, tmp_path):
+    """Without its figures, which `test_page` looks at."""
+    bare = [{**section, "charts": []} for section in sections]
+    (_, path) = page.write(bare, tmp_path)
+    source = json.dumps(path.read_text(encoding="utf-8")).replace("<", "\\u003c")
+    copy = tmp_path / "framed.html"
+    copy.write_text(FRAMES.replace("SOURCE", source), encoding="utf-8")
+    done = browse(copy, tmp_path / "profile")
+    assert "CONSOLE" not in done.stderr
+    (found,) = re.findall(r'data-seen="([^"]*)"', done.stdout)
+    for each in json.loads(html.unescape(found)):
+        assert each["cut"] == []
+        assert each["fits"]
