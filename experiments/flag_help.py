@@ -27,7 +27,8 @@ GROUPS: dict[str, str] = {
         image_feature mask_feature classes ignore balance mosaic skip_corrupt survey workers
         """,
     "Network": """
-        model_options dtype bn_momentum remat pretrained_backbone init_head freeze continue_run continue_step fine_tuning
+        model_options dtype bn_momentum remat pretrained_backbone init_head freeze continue_run
+        continue_step fine_tuning
         """,
     "Loss and metrics": """
         loss label_smoothing class_weights metrics threshold mixup cutmix test_time_flip
