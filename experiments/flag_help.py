@@ -27,7 +27,8 @@ GROUPS: dict[str, str] = {
         image_feature mask_feature classes ignore balance mosaic skip_corrupt survey workers
         """,
     "Network": """
-        model_options dtype remat pretrained_backbone init_head freeze continue_run continue_step
+        model_options dtype bn_momentum remat pretrained_backbone init_head freeze continue_run
+        continue_step fine_tuning
         """,
     "Loss and metrics": """
         loss label_smoothing class_weights metrics threshold mixup cutmix test_time_flip
@@ -41,7 +42,7 @@ GROUPS: dict[str, str] = {
     "When a number is no longer one": "on_nonfinite rollback_every nonfinite_limit",
     "What is written, and when": """
         evaluate_every_epochs evaluate_every_steps eval_batch_size checkpoint_every_epochs
-        checkpoint_every_steps keep log_every figures profile resume accept_changed_data
+        checkpoint_every_steps keep log_every track figures profile resume accept_changed_data
         interrupted_status
         """,
     "Devices": """

@@ -32,7 +32,7 @@ def test_the_images_are_small_and_there():
     """One of what success looks like, of what a network is, and of each task."""
     linked = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", FIRST.read_text(encoding="utf-8"))
     names = {Path(target).stem for _, target in linked}
-    assert {"success", "network_en", "classify"} <= names
+    assert {"success", "network_en", "classify", "segment", "detect"} <= names
     assert all(len(described) > 10 for described, _ in linked)  # for those who do not see them
     images = [path for path in (ROOT / "experiments/pictures").iterdir() if path.suffix != ".py"]
     assert sum(path.stat().st_size for path in images if path.is_file()) <= 600_000

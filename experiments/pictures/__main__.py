@@ -7,6 +7,7 @@ Without runs it trains them first, in runs/pictures: minutes, on two cores. The 
 this module: glance.png, success.svg, classify.png, segment.png, detect.png, network_LANGUAGE.png.
 """
 
+import io
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from PIL import Image
 
 from cnn_jax import data, run
 from cnn_jax.stores import local_path
@@ -77,6 +79,11 @@ def chosen(predictor: run.ClassPredictor, source: data.Source) -> tuple[np.ndarr
     return images[first], labels[first]
 
 
+def pixels_of(stored: bytes) -> np.ndarray:
+    """The pixels of an image file, [H, W] or [H, W, C]."""
+    return np.asarray(Image.open(io.BytesIO(stored)))
+
+
 def main() -> int:
     entry.set_up_jax(cpu_convolutions=True, compilation_cache="~/.cache/cnn_jax/compiled")
     output = local_path(OUTPUT.value)
@@ -101,8 +108,8 @@ def main() -> int:
     assert isinstance(boxes, run.BoxPredictor)
     scenes = data.open_source("digit_scenes", "test", holds="mask")
     examples = [scenes[i] for i in range(9)]
-    images = np.stack([example["image"] for example in examples])
-    masks = np.stack([example["mask"] for example in examples])
+    images = np.stack([pixels_of(example["image"]) for example in examples])
+    masks = np.stack([pixels_of(example["mask"]) for example in examples])
     draw.at_a_glance(pixels, boxes, images[8], output / "glance.png")
     draw.segmented(pixels, images[:2], masks[:2], output / "segment.png")
     draw.detected(boxes, list(images[2:7]), output / "detect.png")

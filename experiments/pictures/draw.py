@@ -60,7 +60,7 @@ def segmented(predictor: PixelPredictor, images: np.ndarray, masks: np.ndarray, 
     figure = Figure(figsize=(7.6, 7.6 / 6.5))
     left = 0.0
     for image, mask, answer in zip(images, masks, answers, strict=True):
-        for pixels in (image, coloured(mask[..., 0], classes), coloured(answer.label, classes)):
+        for pixels in (image, coloured(mask, classes), coloured(answer.label, classes)):
             _scene(figure, left / 6.5, 1 / 6.5).imshow(pixels)
             left += 1.04
         left += 0.3

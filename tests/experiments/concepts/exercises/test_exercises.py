@@ -1,6 +1,7 @@
 """The exercises: each can be solved, and each typical mistake is told by what went wrong."""
 
 import ast
+import copy
 import json
 import os
 import re
@@ -8,14 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from experiments.concepts.exercises import EXERCISES, files
+from experiments.concepts.exercises import EXERCISES, checking, files
 from experiments.concepts.exercises.checking import check
 from experiments.concepts.exercises.comparing import answer_of, attempt, equal
 from experiments.concepts.exercises.exercise import functions_of, with_mistakes
 from experiments.concepts.exercises.recognising import recognise
-from experiments.concepts.exercises.running import Answer, Failure
+from experiments.concepts.exercises.running import Answer, Failure, Ran
 from tests.experiments.concepts.exercises.wrong_answers import BY_THE_NUMBERS, WRONG
 
 ROOT = Path(__file__).parents[4]
@@ -32,6 +34,26 @@ def code_of(wrong) -> str:
 
 def judged(wrong, language="en"):
     return check(EXERCISES[wrong.number - 1], code_of(wrong), language=language, seconds=PATIENT)
+
+
+def answered_here(exercise, code, cases, **_):
+    """What `running.run` gives, without a process for each code."""
+    made = functions_of(code)
+
+    def answer(function, case):
+        given = copy.deepcopy(case)
+        try:
+            returned = made[function.name](*given)
+        except Exception as error:
+            return Answer(None, Failure("raised", repr(error)))
+        several = returned if len(function.returns) > 1 else (returned,)
+        arrays = tuple(np.asarray(each) for each in several)
+        changed = any(not np.array_equal(a, b) for a, b in zip(given, case, strict=True))
+        whole = tuple(array.dtype.kind in "biu" for array in arrays)
+        return Answer(tuple(array.astype(float) for array in arrays), None, changed, whole)
+
+    answers = {f.name: [answer(f, case) for case in cases[f.name]] for f in exercise.functions}
+    return Ran(answers, None, "")
 
 
 def test_twelve_of_at_most_fifteen_lines_in_both_languages():
@@ -115,8 +137,6 @@ def test_what_never_ends_is_ended():
 def test_each_can_be_solved_and_each_mistake_is_recognised(exercise, tmp_path):
     solved = check(exercise, exercise.solution(), seconds=PATIENT)
     assert solved.solved, solved.lines
-    untouched = check(exercise, files.page(exercise, "en"), seconds=PATIENT)
-    assert not untouched.solved
     for function in exercise.functions:
         cases = list(function.cases())
         want = [answer_of(function, case) for case in cases]
@@ -136,7 +156,8 @@ def test_each_can_be_solved_and_each_mistake_is_recognised(exercise, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, 13))
-def test_learners_mistakes_are_told(number):
+def test_learners_mistakes_are_told(number, monkeypatch):
+    monkeypatch.setattr(checking, "run", answered_here)
     for wrong in WRONG + BY_THE_NUMBERS:
         if wrong.number == number:
             verdict = judged(wrong)
