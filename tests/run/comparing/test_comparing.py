@@ -85,6 +85,23 @@ class Page(html.parser.HTMLParser):
         self.text += words + "\n"
 
 
+def test_two_runs_have_no_interval_that_an_accuracy_cannot_have(tmp_path, capsys):
+    for rate in (0.1, 0.3):
+        for seed in (0, 1):
+            written(tmp_path / f"r/{rate}-{seed}", seed=seed, learning_rate=rate)
+    assert asked(tmp_path / "r", f"--output={tmp_path / 'out'}") == 0
+    out, page = capsys.readouterr().out, Page(tmp_path / "out/compare.html").text
+    assert "0.8100 (0.8000 to 0.8200) (mean of 2 runs, lowest and highest)" in page
+    assert "0.8100 (0.8000 to 0.8200)" in " ".join(out.split())
+    assert "+0.2000 (+0.2000 to +0.2000)" in page
+    assert "±" not in page.replace("± is half", "").replace("± half", "") + out
+    content = json.loads((tmp_path / "out/compare.json").read_text())
+    figure = content["groups"][1]["figures"]["val_accuracy"]
+    assert figure["half_width_95"] is None
+    assert figure["lowest_and_highest"] == [0.8, pytest.approx(0.82)]
+    assert content["differences"][0]["half_width_95"] is None
+
+
 def values_of(group):
     return [r.figures["val_accuracy"] for r in group.runs]
 
