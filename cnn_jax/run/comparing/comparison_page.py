@@ -68,9 +68,12 @@ def best(made: Comparison) -> str:
             continue
         mean = order[0].figure(figure)
         on = "the validation split" if part == "val" else "the test split itself"
+        first = [group for group in order if group.figure(figure).mean == mean.mean]
+        names = _few([comparable.called(group) for group in first])
+        if len(first) > 1:
+            return f"Best by {title_of(figure)}, on {on}, with {mean.mean:.4f} each: {names}."
         return (
-            f"Best by {title_of(figure)}, on {on}: {order[0].name}, "
-            f"{mean.text(_number)}{_of_seeds(mean)}."
+            f"Best by {title_of(figure)}, on {on}: {names}, {mean.text(_number)}{_of_seeds(mean)}."
         )
     return ""
 
