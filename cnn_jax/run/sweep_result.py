@@ -59,8 +59,8 @@ def table(result: Mapping[str, Any]) -> rich.table.Table:
     """The summary, a row for each learning rate."""
     what = " on ".join(filter(None, (result.get("model"), result.get("dataset"))))
     count = result["seeds"]
-    between = "95 % interval (or lowest and highest)" if count > 2 else "lowest and highest"
-    over = f"mean and {between} over {count} seeds" if count > 1 else "one seed"
+    between = "mean and 95 % interval" if count > 2 else "mean, lowest and highest"
+    over = f"{between} over {count} seeds" if count > 1 else "one seed"
     shown = rich.table.Table(title=f"{what or 'the runs'}: {over}")
     first = result["summary"][0]
     names = [name for name, value in first.items() if isinstance(value, dict)]

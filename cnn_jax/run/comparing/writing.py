@@ -42,7 +42,8 @@ def compare(
         say: told what takes time.
 
     Raises:
-        ValueError: there are no runs, or none is called like the reference.
+        ValueError: there are no runs, or none is called like the reference; or `output` cannot be
+            made.
     """
     given = [places] if isinstance(places, (str, os.PathLike)) else places
     made = gathered(
@@ -55,7 +56,11 @@ def compare(
     if output is None:
         return made
     where = local_path(output)
-    where.mkdir(parents=True, exist_ok=True)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or error
+        raise ValueError(f"output={output}: no directory can be made there: {why}.") from None
     write(made, where)
     return made._replace(page=where / PAGE_FILE)
 

@@ -319,6 +319,12 @@ def test_the_command_and_its_errors(six, tmp_path, capsys):
         asked(tmp_path / "none")
     with pytest.raises(ValueError, match="It has evaluations: give the runs that they are of"):
         asked(left)
+    with pytest.raises(ValueError, match="more: no directory can be made there: Not a directory"):
+        asked(six, f"--output={six / 'more/result.json/more'}")
+    with pytest.raises(
+        ValueError, match=r"result\.json: no directory can be made there: File exists"
+    ):
+        asked(six, f"--output={six / 'more/result.json'}")
     with pytest.raises(ValueError, match="'' is no place of runs"):
         asked("")
     assert asked(six, *given[::2], "--reference=--learning_rate=0.3") == 0  # as it is printed
