@@ -1,5 +1,6 @@
 """The command line of the lesson: of one section, of the list, and of all on one page."""
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,8 @@ def measure(concepts: Sequence[Concept]) -> list[Path]:
         sys.stdout.flush()
         kept = sections.get(concept.name)
         if kept is None or FRESH.value or not measured.serves(kept, concept, effort):
-            sections[concept.name] = measured.measure(concept, number, effort)
+            keep = functools.partial(_keep, directory, dict(sections))
+            sections[concept.name] = measured.measure(concept, number, effort, keep=keep)
             measured.save(directory, sections)
         told.results(sections[concept.name], language)
         pages = write(sections, directory)
@@ -52,6 +54,10 @@ def measure(concepts: Sequence[Concept]) -> list[Path]:
             pages = page.write(own, directory, concept.name, whole="lesson")
         sys.stdout.flush()
     return pages
+
+
+def _keep(directory: Path, others: dict[str, measured.Section], taken: measured.Section) -> None:
+    measured.save(directory, {**others, taken["name"]: taken})
 
 
 def write(sections: dict[str, measured.Section], directory: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import datetime
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,21 @@ def told(concept: Concept, number: int) -> Section:
     }
 
 
-def measure(concept: Concept, number: int, effort: Effort) -> Section:
-    """Measures, and reads the measurement."""
+def measure(
+    concept: Concept,
+    number: int,
+    effort: Effort,
+    *,
+    keep: Callable[[Section], object] = lambda section: None,
+) -> Section:
+    """Measures, and reads the measurement.
+
+    Args:
+        concept: the section.
+        number: its number.
+        effort: how much is measured.
+        keep: called with the numbers before they are read, so that an error there loses none.
+    """
     began = time.monotonic()
     values = concept.measure(effort)
     facts = {
@@ -51,7 +64,9 @@ def measure(concept: Concept, number: int, effort: Effort) -> Section:
         "measured_on": datetime.date.today().isoformat(),
         "values": values,
     }
-    return read(concept, number, json.loads(strict_json.dumps(facts)))
+    taken = json.loads(strict_json.dumps(facts))
+    keep({**told(concept, number), **taken, "tables": [], "charts": [], "reading": []})
+    return read(concept, number, taken)
 
 
 def read(concept: Concept, number: int, kept: Mapping[str, Any]) -> Section:
@@ -102,7 +117,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         kind = {Chart: {"type": "chart"}, Images: {"type": "images"}}.get(type(value), {})
         return {**kind, **{name: plain(each) for name, each in value._asdict().items()}}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, range)):
         return [plain(each) for each in value]
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}

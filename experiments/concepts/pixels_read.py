@@ -26,14 +26,14 @@ def read(values: dict[str, Any]) -> Findings:
         tables=[
             Table(
                 [
-                    Text("shift to the right (pixels)", "向右平移（像素）"),
+                    Text("image", "图像"),
                     Text("distance to itself", "与原图的距离"),
                     Text("farther than the nearest other digit", "比最近的异类图像还远"),
                     Text("nearest neighbour is right", "最近邻判断正确"),
                 ],
                 [
                     [
-                        str(shift),
+                        Text(f"moved by {shift} to the right", f"向右平移 {shift} 像素"),
                         f"{values['to_itself'][i]:.2f}",
                         f"{farther[i]:.1f} %",
                         f"{accuracy[i]:.1f} %",

@@ -146,22 +146,29 @@ def _tables(theory, sides, task) -> list[Table]:
     return [
         Table(
             [
-                Text("layers of 3", "层数（核宽 3）"),
+                Text("stack", "堆叠"),
                 Text("theoretical field", "理论感受野"),
                 Text("effective field (95 %)", "有效感受野（95 %）"),
             ],
-            [[str(depth), str(theory[depth]), spread(sides[depth])] for depth in theory],
+            [
+                [
+                    Text(f"{depth} layers of 3", f"{depth} 层核宽 3"),
+                    str(theory[depth]),
+                    spread(sides[depth]),
+                ]
+                for depth in theory
+            ],
         ),
         Table(
             [
-                Text("field of the network", "网络的感受野"),
+                Text("network", "网络"),
                 Text("training accuracy", "训练准确率"),
                 Text("test accuracy", "测试准确率"),
                 Text("steps", "更新次数"),
             ],
             [
                 [
-                    str(each["sees"]),
+                    Text(f"sees {each['sees']} steps", f"看到 {each['sees']} 步"),
                     percent(each["train"]),
                     percent(each["test"]),
                     spread(each["steps"], digits=0),

@@ -72,7 +72,9 @@ EXPLAIN: list[Paragraph] = [
         "五个输入、三个单元：15 个权重；每个单元只连三个输入时 9 个；共享时 3 个"), _draw),
     formula(
         sub("y", "i"), "=", total("k=0", "K-1", sub("w", "i,k"), sub("x", "i+k")),
-        words(Text("(local)", "（局部）")), ",",
+        words(Text("(local)", "（局部）")),
+    ),
+    formula(
         sub("y", "i"), "=", total("k=0", "K-1", sub("w", "k"), sub("x", "i+k")),
         words(Text("(shared)", "（共享）")),
     ),

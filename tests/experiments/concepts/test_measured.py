@@ -116,6 +116,18 @@ def test_a_measurement_is_used_again_and_the_full_one_is_kept(alone, monkeypatch
     assert len(counted) == 3
 
 
+def test_numbers_outlive_an_error_in_reading_them(alone, monkeypatch, tmp_path):
+    concept, counted = alone
+
+    def fails(values):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(monkeypatch, concept._replace(read=fails), tmp_path, quick=True)
+    run(monkeypatch, concept, tmp_path, quick=True)  # mended
+    assert len(counted) == 1
+
+
 def test_pages_are_written_again_from_the_file(alone, monkeypatch, tmp_path):
     concept, counted = alone
     run(monkeypatch, concept, tmp_path / "a", quick=True)
