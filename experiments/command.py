@@ -64,6 +64,8 @@ def train(kind: type[run.TrainingRecipe], values: flags.FlagValues = flags.FLAGS
     recipe = recipes.from_flags(kind, values)
     if values.sweep and values.search:
         raise ValueError("--sweep and --search: give one of them.")
+    if values["trials"].present and not values.search:
+        raise ValueError("--trials is the number of runs of --search: give that, or leave it out.")
     entry.prepare_jax(recipe.cpu_devices)
     if values.sweep:
         return _ended(recipe, run.grid(recipe, values.sweep, program=Command()))

@@ -57,8 +57,7 @@ def show(made: Comparison) -> None:
         cells = []
         for each in names:
             mean = group.figure(each)
-            half = "" if mean.half_width is None else f" ± {mean.half_width:.4f}"
-            cells.append("" if mean.mean is None else f"{mean.mean:.4f}{half}")
+            cells.append(mean.text() if mean.values else "")
         ended, count = len(group.finished), len(group.runs)
         shown.add_row(group.name, str(count) if ended == count else f"{ended} of {count}", *cells)
     entry.CONSOLE.print(shown)

@@ -14,6 +14,7 @@ row for each, which the same command goes on with.
 
 import contextlib
 import logging
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -124,11 +125,16 @@ def _recorded(place: str, found: measuring.Measured) -> str:
         return f"{place} has no result.json yet."
     if step != found.predictor.step:
         return f"result.json is of step {step}, and these figures are of {found.predictor.step}."
-    same = {name: value for name, value in figures.items() if name in found.figures}
-    other = [name for name, value in same.items() if value != found.figures[name]]
+    # JSON has null for what is no number
+    own = {n: float(v) if math.isfinite(v) else None for n, v in found.figures.items()}
+    same = {name: value for name, value in figures.items() if name in own}
+    other = [name for name, value in same.items() if value != own[name]]
+    if not same:
+        return "result.json has none of these figures."
     if not other:
         return f"Equal to result.json, to the last bit: {', '.join(list(same)[:4])}."
-    return "result.json has " + ", ".join(f"{name} {same[name]:.6g}" for name in other[:4]) + "."
+    known = {n: "no number" if same[n] is None else f"{same[n]:.6g}" for n in other[:4]}
+    return f"result.json has {', '.join(f'{name} {said}' for name, said in known.items())}."
 
 
 def several(values: flags.FlagValues, names: list[networks_table.Named]) -> int:

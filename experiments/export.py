@@ -91,7 +91,7 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_bool(
         "skip_existing",
         False,
-        "Of several networks, leave out those that are there: to go on after an interruption.",
+        "Leave out files that are there as a whole: to go on after an interruption.",
         flag_values=values,
     )
 
@@ -119,6 +119,14 @@ def export(network: run.Predictor, path: Path, format: str) -> None:
     )
     for note in made.notes:
         entry.say(f"  {note}")
+
+
+def _is_there(name: str, output: Path) -> bool:
+    """Whether the file is left out, which is said."""
+    there = FLAGS.skip_existing and exporting.is_complete(output)
+    if there:
+        entry.say(f"{name}: {output} is there")
+    return there
 
 
 def _networks() -> list[str]:
@@ -151,12 +159,18 @@ def main() -> int:
     format = FLAGS.format
     end = FORMATS.get(format, "")
     if FLAGS.run:
+        if FLAGS.output and _is_there(FLAGS.run, local_path(FLAGS.output)):
+            return 0
         network = run.open(FLAGS.run, checkpoint=FLAGS.checkpoint)  # type: ignore[arg-type]
-        export(network, local_path(FLAGS.output or network.facts.model + end), format)
+        output = local_path(FLAGS.output or network.facts.model + end)
+        if not _is_there(FLAGS.run, output):
+            export(network, output, format)
         return 0
     names = _networks()
     if FLAGS.pretrained and len(names) > 1:
         raise ValueError(f"--pretrained is for one network, and --model names {len(names)}.")
+    if not format and len(names) > 1:
+        raise ValueError(f"--model names {len(names)} networks: give a --format for all of them.")
     failed = 0
     for name in names:
         several = len(names) > 1
@@ -165,8 +179,7 @@ def main() -> int:
             if several
             else local_path(FLAGS.output or name + end)
         )
-        if several and FLAGS.skip_existing and exporting.is_complete(output):
-            entry.say(f"{name}: {output} is there")
+        if _is_there(name, output):
             continue
         try:
             network = exporting.open_network(

@@ -2,7 +2,8 @@
 
 The library writes `name=value`, and a parameter without a value in backticks. In a command the
 same line has `--name=value`, or `--name` and `--noname` for a boolean. What is quoted, or was given
-as the value of a flag, is the user's and stays as it is; so do calls, such as Array(dtype=int8).
+as the value of a flag, is the user's and stays as it is; so do calls, such as Array(dtype=int8),
+and the directories of a sweep's runs, such as learning_rate=0.1_seed=0.
 """
 
 import re
@@ -25,7 +26,8 @@ def in_flags(text: str, values: flags.FlagValues = flags.FLAGS) -> str:
     if not names or ("=" not in text and "`" not in text):
         return text
     known = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-    kept = [_QUOTED, _CALL, *(re.escape(value) for value in _given(values, names))]
+    directory = rf"(?<![\w./:\\=\-])(?:{known})=[^\s,]*_(?:{known})=\S*"  # a run of a sweep
+    kept = [_QUOTED, _CALL, directory, *(re.escape(value) for value in _given(values, names))]
     pattern = (
         rf"`(?P<ticked>{known})(?:=(?P<to>[^`]*))?`"
         rf"|(?P<kept>{'|'.join(kept)})"

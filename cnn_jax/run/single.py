@@ -152,11 +152,12 @@ class SingleRun:
         peak = max(
             float(schedule(step)) for step in range(before, steps, -(-(steps - before) // 50))
         )
+        first, last, most = (f"{rate:.3g}" for rate in (*rates, peak))
+        between = "" if most in (first, last) else f" over {most}"
         return (
             f"Continuing {recipe.continue_run} from step {before} to step {steps}, with the state "
             f"of its optimiser. The learning rate begins its schedule again there, "
-            f"{recipe.schedule}: from {rates[0]:.3g} over {max(peak, *rates):.3g} to "
-            f"{rates[1]:.3g}."
+            f"{recipe.schedule}: from {first}{between} to {last}."
         )
 
     def _announce(self, first: int, resumed: dict[str, Any] | None) -> None:

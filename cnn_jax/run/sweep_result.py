@@ -9,7 +9,7 @@ import numpy as np
 import rich.table
 from matplotlib.figure import Figure
 
-from cnn_jax.analysis.interval import half_width
+from cnn_jax.analysis.interval import Spread, spread
 from cnn_jax.run import result as results
 from cnn_jax.run.experiment import Experiment
 from cnn_jax.run.lanes import Run
@@ -25,7 +25,8 @@ def figures_of(
     steps: int,
     place: str,
 ) -> dict[str, Any]:
-    """Every run, and per learning rate the mean and half the 95 % interval of each metric."""
+    """Every run, and per learning rate the mean of each metric with half its 95 % interval, or with
+    the lowest and the highest run where that says more, see `cnn_jax.analysis.interval.spread`."""
     figures = [name for name in finals[0] if name not in (*Run._fields, "step")]
     summary = []
     for rate in rates:
@@ -35,10 +36,7 @@ def figures_of(
             {
                 "learning_rate": rate,
                 "n": len(own),
-                **{
-                    name: {"mean": float(np.mean(column)), "half_width_95": half_width(column)}
-                    for name, column in columns.items()
-                },
+                **{name: _summary(column) for name, column in columns.items()},
             }
         )
     return {
@@ -52,17 +50,27 @@ def figures_of(
     }
 
 
+def _summary(column: Sequence[float]) -> dict[str, Any]:
+    mean, half, extremes = spread(column)
+    return {"mean": mean, "half_width_95": half, "lowest_and_highest": extremes}
+
+
 def table(result: Mapping[str, Any]) -> rich.table.Table:
     """The summary, a row for each learning rate."""
     what = " on ".join(filter(None, (result.get("model"), result.get("dataset"))))
-    over = f"mean and 95 % interval over {result['seeds']} seeds"
+    count = result["seeds"]
+    between = "95 % interval (or lowest and highest)" if count > 2 else "lowest and highest"
+    over = f"mean and {between} over {count} seeds" if count > 1 else "one seed"
     shown = rich.table.Table(title=f"{what or 'the runs'}: {over}")
     first = result["summary"][0]
     names = [name for name, value in first.items() if isinstance(value, dict)]
     for name in ("learning rate", *names):
         shown.add_column(name, justify="right")
     for row in result["summary"]:
-        cells = [f"{row[n]['mean']:.4f} ± {row[n]['half_width_95']:.4f}" for n in names]
+        cells = [
+            Spread(row[n]["mean"], row[n]["half_width_95"], row[n].get("lowest_and_highest")).text()
+            for n in names
+        ]
         shown.add_row(f"{row['learning_rate']:g}", *cells)
     return shown
 

@@ -3,7 +3,9 @@
 import csv
 import html.parser
 import json
+import math
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -35,6 +37,20 @@ def command(*arguments):
     evaluate.define(values)
     values(["evaluate", *arguments])
     return evaluate.main(values)
+
+
+def test_what_is_no_number_is_compared_with_the_null_of_result_json(tmp_path):
+    recorded = {"steps": 3, "test_ap": 0.5, "test_loss": None, "test_f1": None}
+    (tmp_path / "result.json").write_text(json.dumps(recorded))
+
+    def said(**figures):
+        network = types.SimpleNamespace(step=3)
+        found = types.SimpleNamespace(predictor=network, figures=figures)
+        return evaluate._recorded(str(tmp_path), found)
+
+    assert said(ap=0.5, loss=math.nan) == "Equal to result.json, to the last bit: ap, loss."
+    assert said(ap=0.25, loss=math.inf, f1=1.0) == "result.json has ap 0.5, f1 no number."
+    assert said(auc=1.0) == "result.json has none of these figures."
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,13 @@ def test_networks_of_a_pattern(parsed, tmp_path, capsys):
     (tmp_path / "lenet5.safetensors.json").unlink()
     assert export.main() == 0
     assert "lenet5: " in capsys.readouterr().out
+    parsed.model, parsed.output = ["lenet5"], str(tmp_path / "lenet5.safetensors")
+    capsys.readouterr()
+    assert export.main() == 0  # of one network too
+    assert "lenet5.safetensors is there" in capsys.readouterr().out
+    parsed.run, parsed.model = "runs/gone", []
+    assert export.main() == 0
+    parsed.run, parsed.model, parsed.output = "", ["lenet5*"], str(tmp_path)
     parsed.skip_existing = False
     parsed.overwrite = True
     assert export.main() == 0
@@ -48,6 +55,9 @@ def test_errors(parsed, tmp_path):
         export.main()
     parsed.model = ["lenet5"]
     with pytest.raises(ValueError, match="Give a --format, onnx, stablehlo"):
+        export.main()
+    parsed.model, parsed.output = ["lenet5*"], str(tmp_path)
+    with pytest.raises(ValueError, match="names 2 networks: give a --format for all"):
         export.main()
     parsed.model, parsed.format = ["lenet6"], "safetensors"
     with pytest.raises(ValueError, match="no model 'lenet6': the nearest names are lenet5"):

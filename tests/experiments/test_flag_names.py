@@ -46,6 +46,9 @@ def values():
         ("C:\\seed=1", "C:\\seed=1"),
         ("workdir=/tmp/a seed=3/run is a file", "--workdir=/tmp/a seed=3/run is a file"),
         ("in folder:/data/steps=5 of model=x", "in folder:/data/steps=5 of model=x"),
+        # the run of a sweep
+        ("seed=1_steps=2 failed: seed=1", "seed=1_steps=2 failed: --seed=1"),
+        ("of (seed=1_augment=, seed=2_augment=)", "of (seed=1_augment=, seed=2_augment=)"),
         # what a library wrote
         ("ShapeDtypeStruct(shape=(1, 2), dtype=float32)",
          "ShapeDtypeStruct(shape=(1, 2), dtype=float32)"),

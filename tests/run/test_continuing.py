@@ -55,7 +55,7 @@ def test_a_run_trained_longer_is_a_longer_run_bit_for_bit(short, tmp_path, capsy
     result = run.train(longer, workdir=tmp_path / "longer", program=run.Program())
     said = " ".join(capsys.readouterr().out.split())
     assert f"Continuing {short.place} from step 10 to step 20" in said
-    assert "begins its schedule again there, constant: from 0.05 over 0.05 to 0.05" in said
+    assert "begins its schedule again there, constant: from 0.05 to 0.05" in said
     whole = run.train(recipe(steps=20), workdir=tmp_path / "whole", program=QUIET)
     assert result.step == 20
     assert [r for r in rows(whole.directory) if r["step"] > 10] == [

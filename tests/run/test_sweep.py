@@ -142,6 +142,25 @@ def test_interval():
     assert interval.half_width([1, 2, 3, 4]) == pytest.approx(3.1824 * 1.29099 / 2, rel=1e-4)
 
 
+def test_what_is_shown_of_a_few_runs_is_what_a_figure_can_be():
+    said = {
+        (0.75,): "0.7500",
+        (0.5, 1.0): "0.7500 (0.5000 to 1.0000)",  # by Student's t 0.75 ± 3.18
+        (0.5, 0.5): "0.5000 (0.5000 to 0.5000)",  # not ± 0
+        (0.8, 0.9, 1.0): "0.9000 (0.8000 to 1.0000)",  # 1.1484
+        (0.01, 0.02, 0.3): "0.1100 (0.0100 to 0.3000)",  # a loss is not below 0
+        (0.93, 0.94, 0.95): "0.9400 ± 0.0248",
+        (2.0, 2.2, 2.4): "2.2000 ± 0.4968",
+        (0.5, float("nan"), 0.6): "nan",
+    }
+    assert {values: interval.spread(values).text() for values in said} == said
+    apart = interval.spread((-0.1, 0.0, 0.1), reach=(-1, 1)).text("{:+.2f}".format)
+    assert apart == "+0.00 ± 0.25"
+    figure = {"test_accuracy": sweep_result._summary([0.5])}
+    whole = {"summary": [{"learning_rate": 0.1, "n": 1, **figure}], "seeds": 1}
+    assert list(sweep_result.table(whole).columns[1].cells) == ["0.5000"]  # no ± of one run
+
+
 def test_a_name_with_braces_ends_no_finished_run(capsys):
     row = {"learning_rate": 0.1, "n": 2, "test_loss": {"mean": 1.0, "half_width_95": 0.1}}
     named = {"model": "mlp", "dataset": "folder:/a/{b}", "seeds": 2, "workdir": "/runs/{0}"}

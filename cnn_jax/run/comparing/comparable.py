@@ -86,7 +86,7 @@ def notes(groups: Sequence[Group], found: Sequence[Field]) -> list[str]:
     if len(parts) > 1:
         said.append(
             "Test figures are of the best checkpoint by validation, or of the last one where the "
-            f"run was chosen on the test split: {_listed(runs, lambda r: PARTS.get(r.part, '?'))}."
+            f"run was chosen on the test split: {_listed(runs, lambda r: PARTS.get(r.part, ''))}."
         )
     elif parts == {"test"}:
         said.append(
@@ -130,7 +130,8 @@ def _of_group(group: Group) -> list[str]:
     said = []
     for run in group.runs:
         if run.state == FAILED:
-            said.append(f"{run.name} failed at about step {run.step}: {run.why}")
+            at = f" at about step {run.step}" if run.step else ""
+            said.append(f"{run.name} failed{at}: {run.why}")
         elif run.state == RUNNING:
             said.append(f"{run.name} is running, at step {run.step}: it has curves, no figures.")
         elif run.state == UNFINISHED:
@@ -143,7 +144,7 @@ def _of_group(group: Group) -> list[str]:
     if group.spare:
         names = ", ".join(run.name for run in group.spare)
         said.append(
-            f"Left out of {group.name}, as they repeat a seed: {names}. That is no new sample."
+            f"Left out of {called(group)}, as they repeat a seed: {names}. That is no new sample."
         )
     whole = {name for run in group.finished for name in run.figures}
     for run in group.finished:
@@ -151,8 +152,8 @@ def _of_group(group: Group) -> list[str]:
             said.append(f"{run.name} has no {', '.join(lacking[:5])}.")
     if any(run.settings.get("fold") for run in group.runs):
         said.append(
-            f"{group.name}: each fold is validated on other examples, and trained on examples that "
-            "the others share, so that the interval is too narrow."
+            f"{called(group)}: each fold is validated on other examples, and trained on examples "
+            "that the others share, so that the interval is too narrow."
         )
     return said
 
@@ -165,7 +166,12 @@ def finished(groups: Sequence[Group]) -> str:
 
 
 def _names(groups: Sequence[Group]) -> str:
-    return _few([group.name for group in groups])
+    return _few([called(group) for group in groups])
+
+
+def called(group: Group) -> str:
+    """The name of a group in a sentence: in quotes where it has commas itself."""
+    return f"'{group.name}'" if ", " in group.name else group.name
 
 
 def _listed(runs: Sequence[Record], what: Callable[[Record], str]) -> str:

@@ -1,6 +1,7 @@
 """Runs beside each other: their groups, what may be compared, and the differences."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -79,11 +80,16 @@ def gathered(
 
 
 def _first(groups: Sequence[Group], reference: str) -> list[Group]:
-    wanted = reference.rstrip("/")
+    wanted = _without_dashes(reference.rstrip("/"))
     for group in groups:
         runs = [*group.runs, *group.spare]
         places = {name for run in runs for name in (run.name, run.place.rstrip("/"))}
-        if wanted in {group.name, *places}:
+        if wanted in map(_without_dashes, {group.name, *places}):
             return [group, *(other for other in groups if other is not group)]
-    names = ", ".join(group.name for group in groups)
+    names = ", ".join(comparable.called(group) for group in groups)
     raise ValueError(f"reference={reference}: no run and no group is called so. Groups: {names}.")
+
+
+def _without_dashes(name: str) -> str:
+    """A command writes the settings in the name of a group as its flags, '--learning_rate=0.1'."""
+    return re.sub(r"(^|, )--(?=\w)", r"\1", name)

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cnn_jax.analysis import line_chart, page
+from cnn_jax.analysis.interval import Spread
 from cnn_jax.run.comparing import comparable, comparison_curves, disagreement_page
 from cnn_jax.run.comparing.comparable import PARTS, Field
 from cnn_jax.run.comparing.comparison import Comparison
-from cnn_jax.run.comparing.groups import Group, differences_in, ranked
+from cnn_jax.run.comparing.groups import Difference, Group, Mean, differences_in, ranked
 from cnn_jax.run.comparing.records import FINISHED, SPEEDS, Record
 from cnn_jax.run.evaluation_page import title
 
@@ -68,9 +68,12 @@ def best(made: Comparison) -> str:
             continue
         mean = order[0].figure(figure)
         on = "the validation split" if part == "val" else "the test split itself"
+        first = [group for group in order if group.figure(figure).mean == mean.mean]
+        names = _few([comparable.called(group) for group in first])
+        if len(first) > 1:
+            return f"Best by {title_of(figure)}, on {on}, with {mean.mean:.4f} each: {names}."
         return (
-            f"Best by {title_of(figure)}, on {on}: {order[0].name}, "
-            f"{_mean(mean)}{_of_seeds(len(mean.values))}."
+            f"Best by {title_of(figure)}, on {on}: {names}, {mean.text(_number)}{_of_seeds(mean)}."
         )
     return ""
 
@@ -81,8 +84,11 @@ def title_of(figure: str) -> str:
     return f"{PARTS.get(part, part)} {title(name)}"
 
 
-def _of_seeds(count: int) -> str:
-    return f" (mean of {count} runs, with its 95% interval)" if count > 1 else " (one run)"
+def _of_seeds(mean: Mean) -> str:
+    if len(mean.values) < 2:
+        return " (one run)"
+    between = "with its 95% interval" if mean.half_width is not None else "lowest and highest"
+    return f" (mean of {len(mean.values)} runs, {between})"
 
 
 def _figures(made: Comparison) -> list[str]:
@@ -96,14 +102,18 @@ def _figures(made: Comparison) -> list[str]:
         rows = []
         for group in _ordered(field, made.chosen_by):
             means = [group.figure(name) for name in names]
-            rows.append([group.name, str(len(group.finished)), *map(_mean, means)])
+            rows.append(
+                [group.name, str(len(group.finished)), *(mean.text(_number) for mean in means)]
+            )
         short = [title(name.partition("_")[2]) for name in names]
         parts.append(page.table(["group", "runs", *short], rows))
         if any(len(group.finished) > 1 for group in field.groups):
             parts.append(
                 page.paragraph(
-                    "± is half the 95% interval of the mean over seeds, by Student's t. A dash: "
-                    "one of the runs has no such number.",
+                    "± is half the 95% interval of the mean over seeds, by Student's t. Of two "
+                    "runs, and where that would go beyond what a figure can be (0 to 1), the "
+                    "lowest and the highest stand in brackets. A dash: one of the runs has no such "
+                    "number.",
                     "note",
                 )
             )
@@ -163,7 +173,7 @@ def _between(made: Comparison) -> list[str]:
         for group in field.groups[1:]:
             own = [table.get((group.name, name)) for name in names]
             pairs = max((len(each.pairs) for each in own if each), default=0)
-            cells = ["–" if d is None else _signed(d.mean, d.half_width) for d in own]
+            cells = ["–" if d is None else _signed(d) for d in own]
             rows.append([group.name, str(pairs), *cells])
         if rows:
             said = (
@@ -174,7 +184,7 @@ def _between(made: Comparison) -> list[str]:
             parts.append(page.table(["group", "pairs", *short], rows))
     note = (
         "Mean of the differences of runs with the same seed, ± half its 95% interval (Student's "
-        "t); one pair has none."
+        "t), or with the lowest and the highest of them, as above; one pair has neither."
     )
     if len(made.differences) >= PAIRS:
         note += " Of twenty such intervals one leaves out 0 by chance alone."
@@ -222,15 +232,8 @@ def _latest(run: Record, figure: str) -> float | None:
     return float(rows[-1][name]) if rows else None
 
 
-def _mean(mean: Any) -> str:
-    if mean.mean is None:
-        return "–"
-    half = "" if mean.half_width is None else f" ± {_number(mean.half_width)}"
-    return _number(mean.mean) + half
-
-
-def _signed(mean: float, half: float | None) -> str:
-    return f"{mean:+.4f}" + ("" if half is None else f" ± {half:.4f}")
+def _signed(found: Difference) -> str:
+    return Spread(found.mean, found.half_width, found.extremes).text("{:+.4f}".format)
 
 
 def _size(value: float) -> str:

@@ -1,16 +1,17 @@
 """Runs that differ only in their seed, or their fold, are one group: means, intervals, differences.
 
-Intervals are Student's t over the seeds. A difference between two groups is that of the runs with
-the same seed, which shares what the seed decides (the order of the data, the held-out fold), and
-its interval is that of these differences.
+Intervals are Student's t over the seeds, from three on and where a share stays one; otherwise the
+lowest and the highest run stand in their place. A difference between two groups is that of the runs
+with the same seed, which shares what the seed decides (the order of the data, the held-out fold),
+and its interval is that of these differences.
 """
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.analysis.interval import half_width
+from cnn_jax.analysis.interval import Spread, spread
 from cnn_jax.run.comparing.records import FINISHED, Record
 
 # Settings that tell repetitions of one experiment apart; and the record of which were given.
@@ -25,12 +26,21 @@ class Mean(NamedTuple):
     Attributes:
         values: the figure of each finished run by its repetition; None where it is no number.
         mean: None if one of them is None: a mean over those that are left would flatter.
-        half_width: half the 95% interval of the mean; None for fewer than two runs.
+        half_width: half the 95% interval of the mean; None where it would say nothing, see
+            `cnn_jax.analysis.interval.spread`.
+        extremes: the lowest and the highest; None for fewer than two runs.
     """
 
     values: dict[tuple[str, str], float | None]
     mean: float | None
     half_width: float | None
+    extremes: tuple[float, float] | None
+
+    def text(self, number: Callable[[float], str] = "{:.4f}".format) -> str:
+        """The mean with its interval or its extremes; a dash where there is no mean."""
+        if self.mean is None:
+            return "–"
+        return Spread(self.mean, self.half_width, self.extremes).text(number)
 
 
 class Difference(NamedTuple):
@@ -41,7 +51,8 @@ class Difference(NamedTuple):
         figure: name of the figure.
         pairs: the repetitions that both have.
         mean: of (group - reference) over the pairs.
-        half_width: half its 95% interval; None for fewer than two pairs.
+        half_width: half its 95% interval; None where it would say nothing.
+        extremes: the lowest and the highest difference; None for fewer than two pairs.
     """
 
     group: str
@@ -49,6 +60,7 @@ class Difference(NamedTuple):
     pairs: list[tuple[str, str]]
     mean: float
     half_width: float | None
+    extremes: tuple[float, float] | None
 
 
 @dataclasses.dataclass(eq=False)
@@ -82,15 +94,15 @@ class Group:
         return list(dict.fromkeys(name for run in self.finished for name in run.figures))
 
 
-def over(values: Mapping[tuple[str, str], float | None]) -> Mean:
-    """The mean of a figure over repetitions, and its interval."""
+def over(
+    values: Mapping[tuple[str, str], float | None], reach: tuple[float, float] = (0.0, 1.0)
+) -> Mean:
+    """The mean of a figure over repetitions, and its interval or its extremes."""
     known = [value for value in values.values() if value is not None]
-    whole = bool(known) and len(known) == len(values)
-    return Mean(
-        dict(values),
-        statistics.fmean(known) if whole else None,
-        half_width(known) if whole and len(known) > 1 else None,
-    )
+    if not known or len(known) < len(values):
+        return Mean(dict(values), None, None, None)
+    found = spread(known, reach=reach)
+    return Mean(dict(values), statistics.fmean(known), found.half_width, found.extremes)
 
 
 def grouped(records: Sequence[Record]) -> list[Group]:
@@ -185,9 +197,10 @@ def differences(
             one, other = group.figure(name).values, reference.figure(name).values
             pairs = [pair for pair in one if pair in other]
             by_pair = {p: _minus(one[p], other[p]) for p in pairs}
-            mean = over(by_pair)
+            mean = over(by_pair, (-1.0, 1.0))
             if mean.mean is not None:
-                found.append(Difference(group.name, name, pairs, mean.mean, mean.half_width))
+                own = (mean.mean, mean.half_width, mean.extremes)
+                found.append(Difference(group.name, name, pairs, *own))
     return found
 
 

@@ -18,6 +18,8 @@ def directories_in(places: Iterable[str | os.PathLike[str]]) -> list[str]:
     found: dict[str, str] = {}
     for given in places:
         place = os.fspath(given)
+        if not place:
+            raise ValueError("'' is no place of runs: give run directories.")
         if is_store(place):
             found.setdefault(place.rstrip("/"), place.rstrip("/"))
             continue
@@ -27,10 +29,22 @@ def directories_in(places: Iterable[str | os.PathLike[str]]) -> list[str]:
         )
         runs = [run for each in meant for run in _below(each)]
         if not runs:
-            raise ValueError(f"{place}: no run directory is there, or below it.")
+            raise ValueError(f"{place}: no run directory is there, or below it.{_hint(meant)}")
         for run in runs:
             found.setdefault(os.path.realpath(run), run)
     return list(found.values())
+
+
+def _hint(paths: Iterable[str]) -> str:
+    """What to give in the place of directories that `experiments.evaluate` has left."""
+    for path in paths:
+        for _, _, files in os.walk(path):
+            if "figures.json" in files:
+                return (
+                    " It has evaluations: give the runs that they are of, and this directory as "
+                    "`evaluations`."
+                )
+    return ""
 
 
 def _below(path: str) -> list[str]:

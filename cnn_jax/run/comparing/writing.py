@@ -147,6 +147,7 @@ def to_json(made: Comparison) -> dict[str, Any]:
                 "pairs": [_called(pair) for pair in each.pairs],
                 "mean": each.mean,
                 "half_width_95": each.half_width,
+                "lowest_and_highest": each.extremes,
             }
             for each in made.differences
         ],
@@ -163,6 +164,7 @@ def _mean(group: Group, name: str) -> dict[str, Any]:
     return {
         "mean": mean.mean,
         "half_width_95": mean.half_width,
+        "lowest_and_highest": mean.extremes,
         "n": len(mean.values),
         "values": {_called(pair): value for pair, value in mean.values.items()},
     }

@@ -85,6 +85,23 @@ class Page(html.parser.HTMLParser):
         self.text += words + "\n"
 
 
+def test_two_runs_have_no_interval_that_an_accuracy_cannot_have(tmp_path, capsys):
+    for rate in (0.1, 0.3):
+        for seed in (0, 1):
+            written(tmp_path / f"r/{rate}-{seed}", seed=seed, learning_rate=rate)
+    assert asked(tmp_path / "r", f"--output={tmp_path / 'out'}") == 0
+    out, page = capsys.readouterr().out, Page(tmp_path / "out/compare.html").text
+    assert "0.8100 (0.8000 to 0.8200) (mean of 2 runs, lowest and highest)" in page
+    assert "0.8100 (0.8000 to 0.8200)" in " ".join(out.split())
+    assert "+0.2000 (+0.2000 to +0.2000)" in page
+    assert "±" not in page.replace("± is half", "").replace("± half", "") + out
+    content = json.loads((tmp_path / "out/compare.json").read_text())
+    figure = content["groups"][1]["figures"]["val_accuracy"]
+    assert figure["half_width_95"] is None
+    assert figure["lowest_and_highest"] == [0.8, pytest.approx(0.82)]
+    assert content["differences"][0]["half_width_95"] is None
+
+
 def values_of(group):
     return [r.figures["val_accuracy"] for r in group.runs]
 
@@ -150,6 +167,9 @@ def test_runs_in_every_state_are_said_and_only_finished_ones_count(tmp_path):
     assert "cut is unfinished, at step 4" in said
     assert "now is running, at step 4" in said
     assert "bad failed at about step 4: loss is nan at step 3." in said
+    early = written(tmp_path / "early", seed=6, result=False, rows=[])
+    (early / "failure.json").write_text('{"message": "loss is nan at step 1."}')
+    assert "early failed: loss is nan at step 1." in run.compare([runs, early]).notes
     assert "nan diverged: its loss is no number from step 2 on" in said
     assert "as they repeat a seed: done" in said or "as they repeat a seed: again" in said
     assert "lost is left out" in said
@@ -231,6 +251,19 @@ def test_folds_are_repetitions_and_pairs(tmp_path):
     assert "the interval is too narrow" in "\n".join(made.notes)
 
 
+def test_groups_that_are_alike_and_those_with_commas_in_their_names(tmp_path):
+    for momentum in (0.8, 0.9):
+        for augment in ("", "flip"):
+            written(tmp_path / f"{momentum}{augment}", momentum=momentum, augment=augment)
+    written(tmp_path / "bad", momentum=0.7, result=False, rows=[])
+    made = run.compare(tmp_path, output=tmp_path / "out")
+    assert (
+        "Best by validation accuracy, on the validation split, with 0.6000 each: 'momentum=0.8, "
+        "augment=', 'momentum=0.8, augment=flip', 'momentum=0.9, augment=' and 1 more."
+    ) in Page(tmp_path / "out/compare.html").text
+    assert not any("?" in note for note in made.notes)
+
+
 def test_many_groups_and_odd_names(tmp_path):
     for i in range(12):
         written(tmp_path / f"<b>{i}", learning_rate=0.1 + i / 100,
@@ -284,5 +317,12 @@ def test_the_command_and_its_errors(six, tmp_path, capsys):
         asked()
     with pytest.raises(ValueError, match="no run directory is there, or below it"):
         asked(tmp_path / "none")
+    with pytest.raises(ValueError, match="It has evaluations: give the runs that they are of"):
+        asked(left)
+    with pytest.raises(ValueError, match="'' is no place of runs"):
+        asked("")
+    assert asked(six, *given[::2], "--reference=--learning_rate=0.3") == 0  # as it is printed
+    content = json.loads((tmp_path / "out/compare.json").read_text())
+    assert content["groups"][0]["name"] == "learning_rate=0.3"
     with pytest.raises(ValueError, match="reference=x: no run and no group is called so"):
         asked(six, "--reference=x")

@@ -4,8 +4,10 @@ import importlib.util
 import json
 
 import pytest
+from absl import flags
 
 from cnn_jax import run
+from experiments import command
 from tests.run.trials.test_trials import QUIET, RECIPE
 
 
@@ -13,6 +15,22 @@ def test_without_optuna_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'cnn-jax\[optuna\]'"):
         run.search(RECIPE, "learning_rate=0.1..1", workdir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--trials=3"], "--trials is the number of runs of --search"),
+        (["--trials=3", "--sweep=seed=0,1"], "--trials is the number of runs of --search"),
+        (["--search=seed=0..3", "--sweep=seed=0,1"], "give one of them"),
+    ],
+)
+def test_a_number_of_trials_is_not_ignored(given, message):
+    values = flags.FlagValues()
+    command.define(run.Recipe, values)
+    values(["program", *given])
+    with pytest.raises(ValueError, match=message):
+        command.train(run.Recipe, values)
 
 
 def test_a_search_goes_on_and_counts_divergence_as_the_worst(tmp_path):
