@@ -51,6 +51,8 @@ def opened(values: flags.FlagValues, named: networks_table.Named) -> run.Predict
 def measured(values: flags.FlagValues, named: networks_table.Named) -> measuring.Measured:
     """Evaluates one network as the flags say."""
     predictor = opened(values, named)
+    step, figures = result.recorded(named.run) if named.run else (0, {})
+    own = step == predictor.step and not _changed(values)
     found = measuring.measure(
         predictor,
         dataset=values.dataset,
@@ -59,6 +61,7 @@ def measured(values: flags.FlagValues, named: networks_table.Named) -> measuring
         precision=values.precision,
         labels=values.labels,
         among=values.among,
+        recorded=figures if own else None,
         progress=_progress,
         **settings(values),
     )

@@ -82,12 +82,12 @@ def measure(effort: Effort) -> dict[str, Any]:
     train, test = (on_canvas(digits(part), SIDE) for part in ("train", "test"))
     space = {}
     for kind in KINDS:
-        space[kind] = _train(Network(kind), train, test, (1, 2), effort.steps(800, 8000), effort)
+        space[kind] = _train(Network(kind), train, test, (1, 2), effort.steps(2400, 8000), effort)
         layers = summary.summarise(Network(kind), (SIDE, SIDE, 1))
         space[kind]["multiply_adds"] = summary.total(layers)["multiply_adds"]
     train, test = mnist1d("train"), mnist1d("test")
     time = {
-        head: _train(InTime(head), train, test, (1,), effort.steps(800, 8000), effort)
+        head: _train(InTime(head), train, test, (1,), effort.steps(1600, 8000), effort)
         for head in HEADS
     }
     return {"space": space, "time": time, "sine": _sine()}

@@ -229,7 +229,7 @@ def _accuracy(space) -> Chart:
         ],
         kind="bars",
         categories=list(KINDS.values()),
-        y_range=(80, 101),
+        y_range=(0, 104),
     )
 
 

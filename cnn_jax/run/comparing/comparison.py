@@ -91,5 +91,5 @@ def _first(groups: Sequence[Group], reference: str) -> list[Group]:
 
 
 def _without_dashes(name: str) -> str:
-    """A command writes the settings in the name of a group as its flags, '--learning_rate=0.1'."""
-    return re.sub(r"(^|, )--(?=\w)", r"\1", name)
+    """A command writes the settings in the name of a group as its flags, with two dashes."""
+    return re.sub(r"(^|, )-{2}(?=\w)", r"\1", name)

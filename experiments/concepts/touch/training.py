@@ -22,7 +22,7 @@ from experiments.concepts.touch import data, networks
 
 SNAPSHOTS = (0, 30, 100, 200, 400)  # updates before each snapshot; the last is the end
 BATCH, RATE = 64, 5e-3
-DIGIT_STEPS, CURVE_STEPS, SCENE_STEPS = 1200, 1500, 800
+DIGIT_STEPS, CURVE_STEPS, SCENE_STEPS = 1200, 1500, 600
 SCENES = 3000  # drawn once
 
 

@@ -148,6 +148,7 @@ def test_what_was_not_learnt_is_not_said_to_be():
 
 def test_seeds_that_disagree_are_told_from_the_other_direction():
     assert "too uneven" in by_seed([0.5, 0.9, 0.6], [0.4, 0.5, 0.6]).en
+    assert "Within each network it would have held" in by_seed([0.5, 0.7, 0.9], [0.3, 0.49, 0.7]).en
     assert "the other way" in by_seed([0.1, 0.2], [0.4, 0.5]).en
 
 
