@@ -119,6 +119,27 @@ def record(text: str) -> str:
     return to_text(from_text(text))
 
 
+def varied(recipe: R, changes: Mapping[str, Any]) -> R:
+    """The recipe as if these settings had been given with the others: what fine-tuning chose for
+    the old ones is chosen anew, or, with a learning rate, not at all.
+
+    Where the weights are among the changes, a setting that has its default counts as not given.
+
+    Args:
+        recipe: a recipe, with what it chose.
+        changes: settings that differ.
+
+    Raises:
+        ValueError: a setting cannot have such a value.
+    """
+    values = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}  # type: ignore
+    anew = {*still_chosen(recipe), "fine_tuning"}
+    if "pretrained" in changes:
+        anew |= {name for name in SETTINGS if values.get(name) == _default(recipe, name)}
+    kept = {name: value for name, value in values.items() if name not in anew}
+    return type(recipe)(**{**kept, **changes})
+
+
 def still_chosen(recipe: Any) -> dict[str, Any]:
     """The settings that `fine_tuning` says were chosen and that are as they were chosen; {} if the
     learning rate is not, since the others belong to it."""

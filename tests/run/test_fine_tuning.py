@@ -10,6 +10,7 @@ from absl import flags
 from cnn_jax import run
 from cnn_jax.run import fine_tuning, resuming, settings
 from cnn_jax.run.network import create_model
+from cnn_jax.run.trials import starting
 from experiments import recipe as recipes
 from experiments.flag_names import in_flags
 
@@ -34,6 +35,24 @@ def test_a_recipe_with_weights_and_no_learning_rate_chooses_for_fine_tuning(kind
     assert "\n" not in line
     for name, value in WHOLE.items():
         assert f"`{name}={value}`" in line
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        ({"pretrained": "net.pth"}, {"learning_rate": 0.3, "seed": 1}),
+        ({"pretrained": "net.pth"}, {"optimizer": "sgd"}),
+        ({"pretrained": "net.pth"}, {"freeze": True, "seed": 1}),
+        ({"pretrained": "net.pth", "learning_rate": 0.1}, {"optimizer": "adamw"}),
+        ({"pretrained": "net.pth"}, {"pretrained": ""}),
+        ({}, {"pretrained": "net.pth"}),
+        ({"learning_rate": 0.03}, {"pretrained": "net.pth"}),
+    ],
+)
+def test_a_run_of_a_sweep_chooses_what_it_would_choose_alone(given, changes, tmp_path):
+    start = starting.Start(tmp_path, run.Recipe(**given), None, None, "")
+    own, where = start.trial("own", changes).recipe, str(tmp_path / "own")
+    assert own == run.Recipe(**{**given, **changes, "workdir": where})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from cnn_jax import plugins
 from cnn_jax.data.errors import DataError
 from cnn_jax.run import continuing, resuming, tracking
 from cnn_jax.run import workdir as workdirs
+from cnn_jax.run.fine_tuning import varied
 from cnn_jax.run.machine import configured, split_cpu
 from cnn_jax.run.program import Program
 from cnn_jax.run.recipe import TrainingRecipe
@@ -43,7 +44,7 @@ class Start(NamedTuple):
     def trial(self, name: str, changes: Mapping[str, Any]) -> Trial:
         """A run with some settings of its own, in a directory of this name."""
         where = str(self.directory / name)
-        return Trial(name, dict(changes), replace(self.recipe, **changes, workdir=where))
+        return Trial(name, dict(changes), varied(self.recipe, {**changes, "workdir": where}))
 
 
 def prepared(recipe: TrainingRecipe, workdir: str | os.PathLike[str] | None) -> TrainingRecipe:
@@ -94,7 +95,7 @@ def started(
     """
     program = program or Program()
     for changes in tried:
-        replace(recipe, **changes)  # each value is of its type, and in its range
+        varied(recipe, changes)  # each value is of its type, and in its range
     split_cpu(recipe.cpu_devices)
     with configured(recipe), Shared(program) as shared:
         directory = local_path(recipe.workdir or _default(recipe))
@@ -103,10 +104,10 @@ def started(
                 f"workdir={directory} is a run itself; a sweep needs a directory of its own."
             )
         recipe = continuing.resolved(replace(recipe, workdir=""))
-        chosen, note = _held_out(replace(recipe, **tried[0]), shared)
+        chosen, note = _held_out(varied(recipe, tried[0]), shared)
         if "validation_split" not in tried[0]:
             recipe = replace(recipe, validation_split=chosen.validation_split)
-        _check([replace(recipe, **changes) for changes in _new_values(tried)], shared)
+        _check([varied(recipe, changes) for changes in _new_values(tried)], shared)
         directory.mkdir(parents=True, exist_ok=True)
         program.interrupts(f"before the first run: {program.again} goes on with the sweep")
         yield Start(directory, recipe, shared, program, note)
