@@ -132,7 +132,8 @@ def test_importing_changes_nothing():
     from cnn_jax.cpu import registry
 
     assert not registry.installed()
-    assert cnn_jax.cpu.__all__ == ["Status", "disable", "enable", "enabled", "status"]
+    offered = ["Counts", "Frozen", "Status", "disable", "enable", "enabled", "freeze", "status"]
+    assert cnn_jax.cpu.__all__ == offered
 
 
 @pytest.mark.parametrize(
