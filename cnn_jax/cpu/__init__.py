@@ -66,7 +66,7 @@ def enable(*, keep_memory: bool = True) -> bool:
     """Uses our lowerings for everything compiled from now on (JAX's caches are cleared once).
 
     If these versions have not been tried on this processor, a child process tries oneDNN now, in
-    about three seconds (not if JAX may not use a CPU). If jaxlib has oneDNN and it cannot be used,
+    a few seconds (not if JAX may not use a CPU). If jaxlib has oneDNN and it cannot be used,
     a RuntimeWarning says so once.
 
     Args:
