@@ -4,6 +4,7 @@ python -m experiments
 """
 
 import ast
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ HERE = Path(__file__).parent
 
 # In the order in which one meets them; what is not here comes last.
 GROUPS: dict[str, str] = {
-    "Learn": "concepts concepts.exercises inside",
+    "Learn": "concepts concepts.touch concepts.exercises inside",
     "Train": "classification segmentation detection multilabel train from_scratch",
     "Look, measure, use": "look evaluate compare predict export",
     "Find out what there is": "models plugins reference",
@@ -66,4 +67,10 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough; what is left is not written at the end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)

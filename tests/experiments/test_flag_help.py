@@ -96,3 +96,12 @@ def test_a_flag_that_is_not_there_is_one_line():
     assert done.stderr.strip() == (
         "error: Unknown command line flag 'datset'. Did you mean: dataset? --help lists the flags."
     )
+
+
+def test_a_list_that_nobody_reads_to_its_end():
+    """`python -m experiments | head -1` ends without a word."""
+    shell = f"'{sys.executable}' -m experiments | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
