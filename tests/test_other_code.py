@@ -82,7 +82,7 @@ def by_numpy(x, kernel, bias=0.0):
     )
 
 
-@pytest.mark.filterwarnings("ignore:jax.array_ref:DeprecationWarning")  # of flax 0.12.0 itself
+@pytest.mark.filterwarnings("ignore:jax.(array_ref|ArrayRef):DeprecationWarning")  # of flax 0.12.0
 def test_nnx_trains_as_the_plain_loop_does(begun, by_hand):
     from flax import nnx
 
