@@ -73,7 +73,9 @@ def cross_entropy_of_labels(logits: Array, labels: Array, weight: Array) -> Mean
     """
     # Labels may come out of a warp that the compiler computes twice, for the weight and for the
     # index, rounded otherwise at the edge of a pixel: an index outside 0..K-1 would be a NaN.
-    labels = jnp.where(weight > 0, labels, 0).astype(jnp.int32).clip(0, logits.shape[-1] - 1)
+    # A label of a whole image is never warped, and a wrong one stays a NaN.
+    labels = jnp.where(weight > 0, labels, 0).astype(jnp.int32)
+    labels = labels.clip(0, logits.shape[-1] - 1) if labels.ndim > 1 else labels
     values = optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels)
     return weighted_mean(values, weight)
 
