@@ -1,25 +1,19 @@
-"""Activation functions: what a network cannot do without one, and how units die.
-
-python -m experiments.concepts.activations
-"""
+"""What the numbers say."""
 
 import numpy as np
 
-from experiments.concepts import command
-from experiments.concepts.activations_measured import (
+from experiments.concepts.activations.claims import ROUNDING
+from experiments.concepts.activations.measure import (
     ACTIVATIONS,
     BOTH_RATES,
     GOOD,
     HIGH,
     POINTS,
     WINDOW,
-    measure,
 )
-from experiments.concepts.activations_text import EXPLAIN, GUESS, TITLE, WHY_NOT
-from experiments.concepts.lesson import (
+from experiments.concepts.activations.why_not import WHY_NOT
+from experiments.concepts.frame.lesson import (
     Chart,
-    Claim,
-    Concept,
     Findings,
     Outcome,
     Series,
@@ -28,47 +22,12 @@ from experiments.concepts.lesson import (
     Words,
     chosen,
 )
-from experiments.concepts.spread import above, percent, spread
+from experiments.concepts.frame.spread import above, percent, spread
 
 NAMES: dict[str, Words] = {
     "identity": Text("none", "无"), "sigmoid": "sigmoid", "tanh": "tanh", "relu": "ReLU",
     "leaky_relu": "leaky ReLU", "gelu": "GELU",
 }  # fmt: skip
-ROUNDING = 1e-4  # of the largest logit: float32 has seven digits, a sum of hundreds loses some
-
-CLAIMS = [
-    Claim("linear", Text(
-        "Without an activation, three layers are one linear layer, which gets 32 % right "
-        "(accuracy)",
-        "没有激活函数，三层就等于一个线性层，而线性层的准确率是 32 %",
-    ), "< 40 %"),
-    Claim("matrix", Text(
-        "One matrix computes all that the trained network without an activation does (largest "
-        "difference, as a share of the largest output)",
-        "没有激活函数的网络训练好之后，一个矩阵就能算出它的全部输出（最大差异占最大输出的比例）",
-    ), f"< {ROUNDING:g}"),
-    Claim("bends", Text(
-        "A ReLU network is made of straight pieces, many of them: bends on the way from one "
-        "example to another",
-        "ReLU 网络由许多直的小段拼成：从一个样本走到另一个样本，途中的转折数",
-    ), "> 100"),
-    Claim("faster", Text(
-        "ReLU learns faster than a sigmoid: accuracy after the same number of steps",
-        "ReLU 比 Sigmoid 学得快：更新次数相同时的准确率",
-    ), Text("> sigmoid", "> Sigmoid")),
-    Claim("modern", Text(
-        "The smooth GELU and the bent ReLU differ little (accuracy)",
-        "光滑的 GELU 和有折角的 ReLU 差别不大（准确率之差）",
-    ), Text("< 5 points", "< 5 个百分点")),
-    Claim("dead", Text(
-        "Too high a learning rate kills ReLUs: no example activates them any more",
-        "学习率过高会使 ReLU 死亡：再没有样本能激活它们",
-    ), Text(f"> at rate {GOOD:g}", f"> 学习率为 {GOOD:g} 时")),
-    Claim("leaky", Text(
-        "A slope below zero keeps them alive: dead leaky ReLUs at the high rate",
-        "负半轴有斜率就不会死亡：高学习率下死亡的 leaky ReLU",
-    ), "0 %"),
-]  # fmt: skip
 
 
 def read(values) -> Findings:
@@ -193,17 +152,3 @@ def _reading(values, outcomes) -> list[Text]:
             ),
         ),
     ]
-
-
-CONCEPT = Concept(
-    name="activations",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

@@ -11,8 +11,8 @@ import optax
 
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import Trained, predict_replicas, train_replicas
-from experiments.concepts.data import mnist1d
-from experiments.concepts.lesson import Effort
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import mnist1d
 
 NORMS = ("none", "batch", "group", "layer")
 RATES = (0.01, 0.1, 1.0, 10.0)  # learning rates of plain SGD

@@ -1,17 +1,11 @@
-"""Batch norm: signals of size one, and what it costs that examples depend on each other.
-
-python -m experiments.concepts.batch_norm
-"""
+"""What the numbers say."""
 
 import numpy as np
 
-from experiments.concepts import command
-from experiments.concepts.batch_norm_measured import BATCHES, DIVERGED, NORMS, RATES, SCALE, measure
-from experiments.concepts.batch_norm_text import EXPLAIN, GUESS, TITLE, WHY_NOT
-from experiments.concepts.lesson import (
+from experiments.concepts.batch_norm.measure import BATCHES, DIVERGED, NORMS, RATES
+from experiments.concepts.batch_norm.why_not import WHY_NOT
+from experiments.concepts.frame.lesson import (
     Chart,
-    Claim,
-    Concept,
     Findings,
     Outcome,
     Series,
@@ -20,43 +14,13 @@ from experiments.concepts.lesson import (
     Words,
     chosen,
 )
-from experiments.concepts.spread import spread
+from experiments.concepts.frame.spread import spread
 
 NAMES: dict[str, Words] = {
     "none": Text("none", "无"), "batch": Text("batch norm", "批归一化"),
     "group": Text("group norm", "组归一化"), "layer": Text("layer norm", "层归一化"),
 }  # fmt: skip
 GOOD = 1.9  # a training loss below this has learned something; guessing gives log(10) = 2.30
-
-CLAIMS = [
-    Claim("scale", Text(
-        f"All convolutions' weights times {SCALE:.0f}: with batch norm the outputs stay (largest "
-        "change, as a share of the largest output)",
-        f"把所有卷积的权重乘以 {SCALE:.0f}：有批归一化时输出不变（最大变化占最大输出的比例）",
-    ), "< 0.01"),
-    Claim("gradient", Text(
-        f"and their gradient is divided by {SCALE:.0f}: larger weights make smaller steps",
-        f"而它们的梯度变为原来的 1/{SCALE:.0f}：权重越大，更新就越小",
-    ), "0.09 … 0.11"),
-    Claim("higher", Text(
-        "Batch norm learns at higher rates than no normalisation does (the highest that works)",
-        "有批归一化时可以用更高的学习率（能学会的最高学习率）",
-    ), Text("> none", "> 无归一化")),
-    Claim("more", Text(
-        f"and at more of the {len(RATES)} rates", f"而且在 {len(RATES)} 个学习率中能用的更多",
-    ), Text("> none", "> 无归一化")),
-    Claim("small", Text(
-        "A network trained with small batches becomes another function in evaluation (difference "
-        "of the losses)",
-        "批量很小时，训练出的网络在评估时会变成另一个函数（两种损失之差）",
-    ), Text(f"batch of {BATCHES[0]} > batch of {BATCHES[-1]}",
-            f"批量为 {BATCHES[0]} > 批量为 {BATCHES[-1]}")),
-    Claim("synced", Text(
-        "Synced over 8 devices it computes what one device does (largest difference)",
-        "在 8 个设备之间同步后，结果与单个设备相同（最大差异）",
-    ), "< 0.0001"),
-    Claim("apart", Text("and not synced it does not", "不同步则不同"), "> 0.01"),
-]  # fmt: skip
 
 
 def read(values) -> Findings:
@@ -173,17 +137,3 @@ def _reading(values, highest, few: str, many: str) -> list[Text]:
             f"{values['synced']:.0e}），不同步时各用各的（相差 {values['local']:.2f}）。",
         ),
     ]
-
-
-CONCEPT = Concept(
-    name="batch_norm",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

@@ -11,8 +11,7 @@ from cnn_jax.analysis.detection_figures import judge
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import Trained, accuracies, predict_replicas, train_replicas
 from cnn_jax.typing import HostBatch
-from experiments.concepts.data import digits
-from experiments.concepts.dense_networks import (
+from experiments.concepts.dense_tasks.networks import (
     Begun,
     Classifier,
     Dense,
@@ -21,8 +20,9 @@ from experiments.concepts.dense_networks import (
     mean_iou,
     task,
 )
-from experiments.concepts.lesson import Effort
-from experiments.concepts.scenes import BACKGROUND, CELLS, DIGIT, STRIDE, scenes, single
+from experiments.concepts.dense_tasks.scenes import BACKGROUND, CELLS, DIGIT, STRIDE, scenes, single
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import digits
 
 TRAINED, TESTED = 2000, 300  # scenes
 BATCH, RATE = 16, 5e-3  # examples of a step; of Adam

@@ -11,7 +11,7 @@ import optax
 from cnn_jax import losses
 from cnn_jax.boxes.nms import nms
 from cnn_jax.typing import Mean, Observed, Task
-from experiments.concepts.scenes import BACKGROUND, CELLS, SIDE, STRIDE, middles
+from experiments.concepts.dense_tasks.scenes import BACKGROUND, CELLS, SIDE, STRIDE, middles
 
 SCORE = 0.5  # least probability of a box's class
 OVERLAP = 0.5  # largest IoU of two boxes that both stay

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cnn_jax.typing import HostBatch
-from experiments.concepts.data import on_canvas
+from experiments.concepts.measuring.data import on_canvas
 
 SIDE, DIGIT = 32, 8  # pixels
 ALONE = SIDE // 2  # side of an image with a single digit

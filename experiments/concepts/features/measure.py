@@ -12,8 +12,8 @@ from cnn_jax.analysis.cam import grad_cam
 from cnn_jax.tasks.classification import classification
 from cnn_jax.train.replicas import Trained, accuracies, predict_replicas, train_replicas
 from cnn_jax.typing import HostBatch
-from experiments.concepts.data import digits, on_canvas
-from experiments.concepts.lesson import Effort
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import digits, on_canvas
 
 SIDE, DIGIT, KERNEL, SHOWN = 16, 8, 5, 8
 AREA = (DIGIT / SIDE) ** 2

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from cnn_jax.analysis import colours, figure_files, segmentation_figures
 from cnn_jax.printable import in_figure
-from experiments.concepts.lesson import in_language
+from experiments.concepts.frame.lesson import in_language
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")  # with colours and dashes, which say the same
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-_HERE = Path(__file__).parent
-_PACKAGE = "experiments.concepts"
+LESSON = Path(__file__).parents[1]
+PACKAGE = "experiments.concepts"
 
 _Place = tuple[Path, str]  # the file of a module, and a name in it
 
@@ -19,24 +19,38 @@ def key(function: Callable[..., Any]) -> str:
 
     The code is that of the function, and of the functions, classes and constants that it names, in
     its module and in others of the lesson. Comments, docstrings, annotations' texts and every
-    `Text(...)` are left out, so that a sentence may change. What comes from outside the lesson
-    (`cnn_jax`, JAX) is left out too: `--fresh` measures again after a change there.
+    `Text(...)` are left out, so that a sentence may change. So are the names of files: code that
+    moves to another module is the same code. What comes from outside the lesson (`cnn_jax`, JAX)
+    is left out too: `--fresh` measures again after a change there.
+
+    Raises:
+        ValueError: a module of the lesson is imported whole, so that what is used of it is hidden.
     """
     function = inspect.unwrap(function)
-    module = Path(inspect.getfile(function))  # its name may be __main__
+    return of(Path(inspect.getfile(function)), function.__name__)  # its module may be __main__
+
+
+def of(file: Path, name: str, *, lesson: Path = LESSON) -> str:
+    """The key of a function in a file, of a lesson in another directory too; nothing is run."""
     parts: dict[_Place, str] = {}
-    waiting = [(module, function.__name__)]
+    waiting = [(file, name)]
     while waiting:
         place = waiting.pop()
         if place in parts:
             continue
-        names, sources = _module(place[0])
+        if not place[0].exists():  # a package, of which the module `name` is imported
+            raise ValueError(
+                f"{file}: the measurement uses the module {place[1]} of "
+                f"{place[0].with_suffix('')}. Import what it uses of it by name, so that it can be "
+                "seen which code that is."
+            )
+        names, sources = _module(place[0], lesson)
         if place[1] in sources:
             parts[place] = sources[place[1]].dump
             waiting += [(place[0], name) for name in sources[place[1]].names]
         elif place[1] in names:
             waiting.append(names[place[1]])
-    text = "\n".join(f"{path.stem}.{name}: {parts[path, name]}" for path, name in sorted(parts))
+    text = "\n".join(sorted(f"{name}: {dump}" for (_, name), dump in parts.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -50,20 +64,23 @@ class _Source:
 
 
 @functools.cache
-def _module(path: Path) -> tuple[dict[str, _Place], dict[str, _Source]]:
+def _module(path: Path, lesson: Path) -> tuple[dict[str, _Place], dict[str, _Source]]:
     """What a module of the lesson imports from others of it, and what it defines."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported: dict[str, _Place] = {}
     sources: dict[str, _Source] = {}
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE + "."):
-            inner = str(node.module).removeprefix(_PACKAGE + ".").replace(".", "/")
-            if (source := _HERE / f"{inner}.py").exists():
-                for alias in node.names:
-                    imported[alias.asname or alias.name] = (source, alias.name)
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{PACKAGE}."):
+            imported.update(_imported(node, lesson))
         for defined in _defined(node):
             sources[defined] = _Source(node)
     return imported, sources
+
+
+def _imported(node: ast.ImportFrom, lesson: Path) -> Iterator[tuple[str, _Place]]:
+    inner = lesson.joinpath(*str(node.module).removeprefix(PACKAGE).split("."))
+    for alias in node.names:
+        yield alias.asname or alias.name, (inner.with_suffix(".py"), alias.name)
 
 
 def _defined(node: ast.stmt) -> Iterator[str]:

@@ -9,8 +9,8 @@ from absl import flags
 
 from cnn_jax.stores import local_path
 from experiments import entry
-from experiments.concepts import measured, page, syllabus, told
-from experiments.concepts.lesson import LANGUAGES, Concept, Effort
+from experiments.concepts.frame import measured, page, syllabus, told
+from experiments.concepts.frame.lesson import LANGUAGES, Concept, Effort
 
 QUICK = flags.DEFINE_bool("quick", False, "Use fewer steps and seeds: minutes instead of hours.")
 FRESH = flags.DEFINE_bool(
@@ -70,13 +70,9 @@ def write(sections: dict[str, measured.Section], directory: Path) -> list[Path]:
     return page.write(sorted(every.values(), key=lambda each: each["number"]), directory)
 
 
-def launch(concept: Concept) -> None:
-    """Runs a section's module as a command."""
-
-    def main() -> None:
-        show(measure([concept]))
-
-    entry.launch(main)
+def launch(name: str) -> None:
+    """Runs a section as a command."""
+    entry.launch(lambda: show(measure([syllabus.concept(name)])))
 
 
 def show(pages: Sequence[Path]) -> None:

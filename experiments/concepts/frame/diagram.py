@@ -7,7 +7,7 @@ green in the shades of the scheme, 'soft' is grey, 'fill' fills in the paper's p
 import html
 from collections.abc import Callable, Sequence
 
-from experiments.concepts.lesson import Diagram
+from experiments.concepts.frame.lesson import Diagram
 
 CELL = 24  # units of a grid's cell, in which 13 units of type fit
 

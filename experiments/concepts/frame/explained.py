@@ -3,9 +3,9 @@
 import html
 from collections.abc import Iterator, Sequence
 
-from experiments.concepts import diagram
-from experiments.concepts.lesson import LANGUAGES, Code, Diagram, Paragraph, Text, in_language
-from experiments.concepts.marked import as_html, as_text
+from experiments.concepts.frame import diagram
+from experiments.concepts.frame.lesson import LANGUAGES, Code, Diagram, Paragraph, Text, in_language
+from experiments.concepts.frame.marked import as_html, as_text
 
 
 def both(parts: Sequence[Paragraph]) -> Text:

@@ -9,7 +9,7 @@ import html
 import re
 from typing import NamedTuple
 
-from experiments.concepts.lesson import LANGUAGES, Formula, Text
+from experiments.concepts.frame.lesson import LANGUAGES, Formula, Text
 
 _TOKEN = re.compile(r"\s+|[<>]=|[^\W\d_]+|\d+(?:[.,]\d+)*|.")
 _AS = {"*": "·", "-": "\u2212", "<=": "≤", ">=": "≥"}

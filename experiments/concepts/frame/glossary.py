@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 
 class Term(NamedTuple):

@@ -50,7 +50,7 @@ class Diagram(NamedTuple):
     """Attributes:
     width, height: size in its own units; at most 360 wide, so that 13 units can be read on a phone.
     title: what it shows, for those who do not see it.
-    draw: language -> its parts in SVG, see experiments.concepts.diagram.
+    draw: language -> its parts in SVG, see experiments.concepts.frame.diagram.
     """
 
     width: float
@@ -208,7 +208,7 @@ class Effort(NamedTuple):
 
 class Concept(NamedTuple):
     """Attributes:
-    name: name of its module, and of its command `python -m experiments.concepts.<name>`.
+    name: name of its package, and of its command `python -m experiments.concepts.<name>`.
     title: heading.
     explain: texts, formulae and diagrams before the measurement.
     guess: question to the reader, who bets on the claims before seeing the numbers.

@@ -4,7 +4,7 @@ import html
 import re
 
 from cnn_jax.printable import printable
-from experiments.concepts.glossary import TERMS
+from experiments.concepts.frame.glossary import TERMS
 
 _MARK = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]|`([^`]+)`")
 

@@ -11,10 +11,10 @@ import jax
 
 from cnn_jax import strict_json
 from cnn_jax.run import workdir
-from experiments.concepts import explained, syllabus
-from experiments.concepts.code_key import key
 from experiments.concepts.exercises import EXERCISES
-from experiments.concepts.lesson import Chart, Concept, Effort, Images, Text
+from experiments.concepts.frame import explained, syllabus
+from experiments.concepts.frame.code_key import key
+from experiments.concepts.frame.lesson import Chart, Concept, Effort, Images, Text
 
 FILE = "findings.json"
 VERSION = 1

@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.run import workdir
-from experiments.concepts import charts
-from experiments.concepts.glossary import TERMS
-from experiments.concepts.lesson import LANGUAGES, in_language
-from experiments.concepts.marked import anchor, as_html, as_text
-from experiments.concepts.page_text import INTRODUCTION, SETS, STYLE, TITLE, WORDS, effort, score
+from experiments.concepts.frame import charts
+from experiments.concepts.frame.glossary import TERMS
+from experiments.concepts.frame.lesson import LANGUAGES, in_language
+from experiments.concepts.frame.marked import anchor, as_html, as_text
+from experiments.concepts.frame.page_text import (
+    INTRODUCTION,
+    SETS,
+    STYLE,
+    TITLE,
+    WORDS,
+    effort,
+    score,
+)
 
 Section = Mapping[str, Any]
 

@@ -1,8 +1,8 @@
 """What the page says around the sections, and how it looks."""
 
 from cnn_jax.analysis.page_style import BASE
-from experiments.concepts import diagram
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame import diagram
+from experiments.concepts.frame.lesson import Text
 
 TITLE = Text("What a convolution is for", "卷积有什么用")
 INTRODUCTION = Text(

@@ -4,11 +4,11 @@ import rich.table
 import rich.text
 
 from experiments import entry
-from experiments.concepts import explained
-from experiments.concepts.lesson import Concept, in_language
-from experiments.concepts.marked import as_text
-from experiments.concepts.measured import Section
-from experiments.concepts.page_text import WORDS, effort
+from experiments.concepts.frame import explained
+from experiments.concepts.frame.lesson import Concept, in_language
+from experiments.concepts.frame.marked import as_text
+from experiments.concepts.frame.measured import Section
+from experiments.concepts.frame.page_text import WORDS, effort
 
 
 def explanation(concept: Concept, number: int, language: str) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from cnn_jax.analysis.interval import half_width
-from experiments.concepts.lesson import Text
-from experiments.concepts.spread import Values, spread
+from experiments.concepts.frame.lesson import Text
+from experiments.concepts.frame.spread import Values, spread
 
 
 def joined(*texts: Text) -> Text:

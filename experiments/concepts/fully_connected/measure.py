@@ -1,7 +1,4 @@
-"""The fully connected network and its four problems: overfitting, cost, gradients, blindness.
-
-python -m experiments.concepts.fully_connected
-"""
+"""Fully connected and convolutional networks, fitted equally well to equally many examples."""
 
 from typing import Any
 
@@ -13,12 +10,9 @@ import optax
 from cnn_jax import models
 from cnn_jax.analysis import summary
 from cnn_jax.train.replicas import accuracies, predict_replicas
-from experiments.concepts import command
-from experiments.concepts.data import digits, mnist1d, on_canvas, subset
-from experiments.concepts.fully_connected_read import read
-from experiments.concepts.fully_connected_text import CLAIMS, EXPLAIN, GUESS, TITLE
-from experiments.concepts.lesson import Concept, Effort
-from experiments.concepts.training import Fitted, train_to
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import digits, mnist1d, on_canvas, subset
+from experiments.concepts.measuring.training import Fitted, train_to
 
 SIZES = {"mnist1d": (100, 1000, 4000), "digits": (100, 400, 1400)}  # training examples
 LOAD = {"mnist1d": mnist1d, "digits": digits}
@@ -159,17 +153,3 @@ def _gradients(depth: int, effort: Effort) -> list[float]:
         return optax.tree.norm(jax.grad(loss)(variables["params"])["dense00"]["kernel"])
 
     return [float(np.log10(norm(jax.random.key(seed)))) for seed in effort.seeds]
-
-
-CONCEPT = Concept(
-    name="fully_connected",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

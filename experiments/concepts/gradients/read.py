@@ -1,24 +1,9 @@
-"""Vanishing and exploding gradients: what one layer does, many layers do to a power.
-
-python -m experiments.concepts.gradients
-"""
-
-from typing import Any
+"""What the numbers say."""
 
 import numpy as np
-import optax
 
-from cnn_jax.tasks.classification import classification
-from cnn_jax.train.replicas import train_replicas
-from experiments.concepts import command
-from experiments.concepts.data import mnist1d
-from experiments.concepts.deep_chains import Chain, inside
-from experiments.concepts.gradients_text import EXPLAIN, GUESS, TITLE, WHY_NOT
-from experiments.concepts.lesson import (
+from experiments.concepts.frame.lesson import (
     Chart,
-    Claim,
-    Concept,
-    Effort,
     Findings,
     Outcome,
     Series,
@@ -27,27 +12,20 @@ from experiments.concepts.lesson import (
     Words,
     chosen,
 )
-from experiments.concepts.spread import spread
+from experiments.concepts.frame.spread import spread
+from experiments.concepts.gradients.claims import HALF_FACTOR
+from experiments.concepts.gradients.measure import (
+    CHAINS,
+    FACTORS,
+    LARGEST_ERROR,
+    LEARNT,
+    PREDICTED,
+    WIDE,
+    errors,
+)
+from experiments.concepts.gradients.why_not import WHY_NOT
 
-BLOCKS = 12
-FACTORS = 2 * BLOCKS  # layers between the first and the last
-# A factor of two in the variance is a factor of 2^(FACTORS / 2) in the gradient, here in decades. A
-# gradient within half of that has rather kept its size than shrunk or grown by such a factor.
-HALF_FACTOR = round(FACTORS / 2 * np.log10(2) / 2, 1)
 GUESSING = np.log(10)  # loss of one who gives ten classes a tenth each
-
-CHAINS: dict[str, dict[str, Any]] = {
-    "sigmoid": {"act": "sigmoid", "variance": 1.0},
-    "tanh": {"act": "tanh", "variance": 1.0},
-    "small": {"variance": 1.0},
-    "he": {},
-    "large": {"variance": 4.0},
-}
-PREDICTED = {"small": 0.5**0.5, "he": 1.0, "large": 2**0.5}  # factors a layer
-TRAINED = ("sigmoid", "he")
-LARGEST_ERROR = 0.15  # of a predicted factor
-LEARNT = 2.0  # a loss below this has learnt something
-WIDE = 64  # channels of the networks that explain a factor beside the predicted one
 
 NAMES: dict[str, Words] = {
     "sigmoid": Text("sigmoid, variance 1", "Sigmoid，方差 1"),
@@ -57,98 +35,11 @@ NAMES: dict[str, Words] = {
     "large": Text("ReLU, variance 4", "ReLU，方差 4"),
 }
 
-CLAIMS = [
-    Claim("sigmoid", Text(
-        "Sigmoid: the gradient of the first layer vanishes (its log10)",
-        "Sigmoid：第一层的梯度消失（梯度的 log10）",
-    ), "< -6"),
-    Claim("tanh", Text(
-        "tanh: it shrinks far less, since the slope at 0 is 1 (log10)",
-        "tanh：缩小得少得多，因为它在 0 处的斜率是 1（log10）",
-    ), "-4 … 1"),
-    Claim("small", Text(
-        f"ReLU halves the signal's square: at variance 1, {FACTORS} layers shrink it by "
-        f"2^{FACTORS // 2} (log10)",
-        f"ReLU 使信号的平方减半：方差为 1 时，{FACTORS} 层共缩小 2^{FACTORS // 2} 倍（log10）",
-    ), f"< -{HALF_FACTOR}"),
-    Claim("he", Text(
-        "He's variance, 2, keeps its size (log10)", "He 的方差 2 使它大小不变（log10）"
-    ),
-          f"-{HALF_FACTOR} … {HALF_FACTOR}"),
-    Claim("large", Text(
-        "At variance 4 it explodes by the same factor (log10)",
-        "方差为 4 时，它以同样的倍数爆炸（log10）",
-    ), f"> {HALF_FACTOR}"),
-    Claim("quarter", Text(
-        "A sigmoid layer multiplies the gradient by less than its largest slope",
-        "每经过一个 Sigmoid 层，梯度所乘的因子小于它的最大斜率",
-    ), "< 0.25"),
-    Claim("predicted", Text(
-        "The factor of a ReLU layer is √(variance / 2): the largest error for variances 1, 2 and 4",
-        "ReLU 层的因子是 √(方差 / 2)：方差取 1、2、4 时的最大误差",
-    ), "< 15 %"),
-    Claim("stuck", Text(
-        f"Where no gradient arrives nothing is learnt: with sigmoids, {FACTORS + 1} layers go on "
-        "guessing (loss 2.30)",
-        f"梯度传不到的地方什么也学不到：{FACTORS + 1} 层的 Sigmoid 网络一直在乱猜（损失 2.30）",
-    ), "> 2.25"),
-    Claim("learns", Text(
-        "With ReLU and He's variance a network of the same depth learns (loss)",
-        "同样深的网络，用 ReLU 和 He 的方差就能学会（损失）",
-    ), "< 2"),
-]  # fmt: skip
-
-
-def measure(effort: Effort) -> dict[str, Any]:
-    data = mnist1d("train")
-    chains = {
-        name: inside(Chain(BLOCKS, **options), data, effort.seeds)
-        for name, options in CHAINS.items()
-    }
-    factor = {name: _factor(each) for name, each in chains.items()}
-    losses = {name: _train(Chain(BLOCKS, **CHAINS[name]), data, effort) for name in TRAINED}
-    found: dict[str, Any] = {
-        "signal": {name: each["signal"] for name, each in chains.items()},
-        "gradient": {name: each["gradient"] for name, each in chains.items()},
-        "first": {name: each["first"] for name, each in chains.items()},
-        "factor": factor,
-        "loss": losses,
-    }
-    # what explains a claim that did not hold is measured only then
-    if max(_errors(factor).values()) >= LARGEST_ERROR:
-        found["wide"] = {
-            name: _factor(inside(Chain(BLOCKS, width=WIDE, **CHAINS[name]), data, effort.seeds))
-            for name in PREDICTED
-        }
-    if np.mean(losses["he"]) >= LEARNT:
-        found["shallow"] = _train(Chain(3), data, effort)
-    return found
-
-
-def _factor(found: dict[str, np.ndarray]) -> np.ndarray:
-    """The mean factor a layer between the last and the first, [seeds]."""
-    gradient = found["gradient"]
-    return (gradient[:, 0] / gradient[:, -1]) ** (1 / (gradient.shape[1] - 1))
-
-
-def _train(model: Chain, data, effort: Effort) -> np.ndarray:
-    trained = train_replicas(
-        model,
-        classification(10),
-        optax.adam,
-        data,
-        seeds=effort.seeds,
-        steps=effort.steps(200, 2000),
-        batch_size=32,
-        learning_rates=[3e-3],
-    )
-    return trained.losses[:, -20:].mean(-1)
-
 
 def read(values) -> Findings:
     sizes = {name: np.log10(values["first"][name]) for name in CHAINS}
     factor, loss = values["factor"], values["loss"]
-    errors = _errors(factor)
+    wrong = errors(factor)
     outcomes = {
         name: _within(sizes[name], low, high, WHY_NOT[name](values))
         for name, low, high in (
@@ -161,10 +52,10 @@ def read(values) -> Findings:
     }
     outcomes["quarter"] = _within(factor["sigmoid"], 0, 0.25, WHY_NOT["quarter"](values))
     outcomes["predicted"] = Outcome(
-        f"{100 * max(errors.values()):.0f} %",
-        max(errors.values()) < LARGEST_ERROR,
+        f"{100 * max(wrong.values()):.0f} %",
+        max(wrong.values()) < LARGEST_ERROR,
         {NAMES[name]: factor[name] for name in PREDICTED},
-        why_not=WHY_NOT["predicted"](_errors(values["wide"]), WIDE) if "wide" in values else None,
+        why_not=WHY_NOT["predicted"](errors(values["wide"]), WIDE) if "wide" in values else None,
     )
     outcomes["stuck"] = _within(loss["sigmoid"], 2.25, np.inf, WHY_NOT["stuck"](values))
     outcomes["learns"] = _within(
@@ -192,10 +83,6 @@ def read(values) -> Findings:
         Text(f"{FACTORS + 1} layers of 16 channels", f"{FACTORS + 1} 层，每层 16 个通道"),
     )
     return Findings([table], _charts(values), outcomes, _reading(values, outcomes))
-
-
-def _errors(factor) -> dict[str, float]:
-    return {name: abs(np.mean(factor[name]) / p - 1) for name, p in PREDICTED.items()}
 
 
 def _within(values, low: float, high: float, why_not: Text | None) -> Outcome:
@@ -256,17 +143,3 @@ def _reading(values, outcomes) -> list[Text]:
             ),
         ),
     ]
-
-
-CONCEPT = Concept(
-    name="gradients",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

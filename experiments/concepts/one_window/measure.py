@@ -1,7 +1,4 @@
-"""One window by hand: nine products and a sum, against JAX's convolution.
-
-python -m experiments.concepts.one_window
-"""
+"""A convolution written out in NumPy, against JAX's; and what its answer depends on."""
 
 from typing import Any
 
@@ -10,22 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import signal
 
-from experiments.concepts import command
-from experiments.concepts.data import digits, on_canvas
-from experiments.concepts.lesson import (
-    Concept,
-    Effort,
-)
-from experiments.concepts.one_window_read import read
-from experiments.concepts.one_window_text import (
-    CLAIMS,
-    EXPLAIN,
-    GUESS,
-    IMAGE,
-    KERNEL,
-    KERNELS,
-    TITLE,
-)
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import digits, on_canvas
+from experiments.concepts.one_window.text import IMAGE, KERNEL, KERNELS
 
 
 def conv2d(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -80,18 +64,3 @@ def _likeness(images: np.ndarray, w: np.ndarray) -> list[float]:
     cosine = answers / np.linalg.norm(windows, axis=1) / np.linalg.norm(w)
     most = answers >= np.quantile(answers, 0.99)
     return [float(cosine[most].mean()), float(cosine.mean())]
-
-
-CONCEPT = Concept(
-    name="one_window",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-    seeded=False,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

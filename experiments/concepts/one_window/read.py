@@ -1,8 +1,8 @@
-"""What section 2 reads from its numbers."""
+"""What the numbers say."""
 
 from typing import Any
 
-from experiments.concepts.lesson import (
+from experiments.concepts.frame.lesson import (
     Findings,
     ImageRow,
     Images,
@@ -11,7 +11,7 @@ from experiments.concepts.lesson import (
     Text,
     chosen,
 )
-from experiments.concepts.one_window_text import BY_HAND, KERNELS, NAMES
+from experiments.concepts.one_window.text import BY_HAND, KERNELS, NAMES
 
 
 def read(values: dict[str, Any]) -> Findings:

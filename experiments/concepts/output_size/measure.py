@@ -1,7 +1,4 @@
-"""Padding, stride and channels: the size that comes out, its cost, and what a border gives away.
-
-python -m experiments.concepts.output_size
-"""
+"""Sizes and costs by formula and by JAX, and a task that only a border can solve."""
 
 import itertools
 from typing import Any
@@ -14,12 +11,9 @@ import numpy as np
 from cnn_jax.analysis import flops
 from cnn_jax.train.replicas import accuracies, predict_replicas
 from cnn_jax.typing import HostBatch
-from experiments.concepts import command
-from experiments.concepts.data import digits, on_canvas
-from experiments.concepts.lesson import Concept, Effort
-from experiments.concepts.output_size_read import read
-from experiments.concepts.output_size_text import CLAIMS, EXPLAIN, GUESS, TITLE
-from experiments.concepts.training import train_to
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import digits, on_canvas
+from experiments.concepts.measuring.training import train_to
 
 INPUTS, KERNELS, STRIDES = (1, 2, 5, 8, 13, 28, 32, 224), range(1, 8), range(1, 5)
 PADDINGS, DILATIONS = range(4), (1, 2)
@@ -142,17 +136,3 @@ def _where(padding: str, effort: Effort) -> dict[str, Any]:
         "steps": fitted.steps,
         "loss": fitted.losses,
     }
-
-
-CONCEPT = Concept(
-    name="output_size",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

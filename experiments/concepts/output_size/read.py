@@ -1,10 +1,10 @@
-"""What section 4 reads from its numbers."""
+"""What the numbers say."""
 
 from typing import Any
 
 import numpy as np
 
-from experiments.concepts.lesson import (
+from experiments.concepts.frame.lesson import (
     Chart,
     Findings,
     ImageRow,
@@ -15,8 +15,8 @@ from experiments.concepts.lesson import (
     Text,
     chosen,
 )
-from experiments.concepts.output_size_text import PADDINGS
-from experiments.concepts.spread import percent, spread
+from experiments.concepts.frame.spread import percent, spread
+from experiments.concepts.output_size.text import PADDINGS
 
 
 def read(values: dict[str, Any]) -> Findings:

@@ -1,20 +1,12 @@
-"""A picture is numbers: how many, how neighbours agree, and what a shift by one pixel does.
-
-python -m experiments.concepts.pixels
-"""
+"""How neighbouring pixels agree, and what a shift does to distances between images."""
 
 from typing import Any
 
 import numpy as np
 
-from experiments.concepts import command
-from experiments.concepts.data import digits, on_canvas
-from experiments.concepts.lesson import (
-    Concept,
-    Effort,
-)
-from experiments.concepts.pixels_read import read
-from experiments.concepts.pixels_text import APART, CLAIMS, EXPLAIN, GUESS, SHIFTS, TITLE
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import digits, on_canvas
+from experiments.concepts.pixels.text import APART, SHIFTS
 
 SIDE = 12  # of the canvas on which a digit of 8x8 can move by two pixels
 
@@ -67,18 +59,3 @@ def _runs(bright: np.ndarray) -> float:
     """The mean length of runs of True along the rows of [N, H, W]."""
     starts = bright & ~np.pad(bright, ((0, 0), (0, 0), (1, 0)))[..., :-1]
     return float(bright.sum() / starts.sum())
-
-
-CONCEPT = Concept(
-    name="pixels",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-    seeded=False,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

@@ -1,10 +1,10 @@
-"""What section 0 reads from its numbers."""
+"""What the numbers say."""
 
 from typing import Any
 
 import numpy as np
 
-from experiments.concepts.lesson import (
+from experiments.concepts.frame.lesson import (
     Chart,
     Findings,
     ImageRow,
@@ -15,7 +15,7 @@ from experiments.concepts.lesson import (
     Text,
     chosen,
 )
-from experiments.concepts.pixels_text import APART, SHIFTS
+from experiments.concepts.pixels.text import APART, SHIFTS
 
 
 def read(values: dict[str, Any]) -> Findings:

@@ -1,19 +1,13 @@
-"""What section 0 explains and claims."""
+"""The explanation and the question."""
 
-from experiments.concepts.diagram import arrow, grid, label
-from experiments.concepts.formula import formula, group, root, sub, sup, total
-from experiments.concepts.lesson import (
-    Claim,
-    Diagram,
-    Paragraph,
-    Text,
-)
+from experiments.concepts.frame.diagram import arrow, grid, label
+from experiments.concepts.frame.formula import formula, group, root, sub, sup, total
+from experiments.concepts.frame.lesson import Diagram, Paragraph, Text
 
 SHIFTS = (0, 1, 2)
 APART = (1, 2, 3, 4)  # pixels between two that are compared
 
 TITLE = Text("A picture is numbers", "图像就是一些数")
-
 
 _DRAWN = ((0, 9, 1, 0), (0, 8, 0, 0), (1, 9, 0, 0), (2, 9, 3, 0))
 
@@ -74,48 +68,3 @@ GUESS = Text(
     "把一个数字向右移一个像素，对你来说它没变。作为一串数，它是离移动前的自己近，"
     "还是离另一类的数字近？",
 )
-
-CLAIMS = [
-    Claim(
-        "neighbours",
-        Text(
-            "Pixels side by side are alike, more so than pixels four apart",
-            "相邻的像素彼此相像，比相距四格的像素更像",
-        ),
-        Text("> 0.5, and less by 0.2 at distance 4", "> 0.5，相距 4 时小 0.2 以上"),
-    ),
-    Claim(
-        "shuffled",
-        Text(
-            "Shuffle the pixels of all images in the same way: no number is lost, but "
-            "neighbours are no longer alike",
-            "把所有图像的像素按同一种方式打乱：一个数也没丢，但相邻的数不再相像",
-        ),
-        Text("less than half", "不到一半"),
-    ),
-    Claim(
-        "nearest",
-        Text(
-            "The nearest training image has the right class, if all digits are centred",
-            "数字都居中时，最近的训练图像类别正确",
-        ),
-        "> 95 %",
-    ),
-    Claim(
-        "farther",
-        Text(
-            "Moved by one pixel, most digits are farther from themselves than from the nearest "
-            "digit of another class",
-            "平移一个像素后，多数数字离自己比离最近的异类数字还远",
-        ),
-        "> 50 %",
-    ),
-    Claim(
-        "falls",
-        Text(
-            "Moved by two pixels, the nearest image is right less than half as often",
-            "平移两个像素后，最近邻的正确率不到原来的一半",
-        ),
-        Text("less than half", "不到一半"),
-    ),
-]

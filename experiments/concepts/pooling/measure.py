@@ -1,7 +1,4 @@
-"""Pooling and strides, in space and in time, and what a shift does to each.
-
-python -m experiments.concepts.pooling
-"""
+"""Networks that subsample in different ways, in space and in time, and shifted inputs."""
 
 from typing import Any
 
@@ -12,12 +9,9 @@ import numpy as np
 from cnn_jax.analysis import summary
 from cnn_jax.train.replicas import accuracies, predict_replicas
 from cnn_jax.typing import HostBatch
-from experiments.concepts import command
-from experiments.concepts.data import digits, mnist1d, on_canvas
-from experiments.concepts.lesson import Concept, Effort
-from experiments.concepts.pooling_read import read
-from experiments.concepts.pooling_text import CLAIMS, EXPLAIN, GUESS, TITLE
-from experiments.concepts.training import train_to
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import digits, mnist1d, on_canvas
+from experiments.concepts.measuring.training import train_to
 
 KINDS = ("none", "strided", "max", "mean", "blurred")
 HEADS = ("flat", "mean", "max")  # what comes after the convolutions in time
@@ -135,17 +129,3 @@ def _sine() -> dict[str, Any]:
         "swing": {name: each / (np.sqrt(2) * x.std()) for name, each in swing.items()},
         "frequency": float(np.fft.rfftfreq(len(kept["every"]))[spectrum.argmax()]),
     }
-
-
-CONCEPT = Concept(
-    name="pooling",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

@@ -1,7 +1,4 @@
-"""The receptive field: what a unit can see, what it uses, and what a task needs.
-
-python -m experiments.concepts.receptive_field
-"""
+"""What units can see, what they use, and tasks that need a certain field."""
 
 from typing import Any
 
@@ -10,17 +7,10 @@ import jax
 import numpy as np
 
 from cnn_jax import models
-from cnn_jax.analysis.receptive_field import (
-    effective_side,
-    middle_gradient,
-    receptive_fields,
-)
+from cnn_jax.analysis.receptive_field import effective_side, middle_gradient, receptive_fields
 from cnn_jax.train.replicas import accuracies, predict_replicas
-from experiments.concepts import command
-from experiments.concepts.lesson import Concept, Effort
-from experiments.concepts.receptive_field_read import read
-from experiments.concepts.receptive_field_text import CLAIMS, EXPLAIN, GUESS, TITLE
-from experiments.concepts.training import train_to
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.training import train_to
 
 DEPTHS = (2, 4, 8, 16, 32)
 CHANNELS, LENGTH = 16, 97
@@ -116,17 +106,3 @@ def _task(blocks: int, effort: Effort) -> dict[str, Any]:
 def _signs(examples: int, seed: int) -> dict[str, np.ndarray]:
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (examples, 16, 1)).astype(np.float32)
     return {"image": signs, "label": (signs[:, -1 - SPAN, 0] > 0).astype(np.int32)}
-
-
-CONCEPT = Concept(
-    name="receptive_field",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

@@ -1,13 +1,8 @@
-"""What section 6 explains and claims."""
+"""The explanation and the question."""
 
-from experiments.concepts.diagram import circle, label, line
-from experiments.concepts.formula import formula, group, product, sub, total
-from experiments.concepts.lesson import (
-    Claim,
-    Diagram,
-    Paragraph,
-    Text,
-)
+from experiments.concepts.frame.diagram import circle, label, line
+from experiments.concepts.frame.formula import formula, group, product, sub, total
+from experiments.concepts.frame.lesson import Diagram, Paragraph, Text
 
 TITLE = Text("The receptive field", "感受野")
 SEEN = 20  # positions on each side of the middle that the chart shows
@@ -86,49 +81,3 @@ GUESS = Text(
     "核宽为 3 的卷积堆叠 32 层能看到 65 个位置。占影响力 95 % 的有多少个？看不到关键时刻的网络又能"
     "学到什么？",
 )
-
-CLAIMS = [
-    Claim(
-        "theory",
-        Text(
-            "A stack of n layers of 3 sees 1 + 2n positions",
-            "核宽为 3 的卷积堆叠 n 层，感受野为 1 + 2n",
-        ),
-        "[5, 9, 17, 33, 65]",
-    ),
-    Claim(
-        "root",
-        Text(
-            "The part that is used grows with the square root of the depth (Luo 2016)",
-            "真正用到的范围随深度的平方根增长（Luo 2016）",
-        ),
-        Text("exponent 0.5 ± 0.15", "指数 0.5 ± 0.15"),
-    ),
-    Claim(
-        "small",
-        Text("In a deep stack the part that is used is small", "层数多时，真正用到的只占一小部分"),
-        Text("32 layers: < 32.5", "32 层：< 32.5"),
-    ),
-    Claim(
-        "guesses",
-        Text(
-            "A network that does not see the step that matters can only guess",
-            "看不到关键时刻的网络只能猜",
-        ),
-        "50 ± 4 %",
-    ),
-    Claim(
-        "learns",
-        Text("A network that sees that step learns the task", "看得到关键时刻的网络能学会"),
-        "> 95 %",
-    ),
-    Claim(
-        "wider",
-        Text(
-            "Four layers of 3 see more with stride 2, or with gaps of 1, 2, 4, 8, than with "
-            "neither",
-            "四层核宽为 3 的卷积，步幅为 2 或间隔为 1、2、4、8 时看得更远",
-        ),
-        "9, 31, 31",
-    ),
-]  # fmt: skip

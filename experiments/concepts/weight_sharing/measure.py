@@ -1,7 +1,4 @@
-"""Local connectivity and weight sharing, separately, with positions in order and shuffled.
-
-python -m experiments.concepts.weight_sharing
-"""
+"""Networks that are local, shared, both or neither, with positions in order and shuffled."""
 
 from typing import Any
 
@@ -10,12 +7,9 @@ import flax.linen as nn
 from cnn_jax import models
 from cnn_jax.analysis import summary
 from cnn_jax.train.replicas import accuracies, predict_replicas
-from experiments.concepts import command
-from experiments.concepts.data import mnist1d
-from experiments.concepts.lesson import Concept, Effort
-from experiments.concepts.training import train_to
-from experiments.concepts.weight_sharing_read import read
-from experiments.concepts.weight_sharing_text import CLAIMS, EXPLAIN, GUESS, TITLE
+from experiments.concepts.frame.lesson import Effort
+from experiments.concepts.measuring.data import mnist1d
+from experiments.concepts.measuring.training import train_to
 
 BATCH, RATE = 100, 1e-2  # the authors' train.py
 LOSS = 0.01  # on the training set; those that cannot reach it train as long as the authors' do
@@ -78,17 +72,3 @@ def _train(name: str, model: nn.Module, shuffled: bool, effort: Effort) -> dict[
         "steps": fitted.steps,
         "best": [max(point.test_accuracy for point in curve) for curve in fitted.curves],
     }
-
-
-CONCEPT = Concept(
-    name="weight_sharing",
-    title=TITLE,
-    explain=EXPLAIN,
-    guess=GUESS,
-    claims=CLAIMS,
-    measure=measure,
-    read=read,
-)
-
-if __name__ == "__main__":
-    command.launch(CONCEPT)

@@ -1,10 +1,10 @@
-"""What section 3 reads from its numbers."""
+"""What the numbers say."""
 
 from typing import Any
 
 import numpy as np
 
-from experiments.concepts.lesson import (
+from experiments.concepts.frame.lesson import (
     Chart,
     Findings,
     Outcome,
@@ -14,8 +14,9 @@ from experiments.concepts.lesson import (
     Words,
     chosen,
 )
-from experiments.concepts.spread import above, percent, spread
-from experiments.concepts.weight_sharing_text import NAMES, ORDERS, PUBLISHED, TOLERANCE
+from experiments.concepts.frame.spread import above, percent, spread
+from experiments.concepts.weight_sharing.claims import PUBLISHED, TOLERANCE
+from experiments.concepts.weight_sharing.text import NAMES, ORDERS
 
 
 def read(values: dict[str, Any]) -> Findings:

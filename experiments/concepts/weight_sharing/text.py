@@ -1,13 +1,8 @@
-"""What section 3 explains and claims."""
+"""The explanation and the question."""
 
-from experiments.concepts.diagram import circle, label, line
-from experiments.concepts.formula import formula, sub, total, words
-from experiments.concepts.lesson import (
-    Claim,
-    Diagram,
-    Paragraph,
-    Text,
-)
+from experiments.concepts.frame.diagram import circle, label, line
+from experiments.concepts.frame.formula import formula, sub, total, words
+from experiments.concepts.frame.lesson import Diagram, Paragraph, Text
 
 TITLE = Text("Local, then shared", "先局部，再共享")
 NAMES = {
@@ -17,11 +12,7 @@ NAMES = {
     "conv": Text("convolutional", "卷积"),
     "recurrent": Text("recurrent", "循环"),
 }
-# Greydanus 2020, arXiv:2011.14439, table 1: accuracy in percent, in order and shuffled.
-PUBLISHED = {"linear": (32, 32), "dense": (68, 68), "conv": (94, 56), "recurrent": (91, 57)}
-# The table has one run of each; its authors' notebook prints 92.3 for the convolution and 64.6 for
-# the fully connected network (github.com/greydanus/mnist1d, notebooks/quickstart.ipynb).
-TOLERANCE = 3  # points, for other initial values and orders of the examples
+
 ORDERS = {"in_order": Text("in order", "顺序正常"), "shuffled": Text("shuffled", "位置打乱")}
 
 
@@ -94,37 +85,3 @@ GUESS = Text(
     "network suffers most when the positions are shuffled?",
     "哪一点带来的好处更大：只看邻近，还是共享权重？打乱位置时，哪个网络受害最深？",
 )
-
-CLAIMS = [
-    *(
-        Claim(
-            f"{name}_{order}",
-            Text(
-                f"{NAMES[name].en}, {ORDERS[order].en}: as published",
-                f"{NAMES[name].zh}，{ORDERS[order].zh}：与论文一致",
-            ),
-            f"{figures[i]} ± {TOLERANCE} %",
-        )
-        for name, figures in PUBLISHED.items()
-        for i, order in enumerate(ORDERS)
-    ),
-    Claim(
-        "local_helps",
-        Text("Looking at neighbours only is an advantage", "只看邻近位置就有优势"),
-        "> 0",
-    ),
-    Claim(
-        "sharing_helps",
-        Text("Sharing weights over all positions adds to it", "在所有位置共享权重进一步提高"),
-        "> 0",
-    ),
-    Claim(
-        "shuffled_hurts",
-        Text(
-            "Without neighbours that belong together, the convolutional network is worse than the "
-            "fully connected one",
-            "邻近关系被打乱后，卷积网络反而不如全连接",
-        ),
-        "> 0",
-    ),
-]

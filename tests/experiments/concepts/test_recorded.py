@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from experiments.concepts import lesson, measured, page, syllabus
+from experiments.concepts.frame import lesson, measured, page, syllabus
 from tests.experiments.concepts import recorded
-from tests.experiments.concepts.test_page import FRAMES, browse
+from tests.experiments.concepts.frame.test_page import FRAMES, browse
 
 # What stays as it is in Chinese: names of sets, people, programs and functions, and signs.
 LATIN = re.compile(

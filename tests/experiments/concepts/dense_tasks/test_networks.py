@@ -1,15 +1,12 @@
-"""The networks and scenes of the later sections, against a library's layers and by hand."""
+"""The networks and scenes for pixels and boxes, by hand."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.concepts import features_measured
-from experiments.concepts.deep_chains import Chain, Convolution, without
-from experiments.concepts.dense_networks import Classifier, boxes_of, confusion, mean_iou
-from experiments.concepts.scenes import CELLS, DIGIT, LEAST, MOST, middles, scenes
+from experiments.concepts.dense_tasks.networks import Classifier, boxes_of, confusion, mean_iou
+from experiments.concepts.dense_tasks.scenes import CELLS, DIGIT, LEAST, MOST, middles, scenes
 
 
 @pytest.fixture(scope="module")
@@ -17,35 +14,6 @@ def digits():
     rng = np.random.default_rng(0)
     images = (rng.random((20, 8, 8, 1)) > 0.5).astype(np.float32)
     return {"image": images, "label": np.arange(20) % 10}
-
-
-def test_a_convolution_by_one_product_is_the_library_s():
-    x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
-    ours, theirs = Convolution(4, 2.0), nn.Conv(4, (3,))
-    variables = ours.init(jax.random.key(0), x)
-    weights = variables["params"]["window"]
-    same = {"kernel": weights["kernel"].reshape(3, 3, 4), "bias": weights["bias"]}
-    np.testing.assert_allclose(
-        ours.apply(variables, x), theirs.apply({"params": same}, x), atol=1e-6
-    )
-
-
-def test_a_block_of_zeros_with_a_shortcut_is_none():
-    x = np.random.default_rng(0).normal(size=(2, 40, 1)).astype(np.float32)
-    model = Chain(3, residual=True)
-    variables = jax.device_get(model.init(jax.random.key(0), x, train=False))
-    weights = variables["params"]["blocks"]["second"]["window"]["kernel"]
-    assert weights.shape == (3, 48, 16)
-    zeroed = weights.copy()
-    zeroed[1] = 0
-    variables["params"]["blocks"]["second"]["window"]["kernel"] = zeroed
-    whole = model.apply(variables, x, train=False)
-    shorter = Chain(2, residual=True)
-    np.testing.assert_allclose(
-        shorter.apply(without(variables, 1), x, train=False), whole, atol=1e-5
-    )
-    other = shorter.apply(without(variables, 0), x, train=False)
-    assert abs(np.asarray(other) - np.asarray(whole)).max() > 1e-3
 
 
 def test_boxes_are_around_their_digits_and_cells_point_at_them(digits):
@@ -99,15 +67,3 @@ def test_mean_iou_by_hand():
     counts = confusion(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2)
     assert counts.tolist() == [[1, 0], [1, 2]]
     assert mean_iou(counts) == pytest.approx((1 / 2 + 2 / 3) / 2)
-
-
-def test_a_digit_and_its_shuffled_twin_share_an_image(digits):
-    data = features_measured.beside(digits, seed=0)
-    square = features_measured._square
-    own, twin = square(data["place"]), square(data["twin"])
-    assert not (own & twin).any()
-    image = data["image"][..., 0]
-    assert np.array_equal(image[own].reshape(-1, 8, 8), digits["image"][..., 0])
-    assert (image * ~(own | twin)).sum() == 0
-    whole = np.ones((len(own), 8, 8))
-    assert features_measured._inside(whole, data["place"]) == pytest.approx(0.25)

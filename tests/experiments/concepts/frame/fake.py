@@ -1,8 +1,8 @@
 """A section that needs no training."""
 
-from experiments.concepts.diagram import arrow, box, label
-from experiments.concepts.formula import formula, frac, sub, sup, total
-from experiments.concepts.lesson import (
+from experiments.concepts.frame.diagram import arrow, box, label
+from experiments.concepts.frame.formula import formula, frac, sub, sup, total
+from experiments.concepts.frame.lesson import (
     Chart,
     Claim,
     Code,
@@ -17,7 +17,7 @@ from experiments.concepts.lesson import (
     Text,
     chosen,
 )
-from experiments.concepts.spread import percent
+from experiments.concepts.frame.spread import percent
 
 WIDE = 14  # columns, more than a phone shows
 

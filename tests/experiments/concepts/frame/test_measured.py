@@ -1,74 +1,14 @@
 """What is measured is kept, and measured again only when its code or the effort changes."""
 
-import importlib.util
 import json
 
 import pytest
 from matplotlib.text import Text as Drawn
 
 from experiments.concepts import __main__ as main
-from experiments.concepts import charts, code_key, command, measured, syllabus
-from experiments.concepts.lesson import Effort, in_language
-from tests.experiments.concepts.fake import CONCEPT
-
-MODULE = '''
-"""A section."""
-from experiments.concepts.lesson import Text
-from experiments.concepts.data import subset
-
-STEPS = 3
-TITLE = "a title"
-
-def inner(x):
-    """Says something."""
-    return x + STEPS  # a comment
-
-def measure(effort):
-    Text("one", "一")
-    return {"a": inner(1), "b": subset}
-
-def read(values):
-    return TITLE
-'''
-
-
-@pytest.fixture
-def key(tmp_path):
-    def of(source):
-        code_key._module.cache_clear()
-        path = tmp_path / "section.py"
-        path.write_text(source, encoding="utf-8")
-        spec = importlib.util.spec_from_file_location("section", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return code_key.key(module.measure)
-
-    yield of
-    code_key._module.cache_clear()
-
-
-def test_a_changed_sentence_measures_nothing_again(key):
-    before = key(MODULE)
-    for old, new in (
-        ("Says something", "Says something else"),
-        ("# a comment", "# another"),
-        ('"one", "一"', '"two", "二"'),
-        ("a title", "another title"),
-        ("return TITLE", "return TITLE + TITLE"),
-    ):
-        assert key(MODULE.replace(old, new)) == before
-
-
-def test_changed_code_does(key, monkeypatch, tmp_path):
-    before = key(MODULE)
-    assert key(MODULE.replace("STEPS = 3", "STEPS = 4")) != before
-    assert key(MODULE.replace("x + STEPS", "x - STEPS")) != before
-    assert key(MODULE.replace("inner(1)", "inner(2)")) != before
-    here = tmp_path / "lesson"
-    here.mkdir()
-    (here / "data.py").write_text("def subset():\n    return 1\n")
-    monkeypatch.setattr(code_key, "_HERE", here)
-    assert key(MODULE) != before  # what it calls in another module
+from experiments.concepts.frame import charts, command, measured, syllabus
+from experiments.concepts.frame.lesson import Effort, in_language
+from tests.experiments.concepts.frame.fake import CONCEPT
 
 
 @pytest.fixture

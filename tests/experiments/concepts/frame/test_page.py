@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from experiments.concepts import lesson, measured, page
-from experiments.concepts.lesson import Effort
-from tests.experiments.concepts.fake import CONCEPT
+from experiments.concepts.frame import lesson, measured, page
+from experiments.concepts.frame.lesson import Effort
+from tests.experiments.concepts.frame.fake import CONCEPT
 
 
 @pytest.fixture(scope="module")

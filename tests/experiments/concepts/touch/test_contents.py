@@ -25,7 +25,7 @@ from experiments.concepts.touch import (
     reading,
 )
 from experiments.concepts.touch import page as pages
-from tests.experiments.concepts import touch_pages
+from tests.experiments.concepts.touch import touch_pages
 
 NETWORKS = {
     "digit": (networks.Digit(widths=(3, 4)), (24, 24, 1)),

@@ -10,8 +10,8 @@ import pytest
 import cnn_jax.cpu
 from experiments.concepts.touch import contents, data, from_run, golden, training
 from experiments.concepts.touch import page as pages
-from tests.experiments.concepts import touch_pages
-from tests.experiments.concepts.devtools import Browser
+from tests.experiments.concepts.touch import touch_pages
+from tests.experiments.concepts.touch.devtools import Browser
 
 # Latin words that the Chinese page may have: names that Chinese texts keep, and keys.
 LATIN = {

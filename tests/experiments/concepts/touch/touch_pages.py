@@ -9,7 +9,7 @@ import numpy as np
 from experiments.concepts.touch import contents, data, networks, packing
 from experiments.concepts.touch.training import Snapshot
 
-GOLDEN_RUNS = Path(__file__).parents[1] / "golden_runs" / "runs"
+GOLDEN_RUNS = Path(__file__).parents[2] / "golden_runs" / "runs"
 
 
 def _expectation(name, holds):
