@@ -46,11 +46,11 @@ def of(file: Path, name: str, *, lesson: Path = LESSON) -> str:
             )
         names, sources = _module(place[0], lesson)
         if place[1] in sources:
-            parts[place] = sources[place[1]].dump
+            parts[place] = sources[place[1]].code
             waiting += [(place[0], name) for name in sources[place[1]].names]
         elif place[1] in names:
             waiting.append(names[place[1]])
-    text = "\n".join(sorted(f"{name}: {dump}" for (_, name), dump in parts.items()))
+    text = "\n".join(sorted(f"{name}: {code}" for (_, name), code in parts.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -59,7 +59,7 @@ class _Source:
 
     def __init__(self, node: ast.AST):
         bare = _Bare().visit(node)
-        self.dump = ast.dump(bare)
+        self.code = ast.unparse(bare)  # which is the same in all versions of Python, unlike dump
         self.names = {each.id for each in ast.walk(bare) if isinstance(each, ast.Name)}
 
 
