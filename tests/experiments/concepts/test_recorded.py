@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from experiments.concepts import lesson, measured, page, syllabus
+from experiments.concepts.frame import code_key, lesson, measured, page, syllabus
 from tests.experiments.concepts import recorded
-from tests.experiments.concepts.test_page import FRAMES, browse
+from tests.experiments.concepts.frame.test_page import FRAMES, browse
 
 # What stays as it is in Chinese: names of sets, people, programs and functions, and signs.
 LATIN = re.compile(
@@ -81,3 +81,10 @@ def test_the_whole_page_fits_a_phone_and_a_desk(sections, tmp_path):
     for each in json.loads(html.unescape(found)):
         assert each["cut"] == []
         assert each["fits"]
+
+
+def test_what_was_recorded_was_measured_by_the_code_of_today():
+    """After a change in what is measured, `recorded` is to be made again: see there."""
+    kept = recorded.load()
+    for concept in syllabus.concepts():
+        assert kept[concept.name]["key"].partition("-")[0] == code_key.key(concept.measure)
