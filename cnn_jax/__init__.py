@@ -17,6 +17,7 @@ __all__ = [
     "boxes",
     "cpu",
     "data",
+    "gpu",
     "layers",
     "losses",
     "metrics",

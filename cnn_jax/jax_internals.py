@@ -56,8 +56,8 @@ def primitive(name: str) -> Any:
     return _part(f"jax.lax.{name}_p")
 
 
-def lowering_rule(of: Any) -> Any:
-    """The registered entry of a primitive for platform 'cpu', or else that for all platforms.
+def lowering_rule(of: Any, platform: str = "cpu") -> Any:
+    """The registered entry of a primitive for a platform, or else that for all platforms.
 
     `jax.interpreters.mlir._platform_specific_lowerings` and `._lowerings`, whose values have had a
     field `rule`. Seen in all. Without them, `cnn_jax.cpu.enable` warns, and convolutions stay XLA's
@@ -66,31 +66,31 @@ def lowering_rule(of: Any) -> Any:
     special = _part("jax.interpreters.mlir._platform_specific_lowerings")
     everywhere = _part("jax.interpreters.mlir._lowerings")
     try:
-        entry = special["cpu"][of] if of in special["cpu"] else everywhere[of]
+        entry = special[platform][of] if of in special[platform] else everywhere[of]
         entry.rule  # noqa: B018
     except (AttributeError, KeyError, TypeError) as error:
         raise _moved("registry of lowering rules", f"{type(error).__name__}: {error}") from error
     return entry
 
 
-def set_lowering_rule(of: Any, rule: Callable) -> None:
-    """Registers a rule for platform 'cpu': `jax.interpreters.mlir.register_lowering`.
+def set_lowering_rule(of: Any, rule: Callable, platform: str = "cpu") -> None:
+    """Registers a rule for a platform: `jax.interpreters.mlir.register_lowering`.
 
     Seen in all. Without it, `cnn_jax.cpu.enable` warns, and convolutions stay XLA's own.
     """
     register = _part("jax.interpreters.mlir.register_lowering")
     try:
-        register(of, rule, platform="cpu")
+        register(of, rule, platform=platform)
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise _moved("mlir.register_lowering", f"{type(error).__name__}: {error}") from error
 
 
-def restore_lowering_rule(of: Any, entry: Any) -> None:
-    """Puts an entry that `lowering_rule` gave back in its place, for platform 'cpu'.
+def restore_lowering_rule(of: Any, entry: Any, platform: str = "cpu") -> None:
+    """Puts an entry that `lowering_rule` gave back in its place, for a platform.
 
     What `lowering_rule` finds: who has an entry to restore found it there.
     """
-    _part("jax.interpreters.mlir._platform_specific_lowerings")["cpu"][of] = entry
+    _part("jax.interpreters.mlir._platform_specific_lowerings")[platform][of] = entry
 
 
 def lower_function(function: Callable) -> Callable:
@@ -100,6 +100,17 @@ def lower_function(function: Callable) -> Callable:
     it `cnn_jax.cpu.enable` warns, and convolutions stay XLA's own.
     """
     return _part("jax.interpreters.mlir.lower_fun")(function, multiple_results=False)
+
+
+def register_rules(of: Any, everywhere: Callable, on_cpu: Callable) -> None:
+    """Registers the lowering rules of a primitive of ours: for all platforms, and for 'cpu'.
+
+    `jax.interpreters.mlir.register_lowering`. Seen in all. Without it, `cnn_jax.cpu.freeze` cannot
+    be used.
+    """
+    register = _part("jax.interpreters.mlir.register_lowering")
+    register(of, everywhere)
+    register(of, on_cpu, platform="cpu")
 
 
 def is_for_one_device(ctx: Any) -> bool:

@@ -1,17 +1,21 @@
 """Shapes and types of arguments: checked by chex while tracing, reported in one line.
 
-with shapes.wanted("area takes boxes [..., 4]", boxes=boxes):
+with shapes.wanted("area takes boxes [..., 4]", boxes=boxes) as chex:
     chex.assert_axis_dimension(boxes, -1, 4)
+
+Chex is imported by the first check: a program that checks nothing of the kind, such as a classifier
+on a machine that has JAX and Flax alone, runs without it.
 """
 
 import contextlib
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 
 @contextlib.contextmanager
-def wanted(what: str, **arguments: Any) -> Iterator[None]:
-    """Turns a failed assertion of chex into an error that says what was wanted and what came.
+def wanted(what: str, **arguments: Any) -> Iterator[ModuleType]:
+    """Gives chex, and turns its failed assertion into an error: what was wanted, and what came.
 
     Args:
         what: beginning of the message: the function, and what it takes.
@@ -21,8 +25,10 @@ def wanted(what: str, **arguments: Any) -> Iterator[None]:
     Raises:
         ValueError: an assertion within the block failed.
     """
+    import chex
+
     try:
-        yield
+        yield chex
     except AssertionError:
         came = ", ".join(f"{k} {_shape(v)}" for k, v in arguments.items() if v is not None)
         raise ValueError(f"{what}; got {came}.") from None

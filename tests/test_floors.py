@@ -35,13 +35,17 @@ FLOORS = {
     "cnn_jax.stores": 0,
     "cnn_jax.printable": 0,
     "cnn_jax.cpu": 0,
+    "cnn_jax.gpu": 0,
     "cnn_jax.scratch": -1,
     "cnn_jax.shapes": -1,
     "cnn_jax.strict_json": -1,
     "cnn_jax.jax_internals": -1,  # beneath all that use JAX
 }
 
-BESIDE = {("cnn_jax.augment", "cnn_jax.boxes")}  # what moves an image moves its boxes
+BESIDE = {
+    ("cnn_jax.augment", "cnn_jax.boxes"),  # what moves an image moves its boxes
+    ("cnn_jax.gpu", "cnn_jax.cpu"),  # the same methods, for another platform
+}
 
 
 def package_of(module: str) -> str | None:

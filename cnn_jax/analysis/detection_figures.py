@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import chex
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -154,7 +153,7 @@ def judge(detections: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
         ValueError: if a shape is not that above.
     """
     what = "An image has detections [M, 6] and truth [N, 6]"
-    with shapes.wanted(what, detections=detections, truth=truth):
+    with shapes.wanted(what, detections=detections, truth=truth) as chex:
         chex.assert_shape([detections, truth], (None, 6))
     shown = np.flatnonzero((detections[:, 5] >= 0) & (detections[:, 4] >= SHOWN))
     free = (truth[:, 5] >= 0) & (truth[:, 4] == 0)

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from cnn_jax.analysis.dependence import Interval, named_intervals
+from cnn_jax.analysis.dependence import named_intervals
+from cnn_jax.analysis.intervals import Interval
 from cnn_jax.typing import Array, PyTree
 
 SIDES = (1024, 4096, 16384)  # sides of the inputs tried, until the border cuts off no field

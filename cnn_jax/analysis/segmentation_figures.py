@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import chex
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -48,7 +47,7 @@ def overlay(image: np.ndarray, label: np.ndarray, classes: int, *, opacity: floa
         ValueError: if a shape or type is not that above.
     """
     what = "overlay takes an image [H, W, C] and a label [H, W] (int)"
-    with shapes.wanted(what, image=image, label=label):
+    with shapes.wanted(what, image=image, label=label) as chex:
         chex.assert_rank(image, 3)
         chex.assert_shape(label, image.shape[:2])
         chex.assert_type(label, int)
@@ -79,7 +78,7 @@ def predictions(
         ValueError: if a shape is not that above.
     """
     what = "predictions takes images [B, H, W, C] and, each [B, H, W], labels and predicted"
-    with shapes.wanted(what, images=images, labels=labels, predicted=predicted):
+    with shapes.wanted(what, images=images, labels=labels, predicted=predicted) as chex:
         chex.assert_rank(images, 4)
         chex.assert_shape(labels, images.shape[:3])
         chex.assert_rank(predicted, 3)

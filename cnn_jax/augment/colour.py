@@ -10,7 +10,6 @@ change them returns it as it is. Images without a second axis work where the ide
 
 import functools
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 
@@ -78,6 +77,8 @@ def adjust_hue(image: Array, shift: Number) -> Array:
 
 def solarize(image: Array, threshold: Number) -> Array:
     """Inverts what is at least as bright as the threshold (0..1)."""
+    import dm_pix  # brings chex, see `cnn_jax.shapes`
+
     return dm_pix.solarize(image, jnp.asarray(threshold, image.dtype))
 
 

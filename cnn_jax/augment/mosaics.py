@@ -1,6 +1,5 @@
 """Mosaic: four images and their boxes as one. Of a batch, keyed by example."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -23,6 +22,8 @@ def mosaic(keys: Array, batch: Batch, *, probability: float) -> dict[str, Array]
     Raises:
         ValueError: B is no multiple of four, or a side is odd.
     """
+    import chex  # see `cnn_jax.shapes`
+
     image, boxes, labels = batch["image"], batch["boxes"], batch["labels"]
     size, height, width, channels = image.shape
     chex.assert_shape(boxes, (size, None, 4))

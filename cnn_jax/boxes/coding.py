@@ -2,7 +2,6 @@
 
 import math
 
-import chex
 import jax.numpy as jnp
 
 from cnn_jax import shapes
@@ -32,7 +31,9 @@ def encode(
     Returns:
         [..., 4].
     """
-    with shapes.wanted("encode takes boxes and anchors [..., 4]", boxes=boxes, anchors=anchors):
+    with shapes.wanted(
+        "encode takes boxes and anchors [..., 4]", boxes=boxes, anchors=anchors
+    ) as chex:
         chex.assert_axis_dimension(boxes, -1, 4)
         chex.assert_axis_dimension(anchors, -1, 4)
     anchor, box = geometry.to_centre(anchors), geometry.to_centre(boxes)
@@ -53,7 +54,9 @@ def decode(
 
     Logarithms are capped at LARGEST_LOG, so that no output makes an infinite box.
     """
-    with shapes.wanted("decode takes codes and anchors [..., 4]", codes=codes, anchors=anchors):
+    with shapes.wanted(
+        "decode takes codes and anchors [..., 4]", codes=codes, anchors=anchors
+    ) as chex:
         chex.assert_axis_dimension(codes, -1, 4)
         chex.assert_axis_dimension(anchors, -1, 4)
     anchor = geometry.to_centre(anchors)

@@ -9,7 +9,6 @@ y2 < y1) and a degenerate one have area 0 and overlap nothing. So does a box wit
 annotation cannot spoil a batch. `is_proper` finds them.
 """
 
-import chex
 import jax.numpy as jnp
 
 from cnn_jax import shapes
@@ -97,7 +96,7 @@ def giou(a: Array, b: Array) -> Array:
 
 def _require_boxes(*boxes: Array) -> None:
     """Raises ValueError unless the last axis of every array holds four coordinates."""
-    with shapes.wanted("A box is (x1, y1, x2, y2), so boxes are [..., 4]", boxes=boxes):
+    with shapes.wanted("A box is (x1, y1, x2, y2), so boxes are [..., 4]", boxes=boxes) as chex:
         for some in boxes:
             chex.assert_axis_dimension(some, -1, 4)
 

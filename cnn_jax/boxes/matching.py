@@ -5,7 +5,6 @@ int32 [N]: for each anchor the index of its object, or BACKGROUND, or IGNORED. P
 boxes (inverted, degenerate, NaN) are never matched; the mask need not exclude the latter.
 """
 
-import chex
 import jax.numpy as jnp
 
 from cnn_jax import shapes
@@ -89,7 +88,7 @@ def match_bipartite_then_iou(
 
 def _require_shapes(anchors: Array, boxes: Array, valid: Array) -> None:
     what = "Matching takes anchors [N, 4], boxes [M, 4] and valid [M], which is bool"
-    with shapes.wanted(what, anchors=anchors, boxes=boxes, valid=valid):
+    with shapes.wanted(what, anchors=anchors, boxes=boxes, valid=valid) as chex:
         chex.assert_shape([anchors, boxes], (None, 4))
         chex.assert_shape(valid, boxes.shape[:1])
         chex.assert_type(valid, bool)

@@ -7,7 +7,6 @@ boxes from padding.
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -57,7 +56,7 @@ def nms(
         ValueError: if a shape or type is not that above.
     """
     what = "nms takes boxes [N, 4] and, each [N], scores, valid (bool) and labels (int)"
-    with shapes.wanted(what, boxes=boxes, scores=scores, valid=valid, labels=labels):
+    with shapes.wanted(what, boxes=boxes, scores=scores, valid=valid, labels=labels) as chex:
         chex.assert_shape(boxes, (None, 4))
         count = boxes.shape[0]
         given = [(scores, float), (valid, bool), (labels, int)]

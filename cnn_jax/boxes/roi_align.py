@@ -8,7 +8,6 @@ so that small shifts of a box count.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -114,7 +113,7 @@ def assign_levels(
 
 def _require_shapes(pyramid: Sequence[Array], boxes: Array) -> None:
     what = "RoIAlign takes features [H, W, C], with the same C on all levels, and boxes [R, 4]"
-    with shapes.wanted(what, features=list(pyramid), boxes=boxes):
+    with shapes.wanted(what, features=list(pyramid), boxes=boxes) as chex:
         chex.assert_rank(list(pyramid), 3)
         chex.assert_shape(list(pyramid), (None, None, pyramid[0].shape[-1]))
         chex.assert_shape(boxes, (None, 4))

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -41,7 +40,7 @@ def sample_balanced(
         ValueError: if a shape or type is not that above.
     """
     what = "sample_balanced takes positive and negative, both bool [N]"
-    with shapes.wanted(what, positive=positive, negative=negative):
+    with shapes.wanted(what, positive=positive, negative=negative) as chex:
         chex.assert_rank(positive, 1)
         chex.assert_equal_shape([positive, negative])
         chex.assert_type([positive, negative], bool)

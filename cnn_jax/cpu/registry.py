@@ -83,7 +83,7 @@ def _restore(entries: dict[str, Any]) -> None:
         jax_internals.restore_lowering_rule(jax_internals.primitive(name), entry)
 
 
-def _lowered(function: Callable, ctx, *operands):
+def lowered(function: Callable, ctx, *operands):
     """Lowers `function` of arrays, under JAX's default settings.
 
     A user who forbids implicit broadcasting or mixed dtypes means the user's own operations.
@@ -95,7 +95,7 @@ def _lowered(function: Callable, ctx, *operands):
 
 def _convolution_rule(stock: Callable) -> Callable:
     def rule(ctx, x, w, **params):
-        g = _geometry(ctx, params)
+        g = geometry_of(ctx, params)
         if g is None:
             return stock(ctx, x, w, **params)
         ranges = trim.live(g)
@@ -109,7 +109,7 @@ def _convolution_rule(stock: Callable) -> Callable:
             fun = partial(_cropped_first, params=params)
         else:
             return stock(ctx, x, w, **params)
-        return _lowered(fun, ctx, x, w)
+        return lowered(fun, ctx, x, w)
 
     return rule
 
@@ -151,7 +151,7 @@ def _narrow(ctx) -> bool:
     return all(a.dtype.itemsize <= 4 for a in (*ctx.avals_in, *ctx.avals_out))
 
 
-def _geometry(ctx, params) -> geometry.Geometry | None:
+def geometry_of(ctx, params) -> geometry.Geometry | None:
     """The Geometry of a convolution that our methods may run, else None."""
     x, w = ctx.avals_in
     (y,) = ctx.avals_out
@@ -198,7 +198,7 @@ def _product_rule(stock: Callable) -> Callable:
             turned = max(dimensions[0][1]) == len(shapes[1]) - 1  # y is [N, K]
             rows = math.prod(shapes[0]) // sums
             if large and (rows >= LEAST_ROWS or not turned) and verdict.usable(ctx):
-                return _lowered(partial(_product, dimensions=dimensions), ctx, x, y)
+                return lowered(partial(_product, dimensions=dimensions), ctx, x, y)
         return stock(ctx, x, y, **params)
 
     return rule
@@ -225,7 +225,7 @@ def _pooling_rule(function: Callable) -> Callable:
             static = all(isinstance(n, int) and n > 0 for n in sizes)
             if not (floating and static and pooling.fits(params["window_dimensions"])):
                 return stock(ctx, *operands, **params)
-            return _lowered(partial(function, **params), ctx, *operands)
+            return lowered(partial(function, **params), ctx, *operands)
 
         return rule
 

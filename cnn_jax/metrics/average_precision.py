@@ -10,7 +10,6 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import chex
 import numpy as np
 
 from cnn_jax import shapes
@@ -196,7 +195,7 @@ def run(detections: np.ndarray, truth: np.ndarray, classes: int):
 
 def _require_rows(detections: np.ndarray, truth: np.ndarray) -> None:
     what = "Average precision takes detections [B, M, 6] and truth [B, N, 6]"
-    with shapes.wanted(what, detections=detections, truth=truth):
+    with shapes.wanted(what, detections=detections, truth=truth) as chex:
         chex.assert_shape([detections, truth], (len(truth), None, 6))
 
 

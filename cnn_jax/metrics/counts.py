@@ -1,6 +1,5 @@
 """Counts that evaluation adds up over batches, devices and hosts."""
 
-import chex
 import jax.numpy as jnp
 
 from cnn_jax import shapes
@@ -25,7 +24,7 @@ def top_k_correct(logits: Array, labels: Array, *, k: int, mask: Array) -> Array
         ValueError: if a shape or type is not that above.
     """
     what = "top_k_correct takes logits [B, K], labels [B] (int) and mask [B]"
-    with shapes.wanted(what, logits=logits, labels=labels, mask=mask):
+    with shapes.wanted(what, logits=logits, labels=labels, mask=mask) as chex:
         chex.assert_rank(logits, 2)
         chex.assert_shape([labels, mask], logits.shape[:1])
         chex.assert_type(labels, int)
@@ -56,7 +55,7 @@ def confusion_matrix(predictions: Array, labels: Array, *, num_classes: int, mas
         ValueError: if a shape or type is not that above.
     """
     what = "confusion_matrix takes predictions and labels (int) and a mask of one shape"
-    with shapes.wanted(what, predictions=predictions, labels=labels, mask=mask):
+    with shapes.wanted(what, predictions=predictions, labels=labels, mask=mask) as chex:
         chex.assert_equal_shape([predictions, labels, mask])
         chex.assert_type([predictions, labels], int)
     counted = (mask > 0) & (labels >= 0) & (labels < num_classes)

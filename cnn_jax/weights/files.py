@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from cnn_jax.weights import choosing, opening, pth, shards
 from cnn_jax.weights.errors import WeightsError
@@ -146,6 +144,8 @@ def write(
     metadata: Mapping[str, str],
 ) -> None:
     """Writes a safetensors file, whole or not at all."""
+    import safetensors.numpy  # networks are created where it is not installed
+
     path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -154,6 +154,8 @@ def write(
 
 
 def _read_safetensors(path: Path) -> StateDict:
+    import safetensors
+
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})

@@ -7,24 +7,21 @@ preprocessing raises no error and only costs accuracy, so it is stored with the 
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from cnn_jax.weights.errors import WeightsError
+
+if TYPE_CHECKING:  # Pillow is for images: networks are created where it is not installed
+    from PIL import Image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _MOST_PIXELS = 10_000  # per side; a file may claim anything
 
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+_RESAMPLING = ("nearest", "bilinear", "bicubic", "lanczos")  # names of Pillow's, in lower case
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Preprocessing:
         if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
             raise ValueError(f"mean {self.mean} and std {self.std} do not belong together.")
 
-    def __call__(self, image: Image.Image | np.ndarray) -> np.ndarray:
+    def __call__(self, image: "Image.Image | np.ndarray") -> np.ndarray:
         """Preprocesses an image for the network.
 
         Args:
@@ -74,6 +71,8 @@ class Preprocessing:
         Returns:
             float32 [*crop, 3], or [T, *crop, 3].
         """
+        from PIL import Image
+
         if not isinstance(image, Image.Image):
             pixels = np.asarray(image)
             if pixels.ndim == 4:
@@ -86,7 +85,7 @@ class Preprocessing:
             image = Image.fromarray(pixels)
         return self.normalise(self.pixels(image))
 
-    def pixels(self, image: Image.Image) -> np.ndarray:
+    def pixels(self, image: "Image.Image") -> np.ndarray:
         """An image resized and cropped: uint8 [*crop, 3]."""
         return self._cropped(self._resized(image.convert("RGB")))
 
@@ -95,7 +94,7 @@ class Preprocessing:
         scaled = pixels.astype(np.float32) / 255
         return (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
-    def _resized(self, image: Image.Image) -> np.ndarray:
+    def _resized(self, image: "Image.Image") -> np.ndarray:
         width, height = image.size
         if isinstance(self.resize, int):  # the longer side is rounded down, as torchvision does
             shorter = min(width, height)
@@ -106,7 +105,10 @@ class Preprocessing:
             return np.asarray(image)
         if not self.antialias:
             return _sampled(np.asarray(image), height, width)
-        return np.asarray(image.resize((width, height), _RESAMPLING[self.interpolation]))
+        from PIL import Image
+
+        filter_ = Image.Resampling[self.interpolation.upper()]
+        return np.asarray(image.resize((width, height), filter_))
 
     def _cropped(self, pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] -> [*crop, 3]
         for axis, size in enumerate(self.crop):

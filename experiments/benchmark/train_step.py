@@ -2,6 +2,7 @@
 
     python -m experiments.benchmark.train_step --workdir=DIR
     python -m experiments.benchmark.train_step --only=resnet50,unet --nostock --compile
+    python -m experiments.benchmark.train_step --platform=gpu  (see experiments.benchmark.accelerator)
 
 A step is the forward pass, the backward pass and SGD with momentum, on one batch in memory, in
 float32. PyTorch uses channels_last and all cores; --compile adds torch.compile to eager. Each
@@ -300,4 +301,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if any(argument.lstrip("-").startswith("platform=") for argument in sys.argv[1:]):
+        # an accelerator has a command of its own, with flags of its own: this becomes it
+        program = [sys.executable, "-m", "experiments.benchmark.accelerator", *sys.argv[1:]]
+        os.execv(sys.executable, program)
     entry.launch(main)
