@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once  # these read our own text
+
 ROOT = Path(__file__).parent.parent
 
 PACKAGES = ("cnn_jax", "experiments")
