@@ -114,7 +114,8 @@ def _strays(x: jax.Array, w: jax.Array, g: Geometry, height: int) -> jax.Array:
     line = g._replace(**{name: getattr(g, name)[1:] for name in AXES})
     taps = []
     for first in _first_rows(g):
-        seen, above = [], []
+        seen: list[jax.Array] = []
+        above: list[jax.Array] = []
         for i in range(g.window[0]):
             row = first + i * g.window_dilation[0]
             if row < 0:
