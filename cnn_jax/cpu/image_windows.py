@@ -32,7 +32,7 @@ EXAMPLES, PART = 32, 2**21  # examples in a product; bytes in a part
 # measured), and bytes in a part otherwise
 WHOLE, PART_DEPTHWISE = 2**24, 2**22
 AXES = "space", "window", "out", "strides", "padding", "base_dilation", "window_dilation"
-WHOLE_STRIDED, PART_STRIDED = 2**23, 2**21  # the same where the layer has strides
+WHOLE_STRIDED, PART_STRIDED = 2**23, 2**22  # the same where the layer has strides
 
 
 def fits(g: Geometry) -> bool:
@@ -54,7 +54,9 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     g = _reaching(g)
     if depthwise.fits_gradient(g):
         return _depthwise(x, w, g)
-    x = pad(x, g)
+    if g.batch_groups > 1 and min(min(pair) for pair in g.padding) >= 0:
+        return _by_channels(x, w, g)
+    x, g = pad(x, g), g._replace(padding=((0, 0),) * g.rank)
     return _by_rows(x, w, g) if g.batch_groups == 1 else _by_channels(x, w, g)
 
 
@@ -186,7 +188,7 @@ def _by_channels(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     x = lax.transpose(x, (*range(1, g.rank + 1), g.rank + 2, g.rank + 1, 0))
     x = x.reshape(1, *x.shape[:-2], blocks * g.channels)  # [1, *space, c, blocks * N]
     w = w[..., None, :]  # [N, *window, 1, F]
-    strides, padding, dilation = (*g.strides, 1), ((0, 0),) * (g.rank + 1), (*g.window_dilation, 1)
+    strides, padding, dilation = (*g.strides, 1), (*g.padding, (0, 0)), (*g.window_dilation, 1)
     y = onednn.convolution(x, w, strides, padding, dilation, blocks, kernel_axes=(0, -1))
     y = y.reshape(*g.out, g.batch // blocks, blocks, g.features // blocks)
     return diagonal(jnp.moveaxis(y, -2, -3), merge)
