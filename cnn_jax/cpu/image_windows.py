@@ -31,6 +31,9 @@ EXAMPLES, PART = 32, 2**21  # examples in a product; bytes in a part
 # Depthwise: bytes that one call takes whole (half of the cache that two cores share, where this was
 # measured), and bytes in a part otherwise
 WHOLE, PART_DEPTHWISE = 2**24, 2**22
+# Groups: examples that one call takes, and how many are taken at a time if there are more. For more
+# than 16, jaxlib's oneDNN chose a kernel that took two to three times as long for each.
+MOST_GROUPED, PART_GROUPED = 16, 8
 AXES = "space", "window", "out", "strides", "padding", "base_dilation", "window_dilation"
 WHOLE_STRIDED, PART_STRIDED = 2**23, 2**22  # the same where the layer has strides
 
@@ -54,10 +57,12 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     g = _reaching(g)
     if depthwise.fits_gradient(g):
         return _depthwise(x, w, g)
-    if g.batch_groups > 1 and min(min(pair) for pair in g.padding) >= 0:
-        return _by_channels(x, w, g)
-    x, g = pad(x, g), g._replace(padding=((0, 0),) * g.rank)
-    return _by_rows(x, w, g) if g.batch_groups == 1 else _by_channels(x, w, g)
+    if g.batch_groups == 1:
+        return _by_rows(pad(x, g), w, g._replace(padding=((0, 0),) * g.rank))
+    if min(min(pair) for pair in g.padding) < 0:  # the call cannot crop
+        x, g = pad(x, g), g._replace(padding=((0, 0),) * g.rank)
+    some = g.channels if g.channels <= MOST_GROUPED else PART_GROUPED
+    return in_parts(_by_channels, x, w, g, (x.nbytes + w.nbytes) * some // g.channels)
 
 
 def _reaching(g: Geometry) -> Geometry:
