@@ -26,6 +26,7 @@ import contextlib
 import datetime
 import importlib.util
 import json
+import os
 import sys
 import tempfile
 from functools import partial
