@@ -22,11 +22,11 @@ from experiments.concepts.frame.lesson import (
     Words,
     chosen,
 )
-from experiments.concepts.frame.spread import above, percent, spread
+from experiments.concepts.frame.spread import above, percent, spread, versus
 
 NAMES: dict[str, Words] = {
-    "identity": Text("none", "无"), "sigmoid": "sigmoid", "tanh": "tanh", "relu": "ReLU",
-    "leaky_relu": "leaky ReLU", "gelu": "GELU",
+    "identity": Text("none", "无"), "sigmoid": Text("sigmoid", "Sigmoid"), "tanh": "tanh",
+    "relu": "ReLU", "leaky_relu": "leaky ReLU", "gelu": "GELU",
 }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def read(values) -> Findings:
             {"ReLU": bends["relu"]}, why_not=WHY_NOT["bends"](values),
         ),
         "faster": Outcome(
-            f"{percent(right['relu'])} > {percent(right['sigmoid'])}",
+            versus(right['relu'], right['sigmoid']),
             above(right["relu"], right["sigmoid"]),
             {NAMES[name]: hundred(right[name]) for name in ("relu", "sigmoid")}, "%",
             WHY_NOT["faster"](values),
@@ -64,7 +64,7 @@ def read(values) -> Findings:
             WHY_NOT["modern"](values),
         ),
         "dead": Outcome(
-            f"{percent(dead['relu', 1])} > {percent(dead['relu', 0])}",
+            versus(dead['relu', 1], dead['relu', 0]),
             above(dead["relu", 1], dead["relu", 0]),
             {at[i]: hundred(dead["relu", i]) for i in (1, 0)}, "%", WHY_NOT["dead"](values),
         ),

@@ -38,7 +38,7 @@ def _bends(values) -> Text:
 
 def _faster(values) -> Text:
     early = {n: np.asarray(values["losses"][n])[:, 3].mean() for n in ("relu", "sigmoid")}
-    seeds = by_seed(values["right"]["relu"][0], values["right"]["sigmoid"][0], scale=100, unit="%")
+    seeds = by_seed(values["right"]["relu"][0], values["right"]["sigmoid"][0], fractions=True)
     return joined(
         seeds,
         Text(
@@ -64,7 +64,7 @@ def _modern(values) -> Text:
 
 def _dead(values) -> Text:
     off = [percent(each) for each in values["off"]["relu"]]
-    seeds = by_seed(*values["dead"]["relu"][::-1], scale=100, unit="%")
+    seeds = by_seed(*values["dead"]["relu"][::-1], fractions=True)
     return joined(
         seeds,
         Text(

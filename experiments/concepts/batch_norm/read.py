@@ -14,7 +14,7 @@ from experiments.concepts.frame.lesson import (
     Words,
     chosen,
 )
-from experiments.concepts.frame.spread import spread
+from experiments.concepts.frame.spread import hundredths, sign, spread, versus
 
 NAMES: dict[str, Words] = {
     "none": Text("none", "无"), "batch": Text("batch norm", "批归一化"),
@@ -30,6 +30,7 @@ def read(values) -> Findings:
         for norm in NORMS
     }
     highest = {norm: max(rates, default=0.0) for norm, rates in works.items()}
+    batch, none = len(works["batch"]), len(works["none"])
     few, many = str(BATCHES[0]), str(BATCHES[-1])
     outcomes = {
         "scale": Outcome(
@@ -42,18 +43,19 @@ def read(values) -> Findings:
             {"": values["slope"]}, why_not=WHY_NOT["gradient"](values),
         ),
         "higher": Outcome(
-            f"{highest['batch']:g} > {highest['none']:g}", highest["batch"] > highest["none"],
+            f"{highest['batch']:g} {sign(highest['batch'], highest['none'])} {highest['none']:g}",
+            highest["batch"] > highest["none"],
             {NAMES[n]: [highest[n]] for n in ("batch", "none")},
             why_not=WHY_NOT["higher"](values, RATES),
         ),
         "more": Outcome(
-            f"{len(works['batch'])} > {len(works['none'])}",
-            len(works["batch"]) > len(works["none"]),
+            f"{batch} {sign(batch, none)} {none}",
+            batch > none,
             {NAMES[n]: [len(works[n])] for n in ("batch", "none")},
             why_not=WHY_NOT["more"](values, RATES),
         ),
         "small": Outcome(
-            f"{spread(gaps[few], digits=2)} > {spread(gaps[many], digits=2)}",
+            versus(gaps[few], gaps[many], hundredths),
             bool(np.mean(gaps[few]) > np.mean(gaps[many])),
             {few: gaps[few], many: gaps[many]}, why_not=WHY_NOT["small"](values, few, many),
         ),
@@ -96,7 +98,7 @@ def _reading(values, highest, few: str, many: str) -> list[Text]:
     gaps, noise = values["gaps"], values["noise"]
 
     def top(norm: str, language: str) -> str:
-        none = {"en": "none of these", "zh": "一个也没有"}[language]
+        none = {"en": "none of these", "zh": "都不行"}[language]
         return f"{highest[norm]:g}" if highest[norm] else none
 
     en, zh = ({norm: top(norm, language) for norm in NORMS} for language in ("en", "zh"))
@@ -105,8 +107,8 @@ def _reading(values, highest, few: str, many: str) -> list[Text]:
             f"The highest rate that learnt anything (a loss below {GOOD}): without normalisation "
             f"{en['none']}, with batch norm {en['batch']}, with group norm {en['group']}, with "
             f"layer norm {en['layer']}.",
-            f"能学到东西（损失低于 {GOOD}）的最高学习率：无归一化 {zh['none']}，批归一化 "
-            f"{zh['batch']}，组归一化 {zh['group']}，层归一化 {zh['layer']}。",
+            f"能学到东西（损失低于 {GOOD}）的最高学习率：不做归一化，{zh['none']}；批归一化，"
+            f"{zh['batch']}；组归一化，{zh['group']}；层归一化，{zh['layer']}。",
         ),
         chosen(
             bool(np.mean(gaps[few]) > np.mean(gaps[many])),

@@ -15,7 +15,7 @@ from experiments.concepts.frame.lesson import (
     Text,
     chosen,
 )
-from experiments.concepts.frame.spread import above, percent, spread
+from experiments.concepts.frame.spread import above, percent, spread, versus
 
 
 def read(values) -> Findings:
@@ -34,14 +34,14 @@ def read(values) -> Findings:
             {"": hundred(values["slid"])}, "%", WHY_NOT["slid"](values),
         ),
         "taught": Outcome(
-            f"{percent(values['coarse_ink'])} > {percent(values['slid'])}",
+            versus(values['coarse_ink'], values['slid']),
             above(values["coarse_ink"], values["slid"]),
             {Text("taught pixels", "学过像素"): hundred(values["coarse_ink"]),
              Text("classes only", "只学过类别"): hundred(values["slid"])}, "%",
             WHY_NOT["taught"](values),
         ),
         "skip": Outcome(
-            f"{percent(fine)} > {percent(coarse)}", above(fine, coarse),
+            versus(fine, coarse), above(fine, coarse),
             {Text("with fine maps", "接上精细特征图"): hundred(fine),
              Text("without", "不接"): hundred(coarse)}, "%", WHY_NOT["skip"](values),
         ),

@@ -30,7 +30,7 @@ def _slid(values) -> Text:
 
 
 def _taught(values) -> Text:
-    seeds = by_seed(values["coarse_ink"], values["slid"], scale=100, unit="%")
+    seeds = by_seed(values["coarse_ink"], values["slid"], fractions=True)
     wrong = 1 - np.asarray(values["coarse_ink"]) - np.asarray(values["coarse_blank"])
     return joined(
         seeds,
@@ -50,7 +50,7 @@ def _taught(values) -> Text:
 
 
 def _skip(values) -> Text:
-    seeds = by_seed(values["fine_iou"], values["coarse_iou"], scale=100, unit="%")
+    seeds = by_seed(values["fine_iou"], values["coarse_iou"], fractions=True)
     return joined(
         seeds,
         Text(

@@ -15,7 +15,7 @@ from experiments.concepts.frame.lesson import (
     Text,
     chosen,
 )
-from experiments.concepts.frame.spread import above, percent, spread
+from experiments.concepts.frame.spread import above, hundredths, percent, spread, versus
 
 
 def read(values) -> Findings:
@@ -24,7 +24,7 @@ def read(values) -> Findings:
 
     def pair(name: str, first: str, second: str, words: tuple[Text, Text]) -> Outcome:
         return Outcome(
-            f"{percent(values[first])} > {percent(values[second])}",
+            versus(values[first], values[second]),
             above(values[first], values[second]),
             {words[0]: hundred(first), words[1]: hundred(second)}, "%", WHY_NOT[name](values),
         )  # fmt: skip
@@ -32,7 +32,7 @@ def read(values) -> Findings:
     trained, random = Text("trained", "训练后"), Text("random weights", "随机权重")
     outcomes = {
         "smooth": Outcome(
-            f"{spread(values['smooth'], digits=2)} > {spread(values['rough'], digits=2)}",
+            versus(values['smooth'], values['rough'], hundredths),
             above(values["smooth"], values["rough"]),
             {trained: values["smooth"], random: values["rough"]},
             why_not=WHY_NOT["smooth"](values),

@@ -10,7 +10,7 @@ from experiments.concepts.frame.why import by_seed, joined, larger
 
 
 def _smooth(values) -> Text:
-    seeds = by_seed(values["smooth"], values["rough"], digits=2)
+    seeds = by_seed(values["smooth"], values["rough"])
     return joined(
         seeds,
         Text(
@@ -33,7 +33,7 @@ def _looks(values) -> Text:
 
 
 def _learnt(values) -> Text:
-    seeds = by_seed(values["looked"], values["begun"], scale=100, unit="%")
+    seeds = by_seed(values["looked"], values["begun"], fractions=True)
     return joined(
         seeds,
         Text(
@@ -58,7 +58,7 @@ def _learnt(values) -> Text:
 
 
 def _chooses(values) -> Text:
-    seeds = by_seed(values["chosen"], values["chosen_random"], scale=100, unit="%")
+    seeds = by_seed(values["chosen"], values["chosen_random"], fractions=True)
     return joined(
         seeds,
         Text(
@@ -85,7 +85,7 @@ def _weights(values) -> Text:
 
 def _hidden(values) -> Text:
     fit = spread(100 * np.asarray(values["looked"]), digits=0)
-    seeds = by_seed(values["drops"], values["random"], scale=100, unit="%")
+    seeds = by_seed(values["drops"], values["random"], fractions=True)
     if larger(values["drops"], values["random"]):
         return seeds
     return joined(

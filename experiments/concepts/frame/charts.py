@@ -69,10 +69,22 @@ def draw(chart: Mapping[str, Any], language: str) -> Figure:
         axis.set_ylim(*chart["y_range"])
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
-    handles, labels = axis.get_legend_handles_labels()
-    if labels:
-        axis.legend(handles, labels, fontsize=8, framealpha=0.85, handlelength=3)
+    _legend(figure, *axis.get_legend_handles_labels())
     return figure
+
+
+def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """The legend below the chart, where it covers nothing; the figure grows by its rows."""
+    if not labels:
+        return
+    each = 0.55 + 0.066 * max(_columns(label) for label in labels)  # inches of a label and its line
+    columns = min(len(labels), max(1, int(WIDTH / each)))
+    rows = -(-len(labels) // columns)
+    figure.set_size_inches(WIDTH, HEIGHT + 0.16 + 0.17 * rows)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, fontsize=8, handlelength=3,
+        frameon=False, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def _title(chart: Mapping[str, Any], language: str) -> str:

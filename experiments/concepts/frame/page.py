@@ -82,6 +82,10 @@ class _Words:
     def __call__(self, name: str) -> str:
         return html.escape(WORDS[name].in_(self.language))
 
+    def named(self, name: str) -> str:
+        """An attribute that says on a phone what a cell is, where the heading is not shown."""
+        return f' data-name="{self(name)}{self("colon")}"'
+
     def text(self, words: Any) -> str:
         return as_html(in_language(words, self.language), self.language)
 
@@ -131,8 +135,9 @@ def _section(section: Section, directory: Path, language: str, *, headed: bool) 
 
 def _guess(section: Section, say: _Words) -> str:
     bets = "".join(
-        f"<li>{say.text(each['claim'])} "
-        f'<span class="how">({say("expected")}: {say.text(each["expected"])})</span></li>'
+        f"<li>{say.text(each['claim'])}"
+        f'<span class="how">{say("open")}{say("expected")}{say("colon")}'
+        f"{say.text(each['expected'])}{say('close')}</span></li>"
         for each in section["expectations"]
     )
     more = f"<p>{say('bets')}</p><ul>{bets}</ul>" if bets else ""
@@ -154,7 +159,7 @@ def _table(table: Section, say: _Words) -> str:
     rows = "".join(
         "<tr>"
         + "".join(
-            f'<td data-name="{name}"{"" if cell else EMPTY}>{say.text(cell)}</td>'
+            f'<td data-name="{name}{say("colon")}"{"" if cell else EMPTY}>{say.text(cell)}</td>'
             for name, cell in zip(names, row, strict=True)
         )
         + "</tr>"
@@ -175,7 +180,9 @@ def _charts(section: Section, directory: Path, language: str) -> str:
         path = charts.file(chart, directory / section["name"], number, language)
         data = base64.b64encode(path.read_bytes()).decode()
         title = html.escape(in_language(chart["title"], language))
-        wide = f' class="wide" style="max-width: {_width(chart)}rem"' if _width(chart) else ""
+        width = _width(chart)  # on a phone a wide row of images is scrolled, so that it can be read
+        style = f"max-width: {width}rem; --least: {0.6 * width:.0f}rem"
+        wide = f' class="wide scroll" tabindex="0" style="{style}"' if width else ""
         figures.append(
             f'<figure{wide}><img alt="{title}" src="data:image/png;base64,{data}"></figure>'
         )
@@ -195,9 +202,9 @@ def _claims(section: Section, say: _Words) -> str:
         mark = f"✓ {say('yes')}" if each["holds"] else f"✗ {say('no')}"
         rows.append(
             f'<tr class="{"holds" if each["holds"] else "fails"}"><td>{say.text(each["claim"])}'
-            f'</td><td data-name="{say("expected")}">{say.text(each["expected"])}</td>'
-            f'<td data-name="{say("value")}">{say.text(each["measured"])}</td>'
-            f'<td data-name="{say("holds")}" class="mark">{mark}</td></tr>'
+            f"</td><td{say.named('expected')}>{say.text(each['expected'])}</td>"
+            f"<td{say.named('value')}>{say.text(each['measured'])}</td>"
+            f'<td{say.named("holds")} class="mark">{mark}</td></tr>'
         )
         if not each["holds"]:
             why = each["why_not"] or WORDS["unexplained"]
@@ -210,7 +217,7 @@ def _claims(section: Section, say: _Words) -> str:
 
 def _exercises(section: Section, say: _Words) -> str:
     items = "".join(
-        f"<li>{each['number']}. {say.text(each['title'])}: "
+        f"<li>{each['number']}. {say.text(each['title'])}{say('colon')}"
         f"<code>python -m experiments.concepts.exercises {each['number']}</code></li>"
         for each in section["exercises"]
     )

@@ -50,6 +50,9 @@ WORDS = {
     ),
     "again": Text("Measure it yourself:", "自己测量："),
     "other": Text("中文", "English"),
+    "colon": Text(": ", "："),
+    "open": Text(" (", "（"),
+    "close": Text(")", "）"),
     "whole": Text("The whole lesson", "完整讲义"),
 }
 
@@ -69,14 +72,19 @@ def score(held: int, count: int, unmeasured: int) -> Text:
 
 def effort(section: dict) -> Text:
     """How a section was measured."""
-    quick, seeds = section["quick"], section["seeds"]
+    quick, seeds, seconds = section["quick"], section["seeds"], section["seconds"]
+    took = (
+        Text(f"{seconds:.0f} s", f"{seconds:.0f} 秒")
+        if seconds >= 1
+        else Text("less than a second", "不到 1 秒")
+    )
     return Text(
-        f"Measured on {section['measured_on']} in {section['seconds']:.0f} s"
+        f"Measured on {section['measured_on']} in {took.en}"
         + (f" with {seeds} seeds" if seeds else "")
         + (", quickly: fewer steps than the figures to quote." if quick else "."),
         f"{section['measured_on']} 测量，"
         + (f"{seeds} 个种子，" if seeds else "")
-        + f"用时 {section['seconds']:.0f} 秒"
+        + f"用时 {took.zh}"
         + ("（快速测量：更新次数较少，数值仅供参考）。" if quick else "。"),
     )
 
@@ -98,7 +106,7 @@ figure.formula figcaption { font-size: .88rem; text-align: center; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr));
   gap: 1rem; align-items: start; margin: 1rem 0; }
 .charts img { width: 100%; height: auto; background: #fff; border-radius: 6px; display: block; }
-.charts .wide { grid-column: 1 / -1; width: 100%; }
+.charts .wide { grid-column: 1 / -1; width: 100%; overflow-x: auto; }
 table caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .3rem; }
 table.values td { white-space: nowrap; } table.values th { min-width: 4.5rem; }
 table.values td:first-child { white-space: normal; min-width: 6.5rem; }
@@ -109,6 +117,7 @@ tr.why td { padding-bottom: .6rem; }
 .holds .mark { color: var(--first); } .fails .mark { color: var(--second); }
 dl.glossary { columns: 2 22rem; } dl.glossary div { break-inside: avoid; margin-bottom: .7rem; }
 dt { font-weight: 600; } dd { margin: 0; } dl.glossary div:target { background: var(--warn); }
+li code, .how code { display: inline-block; }
 .how { color: var(--soft); font-size: .88rem; }
 @media (max-width: 620px) {
   table.claims, table.claims tbody, table.claims tr, table.claims td { display: block; }
@@ -121,11 +130,15 @@ dt { font-weight: 600; } dd { margin: 0; } dl.glossary div:target { background: 
   table.many tr { padding: .4rem 0; border-bottom: 1px solid var(--line); }
   table.many td { border: 0; padding: .05rem .4rem; white-space: normal; }
   table.many td:first-child { font-weight: 600; }
-  table.many td + td::before { content: attr(data-name) ": "; color: var(--soft); }
-  table.claims td[data-name]::before { content: attr(data-name) ": "; color: var(--soft); }
+  table.many td + td::before { content: attr(data-name); color: var(--soft); }
+  table.claims td[data-name]::before { content: attr(data-name); color: var(--soft); }
 }
+@media screen and (max-width: 620px) { .charts .wide img { min-width: var(--least); } }
 @media print { .guess, .reading, figure, tr { break-inside: avoid; } nav, .switch { display: none; }
-  a.term { text-decoration: none; } }
+  h2, h3, caption, tr.head { break-after: avoid; } tr.fails { break-after: avoid; }
+  a.term { text-decoration: none; } .scroll, .charts .wide { overflow: visible; }
+  table.values { font-size: .74rem; } table.values td { white-space: normal; }
+  table.values th, table.values td { padding-right: .5rem; min-width: 0; } }
 """
     + diagram.STYLE
 )

@@ -1,10 +1,11 @@
 """The values of a few seeds as a text, and whether some lie above others."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from cnn_jax.analysis.interval import half_width
+from experiments.concepts.frame.lesson import Text
 
 Values = Sequence[float] | np.ndarray
 
@@ -29,6 +30,27 @@ def spread(values: Values, *, scale: float = 1, digits: int = 1, unit: str = "")
 def percent(values: Values, *, digits: int = 1) -> str:
     """Fractions in percent: '94.1 (93.6 … 94.5) %'."""
     return spread(values, scale=100, digits=digits, unit="%")
+
+
+def points(values: Values) -> Text:
+    """Differences of fractions, in percentage points: '8.9 (1.7 … 20.9) points'."""
+    shown = spread(values, scale=100)
+    return Text(f"{shown} points", f"{shown} 个百分点")
+
+
+def versus(a: Values, b: Values, shown: Callable[[Values], str] = percent) -> str:
+    """'94.1 % > 80.0 %': how the means compare, whatever was expected of them."""
+    return f"{shown(a)} {sign(np.mean(a), np.mean(b))} {shown(b)}"
+
+
+def sign(a: float | np.floating, b: float | np.floating) -> str:
+    """Which of <, > and = is true of two numbers."""
+    return ">" if a > b else "<" if a < b else "="
+
+
+def hundredths(values: Values) -> str:
+    """As `spread`, with two digits."""
+    return spread(values, digits=2)
 
 
 def finite(values: Values) -> np.ndarray:

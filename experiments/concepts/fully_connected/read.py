@@ -11,7 +11,7 @@ from experiments.concepts.frame.lesson import (
     Words,
     chosen,
 )
-from experiments.concepts.frame.spread import above, percent, spread
+from experiments.concepts.frame.spread import above, percent, sign, spread, versus
 from experiments.concepts.fully_connected.figures import accuracy, gradients, losses, table
 from experiments.concepts.fully_connected.text import NAMES
 
@@ -43,8 +43,8 @@ def read(values: dict[str, Any]) -> Findings:
                 Text(
                     "On both sets this paid: with the same examples, fitted equally well, the "
                     "convolutional network knows more about new ones.",
-                    "在两个数据集上都见了效：同样的样本，拟合得同样好，卷积网络对新样本知道得更"
-                    "多。",
+                    "在两个数据集上都见了效：同样的样本，拟合得同样好，卷积网络对新样本判断得更"
+                    "准。",
                 ),
                 Text(
                     "On these sets it did not pay everywhere: see which of the expectations held.",
@@ -87,9 +87,11 @@ def _of_set(data: str, fits, values) -> dict[str, Outcome]:
                 f"差别为 {_anywhere(values):+.1f} 个百分点。",
             ),
         ),
-        f"smaller_{data}": Outcome(f"{sizes[1]:,} < {sizes[0]:,}", sizes[1] < sizes[0]),
+        f"smaller_{data}": Outcome(
+            f"{sizes[1]:,} {sign(sizes[1], sizes[0])} {sizes[0]:,}", sizes[1] < sizes[0]
+        ),
         f"overfits_{data}": Outcome(
-            f"{percent(last[1])} < {percent(last[0])}",
+            versus(last[1], last[0]),
             above(last[0], last[1]),
             why_not=Text(
                 f"With {least} examples the gaps are {percent(first[1])} and {percent(first[0])}: "
@@ -100,7 +102,7 @@ def _of_set(data: str, fits, values) -> dict[str, Outcome]:
         ),
         f"few_{data}": Outcome(
             ", ".join(
-                f"{100 * a.mean():.1f} > {100 * b.mean():.1f}"
+                f"{100 * a.mean():.1f} {sign(a.mean(), b.mean())} {100 * b.mean():.1f}"
                 for a, b in zip(first, last, strict=True)
             ),
             all(above(a, b) for a, b in zip(first, last, strict=True)),

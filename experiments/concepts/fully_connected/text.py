@@ -29,10 +29,10 @@ def _draw(language: str) -> list[str]:
 EXPLAIN: list[Paragraph] = [
     Text(
         "In a [[fully connected]] layer every [[unit]] reads every input, each by a [[weight]] of "
-        "its own. With enough units such a network can compute anything a convolution can. What "
-        "speaks against it?",
+        "its own. With enough units such a network can compute anything a convolution can. So "
+        "what is wrong with it?",
         "[[fully connected|全连接]]层里，每个[[unit|单元]]都读取全部输入，每个输入各有一个"
-        "[[weight|权重]]。单元足够多时，卷积能算的它都能算。那么它有什么不好？",
+        "[[weight|权重]]。单元足够多时，卷积能算的它都能算。那么它有什么问题？",
     ),
     formula(sub("y", "j"), "=", "f (", total("i=1", "n", sub("w", "j,i"), sub("x", "i")), "+",
             sub("b", "j"), ")"),
@@ -40,11 +40,11 @@ EXPLAIN: list[Paragraph] = [
         "Five inputs and three units: fully connected by 15 lines, or by a window of three each",
         "五个输入、三个单元：全连接有 15 条线；卷积每个单元只连三个输入"), _draw),
     Text(
-        "Four things. Overfitting: many weights and few examples, and the network learns the "
+        "Four problems. Overfitting: many weights and few examples, and the network learns the "
         "examples by heart. Cost: the number of weights is inputs times units. Gradients: in "
         "deep networks the [[gradient]] fades from layer to layer (section 8). Blindness: the "
-        "order of the inputs means nothing to it; that two pixels are neighbours it cannot know.",
-        "四点。过拟合：权重多、样本少，网络就把样本背了下来。代价：权重数等于输入数乘单元数。"
+        "order of the inputs means nothing to it; it cannot know that two pixels are neighbours.",
+        "有四个问题。过拟合：权重多、样本少，网络就把样本背了下来。代价：权重数等于输入数乘单元数。"
         "梯度：网络一深，[[gradient|梯度]]逐层减弱（见第 8 节）。"
         "看不见局部结构：输入的先后次序对它毫无意义，两个像素是否相邻，它无从知道。",
     ),

@@ -75,7 +75,8 @@ EXPLAIN: list[Paragraph] = [
     Code(
         "for i in range(H - K + 1):\n"
         "    for j in range(W - K + 1):\n"
-        "        y[i, j] = (x[i:i+K, j:j+K] * w).sum()"
+        "        window = x[i:i+K, j:j+K]\n"
+        "        y[i, j] = (window * w).sum()"
     ),
 ]
 

@@ -1,1 +1,1 @@
-"""A picture is numbers: how many, how neighbours agree, and what a shift by one pixel does."""
+"""An image is numbers: how many, how neighbours agree, and what a shift by one pixel does."""

@@ -7,7 +7,7 @@ from experiments.concepts.frame.lesson import Diagram, Paragraph, Text
 SHIFTS = (0, 1, 2)
 APART = (1, 2, 3, 4)  # pixels between two that are compared
 
-TITLE = Text("A picture is numbers", "图像就是一些数")
+TITLE = Text("An image is numbers", "图像就是一些数")
 
 _DRAWN = ((0, 9, 1, 0), (0, 8, 0, 0), (1, 9, 0, 0), (2, 9, 3, 0))
 
@@ -28,7 +28,7 @@ def _draw(language: str) -> list[str]:
 
 EXPLAIN: list[Paragraph] = [
     Text(
-        "A computer has no picture. It has a table of numbers: one for the brightness of every "
+        "A computer knows no images. It has a table of numbers: one for the brightness of every "
         "[[pixel]], or three for its red, green and blue, which are called "
         "[[channel|channels]]. The number of numbers is height times width times channels: 64 "
         "for a digit of ours, 150,528 for a colour photograph of 224x224.",
@@ -56,9 +56,9 @@ EXPLAIN: list[Paragraph] = [
         root(total("i=1", "n", sup(group("(", sub("x", "i"), "-", sub("y", "i"), ")"), "2"))),
     ),
     Text(
-        "With it one can already name digits without a network: give each test image the class "
+        "This distance alone can name digits, without a network: give each test image the class "
         "of the nearest training image.",
-        "有了它，不用网络也能识别数字：测试图像归入与它最近的那张训练图像的类别。",
+        "只靠这个距离，不用网络也能识别数字：与测试图像最近的那张训练图像是哪一类，就把它归入哪一类。",
     ),
 ]
 

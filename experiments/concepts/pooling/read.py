@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from experiments.concepts.frame.lesson import Findings, Outcome, Text, chosen
-from experiments.concepts.frame.spread import above, percent, spread
+from experiments.concepts.frame.spread import above, percent, spread, versus
 from experiments.concepts.pooling.figures import accuracy, of_space, of_time, shifts, sines
 from experiments.concepts.pooling.text import HEADS, KINDS
 
@@ -41,12 +41,12 @@ def read(values: dict[str, Any]) -> Findings:
             ),
         ),
         "blurred": Outcome(
-            f"{percent(same['blurred'][1])} > {strided}",
+            versus(same["blurred"][1], same["strided"][1]),
             better("blurred"),
             why_not=compared("blurred"),
         ),
         "max": Outcome(
-            f"{percent(same['max'][1])} > {strided}", better("max"), why_not=compared("max")
+            versus(same["max"][1], same["strided"][1]), better("max"), why_not=compared("max")
         ),
         "cheaper": Outcome(
             f"{cost['none'] / cost['strided']:.1f} x", cost["none"] > 4 * cost["strided"]
@@ -79,7 +79,7 @@ def read(values: dict[str, Any]) -> Findings:
             why_not=_in_time("flat", time),
         ),
         "time_max": Outcome(
-            f"{percent(maxima)} > {percent(averages)}",
+            versus(maxima, averages),
             above(maxima, averages),
             {HEADS["max"]: list(100 * maxima), HEADS["mean"]: list(100 * averages)},
             "%",

@@ -6,7 +6,7 @@ from experiments.concepts.frame.lesson import Diagram, Paragraph, Text
 
 TITLE = Text("Pooling, in space and in time", "空间与时间上的池化")
 KINDS = {
-    "none": Text("none", "不做"),
+    "none": Text("none", "不下采样"),
     "strided": Text("stride 2", "步幅 2"),
     "max": Text("max pooling", "最大池化"),
     "mean": Text("mean pooling", "平均池化"),
@@ -48,8 +48,11 @@ EXPLAIN: list[Paragraph] = [
     ),
     formula(
         sub("y", "i,j"), "=", sub(words("max"), "u,v < 2"), sub("x", "2i+u, 2j+v"),
-        words(Text("or", "或")), sub("y", "i,j"), "=", frac("1", "4"),
-        total("u,v < 2", "", sub("x", "2i+u, 2j+v")),
+        words(Text("(largest)", "（最大值）")),
+    ),
+    formula(
+        sub("y", "i,j"), "=", frac("1", "4"), total("u,v < 2", "", sub("x", "2i+u, 2j+v")),
+        words(Text("(mean)", "（平均值）")),
     ),
     Diagram(340, 156, Text(
         "A map of 4x4 becomes 2x2: the largest of each quarter, or its mean",

@@ -32,7 +32,7 @@ CLAIMS = [
     Claim("cut", Text(
         "A trained residual network survives the loss of one block, a plain one does not: the "
         "accuracy lost is less than half (Veit 2016)",
-        "训练好的残差网络去掉一个块仍能工作，普通网络不能：准确率的损失不到普通网络的一半（Veit "
-        "2016）",
+        "训练好的残差网络去掉一个块仍能工作，普通网络不能：准确率下降的幅度不到普通网络的一半"
+        "（Veit 2016）",
     ), Text("< half of the plain one's", "< 普通网络的一半")),
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from experiments.concepts.frame.lesson import (
     Words,
     chosen,
 )
-from experiments.concepts.frame.spread import above, percent, spread
+from experiments.concepts.frame.spread import above, hundredths, percent, points, spread, versus
 from experiments.concepts.residual.claims import HALF_FACTOR
 from experiments.concepts.residual.measure import DEEP, DEPTHS, PLAIN, RESIDUAL, SHALLOW, layers
 from experiments.concepts.residual.why_not import WHY_NOT
@@ -33,25 +33,25 @@ def read(values) -> Findings:
             {NAMES[RESIDUAL]: size.tolist()}, why_not=WHY_NOT["kept"](values),
         ),
         "deeper": Outcome(
-            f"{spread(plain[deep], digits=2)} > {spread(plain[shallow], digits=2)}",
+            versus(plain[deep], plain[shallow], hundredths),
             above(plain[deep], plain[shallow]),
             {_layers(DEEP): plain[deep], _layers(SHALLOW): plain[shallow]},
             why_not=WHY_NOT["deeper"](values, shallow, deep),
         ),
         "better": Outcome(
-            f"{spread(residual[deep], digits=2)} < {spread(plain[deep], digits=2)}",
+            versus(residual[deep], plain[deep], hundredths),
             above(plain[deep], residual[deep]),
             {NAMES[name]: loss[name][deep] for name in (RESIDUAL, PLAIN)},
             why_not=WHY_NOT["better"](values, shallow, deep),
         ),
         "alike": Outcome(
-            f"{spread(alike[RESIDUAL], digits=2)} > {spread(alike[PLAIN], digits=2)}",
+            versus(alike[RESIDUAL], alike[PLAIN], hundredths),
             above(alike[RESIDUAL], alike[PLAIN]),
             {NAMES[name]: alike[name] for name in (RESIDUAL, PLAIN)},
             why_not=WHY_NOT["alike"](values, shallow, deep),
         ),
         "cut": Outcome(
-            f"{percent(mean_lost[RESIDUAL])} < {percent(mean_lost[PLAIN])} / 2",
+            versus(mean_lost[RESIDUAL], np.divide(mean_lost[PLAIN], 2)),
             bool(np.mean(mean_lost[RESIDUAL]) < np.mean(mean_lost[PLAIN]) / 2),
             {NAMES[name]: [100 * x for x in mean_lost[name]] for name in (RESIDUAL, PLAIN)}, "%",
             WHY_NOT["cut"](values, deep),
@@ -60,7 +60,7 @@ def read(values) -> Findings:
     table = Table(
         [Text("network", "网络"), Text("layers", "层数"), Text("training loss", "训练损失"),
          Text("test accuracy", "测试准确率"),
-         Text("accuracy lost without one block", "去掉一个块后损失的准确率")],
+         Text("accuracy lost without one block", "去掉一个块后准确率的下降")],
         [
             [NAMES[name], str(layers(blocks)), spread(loss[name][str(blocks)], digits=2),
              percent(right[name][str(blocks)]), percent(mean_lost[name]) if blocks == DEEP else ""]
@@ -102,17 +102,22 @@ def _reading(values, outcomes, lost) -> list[Text]:
     every = np.asarray(values["lost"][RESIDUAL])  # [seeds, blocks]
     first, later = every[:, 0], every[:, DEEP // 2 :].mean(1)
     best = {name: percent(values["right"][name][str(DEEP)]) for name in NAMES}
-    sizes = {name: spread(np.log10(values["first"][name]), digits=1) for name in NAMES}
+    logs = {name: np.log10(values["first"][name]) for name in NAMES}
+    sizes = {name: spread(log, digits=1) for name, log in logs.items()}
+    near = abs(logs[PLAIN].mean() - logs[RESIDUAL].mean()) < HALF_FACTOR
+    mean = {name: points(lost[name]) for name in NAMES}
+    one, late = points(first), points(later)
     return [
         Text(
             f"With {layers(DEEP)} layers the plain network names {best[PLAIN]} of new curves "
             "right, "
             f"the residual one {best[RESIDUAL]}. Both have batch norm, and the log10 of the first "
-            f"layer's gradient is {sizes[PLAIN]} and {sizes[RESIDUAL]} at the start: the size of "
-            "the gradient alone does not tell the two apart.",
+            f"layer's gradient is {sizes[PLAIN]} and {sizes[RESIDUAL]} at the start"
+            + (": its size alone does not tell the two apart." if near else "."),
             f"{layers(DEEP)} 层时，普通网络在新曲线上的准确率是 {best[PLAIN]}，残差网络是 "
             f"{best[RESIDUAL]}。两者都有批归一化，训练开始时第一层梯度的 log10 分别是 "
-            f"{sizes[PLAIN]} 和 {sizes[RESIDUAL]}：只看梯度的大小，分不出这两种网络。",
+            f"{sizes[PLAIN]} 和 {sizes[RESIDUAL]}"
+            + ("：只看梯度的大小，分不出这两种网络。" if near else "。"),
         ),
         chosen(
             outcomes["alike"].holds,
@@ -132,21 +137,21 @@ def _reading(values, outcomes, lost) -> list[Text]:
         chosen(
             outcomes["cut"].holds,
             Text(
-                f"Without one block the residual network loses {percent(lost[RESIDUAL])} of "
-                "accuracy "
-                f"on average, the plain one {percent(lost[PLAIN])}. In a sum one term is missing; "
+                f"Without one block the residual network loses {mean[RESIDUAL].en} of accuracy on "
+                f"average, the plain one {mean[PLAIN].en}. In a sum one term is missing; "
                 "in a chain everything behind the gap gets an input that it has never seen.",
-                f"去掉一个块，残差网络的准确率平均损失 {percent(lost[RESIDUAL])}，普通网络损失 "
-                f"{percent(lost[PLAIN])}。求和只是少了一项；而链条断开之后，"
+                f"去掉一个块，残差网络的准确率平均下降 {mean[RESIDUAL].zh}，普通网络下降 "
+                f"{mean[PLAIN].zh}。求和只是少了一项；而链条断开之后，"
                 "后面的层收到的都是从未见过的输入。",
             ),
             Text(
-                f"Without one block the residual network loses {percent(lost[RESIDUAL])} on "
-                f"average, the plain one {percent(lost[PLAIN])}. Of the residual network's blocks "
-                f"the first costs {percent(first)}, one of the second half {percent(later)}.",
-                f"去掉一个块，残差网络平均损失 {percent(lost[RESIDUAL])}，普通网络损失 "
-                f"{percent(lost[PLAIN])}。在残差网络中，去掉第一个块损失 {percent(first)}，"
-                f"去掉后一半中的某一个块损失 {percent(later)}。",
+                f"Without one block the accuracy of the residual network falls by "
+                f"{mean[RESIDUAL].en} on average, that of the plain one by {mean[PLAIN].en}. Of "
+                f"the residual network's blocks the first costs {one.en}, one of the second half "
+                f"{late.en}.",
+                f"去掉一个块，残差网络的准确率平均下降 {mean[RESIDUAL].zh}，普通网络下降 "
+                f"{mean[PLAIN].zh}。在残差网络中，去掉第一个块下降 {one.zh}，"
+                f"去掉后一半中的某一个块下降 {late.zh}。",
             ),
         ),
     ]

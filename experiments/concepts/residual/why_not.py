@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from experiments.concepts.frame.lesson import Text
-from experiments.concepts.frame.spread import percent, spread
+from experiments.concepts.frame.spread import percent, points, spread
 from experiments.concepts.frame.why import by_seed, joined
 
 
@@ -23,7 +23,7 @@ def _kept(values) -> Text:
 
 def _deeper(values, shallow: str, deep: str) -> Text:
     right = values["right"]["plain"]
-    seeds = by_seed(values["loss"]["plain"][deep], values["loss"]["plain"][shallow], digits=2)
+    seeds = by_seed(values["loss"]["plain"][deep], values["loss"]["plain"][shallow])
     return joined(
         seeds,
         Text(
@@ -41,7 +41,7 @@ def _deeper(values, shallow: str, deep: str) -> Text:
 
 def _better(values, shallow: str, deep: str) -> Text:
     alike = values["alike"]
-    seeds = by_seed(values["loss"]["plain"][deep], values["loss"]["residual"][deep], digits=2)
+    seeds = by_seed(values["loss"]["plain"][deep], values["loss"]["residual"][deep])
     return joined(
         seeds,
         Text(
@@ -59,7 +59,7 @@ def _better(values, shallow: str, deep: str) -> Text:
 
 def _alike(values, shallow: str, deep: str) -> Text:
     few = spread(values["alike"]["plain"][shallow], digits=2)
-    seeds = by_seed(values["alike"]["residual"][deep], values["alike"]["plain"][deep], digits=2)
+    seeds = by_seed(values["alike"]["residual"][deep], values["alike"]["plain"][deep])
     return joined(
         seeds,
         Text(
@@ -74,12 +74,13 @@ def _alike(values, shallow: str, deep: str) -> Text:
 def _cut(values, deep: str) -> Text:
     first = np.asarray(values["lost"]["residual"])[:, 0]
     rest = np.asarray(values["lost"]["residual"])[:, 1:].mean(1)
+    lost, less = points(first), points(rest)
     return Text(
-        f"Without its first block the residual network loses {percent(first)}, without one of the "
-        f"others {percent(rest)}. The plain one can lose no more than it has: it was right in "
+        f"Without its first block the residual network loses {lost.en}, without one of the others "
+        f"{less.en}. The plain one can lose no more than it has: it was right in "
         f"{percent(values['right']['plain'][deep])}, and guessing is right in 10 %.",
-        f"去掉第一个块，残差网络损失 {percent(first)}；去掉其他某一个块，损失 {percent(rest)}。"
-        f"普通网络的损失也有上限：它的准确率是 {percent(values['right']['plain'][deep])}，"
+        f"去掉第一个块，残差网络的准确率下降 {lost.zh}；去掉其他某一个块，下降 {less.zh}。"
+        f"普通网络能下降的也有限：它的准确率是 {percent(values['right']['plain'][deep])}，"
         "而乱猜就有 10 %。",
     )
 

@@ -74,7 +74,7 @@ EXPLAIN: list[Paragraph] = [
         "own at every position. And all 40 positions can be shuffled, the same way in every "
         "example: then no number is lost, but neighbours no longer belong together. Every network "
         "trains until its loss is below 0.01, or as long as its authors trained it.",
-        "`mnist1d`可以把这两点分开来看。只局部、不共享的网络在每个位置有自己的卷积核。还可以把 40 "
+        "`mnist1d` 可以把这两点分开来看。只局部、不共享的网络在每个位置有自己的卷积核。还可以把 40 "
         "个位置按同一种方式打乱：一个数也没丢，但相邻的数不再有关系。每个网络都训练到损失低于 "
         "0.01，或与原作者的训练一样久。",
     ),

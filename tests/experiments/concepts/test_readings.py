@@ -7,8 +7,12 @@ import pytest
 
 from experiments.concepts.batch_norm.measure import BATCHES, NORMS
 from experiments.concepts.frame import syllabus
+from experiments.concepts.frame.lesson import in_language
 from experiments.concepts.gradients import measure as gradients
 from experiments.concepts.residual import measure as residual
+from tests.experiments.concepts.test_recorded import unequal
+
+pytestmark = pytest.mark.once  # these read our own text
 
 
 def near(value, shape=(3,)):
@@ -135,6 +139,8 @@ def test_every_claim_that_fails_is_explained(name):
         for outcome in found.outcomes.values():
             if not good and not outcome.holds:
                 assert re.search(r"\d", outcome.why_not.en)  # a measurement of its own
+                for a, sign, b in unequal(in_language(outcome.measured, "en")):
+                    assert {"<": a <= b, ">": a >= b, "=": a == b}[sign], outcome.measured
                 assert re.search(r"\d", outcome.why_not.zh)
                 assert re.search(r"[\u4e00-\u9fff]", outcome.why_not.zh)
         told[good] = [text.en for text in found.reading]
