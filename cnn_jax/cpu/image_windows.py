@@ -31,8 +31,11 @@ EXAMPLES, PART = 32, 2**21  # examples in a product; bytes in a part
 # Depthwise: bytes that one call takes whole (half of the cache that two cores share, where this was
 # measured), and bytes in a part otherwise
 WHOLE, PART_DEPTHWISE = 2**24, 2**22
+# Groups: examples that one call takes, and how many are taken at a time if there are more. For more
+# than 16, jaxlib's oneDNN chose a kernel that took two to three times as long for each.
+MOST_GROUPED, PART_GROUPED = 16, 8
 AXES = "space", "window", "out", "strides", "padding", "base_dilation", "window_dilation"
-WHOLE_STRIDED, PART_STRIDED = 2**23, 2**21  # the same where the layer has strides
+WHOLE_STRIDED, PART_STRIDED = 2**23, 2**22  # the same where the layer has strides
 
 
 def fits(g: Geometry) -> bool:
@@ -54,8 +57,12 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
     g = _reaching(g)
     if depthwise.fits_gradient(g):
         return _depthwise(x, w, g)
-    x = pad(x, g)
-    return _by_rows(x, w, g) if g.batch_groups == 1 else _by_channels(x, w, g)
+    if g.batch_groups == 1:
+        return _by_rows(pad(x, g), w, g._replace(padding=((0, 0),) * g.rank))
+    if min(min(pair) for pair in g.padding) < 0:  # the call cannot crop
+        x, g = pad(x, g), g._replace(padding=((0, 0),) * g.rank)
+    some = g.channels if g.channels <= MOST_GROUPED else PART_GROUPED
+    return in_parts(_by_channels, x, w, g, (x.nbytes + w.nbytes) * some // g.channels)
 
 
 def _reaching(g: Geometry) -> Geometry:
@@ -114,7 +121,8 @@ def _strays(x: jax.Array, w: jax.Array, g: Geometry, height: int) -> jax.Array:
     line = g._replace(**{name: getattr(g, name)[1:] for name in AXES})
     taps = []
     for first in _first_rows(g):
-        seen, above = [], []
+        seen: list[jax.Array] = []
+        above: list[jax.Array] = []
         for i in range(g.window[0]):
             row = first + i * g.window_dilation[0]
             if row < 0:
@@ -185,7 +193,7 @@ def _by_channels(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     x = lax.transpose(x, (*range(1, g.rank + 1), g.rank + 2, g.rank + 1, 0))
     x = x.reshape(1, *x.shape[:-2], blocks * g.channels)  # [1, *space, c, blocks * N]
     w = w[..., None, :]  # [N, *window, 1, F]
-    strides, padding, dilation = (*g.strides, 1), ((0, 0),) * (g.rank + 1), (*g.window_dilation, 1)
+    strides, padding, dilation = (*g.strides, 1), (*g.padding, (0, 0)), (*g.window_dilation, 1)
     y = onednn.convolution(x, w, strides, padding, dilation, blocks, kernel_axes=(0, -1))
     y = y.reshape(*g.out, g.batch // blocks, blocks, g.features // blocks)
     return diagonal(jnp.moveaxis(y, -2, -3), merge)

@@ -152,6 +152,8 @@ def ours(*, wide: bool = False, by_onednn: bool = False):
             patch.setattr(image_windows, size, 1)
         patch.setattr(winograd, "PART", 1 if by_onednn else 10**9)
         patch.setattr(image_windows, "EXAMPLES", 4)
+        patch.setattr(image_windows, "MOST_GROUPED", 1)
+        patch.setattr(image_windows, "PART_GROUPED", 1)
         if wide:
             patch.setattr(taps, "WIDE", 1)
             patch.setattr(kernel_gradient, "TURNED", 1)

@@ -158,6 +158,8 @@ def test_the_image_as_window(monkeypatch, parts, groups, stride):
     for size in ("PART", "WHOLE", "PART_DEPTHWISE", "WHOLE_STRIDED", "PART_STRIDED"):
         monkeypatch.setattr(image_windows, size, parts)
     monkeypatch.setattr(image_windows, "EXAMPLES", 5)
+    monkeypatch.setattr(image_windows, "MOST_GROUPED", min(parts, 16))
+    monkeypatch.setattr(image_windows, "PART_GROUPED", 2)
     x, w = random(4, 11, 9, 16), random(3, 5, 16 // groups, 16, seed=1)
 
     def gradient(x, w, dy):

@@ -135,7 +135,10 @@ li code, .how code { display: inline-block; }
 }
 @media screen and (max-width: 620px) { .charts .wide img { min-width: var(--least); } }
 @media print { .guess, .reading, figure, tr { break-inside: avoid; } nav, .switch { display: none; }
-  a.term { text-decoration: none; } }
+  h2, h3, caption, tr.head { break-after: avoid; } tr.fails { break-after: avoid; }
+  a.term { text-decoration: none; } .scroll, .charts .wide { overflow: visible; }
+  table.values { font-size: .74rem; } table.values td { white-space: normal; }
+  table.values th, table.values td { padding-right: .5rem; min-width: 0; } }
 """
     + diagram.STYLE
 )

@@ -10,6 +10,8 @@ from experiments.concepts.frame import code_key, lesson, measured, page, syllabu
 from tests.experiments.concepts import recorded
 from tests.experiments.concepts.frame.test_page import FRAMES, browse
 
+pytestmark = pytest.mark.once  # these read our own text
+
 # What stays as it is in Chinese: names of sets, people, programs and functions, and signs.
 LATIN = re.compile(
     r"mnist1d|digits|JAX|Flax|SciPy|NumPy|ReLU|Sigmoid|tanh|GELU|SiLU|Swish|He|Luo|Islam|Adebayo|Veit|sigmoid|leaky|"
