@@ -5,6 +5,7 @@ are gone, since they mean nothing in inference, and so is what no output depends
 branches stay operations.
 """
 
+import numbers
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -109,7 +110,8 @@ class _Flattening:
         inner = eqn.params[INNER[name]] if name in INNER else jax_internals.expanded(eqn)
         if inner is not None:
             return self.walk(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
-        if not any(isinstance(value, Slot) for value in values) and not eqn.effects:
+        known = not any(isinstance(value, Slot) for value in values)
+        if known and not eqn.effects and all(map(_is_static, eqn.outvars)):
             return _known(eqn, values)
         outputs = tuple(self.slot() for _ in eqn.outvars)
         self.operations.append(Operation(eqn, values, outputs))
@@ -120,6 +122,11 @@ def compute(eqn: Any, values: Sequence[Any]) -> list[Any]:
     """The outputs of an equation for these values: arrays, or tracers under a transformation."""
     made = jax_internals.bind(eqn, *values)
     return list(made) if eqn.primitive.multiple_results else [made]
+
+
+def _is_static(var: Any) -> bool:
+    """Whether its shape is numbers: exported programs may have symbols for sizes."""
+    return all(isinstance(size, numbers.Integral) for size in var.aval.shape)
 
 
 def _known(eqn: Any, values: tuple[Value, ...]) -> list[Any]:

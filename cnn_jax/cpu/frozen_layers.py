@@ -93,6 +93,9 @@ def _versions(
     kernel = np.asarray(layer.kernel)
     as_it_is = [kernel], plain, None
     x, y = layer.eqn.invars[0].aval, layer.aval
+    static = all(isinstance(size, int) for size in (*x.shape, *y.shape))  # or exported for any
+    if not static or not (onednn or winograd_too):
+        return as_it_is
     if {kernel.dtype, x.dtype, y.dtype} != {np.dtype(np.float32)}:
         return as_it_is
     if layer.eqn.params["precision"] not in (None, (lax.Precision.DEFAULT,) * 2):

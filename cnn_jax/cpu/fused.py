@@ -48,9 +48,20 @@ def fused(plain: Function, fast: Function, result: jax.ShapeDtypeStruct) -> Func
     def run(*operands: Any) -> jax.Array:
         return once(*operands)
 
-    @run.defjvp
-    def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-        return jax.jvp(plain, primals, tangents)
+    def derivative(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+        """By the operands that change: kernels usually do not."""
+        zero = jax.custom_derivatives.SymbolicZero
+        moving = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, zero)]
+
+        def of_moving(*given: Any) -> jax.Array:
+            operands = list(primals)
+            for place, each in zip(moving, given, strict=True):
+                operands[place] = each
+            return plain(*operands)
+
+        return jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
+
+    run.defjvp(derivative, symbolic_zeros=True)
 
     return run
 
