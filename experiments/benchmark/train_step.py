@@ -2,7 +2,7 @@
 
     python -m experiments.benchmark.train_step --workdir=DIR
     python -m experiments.benchmark.train_step --only=resnet50,unet --nostock --compile
-    python -m experiments.benchmark.train_step --platform=gpu  (see experiments.benchmark.accelerator)
+    python -m experiments.benchmark.train_step --platform=gpu  # experiments.benchmark.accelerator
 
 A step is the forward pass, the backward pass and SGD with momentum, on one batch in memory, in
 float32. PyTorch uses channels_last and all cores; --compile adds torch.compile to eager. Each
