@@ -26,6 +26,7 @@ import contextlib
 import datetime
 import importlib.util
 import json
+import os
 import sys
 import tempfile
 from functools import partial
@@ -44,6 +45,9 @@ CONTENDERS = flags.DEFINE_list(
     ["ours", "pure_jax", "torch", "torch_compile"],
     "Contenders, ours among them; PyTorch's are left out where it is not installed.",
 )
+STOCK = flags.DEFINE_bool("stock", False, "Time stock too: some of its gradients take minutes.")
+TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch's contenders, if it is installed.")
+COMPILE = flags.DEFINE_bool("compile", True, "Time PyTorch's compiled contenders too.")
 RUNS = flags.DEFINE_integer("runs", 1, "Runs, each with processes of its own.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 3, "Number of timed steps per contender.", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 10.0, "Seconds after which a contender sits out.")
@@ -61,13 +65,17 @@ def contenders() -> list[str]:
     Raises:
         ValueError: a name is unknown.
     """
-    chosen = list(dict.fromkeys(["ours", *CONTENDERS.value]))
+    chosen = list(dict.fromkeys(["ours", *CONTENDERS.value, *["stock"] * STOCK.value]))
     unknown = set(chosen) - {*serve.JAX, *serve.TORCH}
     if unknown:
         raise ValueError(
             f"--contenders={','.join(sorted(unknown))}: choose from "
             f"{', '.join((*serve.JAX, *serve.TORCH))}."
         )
+    if not TORCH.value:
+        chosen = [name for name in chosen if name not in serve.TORCH]
+    if not COMPILE.value:
+        chosen = [name for name in chosen if name not in serve.TORCH or name == "torch"]
     if any(name in serve.TORCH for name in chosen) and not (
         importlib.util.find_spec("torch") and importlib.util.find_spec("torchvision")
     ):
