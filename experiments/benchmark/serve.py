@@ -15,8 +15,8 @@ import numpy as np
 
 from experiments.benchmark import networks, timing
 
-JAX = ("ours", "pure_jax", "stock")
-TORCH = ("torch", "torch_compile")
+JAX = ("ours", "ours_frozen", "pure_jax", "stock")
+TORCH = ("torch", "torch_compile", "torch_frozen")
 
 
 def build(contender: str, network: networks.Network, weights: str) -> Any:
@@ -30,11 +30,18 @@ def build(contender: str, network: networks.Network, weights: str) -> Any:
 
         if contender != "stock":
             cnn_jax.cpu.enable()
+        if contender == "ours_frozen":
+            from experiments.benchmark.frozen_steps import FrozenSteps
+
+            return FrozenSteps(network, x)
         return JaxSteps(network, x, y, save="" if os.path.exists(weights) else weights)
+    from experiments.benchmark.pytorch import frozen
     from experiments.benchmark.pytorch.train_step import Steps
 
     compiled = contender == "torch_compile"
     given = weights if os.path.exists(weights) else ""
+    if contender == "torch_frozen":
+        return frozen.FrozenSteps(network.name, x, y, network.num_classes, given)
     return Steps(network.name, x, y, network.num_classes, compile=compiled, weights=given)
 
 
