@@ -22,7 +22,11 @@ GROUPS: dict[str, str] = {
 
 
 def commands() -> list[str]:
-    """The modules of this package, and packages in it, that are programs; the benchmarks too."""
+    """The modules of this package, and packages in it, that are programs; the benchmarks too.
+
+    A program inside another's package (a section of the lesson) is listed by that one, unless it
+    has a place in GROUPS.
+    """
     alone = [path for path in HERE.glob("*.py") if path.name != "__main__.py"]
     found = [
         ".".join(path.relative_to(HERE).with_suffix("").parts)
@@ -30,7 +34,13 @@ def commands() -> list[str]:
         if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
     ]
     packages = [path.parent.relative_to(HERE) for path in HERE.glob("*/**/__main__.py")]
-    return sorted([*found, *(".".join(path.parts) for path in packages)])
+    grouped = " ".join(GROUPS.values()).split()
+    found += [
+        name
+        for path in packages
+        if (name := ".".join(path.parts)) in grouped or path.parent not in packages
+    ]
+    return sorted(found)
 
 
 def summary(name: str) -> str:

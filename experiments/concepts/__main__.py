@@ -11,7 +11,7 @@ from absl import flags
 
 from cnn_jax.stores import local_path
 from experiments import entry
-from experiments.concepts import command, measured, syllabus
+from experiments.concepts.frame import command, measured, syllabus
 
 ALL = flags.DEFINE_bool("all", False, "Measure all sections and write the page.")
 FROM = flags.DEFINE_string(

@@ -20,7 +20,7 @@ from PIL import Image
 from cnn_jax import data, run
 from cnn_jax.stores import local_path
 from experiments import entry
-from experiments.concepts.lesson import LANGUAGES
+from experiments.concepts.frame.lesson import LANGUAGES
 from experiments.pictures import draw, terminal
 
 HERE = Path(__file__).parent

@@ -17,7 +17,7 @@ from cnn_jax.analysis.colours import RIGHT, WRONG
 from cnn_jax.analysis.detection_figures import draw_boxes
 from cnn_jax.analysis.segmentation_figures import coloured
 from cnn_jax.run import BoxPredictor, ClassPredictor, PixelPredictor
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 DPI = 110
 GREY = {"cmap": "gray", "vmin": 0, "vmax": 255}

@@ -18,7 +18,7 @@ from cnn_jax.stores import local_path
 from experiments import entry
 from experiments.concepts.exercises import EXERCISES, files, saying
 from experiments.concepts.exercises.exercise import Exercise
-from experiments.concepts.lesson import LANGUAGES
+from experiments.concepts.frame.lesson import LANGUAGES
 
 FLAGS = flags.FLAGS
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.concepts.exercises.exercise import Case, Exercise, Function, mistake, whole_numbers
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 
 def _batches() -> list[Case]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 Case = tuple[Any, ...]
 

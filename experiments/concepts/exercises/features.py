@@ -1,7 +1,7 @@
 """Exercise 12: what was seen where."""
 
 from experiments.concepts.exercises.exercise import Case, Exercise, Function, mistake, whole_numbers
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 
 def _features() -> list[Case]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.concepts.exercises import saying
 from experiments.concepts.exercises.exercise import Exercise, Function
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 COMMAND = "python -m experiments.concepts.exercises"
 ROOT = Path(__file__).parents[3]

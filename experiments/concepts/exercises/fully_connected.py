@@ -1,7 +1,7 @@
 """Exercise 2: the weights of a fully connected and of a convolutional layer."""
 
 from experiments.concepts.exercises.exercise import Exercise, Function, mistake
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 PARAMETERS = Function(
     signature="parameters(height, width, channels, units, kernel)",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.concepts.exercises.exercise import Exercise, Function, mistake
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 SLOPES = Function(
     signature="slopes(x)",

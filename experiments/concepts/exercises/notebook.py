@@ -4,7 +4,7 @@ from typing import Any
 
 from experiments.concepts.exercises import EXERCISES, saying
 from experiments.concepts.exercises.checking import Verdict, check
-from experiments.concepts.lesson import LANGUAGES
+from experiments.concepts.frame.lesson import LANGUAGES
 
 
 def load_ipython_extension(shell: Any) -> None:

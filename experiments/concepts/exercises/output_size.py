@@ -1,7 +1,7 @@
 """Exercise 5: padding, stride and channels."""
 
 from experiments.concepts.exercises.exercise import Case, Exercise, Function, mistake, whole_numbers
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 OUTPUT_SIZE = Function(
     signature="output_size(n, kernel, stride, padding)",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.concepts.exercises.exercise import Case, Exercise, Function, mistake, whole_numbers
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 
 def _maps() -> list[Case]:
@@ -104,7 +104,7 @@ POOL_GRADIENT = Function(
         ),
         mistake(
             "The gradient is divided among the four, as mean pooling does: the largest gets all.",
-            "梯度平均分给了四个数，那是平均汇聚的做法：最大的那个数应得到全部。",
+            "梯度平均分给了四个数，那是平均池化的做法：最大的那个数应得到全部。",
             (
                 "dx[2 * i + a, 2 * j + b] = dy[i, j]",
                 "dx[2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = dy[i, j] / 4",
@@ -141,7 +141,7 @@ APPARENT = Function(
         "kept,\n"
         "without any pooling before. Cycles per kept sample, 0 to 0.5, that one then sees.",
         "时间上的一个波，每个采样点 frequency 个周期（0 到 0.5）。每 factor 个采样点只留一个，\n"
-        "之前不做任何汇聚。返回此时看到的频率：每个留下的采样点多少个周期，0 到 0.5。",
+        "之前不做任何池化。返回此时看到的频率：每个留下的采样点多少个周期，0 到 0.5。",
     ),
     body="""
         seen = frequency * factor % 1
@@ -181,15 +181,15 @@ EXERCISE = Exercise(
     number=6,
     section="pooling",
     title=Text(
-        "Smaller: pooling in space, subsampling in time", "变小：空间上的汇聚，时间上的下采样"
+        "Smaller: pooling in space, subsampling in time", "变小：空间上的池化，时间上的下采样"
     ),
     task=Text(
         "Max pooling keeps the largest number of each window. Write it, and the way of the "
         "gradient "
         "back through it. Then see what a stride alone does to a wave in time: a fast one comes "
         "out slow (aliasing), which is why one pools first.",
-        "最大汇聚只留每个窗口里最大的数。先写汇聚，再写梯度怎样反向穿过它。"
-        "然后看看在时间上只用步幅、不做汇聚会怎样：快的波变成了慢的波（混叠），所以要先汇聚。",
+        "最大池化只留每个窗口里最大的数。先写池化，再写梯度怎样反向传过它。"
+        "然后看看在时间上只用步幅、不做池化会怎样：快的波变成了慢的波（混叠），所以要先池化。",
     ),
     functions=(MAX_POOL, POOL_GRADIENT, APPARENT),
     hints=(

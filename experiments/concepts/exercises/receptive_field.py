@@ -1,7 +1,7 @@
 """Exercise 7: how far a unit of a deep layer sees."""
 
 from experiments.concepts.exercises.exercise import Exercise, Function, mistake
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 RECEPTIVE_FIELD = Function(
     signature="receptive_field(kernels, strides)",

@@ -17,7 +17,7 @@ from experiments.concepts.exercises.exercise import (
 )
 from experiments.concepts.exercises.running import Answer
 from experiments.concepts.exercises.saying import number
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 
 def recognise(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.concepts.exercises.running import Failure
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 SOLVED = Text("{name}: solved.", "{name}：正确。")
 NEXT = Text(

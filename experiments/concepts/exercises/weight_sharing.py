@@ -1,7 +1,7 @@
 """Exercise 4: a convolution as a matrix."""
 
 from experiments.concepts.exercises.exercise import Exercise, Function, mistake, whole_numbers
-from experiments.concepts.lesson import Text
+from experiments.concepts.frame.lesson import Text
 
 MATRIX = Function(
     signature="matrix(w, n)",

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from experiments.concepts import measured
+from experiments.concepts.frame import measured
 
 FILE = Path(__file__).parent / "recorded.json"
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from experiments.concepts import syllabus
+from experiments.concepts.frame import syllabus
 
 LIMIT = 600  # seconds of a quiet machine with two cores
 

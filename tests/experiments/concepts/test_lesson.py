@@ -2,9 +2,11 @@
 
 import re
 
-import numpy as np
+import pytest
 
-from experiments.concepts import data, explained, spread, syllabus
+from experiments.concepts.frame import code_key, explained, syllabus
+
+pytestmark = pytest.mark.once  # these read our own text
 
 
 def test_every_section_is_told_in_both_languages():
@@ -17,21 +19,15 @@ def test_every_section_is_told_in_both_languages():
             assert not re.search(r"[\u4e00-\u9fff]", text.en)
 
 
-def test_above_needs_more_than_the_noise():
-    assert spread.above(np.array([2.0, 2.1, 2.2]), np.array([1.0, 1.1, 1.2]))
-    assert not spread.above(np.array([1.1, 0.2, 2.0]), np.array([1.0, 1.1, 0.9]))
-
-
-def test_a_spread_holds_only_values_that_there_are():
-    assert spread.percent([0.9, 0.44, 1.0]) == "78.0 (44.0 … 100.0) %"
-    assert spread.percent([0.941, 0.941]) == "94.1 %"
-    assert spread.spread([1.0, None, float("nan")], digits=2) == "1.00, 2 NaN"
-    assert spread.spread([None]) == "NaN"
-
-
-def test_a_digit_lies_where_its_place_says():
-    images = np.ones((5, 8, 8, 1), np.float32)
-    placed = data.on_canvas({"image": images, "label": np.arange(5)}, 16, seed=0)
-    assert placed["image"].sum((1, 2, 3)).tolist() == [64] * 5
-    for picture, (top, left) in zip(placed["image"], placed["place"], strict=True):
-        assert picture[top : top + 8, left : left + 8].sum() == 64
+def test_every_section_has_the_same_modules_and_knows_no_other():
+    for name in syllabus.NAMES:
+        folder = code_key.LESSON / name
+        modules = {path.stem: path.read_text("utf-8") for path in folder.glob("*.py")}
+        assert {"__init__", "__main__", "claims", "measure", "read", "text"} <= set(modules), name
+        assert f'command.launch("{name}")' in modules["__main__"]
+        for module, source in modules.items():
+            known = set(re.findall(r"(?m)^from experiments\.concepts\.(\w+)", source))
+            assert known <= {name, "frame", "measuring"}, (name, module)
+    for path in [*code_key.LESSON.glob("frame/*.py"), *code_key.LESSON.glob("measuring/*.py")]:
+        known = set(re.findall(r"(?m)^from experiments\.concepts\.(\w+)", path.read_text("utf-8")))
+        assert not known & set(syllabus.NAMES), path

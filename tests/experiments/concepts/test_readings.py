@@ -5,9 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from experiments.concepts import activations, batch_norm, dense_tasks, features, gradients, residual
-from experiments.concepts.deep_chains import Chain
-from experiments.concepts.why import by_seed
+from experiments.concepts.batch_norm.measure import BATCHES, NORMS
+from experiments.concepts.frame import syllabus
+from experiments.concepts.frame.lesson import in_language
+from experiments.concepts.gradients import measure as gradients
+from experiments.concepts.residual import measure as residual
+from tests.experiments.concepts.test_recorded import unequal
+
+pytestmark = pytest.mark.once  # these read our own text
 
 
 def near(value, shape=(3,)):
@@ -53,8 +58,8 @@ def of_residual(good):
     blocks = (3, residual.DEEP)
     layers = np.linspace(1, 2, 2 * residual.DEEP)
     return {
-        "first": {n: (10.0 ** np.array(near(0 if good else 5))).tolist() for n in residual.NAMES},
-        "gradient": {n: [layers.tolist()] * 3 for n in residual.NAMES},
+        "first": {n: (10.0 ** np.array(near(0 if good else 5))).tolist() for n in residual.DEPTHS},
+        "gradient": {n: [layers.tolist()] * 3 for n in residual.DEPTHS},
         "alike": {"plain": {shallow: near(0.3), deep: near(0.1 if good else 0.9)},
                   "residual": {deep: near(0.6)}},
         "loss": {"plain": {shallow: near(b), deep: near(a)}, "residual": {deep: near(b)}},
@@ -85,9 +90,9 @@ def of_batch_norm(good):
     best = {"none": [2.2, 1.5, 2.3, 10], "batch": [1.8, 0.8, 0.6, 2.4]}
     if not good:
         best = {"none": best["batch"], "batch": best["none"]}
-    sizes = [str(size) for size in batch_norm.BATCHES]
+    sizes = [str(size) for size in BATCHES]
     gaps = dict(zip(sizes, (0.2, 0.1, 0.05, 0) if good else (0, 0, 0, 0.2), strict=True))
-    losses = {n: [near(v) for v in best.get(n, best["none"])] for n in batch_norm.NORMS}
+    losses = {n: [near(v) for v in best.get(n, best["none"])] for n in NORMS}
     return {
         "losses": losses, "gradients": losses, "gaps": {n: near(v) for n, v in gaps.items()},
         "noise": {n: near(0.2) for n in sizes}, "change": near(0 if good else 1),
@@ -113,26 +118,29 @@ def of_dense_tasks(good):
     }  # fmt: skip
 
 
-CASES = [
-    (activations, of_activations), (gradients, of_gradients), (batch_norm, of_batch_norm),
-    (residual, of_residual), (dense_tasks, of_dense_tasks), (features, of_features),
-]  # fmt: skip
+CASES = {
+    "activations": of_activations, "gradients": of_gradients, "batch_norm": of_batch_norm,
+    "residual": of_residual, "dense_tasks": of_dense_tasks, "features": of_features,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("section", "values"), CASES, ids=[each.__name__ for each, _ in CASES])
-def test_every_claim_that_fails_is_explained(section, values):
-    claims = {claim.name for claim in section.CONCEPT.claims}
+@pytest.mark.parametrize("name", CASES)
+def test_every_claim_that_fails_is_explained(name):
+    section, values = syllabus.concept(name), CASES[name]
+    claims = {claim.name for claim in section.claims}
     told = {}
     for good in (True, False):
-        found = section.CONCEPT.read(values(good))
+        found = section.read(values(good))
         assert found.outcomes.keys() == claims
         held = {name: outcome.holds for name, outcome in found.outcomes.items()}
-        if section is residual and not good:  # deeper is worse and shortcuts are better, or neither
+        if name == "residual" and not good:  # deeper is worse and shortcuts are better, or neither
             held.pop("better")
         assert set(held.values()) == {good}, held
         for outcome in found.outcomes.values():
             if not good and not outcome.holds:
                 assert re.search(r"\d", outcome.why_not.en)  # a measurement of its own
+                for a, sign, b in unequal(in_language(outcome.measured, "en")):
+                    assert {"<": a <= b, ">": a >= b, "=": a == b}[sign], outcome.measured
                 assert re.search(r"\d", outcome.why_not.zh)
                 assert re.search(r"[\u4e00-\u9fff]", outcome.why_not.zh)
         told[good] = [text.en for text in found.reading]
@@ -141,17 +149,7 @@ def test_every_claim_that_fails_is_explained(section, values):
 
 
 def test_what_was_not_learnt_is_not_said_to_be():
-    text = " ".join(each.en for each in features.CONCEPT.read(of_features(False)).reading)
+    found = syllabus.concept("features").read(of_features(False))
+    text = " ".join(each.en for each in found.reading)
     assert "does not show that anything was learnt" in text
     assert "the difference shows" not in text
-
-
-def test_seeds_that_disagree_are_told_from_the_other_direction():
-    assert "too uneven" in by_seed([0.5, 0.9, 0.6], [0.4, 0.5, 0.6]).en
-    assert "Within each network it would have held" in by_seed([0.5, 0.7, 0.9], [0.3, 0.49, 0.7]).en
-    assert "the other way" in by_seed([0.1, 0.2], [0.4, 0.5]).en
-
-
-def test_the_depths_of_the_two_sections_are_one():
-    assert gradients.BLOCKS == residual.DEEP
-    assert isinstance(Chain(gradients.BLOCKS), Chain)

@@ -12,15 +12,18 @@ function dots(each) {
   if (!finite.length) return null;
   const low = Math.min(...finite), high = Math.max(...finite), room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
   const x = (v) => 20 + 380 * (v - low + room) / (high - low + 2 * room), line = 46;
+  const size = Math.max(Math.abs(low), Math.abs(high)); // close together they need more digits to differ
+  const digits = Math.min(4, Math.max(2, 1 - Math.floor(Math.log10(high - low || 1))));
+  const end = (v) => size > 0 && size < 1e-2 ? v.toExponential(1).replace("-", "−") : short(v, digits);
   const title = t("g_seeds"), unit = each.unit ? ` ${said(each.unit)}` : "";
   const drawing = svg("svg", { class: "dots", viewBox: `0 0 420 ${rows.length * line + 22}`, role: "img", "aria-label": title },
     rows.flatMap((row, i) => [
       svg("text", { x: 20, y: i * line + 15, text: said(row.label) }),
       svg("line", { x1: 20, x2: 400, y1: i * line + 30, y2: i * line + 30 }),
       ...row.seeds.flat(9).filter(Number.isFinite).map((v) => svg("circle", { cx: x(v), cy: i * line + 30, r: 5.5 }))]),
-    svg("text", { class: "soft", x: x(low), y: rows.length * line + 14, text: short(low) + unit, "text-anchor": "start" }),
-    high > low ? svg("text", { class: "soft", x: x(high), y: rows.length * line + 14, text: short(high) + unit, "text-anchor": "end" }) : []);
-  const numbers = table("", [t("g_what"), t("g_each")], rows.map((row) => [said(row.label), row.seeds.flat(9).map((v) => v === null ? "–" : short(v)).join("; ") + unit]));
+    svg("text", { class: "soft", x: x(low), y: rows.length * line + 14, text: end(low) + unit, "text-anchor": "start" }),
+    high > low ? svg("text", { class: "soft", x: x(high), y: rows.length * line + 14, text: end(high) + unit, "text-anchor": "end" }) : []);
+  const numbers = table("", [t("g_what"), t("g_each")], rows.map((row) => [said(row.label), row.seeds.flat(9).map((v) => v === null ? "–" : end(v)).join("; ") + unit]));
   return [drawing, h("details", {}, h("summary", { text: title }), numbers)];
 }
 

@@ -1,0 +1,1 @@
+"""Batch norm: signals of size one, and what it costs that examples depend on each other."""

@@ -1,0 +1,1 @@
+"""The fully connected network and its four problems: overfitting, cost, gradients, blindness."""

@@ -1,0 +1,1 @@
+"""What several sections measure with: the two small sets, training to a loss, deep chains."""

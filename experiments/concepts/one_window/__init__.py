@@ -1,0 +1,1 @@
+"""One window by hand: nine products and a sum, against JAX's convolution."""

@@ -1,0 +1,6 @@
+"""The section `pixels` as a command."""
+
+from experiments.concepts.frame import command
+
+if __name__ == "__main__":
+    command.launch("pixels")

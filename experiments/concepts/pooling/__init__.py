@@ -1,0 +1,1 @@
+"""Pooling and strides, in space and in time, and what a shift does to each."""

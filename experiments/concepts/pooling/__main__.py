@@ -1,0 +1,6 @@
+"""The section `pooling` as a command."""
+
+from experiments.concepts.frame import command
+
+if __name__ == "__main__":
+    command.launch("pooling")

@@ -1,0 +1,1 @@
+"""Residual connections: a sum in the place of a product."""

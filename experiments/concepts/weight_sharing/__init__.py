@@ -1,0 +1,1 @@
+"""Local connectivity and weight sharing, separately, with positions in order and shuffled."""
