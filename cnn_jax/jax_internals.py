@@ -102,6 +102,17 @@ def lower_function(function: Callable) -> Callable:
     return _part("jax.interpreters.mlir.lower_fun")(function, multiple_results=False)
 
 
+def register_rules(of: Any, everywhere: Callable, on_cpu: Callable) -> None:
+    """Registers the lowering rules of a primitive of ours: for all platforms, and for 'cpu'.
+
+    `jax.interpreters.mlir.register_lowering`. Seen in all. Without it, `cnn_jax.cpu.freeze` cannot
+    be used.
+    """
+    register = _part("jax.interpreters.mlir.register_lowering")
+    register(of, everywhere)
+    register(of, on_cpu, platform="cpu")
+
+
 def is_for_one_device(ctx: Any) -> bool:
     """Whether a lowering rule's context is that of a program for one device and one platform.
 

@@ -61,6 +61,7 @@ def measured(values: flags.FlagValues, named: networks_table.Named) -> measuring
         precision=values.precision,
         labels=values.labels,
         among=values.among,
+        freeze_inference=values.freeze_inference,
         recorded=figures if own else None,
         progress=_progress,
         **settings(values),
@@ -114,7 +115,7 @@ def output(values: flags.FlagValues, name: str, found: measuring.Measured) -> Pa
 
 def _changed(values: flags.FlagValues) -> bool:
     """Whether anything but the checkpoint was chosen otherwise than in the run."""
-    given = ("dataset", "split", "views", "precision", "labels", "among")
+    given = ("dataset", "split", "views", "precision", "labels", "among", "freeze_inference")
     return any(values[name].value for name in given) or bool(settings(values))
 
 
@@ -148,6 +149,7 @@ def several(values: flags.FlagValues, names: list[networks_table.Named]) -> int:
             **named.key,
             "dataset": values.dataset, "split": values.split, "precision": values.precision,
             "views": values.views, "labels": values.labels, "batch_size": values.batch_size,
+            **({"freeze_inference": True} if values.freeze_inference else {}),
         }  # fmt: skip
         title = f"{number} of {len(names)}: {named.key['network']}"
         if table.find(key):

@@ -73,6 +73,12 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=values,
     )
     flags.DEFINE_bool(
+        "freeze_inference",
+        False,
+        "Freeze the network on a CPU: faster, and the last digits of the figures differ.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
         "skip_corrupt",
         None,
         "Leave out what cannot be read; default: as in the run.",

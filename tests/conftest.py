@@ -1,10 +1,12 @@
 """Tests run on eight virtual CPU devices, so that every layout can be tried anywhere."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -51,13 +53,13 @@ import jax  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 
-# What one test has compiled another reads back, in this run and in the next. Workers have a cache
-# each: JAX does not guard its files against being read half written.
+# What one test has compiled another reads back, in this run and in the next. Workers have a
+# directory each, for JAX does not guard its files against being read half written, and take what
+# others have finished (`pytest_runtest_setup`).
 user = os.getuid() if hasattr(os, "getuid") else "user"  # who may have no name
-jax.config.update(
-    "jax_compilation_cache_dir",
-    str(Path(tempfile.gettempdir()) / f"cnn_jax_tests_{user}{worker}"),
-)
+CACHES = Path(tempfile.gettempdir()) / f"cnn_jax_tests_{user}_caches"
+CACHE = CACHES / (worker or "alone")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # What CI runs is repeatable: a fault that a draw of yesterday met is an `@example`, not a surprise.
@@ -65,6 +67,24 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 if os.environ.get("CNN_JAX_FUZZ") != "random":
     hypothesis.settings.load_profile("repeatable")
+
+SETTLED = 5.0  # seconds after which a file of the cache is taken to be whole
+shared_at = 0.0
+
+
+def pytest_runtest_setup():
+    global shared_at
+    if time.time() - shared_at < SETTLED:
+        return
+    shared_at = time.time()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    have = {entry.name for entry in os.scandir(CACHE)}
+    for other in os.scandir(CACHES):
+        for entry in os.scandir(other.path) if other.path != str(CACHE) else ():
+            with contextlib.suppress(OSError):  # another may take it, or away
+                if entry.name not in have and entry.stat().st_mtime < shared_at - SETTLED:
+                    os.link(entry.path, CACHE / entry.name)
+
 
 # Where the libraries' interfaces are used, rather than their arithmetic: a good third of the tests
 STACK = ("cpu", "data", "run", "train", "weights")

@@ -10,6 +10,8 @@ import pytest
 from cnn_jax import run
 from experiments.papers import papers_page
 
+pytestmark = pytest.mark.once  # these read our own text
+
 ROOT = Path(__file__).parent.parent
 FIRST, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 PAGES = [FIRST, CHINESE, *sorted(ROOT.glob("[ce]*/**/README.md")), ROOT / "BUILD_NOTES.md"]

@@ -1,11 +1,14 @@
 """A module imports only from the floors below its own, and never in a circle."""
 
 import ast
+import functools
 import graphlib
 import re
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.once  # these read our own text
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,12 +58,19 @@ def package_of(module: str) -> str | None:
     return None
 
 
+@functools.cache
+def import_nodes(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """What each of the tests below asks of each file, parsed once."""
+    nodes = ast.walk(ast.parse(text))
+    return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def imports(path: Path):
     """Every module that a file imports, however it writes it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in import_nodes(path.read_text()):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{path}: write imports in full"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -73,10 +83,10 @@ def module_name(path: Path, root: Path) -> str:
 
 def imported(path: Path, modules):
     """The modules, of these, that a file imports: of `from a import b` a.b where that is one."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in import_nodes(path.read_text()):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
                 name = name if name in modules else node.module

@@ -67,6 +67,7 @@ def _private(name):
     )
 
 
+@pytest.mark.once
 def test_no_other_file_looks_inside_jax():
     found = []
     for folder in ("cnn_jax", "experiments", "tests"):

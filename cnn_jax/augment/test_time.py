@@ -32,7 +32,7 @@ def mirrored_and_shifted(
     height, width = images.shape[1:3]
     if not 1 <= pixels < min(height, width):
         raise ValueError(
-            f"pixels={pixels}: wanted at least 1, and fewer than the {min(height, width)} of a side."
+            f"pixels={pixels}: wanted at least 1, and fewer than a side's {min(height, width)}."
         )
     around = [(0, 0), (pixels, pixels), (pixels, pixels), (0, 0)]
     padded = jnp.pad(images, around, mode="reflect")

@@ -43,9 +43,6 @@ LEAST = 40_000_000
 # multiply-adds on 2x2 pixels took 0.05 ms with it and 0.34 without. Layers in groups, at which XLA
 # is slow, count eightfold.
 LEAST_ONEDNN, GROUPED = 2_000_000, 8
-# Bytes of a strided depthwise layer's input from which oneDNN's kernel gradient was faster than our
-# own loop, although its pixels have to be separated by phases
-LARGE_STRIDED = 2**23
 # Up to this size XLA's own strided convolutions were faster than gathering patches (forward) or
 # interleaving phases (input gradient): measured at 64 channels; at 256 channels ours were.
 NARROW = 64
@@ -136,9 +133,7 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
     """`choose` with oneDNN: its convolution, unless Winograd's needs less work."""
     if kernel_gradient.fits(g):
         if depthwise.fits_gradient(g):
-            small = 4 * g.channels * g.batch * math.prod(g.space) < LARGE_STRIDED
-            slow = small and max(g.window_dilation) > 1
-            return "image_windows" if image_windows.fits(g) and not slow else "depthwise_gradient"
+            return "image_windows" if image_windows.fits(g) else "depthwise_gradient"
         if g.batch_groups > 1:
             return "image_windows" if image_windows.fits(g) else "grouped_gradient"
         if g.rank == 1 and max(g.strides) > 1:

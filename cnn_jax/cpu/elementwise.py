@@ -1,12 +1,12 @@
 """Which activation function a few operations of a program are, told by what they compute."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from cnn_jax.cpu import onednn
 from cnn_jax.cpu.flat import Operation, Slot, compute
 
 ELEMENTWISE = {
@@ -119,9 +119,25 @@ def _at_points(each: Operation, values: dict[Slot, np.ndarray]) -> list[np.ndarr
 
 
 def _name(values: np.ndarray) -> str:
-    for name, function in onednn.ACTIVATIONS.items():
-        if values.dtype == POINTS.dtype:
-            want = np.asarray(function(POINTS))
-            if np.allclose(values, want, rtol=EQUAL, atol=EQUAL):
-                return name
+    for name, want in WANTED.items():
+        if values.dtype == POINTS.dtype and np.allclose(values, want, rtol=EQUAL, atol=EQUAL):
+            return name
     return ""
+
+
+def _wanted() -> dict[str, np.ndarray]:
+    """Each of `onednn.ACTIVATIONS` at the points, by numpy: within a program JAX would trace it."""
+    x = POINTS.astype(np.float64)
+    sigmoid = 1 / (1 + np.exp(-x))
+    tanh = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    return {
+        "RELU": np.maximum(x, 0),
+        "RELU6": np.clip(x, 0, 6),
+        "SWISH": x * sigmoid,
+        "SIGMOID": sigmoid,
+        "GELU_ERF": x * np.array([1 + math.erf(each / math.sqrt(2)) for each in x]) / 2,
+        "GELU_TANH": x * (1 + tanh) / 2,
+    }
+
+
+WANTED = _wanted()

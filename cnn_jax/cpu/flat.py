@@ -5,6 +5,7 @@ are gone, since they mean nothing in inference, and so is what no output depends
 branches stay operations.
 """
 
+import numbers
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -109,8 +110,9 @@ class _Flattening:
         inner = eqn.params[INNER[name]] if name in INNER else jax_internals.expanded(eqn)
         if inner is not None:
             return self.walk(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
-        if not any(isinstance(value, Slot) for value in values) and not eqn.effects:
-            return [_broadcast(values[0], eqn)] if _spreads(eqn, values) else compute(eqn, values)
+        known = not any(isinstance(value, Slot) for value in values)
+        if known and not eqn.effects and all(map(_is_static, eqn.outvars)):
+            return _known(eqn, values)
         outputs = tuple(self.slot() for _ in eqn.outvars)
         self.operations.append(Operation(eqn, values, outputs))
         return outputs
@@ -120,6 +122,54 @@ def compute(eqn: Any, values: Sequence[Any]) -> list[Any]:
     """The outputs of an equation for these values: arrays, or tracers under a transformation."""
     made = jax_internals.bind(eqn, *values)
     return list(made) if eqn.primitive.multiple_results else [made]
+
+
+def _is_static(var: Any) -> bool:
+    """Whether its shape is numbers: exported programs may have symbols for sizes."""
+    return all(isinstance(size, numbers.Integral) for size in var.aval.shape)
+
+
+def _known(eqn: Any, values: tuple[Value, ...]) -> list[Any]:
+    """The outputs of an equation whose inputs are known."""
+    if _spreads(eqn, values):
+        return [_broadcast(values[0], eqn)]
+    made = _by_numpy(eqn, values)
+    return compute(eqn, values) if made is None else [made]
+
+
+def _by_numpy(eqn: Any, values: tuple[Value, ...]) -> np.ndarray | None:
+    """The same by numpy, for what batch norms consist of: JAX would compile each for its shape."""
+    function = NUMPY.get(eqn.primitive.name)
+    if function is None or any(each.aval.dtype != np.float32 for each in eqn.invars):
+        return None
+    with np.errstate(all="ignore"):
+        made = np.asarray(function(*map(np.asarray, values), **_read(eqn)))
+    aval = eqn.outvars[0].aval
+    return made if (made.shape, made.dtype) == (aval.shape, aval.dtype) else None
+
+
+NUMPY: dict[str, Any] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "neg": np.negative,
+    "exp": np.exp,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: np.float32(1) / np.sqrt(x),
+    "reshape": lambda x, shape: x.reshape(shape),
+    "squeeze": lambda x, shape: x.reshape(shape),
+    "transpose": lambda x, axes: x.transpose(axes),
+}
+
+
+def _read(eqn: Any) -> dict[str, Any]:
+    """The parameters of `NUMPY`'s function."""
+    name = eqn.primitive.name
+    if name in ("reshape", "squeeze"):
+        return {"shape": eqn.outvars[0].aval.shape}
+    return {"axes": eqn.params["permutation"]} if name == "transpose" else {}
 
 
 def _spreads(eqn: Any, values: tuple[Value, ...]) -> bool:

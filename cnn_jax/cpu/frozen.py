@@ -1,5 +1,6 @@
 """Freezes a function and its variables into one program for inference."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,14 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from cnn_jax import jax_internals
-from cnn_jax.cpu import choose, flat, folding, geometry, trim, verdict
-from cnn_jax.cpu import onednn as calls
-from cnn_jax.cpu.flat import Operation, Slot, Value
-from cnn_jax.cpu.folding import CONVOLUTION, Layer, Step
-from cnn_jax.cpu.onednn import ACTIVATIONS
+from cnn_jax.cpu import flat, folding, frozen_layers, registry, verdict
+from cnn_jax.cpu.flat import Operation, Slot
+from cnn_jax.cpu.folding import Layer
+from cnn_jax.cpu.frozen_layers import Run
 
 
 class Counts(NamedTuple):
@@ -24,7 +22,8 @@ class Counts(NamedTuple):
     Attributes:
         layers: convolutions and products whose kernels are known.
         folded: operations that became part of one of these.
-        calls: layers that are calls to oneDNN, with all that was folded into them.
+        calls: layers that call oneDNN in a program for one CPU: once for all that was folded
+            into them, or for the products of Winograd's method.
         operations: operations that are left beside the layers.
     """
 
@@ -36,7 +35,7 @@ class Counts(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.layers} layers with {self.folded} operations folded into them, "
-            f"{self.calls} as calls to oneDNN, {self.operations} operations beside them"
+            f"{self.calls} by oneDNN, {self.operations} operations beside them"
         )
 
 
@@ -46,11 +45,12 @@ class Frozen:
     It is traced and compiled once for each structure, shape and dtype of its inputs.
     """
 
-    def __init__(self, function: Callable, variables: Any, onednn: bool | None):
+    def __init__(self, function: Callable, variables: Any, onednn: bool):
         self._function, self._onednn = function, onednn
         self._variables = jax.tree.map(_own, variables)
         self._programs: dict[Any, tuple[Callable, list[Any], Any, Counts]] = {}
-        self._one_at_a_time = threading.Lock()
+        self._arrays: dict[Any, jax.Array] = {}  # programs of other shapes share what is equal
+        self._one_at_a_time = threading.RLock()
 
     def __call__(self, *inputs: Any) -> Any:
         program, weights, tree, _ = self._for(inputs)
@@ -62,10 +62,7 @@ class Frozen:
 
     def _for(self, inputs: tuple[Any, ...]) -> tuple[Callable, list[Any], Any, Counts]:
         leaves, tree = jax.tree.flatten(inputs)
-        like = [
-            jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.canonicalize_dtype(_dtype(leaf)))
-            for leaf in leaves
-        ]
+        like = [jax.ShapeDtypeStruct(np.shape(leaf), _dtype(leaf)) for leaf in leaves]
         key = tree, tuple((each.shape, each.dtype) for each in like)
         with self._one_at_a_time:
             if key not in self._programs:
@@ -76,19 +73,35 @@ class Frozen:
         run, weights, out, counts = folded(
             self._function, self._variables, *jax.tree.unflatten(tree, like), onednn=self._onednn
         )
-        return jax.jit(run), [*map(jnp.array, weights)], out, counts
+        with jax.ensure_compile_time_eval():
+            return jax.jit(run), [*map(self._placed, weights)], out, counts
+
+    def _placed(self, weight: Any) -> Any:
+        if not isinstance(weight, np.ndarray):
+            return jnp.array(weight)
+        key = (
+            weight.shape,
+            weight.dtype,
+            hashlib.sha1(weight.tobytes(), usedforsecurity=False).digest(),
+        )
+        if key not in self._arrays:
+            self._arrays[key] = jnp.array(weight)
+        return self._arrays[key]
 
 
 def _own(leaf: Any) -> Any:
-    """A copy of what the caller could write to."""
-    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+    """A copy of an array: the caller may write to it, donate it or delete it."""
+    return leaf.copy() if isinstance(leaf, (np.ndarray, jax.Array)) else leaf
 
 
 def _dtype(leaf: Any) -> Any:
-    return leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    """The dtype that JAX gives it."""
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    extended = jax.dtypes.issubdtype(dtype, jax.dtypes.extended)  # keys of random numbers
+    return dtype if extended else jax.dtypes.canonicalize_dtype(dtype)
 
 
-def freeze(function: Callable, variables: Any, *, onednn: bool | None = None) -> Frozen:
+def freeze(function: Callable, variables: Any, *, onednn: bool = True) -> Frozen:
     """A function for inference: `function(variables, *inputs)` with these variables for good.
 
         frozen = cnn_jax.cpu.freeze(lambda v, x: model.apply(v, x, train=False), variables)
@@ -105,9 +118,9 @@ def freeze(function: Callable, variables: Any, *, onednn: bool | None = None) ->
     Args:
         function: a pure function of the variables and any number of inputs (trees of arrays).
         variables: its first argument, of any kind; later changes to them have no effect.
-        onednn: whether convolutions call oneDNN; None: if the program is for a CPU and
-            `cnn_jax.cpu.verdict` says that it can be used. Export a frozen function with False:
-            such calls cannot be exported.
+        onednn: whether layers may call oneDNN, where a program is for one CPU and `status` says
+            that it can be used. Programs that are exported, divided among devices, differentiated
+            or mapped make no such calls, and neither do those on other platforms.
 
     Returns:
         The function of the inputs. `counts` says what was folded.
@@ -116,7 +129,7 @@ def freeze(function: Callable, variables: Any, *, onednn: bool | None = None) ->
 
 
 def folded(
-    function: Callable, variables: Any, *like: Any, onednn: bool | None = None
+    function: Callable, variables: Any, *like: Any, onednn: bool = True
 ) -> tuple[Callable[..., list[jax.Array]], list[Any], Any, Counts]:
     """The program behind `freeze`, for inputs of one kind.
 
@@ -124,18 +137,25 @@ def folded(
         A function of (weights, *leaves of the inputs) that gives the leaves of the outputs; the
         weights; the tree of the outputs; and what was folded.
     """
-    if onednn is None:
-        onednn = jax.default_backend() == "cpu" and verdict.verdict().works
+    calls = onednn and jax.default_backend() == "cpu" and verdict.verdict().works
+    by_winograd = calls or (onednn and registry.installed())
     traced, out = jax.make_jaxpr(partial(function, variables), return_shape=True)(*like)
-    program = flat.flatten(traced)
-    steps, outputs = folding.fold(program)
     weights: list[Any] = []
-    runs = [_run(step, weights, onednn) for step in steps]
+    runs, as_calls = [], 0
+    with jax.ensure_compile_time_eval():  # it may be within another program that is traced
+        steps, outputs = folding.fold(program := flat.flatten(traced))
+        for step in steps:
+            if isinstance(step, Layer):
+                run_one, is_call = frozen_layers.write(step, weights, calls, by_winograd)
+                as_calls += is_call
+            else:
+                run_one = _operation(step, weights)
+            runs.append(run_one)
     layers = [step for step in steps if isinstance(step, Layer)]
     counts = Counts(
         layers=len(layers),
         folded=sum(layer.folded for layer in layers),
-        calls=sum(_as_call(layer, onednn) is not None for layer in layers),
+        calls=as_calls,
         operations=len(steps) - len(layers),
     )
 
@@ -150,113 +170,12 @@ def folded(
     return run, weights, jax.tree.structure(out), counts
 
 
-Run = Callable[[Sequence[Any], dict[Slot, Any]], None]
-Read = Callable[[Sequence[Any], dict[Slot, Any]], Any]
-
-
-def _run(step: Step, weights: list[Any], onednn: bool) -> Run:
-    return _layer(step, weights, onednn) if isinstance(step, Layer) else _operation(step, weights)
-
-
 def _operation(each: Operation, weights: list[Any]) -> Run:
-    reads = [_reader(value, weights) for value in each.inputs]
+    reads = [frozen_layers.reader(value, weights) for value in each.inputs]
+    eqn, outputs = each.eqn, each.outputs
 
     def run(weights: Sequence[Any], values: dict[Slot, Any]) -> None:
-        made = flat.compute(each.eqn, [read(weights, values) for read in reads])
-        values.update(zip(each.outputs, made, strict=True))
+        made = flat.compute(eqn, [read(weights, values) for read in reads])
+        values.update(zip(outputs, made, strict=True))
 
     return run
-
-
-def _layer(layer: Layer, weights: list[Any], onednn: bool) -> Run:
-    read_x, read_kernel = _reader(layer.x, weights), _reader(layer.kernel, weights)
-    shape = [1] * len(layer.aval.shape)
-    shape[layer.own_axis] = -1
-    bias = None if layer.bias is None else np.asarray(layer.bias, layer.kernel.dtype)
-    read_bias = None if bias is None else _reader(bias, weights)
-    call = _as_call(layer, onednn)
-
-    def run(weights: Sequence[Any], values: dict[Slot, Any]) -> None:
-        x, kernel = read_x(weights, values), read_kernel(weights, values)
-        bias = None if read_bias is None else read_bias(weights, values)
-        added = None if layer.added is None else values[layer.added].reshape(layer.aval.shape)
-        if call is not None:
-            values[layer.output] = call(x, kernel, bias, added).reshape(layer.shape)
-            return
-        y = jax_internals.bind(layer.eqn, x, kernel)
-        y = y if bias is None else y + bias.reshape(shape)
-        y = y if added is None else y + added
-        y = ACTIVATIONS[layer.activation](y) if layer.activation else y
-        values[layer.output] = y.reshape(layer.shape)
-
-    return run
-
-
-def _reader(value: Value, weights: list[Any]) -> Read:
-    """Reads a slot, or a known value from the weights, where it is put, compact."""
-    if isinstance(value, Slot):
-        return lambda weights, values: values[value]
-    if not isinstance(value, np.ndarray):
-        weights.append(value)
-        place = len(weights) - 1
-        return lambda weights, values: weights[place]
-    if value.size <= 1:  # the compiler uses what a single number is
-        return lambda weights, values: value
-    steps = zip(value.shape, value.strides, strict=True)
-    compact = value[tuple(slice(0, 1) if step == 0 else slice(None) for _, step in steps)]
-    weights.append(np.ascontiguousarray(compact))
-    place = len(weights) - 1
-    return lambda weights, values: jnp.broadcast_to(weights[place], value.shape)
-
-
-Call = Callable[[Any, Any, Any, Any], jax.Array]  # x, kernel, bias, what is added
-
-
-def _as_call(layer: Layer, onednn: bool) -> Call | None:
-    """One call to oneDNN for all of a layer; None where it cannot be one, or is not worth it."""
-    if not onednn or layer.kernel.dtype != np.float32 or layer.aval.dtype != np.float32:
-        return None
-    if layer.eqn.params["precision"] not in (None, (lax.Precision.DEFAULT,) * 2):
-        return None
-    after = ["BIAS"] * (layer.bias is not None) + ["BINARY_ADD"] * (layer.added is not None)
-    after += [layer.activation] * bool(layer.activation)
-    x, y = layer.eqn.invars[0].aval, layer.aval
-    if layer.eqn.primitive.name != CONVOLUTION:
-        return _product_call(layer, after)
-    g = geometry.of(x.shape, layer.kernel.shape, y.shape, layer.eqn.params)
-    if min((*x.shape, *layer.kernel.shape, *y.shape)) == 0 or not calls.fits(g) or trim.live(g):
-        return None
-    if not choose.worth_onednn(g) or choose.choose(g, by_onednn=True) != "onednn":
-        return None  # Winograd's took three quarters of the time in VGG-11, its sums and all
-    numbers = layer.eqn.params["dimension_numbers"]
-
-    def call(x: Any, kernel: Any, bias: Any, added: Any) -> jax.Array:
-        x, kernel = geometry.to_canonical(x, kernel, numbers)
-        if added is not None:
-            spec = numbers.out_spec
-            added = lax.transpose(added, (spec[0], *spec[2:], spec[1]))
-        operands = [each for each in (bias, added) if each is not None]
-        y = calls.convolve(x, kernel, g, after, operands)
-        return geometry.from_canonical(y, numbers)
-
-    return call
-
-
-def _product_call(layer: Layer, after: list[str]) -> Call | None:
-    """A product over the last axis of a map is a convolution with a window of one pixel."""
-    shape, (channels, features) = layer.aval.shape, layer.kernel.shape
-    rows = int(np.prod(shape[:-1]))
-    if len(shape) < 3 or rows * channels * features < choose.LEAST_ONEDNN:
-        return None
-
-    def call(x: Any, kernel: Any, bias: Any, added: Any) -> jax.Array:
-        x = x.reshape(shape[0], rows // shape[0], channels)
-        operands = [] if bias is None else [bias]
-        operands += [] if added is None else [added.reshape(shape[0], -1, features)]
-        once = (1,)
-        y = calls.convolution(
-            x, kernel[None], once, ((0, 0),), once, after=after, operands=operands
-        )
-        return y.reshape(shape)
-
-    return call

@@ -58,8 +58,8 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     w = block_diagonal(untransposed(w, g), g.feature_groups, merge)
     *_, blocks, width, features = w.shape
     narrow = g._replace(channels=width, feature_groups=1)
+    # [blocks, N, *out, taps * c]
     columns = jax.vmap(lambda block: gather(block, narrow))(to_blocks(x, blocks))
-    columns = columns.reshape(*columns.shape[:-2], g.taps * width)  # [blocks, N, *out, taps * c]
     w = jnp.moveaxis(w, -3, 0).reshape(blocks, g.taps * width, features)
     contract = (((columns.ndim - 1,), (1,)), ((0,), (0,)))
     return from_blocks(dot_general(columns, w, contract, **product))

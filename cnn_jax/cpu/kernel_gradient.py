@@ -22,6 +22,7 @@ from jax import lax
 
 from cnn_jax.cpu.geometry import Geometry, pad, window_slice
 from cnn_jax.cpu.onednn import dot_general
+from cnn_jax.cpu.patches import side_by_side
 
 # The product x^T y runs near the processor's peak only if one side is wide. So the taps of a
 # network's first layer, which has three channels, are put side by side.
@@ -48,6 +49,10 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
         return _convolve_dilated(x, w, g, **product)
     x = pad(x, g)
     above = w.reshape(-1, g.features)
+    if g.batch < NARROW and g.batch * g.positions <= WIDE:
+        columns = side_by_side(x, g.out, g.strides, g.window_dilation, g.window)
+        total = gram(columns.reshape(-1, columns.shape[-1]), above, **product)  # [taps * J, F]
+        return total.reshape(*g.out, g.batch, g.features)
     views = []
     for tap in itertools.product(*map(range, g.out)):
         start = [t * s for t, s in zip(tap, g.strides, strict=True)]

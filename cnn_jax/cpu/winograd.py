@@ -25,6 +25,7 @@ output of its tile, not only the outputs whose window contains it.
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import jax
@@ -102,23 +103,42 @@ def _fold(x: jax.Array, g: Geometry) -> jax.Array:
 
 def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:
     """x [N, *space, C], w [*window, C, F] -> [N, *out, F], for windows of 3 (and 1) pixels."""
+    return convolve_with(x, transformed(w, g, tile), g, tile, **product)
+
+
+def transformed(w: jax.Array, g: Geometry, tile: int) -> list[jax.Array]:
+    """The kernel [*window, C, F] as `convolve_with` takes it: n or 1 of [n, blocks, c, f].
+
+    Groups are merged into blocks, with zeros between them.
+    """
     if folded(g) != g:
-        x, to = _fold(x, g), -2 if g.kernel_transposed else -3
-        w = jnp.moveaxis(w, 0, to)  # [3, 3, 3, C, F], or [3, 3, F, 3, C] if transposed
+        w = jnp.moveaxis(w, 0, -2 if g.kernel_transposed else -3)
+        # [3, 3, 3, C, F], or [3, 3, F, 3, C] if transposed
         sizes = (g.features, TAPS * g.channels)[:: 1 if g.kernel_transposed else -1]
-        return convolve(x, w.reshape(1, TAPS, TAPS, *sizes), folded(g), tile, **product)
-    axes = [i for i, k in enumerate(g.window) if k == TAPS]
-    b_t, to_kernel, a_t = matrices(tile)
+        return transformed(w.reshape(1, TAPS, TAPS, *sizes), folded(g), tile)
+    axes = _axes(g)
+    _, to_kernel, _ = matrices(tile)
+    n = len(to_kernel)
+    kernels = _transform_kernel(w, axes, to_kernel)  # [n, .., n, 1.., C, F]
+    blocks = _blocks(g)
+    if g.feature_groups > 1:
+        merge = g.feature_groups // blocks
+        kernels = grouped.block_diagonal(untransposed(kernels, g), g.feature_groups, merge)
+    return list(kernels.reshape(n ** (len(axes) - 1), n, blocks, *kernels.shape[-2:]))
+
+
+def convolve_with(
+    x: jax.Array, kernels: Sequence[jax.Array], g: Geometry, tile: int, **product
+) -> jax.Array:
+    """`convolve` with a kernel that is `transformed`."""
+    if folded(g) != g:
+        x, g = _fold(x, g), folded(g)
+    axes = _axes(g)
+    b_t, _, a_t = matrices(tile)
     n = len(b_t)
     x, _ = _pad_to_tiles(x, g, g.out, axes, tile)
-    blocks, transposed = 1, g.kernel_transposed
-    kernels = _transform_kernel(w, axes, to_kernel)  # [n, .., n, 1.., C, F]
-    if g.feature_groups > 1:
-        merge = grouped.merged(g.feature_groups, g.channels // g.feature_groups)
-        blocks, transposed = g.feature_groups // merge, False
-        kernels = grouped.block_diagonal(untransposed(kernels, g), g.feature_groups, merge)
-    kernels = kernels.reshape(n ** (len(axes) - 1), n, blocks, *kernels.shape[-2:])
-    x = grouped.to_blocks(x, blocks)
+    transposed = g.kernel_transposed and g.feature_groups == 1
+    x = grouped.to_blocks(x, _blocks(g))
     tiles = _split(x, axes, b_t, tile)  # n ** len(axes) arrays [blocks, N, *counts, c]
     products = []
     for i, kernel in enumerate(kernels):
@@ -126,6 +146,15 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> j
         products.append(_products(batch, kernel, transposed, **product))
     y = _assemble(products, [a + 2 for a in axes], a_t)
     return grouped.from_blocks(y[(slice(None), slice(None), *map(slice, g.out))])
+
+
+def _axes(g: Geometry) -> list[int]:
+    """The spatial axes along which the window has three pixels."""
+    return [i for i, k in enumerate(g.window) if k == TAPS]
+
+
+def _blocks(g: Geometry) -> int:
+    return g.feature_groups // grouped.merged(g.feature_groups, g.channels // g.feature_groups)
 
 
 def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, tile: int, **product) -> jax.Array:

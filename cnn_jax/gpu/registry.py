@@ -119,8 +119,8 @@ def _rule(stock: Callable, method_of: Callable[[Convolution], str | None]) -> Ca
         g = cpu_registry.geometry_of(ctx, params)
         if g is None:
             return stock(ctx, x, w, **params)
-        operands = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in ctx.avals_in)
-        method = method_of(Convolution(g, params, operands))
+        first, second = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in ctx.avals_in)
+        method = method_of(Convolution(g, params, (first, second)))
         if method is None or method not in methods.candidates(g):
             return stock(ctx, x, w, **params)
         return cpu_registry.lowered(partial(methods.run, method, g, params), ctx, x, w)

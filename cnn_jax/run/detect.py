@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_jax import boxes as box_ops
 from cnn_jax.data.loaders.boxes import LoadBoxes
-from cnn_jax.run import inputs
+from cnn_jax.run import inference, inputs
 from cnn_jax.run.facts import Facts
 from cnn_jax.typing import Detections
 
@@ -35,12 +35,11 @@ def make_detect(model: Any, variables: Any, facts: Facts) -> Detect:
     mean, std = (np.asarray(values, np.float32) for values in (facts.mean, facts.std))
     height, width, _ = facts.image_shape
 
-    @jax.jit
-    def detect(image):
+    def detect(variables, image):
         x = (jnp.asarray(image, jnp.float32) / 255 - mean) / std
         return model.detect(model.apply(variables, x, train=False), (height, width))
 
-    return detect
+    return inference.compiled(detect, variables)
 
 
 def find(detect: Detect, image: Any, facts: Facts, *, threshold: float) -> Found:

@@ -28,10 +28,10 @@ def evaluate(
         dataset: name of the data set; default: that of the training.
         split: its split; default: the one that the run was evaluated on.
         checkpoint, weights, plugin: see `cnn_jax.run.open`.
-        settings: `views`, `precision`, `labels` and `among`, see `cnn_jax.run.measuring.measure`;
-            and other settings to evaluate with than those of the run: `data_dir`,
-            `eval_batch_size`, `workers`, `devices`, `metrics`, those of the data and the loss. Not
-            those of the training: the network is as it was trained.
+        settings: `views`, `precision`, `labels`, `among` and `freeze_inference`, see
+            `cnn_jax.run.measuring.measure`; and other settings to evaluate with than those of the
+            run: `data_dir`, `eval_batch_size`, `workers`, `devices`, `metrics`, those of the data
+            and the loss. Not those of the training: the network is as it was trained.
 
     Returns:
         The figures by name, as in the run's metrics.jsonl: 'accuracy' in 0..1.

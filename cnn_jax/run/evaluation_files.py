@@ -113,6 +113,7 @@ def described(measured: Measured, report: Report) -> dict[str, Any]:
             "batch_size": recipe.eval_batch_size or recipe.batch_size,
             "precision": measured.precision or recipe.dtype,
             "views": list(measured.views),
+            "freeze_inference": measured.freeze_inference,
         },
         "notes": list(measured.notes),
         "seconds": round(measured.seconds, 2),

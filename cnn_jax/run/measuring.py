@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from cnn_jax import data, metrics
-from cnn_jax.run import class_names, evaluated_data, label_files, layouts
+from cnn_jax.run import class_names, evaluated_data, inference, label_files, layouts
 from cnn_jax.run import views as view_names
 from cnn_jax.run.experiment import HeldOut
 from cnn_jax.run.held_examples import Relabelled, names_of
@@ -43,6 +43,7 @@ class Measured:
         among: bool [K], the classes that predictions were chosen among; None for all.
         views: names of the test-time views.
         precision: '' for the network's own.
+        freeze_inference: whether the network was frozen.
         notes: what the user should know.
         seconds: time of the evaluation, with compilation and decoding.
         images_per_second: of the compiled step alone, without decoding.
@@ -60,6 +61,7 @@ class Measured:
     among: np.ndarray | None
     views: tuple[str, ...]
     precision: str
+    freeze_inference: bool
     notes: tuple[str, ...]
     seconds: float
     images_per_second: float
@@ -78,6 +80,7 @@ def measure(
     precision: str = "",
     labels: str = "",
     among: str = "",
+    freeze_inference: bool = False,
     details: bool = True,
     recorded: Mapping[str, float] | None = None,
     progress: Callable[[Any], Iterable[Any]] = iter,
@@ -97,6 +100,9 @@ def measure(
             `cnn_jax.run.label_files`.
         among: classes that a prediction is chosen among: 'all' of the network, or those of the
             'data'. Default: all, or those that `labels` chooses.
+        freeze_inference: whether to freeze the network on a CPU, see `cnn_jax.cpu.freeze`: faster,
+            and the last digits of the figures differ from those of the run. They are never
+            compared with what is `recorded`.
         details: whether to keep what each example got.
         recorded: figures that the run has of the same evaluation. A program that also keeps what
             each example got may sum in another order: where its figures are not these, they are
@@ -128,11 +134,13 @@ def measure(
             kept = classification.choosing_among(kept, chosen)
         reported = metrics.with_metrics(kept, recipe.metrics)
         looked = _keeping_rows(reported, predictor.facts.task) if details else reported
-        more = held.views
+        more, recorded = held.views, None if freeze_inference else recorded
         if seen and predictor.facts.task == "segmentation":
             model = view_names.Averaged(model, seen)
         elif seen:
             more = (*more, *view_names.of_class(seen))
+        if freeze_inference:
+            model = inference.FrozenNetwork(model, predictor.variables)
         devices, noted = _devices(recipe)
         where = layout.make_layout(recipe.layout, devices)
 
@@ -157,7 +165,9 @@ def measure(
             assert again is not None
             figures = reported.report(again)
     counted = observed.rows.get("counted", np.zeros(0))
+    frozen = "The network was frozen: the last digits may differ from those of the run."
     notes = [known.classes.said if known.classes else "", fitted, noted]
+    notes += [frozen] * freeze_inference
     if (chosen is not None) and known.classes is not None:
         notes.append(f"Predictions are chosen among {int(chosen.sum())} of {len(chosen)} classes.")
     if skipped := len(getattr(batches, "corrupt", {})):
@@ -175,6 +185,7 @@ def measure(
         among=chosen,
         views=seen,
         precision=precision,
+        freeze_inference=freeze_inference,
         notes=tuple(filter(None, notes)),
         seconds=seconds,
         images_per_second=speed,

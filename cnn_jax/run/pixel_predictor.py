@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.data.crop import resample
-from cnn_jax.run import tiles
+from cnn_jax.run import inference, tiles
 from cnn_jax.run.answers import Segmented
 from cnn_jax.run.predictor import Predictor, filled
+from cnn_jax.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -75,12 +77,18 @@ class PixelPredictor(Predictor):
         shape = self.facts.image_shape
         if tile is not None or not self._resizes():
             return False
-        return jax.eval_shape(self.apply, jnp.zeros((1, *shape))).shape[1:3] == shape[:2]
+        return self._out(shape) == shape[:2]
+
+    def _out(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """(height, width) of what the network says of an input of this shape, without the batch."""
+        x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+        made: Any = jax.eval_shape(partial(self.model.apply, train=False), self.variables, x)
+        return made.shape[1:3]
 
     def _tiled(self, pixels: np.ndarray, tile: Any, overlap: float) -> np.ndarray:
         *space, channels = self.facts.image_shape
         size = (space[0], space[1]) if tile is None else tiles.sides(tile)
-        out = jax.eval_shape(self.apply, jnp.zeros((1, *size, channels))).shape[1:3]
+        out = self._out((*size, channels))
         shared = (int(overlap * out[0]), int(overlap * out[1]))
         x = self._normalise_pixels(pixels)
         return tiles.segment(self.apply, x, tile=size, overlap=shared)
@@ -97,9 +105,9 @@ class PixelPredictor(Predictor):
     def _shares(self) -> Callable[[Any], Any]:
         mean, std = (np.asarray(each, np.float32) for each in (self.facts.mean, self.facts.std))
 
-        def shares(pixels: jax.Array) -> jax.Array:
+        def shares(variables: PyTree, pixels: jax.Array) -> jax.Array:
             x = (pixels.astype(jnp.float32) / 255 - mean) / std
-            logits: Any = self.model.apply(self.variables, x, train=False)
+            logits: Any = self.model.apply(variables, x, train=False)
             return jax.nn.softmax(logits.astype(jnp.float32))  # [B, H, W, K]
 
-        return jax.jit(shares)
+        return inference.compiled(shares, self.variables)

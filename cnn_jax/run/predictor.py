@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.data.loaders.image import LoadImage
-from cnn_jax.run import detect, inputs
+from cnn_jax.run import detect, inference, inputs
 from cnn_jax.run.answers import Classified, Labelled
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.recipe import TrainingRecipe
@@ -123,8 +123,8 @@ class Predictor:
 
     @functools.cached_property
     def apply(self) -> Callable[[Any], Any]:
-        """The compiled network: x float32 [B, *space, C] -> its outputs."""
-        return jax.jit(lambda x: self.model.apply(self.variables, x, train=False))
+        """The compiled network: x float32 [B, *space, C] -> its outputs; see `inference`."""
+        return inference.compiled(lambda v, x: self.model.apply(v, x, train=False), self.variables)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -202,11 +202,11 @@ class ClassPredictor(Predictor):
 
     @functools.cached_property
     def _probabilities(self) -> Callable[[Any], Any]:
-        def probabilities(x: jax.Array) -> jax.Array:
-            logits: Any = self.model.apply(self.variables, x, train=False)
+        def probabilities(variables: PyTree, x: jax.Array) -> jax.Array:
+            logits: Any = self.model.apply(variables, x, train=False)
             return self._shares(logits.astype(jnp.float32))  # [B, K]
 
-        return jax.jit(probabilities)
+        return inference.compiled(probabilities, self.variables)
 
     @staticmethod
     def _shares(logits: jax.Array) -> jax.Array:

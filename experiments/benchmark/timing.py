@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
 
-import jax
-
 from cnn_jax import strict_json
 from cnn_jax.stores import local_path
 
@@ -73,6 +71,8 @@ def geometric_mean(values) -> float:
 
 def matmul_peak(size: int = 2048, repeats: int = 5) -> float:
     """FLOP/s of JAX's float32 product of two [size, size] matrices, for comparison."""
+    import jax  # not above: PyTorch's processes import this module
+
     a = jax.random.normal(jax.random.key(0), (size, size))
     product = jax.jit(lambda a: a @ a)
     times = alternate({"product": lambda: product(a).block_until_ready()}, repeats=repeats)

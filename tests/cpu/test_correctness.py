@@ -148,11 +148,12 @@ def ours(*, wide: bool = False, by_onednn: bool = False):
         patch.setattr(choose, "TOUCH", 0)
         patch.setattr(choose, "TOUCH_ONEDNN", 0)
         patch.setattr(choose, "LEAST_ONEDNN", 0)
-        patch.setattr(choose, "LARGE_STRIDED", 0)
-        for size in ("PART", "WHOLE", "PART_DEPTHWISE"):
+        for size in ("PART", "WHOLE", "PART_DEPTHWISE", "WHOLE_STRIDED", "PART_STRIDED"):
             patch.setattr(image_windows, size, 1)
         patch.setattr(winograd, "PART", 1 if by_onednn else 10**9)
         patch.setattr(image_windows, "EXAMPLES", 4)
+        patch.setattr(image_windows, "MOST_GROUPED", 1)
+        patch.setattr(image_windows, "PART_GROUPED", 1)
         if wide:
             patch.setattr(taps, "WIDE", 1)
             patch.setattr(kernel_gradient, "TURNED", 1)

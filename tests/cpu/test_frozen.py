@@ -12,9 +12,18 @@ from jax import lax
 
 import cnn_jax.cpu
 from cnn_jax import models
-from cnn_jax.cpu import folding, frozen, onednn
+from cnn_jax.cpu import choose, folding, frozen, geometry, onednn, verdict, winograd
 
 NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+@pytest.fixture
+def by_onednn(monkeypatch):
+    """oneDNN for layers of any size; skips where there is none."""
+    monkeypatch.setenv(verdict.SWITCH, "1")
+    monkeypatch.setattr(choose, "LEAST_ONEDNN", 0)
+    if not verdict.verdict().works:
+        pytest.skip(f"without oneDNN here: {verdict.verdict().why}")
 
 
 def _random(*shape, seed=0):
@@ -76,7 +85,7 @@ def test_all_batch_norms_of_a_network_are_folded():
 
 
 @pytest.mark.parametrize("calls", [False, True])
-def test_each_thing_that_may_follow_a_convolution(calls):
+def test_each_thing_that_may_follow_a_convolution(calls, by_onednn):
     """A bias, a scale, a sum from either side, and each activation: one call where it can be."""
     x, w, z = _random(4, 12, 12, 16), _random(3, 3, 16, 48) / 8, _random(4, 12, 12, 48, seed=1)
     bias, scale = _random(48, seed=2), _random(48, seed=3)
@@ -239,9 +248,161 @@ def test_numbers_per_feature():
     assert folding.per_feature(row.astype(np.float64).reshape(1, 1, 1, 8), layer) is None
 
 
+def _block(v, x):
+    """A convolution with batch norm by hand and ReLU, and another."""
+    y = nn.relu(_convolve(x, v["w"]) * v["scale"] + v["bias"])
+    return _convolve(y, v["after"]).mean((1, 2))
+
+
+def _block_variables(channels=16, features=32):
+    return {
+        "w": _random(3, 3, channels, features) / 8,
+        "scale": _random(features, seed=1),
+        "bias": _random(features, seed=2),
+        "after": _random(1, 1, features, 8, seed=3),
+    }
+
+
+@pytest.mark.parametrize("touch", [0, 10**9])
+def test_under_the_transformations_of_jax(by_onednn, monkeypatch, touch):
+    """Inside jit, mapped, differentiated, divided among devices and exported: the plain numbers.
+
+    Once with Winograd's kernels that are transformed beforehand, once with calls to oneDNN.
+    """
+    monkeypatch.setattr(choose, "LEAST", 0)
+    monkeypatch.setattr(choose, "TOUCH_ONEDNN", touch)
+    v, x = _block_variables(), _random(8, 32, 32, 16)
+    made = cnn_jax.cpu.freeze(_block, v)
+    assert made.counts(x).calls == 2
+    plain = partial(_block, v)
+    text = str(jax.jit(made).lower(x).compile().as_text())
+    assert text.count("__onednn$convolution") == (1 if touch == 0 else 2)
+
+    def near(ours, theirs):
+        theirs = np.asarray(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * abs(theirs).max())
+
+    want = plain(x)
+    new = cnn_jax.cpu.freeze(_block, v)
+    near(jax.jit(lambda x: new(x) + 1)(x), want + 1)  # first seen inside another program
+    near(jax.vmap(lambda one: made(one[None])[0])(x), want)
+    near(jax.vmap(made)(x[None])[0], want)
+    near(jax.grad(lambda x: made(x).sum())(x), jax.grad(lambda x: plain(x).sum())(x))
+    by_example = jax.vmap(jax.grad(lambda one: made(one[None]).sum()))(x)
+    near(by_example, jax.grad(lambda x: plain(x).sum())(x))
+    near(jax.jvp(made, (x,), (x,))[1], jax.jvp(plain, (x,), (x,))[1])
+    if len(jax.devices()) > 1:
+        mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+        where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+        near(made(jax.device_put(x, where)), want)
+    text = jax.export.export(jax.jit(made))(x).serialize()
+    near(jax.export.deserialize(text).call(x), want)
+
+
+def test_a_kernel_that_is_transformed_beforehand_gives_the_same():
+    """Winograd's, to the bit: in 1-D, 2-D and 3-D, in groups, and transposed."""
+    for window, space, groups in (((3,), (9,), 1), ((3, 1), (6, 5), 2), ((3,) * 3, (5,) * 3, 1)):
+        x = _random(2, *space, 8)
+        w = _random(*window, 8 // groups, 12)
+        spec = "DHW"[-len(space) :]
+        traced = jax.make_jaxpr(
+            partial(
+                lax.conv_general_dilated,
+                window_strides=(1,) * len(space),
+                padding="SAME",
+                dimension_numbers=(f"N{spec}C", f"{spec}IO", f"N{spec}C"),
+                feature_group_count=groups,
+            )
+        )(x, w)
+        eqn = traced.eqns[-1]
+        g = geometry.of(x.shape, w.shape, eqn.outvars[0].aval.shape, eqn.params)
+        kernels = jax.jit(partial(winograd.transformed, g=g, tile=2))(w)
+        got = jax.jit(partial(winograd.convolve_with, g=g, tile=2))(x, kernels)
+        want = jax.jit(partial(winograd.convolve, g=g, tile=2))(x, w)
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * abs(want).max())
+
+
+def test_what_else_may_be_given():
+    """Several inputs as trees, integers, keys, no kernel at all, and variables that are gone."""
+
+    @jax.custom_jvp
+    def doubled(y):
+        return 2 * y
+
+    doubled.defjvp(lambda primals, tangents: (2 * primals[0], 2 * tangents[0]))
+
+    def function(v, inputs, key, steps):
+        y = jax.checkpoint(lambda y: _convolve(y, v["w"]))(inputs["image"])
+        y = doubled(jax.jit(lambda y: y + v["bias"])(y))
+        y = lax.cond(inputs["turned"], lambda y: -y, lambda y: y, y)
+        y, rows = lax.scan(lambda y, w: (y * w, y.sum()), y, v["bias"])
+        y = lax.while_loop(lambda c: c[0] < steps, lambda c: (c[0] + 1, c[1] / 2), (0, y))[1]
+        kept = jax.random.bernoulli(key, 0.5, y.shape)
+        return {"y": jnp.where(kept, y, 0), "rows": (rows,), "labels": y.argmax(-1), "w": v["w"]}
+
+    v = {"w": jnp.asarray(_random(3, 3, 4, 8)), "bias": jnp.asarray(_random(8, seed=1))}
+    x = _random(2, 6, 6, 4)
+    given = [
+        ({"image": image, "turned": turned}, jax.random.key(seed), seed)
+        for seed, (image, turned) in enumerate([(x, True), (x[:1], np.bool_(False)), (x, False)])
+    ]
+    want = [jax.jit(partial(function, v))(*inputs) for inputs in given]
+    made = cnn_jax.cpu.freeze(function, v)
+    for leaf in jax.tree.leaves(v):
+        leaf.delete()
+    for inputs, theirs in zip(given, want, strict=True):
+        got = made(*inputs)
+        assert jax.tree.structure(got) == jax.tree.structure(theirs)
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(theirs), strict=True):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert cnn_jax.cpu.freeze(lambda v, x: x + v, 1.5)(2) == 3.5
+
+
+def test_training_by_mistake():
+    """Statistics and dropout of training are the plain function's: nothing is frozen away."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            x = nn.BatchNorm(use_running_average=not train)(nn.Conv(8, (3, 3))(x))
+            return nn.Dropout(0.5, deterministic=not train)(nn.relu(x))
+
+    net, x = Net(), _random(4, 6, 6, 3)
+    variables = net.init(jax.random.key(0), x, train=False)
+
+    def train(v, x, key):
+        return net.apply(v, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
+
+    _check(train, variables, x, jax.random.key(1))
+    with pytest.raises(Exception, match="mutable"):  # Flax's own words, not ours
+        cnn_jax.cpu.freeze(lambda v, x: net.apply(v, x, train=True), variables)(x)
+
+
+def test_equinox():
+    """A module is itself the tree of its variables; its functions stay as they are."""
+    eqx = pytest.importorskip("equinox")
+    keys = jax.random.split(jax.random.key(0), 3)
+    net = eqx.nn.Sequential(
+        [
+            eqx.nn.Conv2d(3, 8, 3, padding=1, key=keys[0]),
+            eqx.nn.GroupNorm(2, 8),
+            eqx.nn.Lambda(jax.nn.relu),
+            eqx.nn.Conv2d(8, 4, 3, stride=2, key=keys[1]),
+            eqx.nn.Lambda(jax.nn.silu),
+        ]
+    )
+    counts = _check(lambda net, x: jax.vmap(net)(x), net, _random(2, 3, 9, 9))
+    assert counts.layers == 2
+    assert counts.folded >= 4  # two biases, an activation function and what reshapes
+
+
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", models.list_models())
-def test_every_network(name):
+@pytest.mark.parametrize(
+    "name", [name for task in models.registry.TASKS for name in models.list_models(task=task)]
+)
+def test_every_network(name, monkeypatch):
+    monkeypatch.setenv(verdict.SWITCH, "1")
     with cnn_jax.cpu.enabled():
         function, variables, x = _network(name)
         for calls in (False, True):

@@ -113,6 +113,8 @@ LAYERS = [  # x, w, strides, padding, groups, dilation
     ((2, 9, 9, 4), (3, 3, 4, 8), (1, 1), [(-2, 1), (1, -3)], 1, (1, 1)),  # cropped
     ((2, 7, 6, 12), (3, 3, 1, 12), (1, 1), [(1, 1), (1, 1)], 12, (1, 1)),
     ((2, 7, 6, 12), (3, 3, 1, 24), (2, 1), [(1, 1), (1, 1)], 12, (1, 1)),  # two filters a channel
+    ((3, 9, 16), (4, 1, 16), (2,), [(2, 3)], 16, (1,)),
+    ((3, 8, 7, 16), (3, 3, 1, 16), (2, 2), [(2, 2), (0, 2)], 16, (2, 2)),  # strided and dilated
     ((2, 7, 6, 12), (3, 3, 3, 8), (1, 1), [(1, 1), (1, 1)], 4, (1, 1)),
     ((2, 5, 6, 7, 4), (3, 1, 2, 4, 8), (1, 2, 1), [(1, 1), (0, 0), (1, 0)], 1, (1, 1, 1)),
     ((1, 1, 1, 3), (1, 1, 3, 1), (1, 1), [(0, 0), (0, 0)], 1, (1, 1)),
@@ -155,9 +157,11 @@ def test_a_bad_pixel_spoils_what_sees_it_and_nothing_else():
 @pytest.mark.parametrize("parts", [1, 10**4, 10**9])
 @pytest.mark.parametrize(("groups", "stride"), [(1, 1), (1, 2), (4, 1), (4, 2), (16, 1), (16, 2)])
 def test_the_image_as_window(monkeypatch, parts, groups, stride):
-    for size in ("PART", "WHOLE", "PART_DEPTHWISE"):
+    for size in ("PART", "WHOLE", "PART_DEPTHWISE", "WHOLE_STRIDED", "PART_STRIDED"):
         monkeypatch.setattr(image_windows, size, parts)
     monkeypatch.setattr(image_windows, "EXAMPLES", 5)
+    monkeypatch.setattr(image_windows, "MOST_GROUPED", min(parts, 16))
+    monkeypatch.setattr(image_windows, "PART_GROUPED", 2)
     x, w = random(4, 11, 9, 16), random(3, 5, 16 // groups, 16, seed=1)
 
     def gradient(x, w, dy):
@@ -167,7 +171,6 @@ def test_the_image_as_window(monkeypatch, parts, groups, stride):
     y = jax.eval_shape(lambda x, w: convolution(x, w, (stride,) * 2, groups=groups), x, w)
     dy = random(*y.shape, seed=2)
     monkeypatch.setattr(choose, "LEAST", 10**12)  # no Winograd
-    monkeypatch.setattr(choose, "LARGE_STRIDED", 0)
     monkeypatch.setattr(choose.kernel_gradient, "NARROW", 1)
     used = []
     method = image_windows.kernel_gradient

@@ -1,6 +1,7 @@
 """The function that is exported: from images to probabilities, or to boxes."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import cnn_jax.cpu
 from cnn_jax.run.facts import Facts
 from cnn_jax.run.pixel_predictor import PixelPredictor
 from cnn_jax.run.predictor import BoxPredictor, ClassPredictor, Predictor
@@ -53,8 +55,13 @@ class Function:
     boxed: tuple[int, int] | None = None
 
     def call(self, x: Any) -> tuple[Any, ...]:
-        """The outputs, with the variables as constants of the program, as they are in a file."""
-        return self.compute(self.variables, x)
+        """The outputs, as a file computes them: the variables are constants of the program, and
+        batch norms are part of the layers before them."""
+        return self._frozen(x)
+
+    @functools.cached_property
+    def _frozen(self) -> cnn_jax.cpu.Frozen:
+        return cnn_jax.cpu.freeze(self.compute, self.variables, onednn=False)
 
     def expected(self, x: np.ndarray) -> list[np.ndarray]:
         """What the network itself gives."""

@@ -3,10 +3,12 @@
 They come from torchvision, or are written here.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import safetensors.torch
 import torch
 import torchvision
 from torch import nn
@@ -20,17 +22,19 @@ class WideResNet(nn.Module):
         super().__init__()
         widths = [16 * widen, 32 * widen, 64 * widen]
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        layers, before = [], 16
+        before = 16
         for i, width in enumerate(widths):
+            layer = []
             for j in range(blocks):
-                layers.append(WideBlock(before, width, 2 if i > 0 and j == 0 else 1))
+                layer.append(WideBlock(before, width, 2 if i > 0 and j == 0 else 1))
                 before = width
-        self.layers = nn.Sequential(*layers)
+            self.add_module(f"layer{i + 1}", nn.Sequential(*layer))
         self.bn = nn.BatchNorm2d(before)
         self.fc = nn.Linear(before, num_classes)
 
     def forward(self, x):
-        x = functional.relu(self.bn(self.layers(self.conv1(x))), inplace=True)
+        x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
+        x = functional.relu(self.bn(x), inplace=True)
         return self.fc(x.mean((2, 3)))
 
 
@@ -83,14 +87,12 @@ class UNet(nn.Module):
 
 def double_conv(before: int, after: int) -> nn.Module:
     """Two 3x3 convolutions, each with batch norm and ReLU."""
-    layers = []
-    for channels in (before, after):
-        layers += [
-            nn.Conv2d(channels, after, 3, padding=1, bias=False),
-            nn.BatchNorm2d(after),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+    layers: dict[str, nn.Module] = {}
+    for i, channels in enumerate((before, after), start=1):
+        layers[f"conv{i}"] = nn.Conv2d(channels, after, 3, padding=1, bias=False)
+        layers[f"bn{i}"] = nn.BatchNorm2d(after)
+        layers[f"relu{i}"] = nn.ReLU(inplace=True)
+    return nn.Sequential(OrderedDict(layers))
 
 
 class ResNet1d(nn.Module):
@@ -100,17 +102,19 @@ class ResNet1d(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv1d(channels, 64, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm1d(64)
-        layers, before = [], 64
+        before = 64
         for i, width in enumerate([64, 128, 256, 512]):
+            layer = []
             for j in range(2):
-                layers.append(BasicBlock1d(before, width, 2 if i > 0 and j == 0 else 1))
+                layer.append(BasicBlock1d(before, width, 2 if i > 0 and j == 0 else 1))
                 before = width
-        self.layers = nn.Sequential(*layers)
+            self.add_module(f"layer{i + 1}", nn.Sequential(*layer))
         self.fc = nn.Linear(512, num_classes)
 
     def forward(self, x):
         x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = self.layers(functional.max_pool1d(x, 3, 2, padding=1))
+        x = self.layer1(functional.max_pool1d(x, 3, 2, padding=1))
+        x = self.layer4(self.layer3(self.layer2(x)))
         return self.fc(x.mean(2))
 
 
@@ -170,16 +174,46 @@ def build(name: str, num_classes: int) -> nn.Module:
     return torchvision.models.get_model(name, num_classes=num_classes)
 
 
+def _load(model: nn.Module, path: str) -> None:
+    """Fills a network with the tensors of a file, all of them."""
+    tensors = safetensors.torch.load_file(path)
+    target = model.network if isinstance(model, Scores) else model
+    missing, unknown = target.load_state_dict(tensors, strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unknown:
+        raise RuntimeError(f"{path} lacks {missing[:5]} and has {unknown[:5]}, which is unknown.")
+
+
 class Steps:
     """PyTorch's fastest training and evaluation steps of a network, on a fixed batch.
 
     They use channels_last, all cores and oneDNN; optionally torch.compile.
     """
 
-    def __init__(self, name: str, x: np.ndarray, y: np.ndarray, num_classes: int, *, compile: bool):
-        """x: [B, *space, C] float32; y: [B] or [B, *space] int."""
+    def __init__(
+        self,
+        name: str,
+        x: np.ndarray,
+        y: np.ndarray,
+        num_classes: int,
+        *,
+        compile: bool,
+        weights: str = "",
+    ):
+        """Nothing is dropped in training, neither activations nor blocks.
+
+        Args:
+            x: [B, *space, C] float32.
+            y: [B] or [B, *space] int.
+            weights: safetensors file of the initial weights; '' for PyTorch's own.
+        """
         torch.manual_seed(0)
         self.model = build(name, num_classes)
+        for module in self.model.modules():
+            if isinstance(module, (nn.Dropout, torchvision.ops.StochasticDepth)):
+                module.p = 0.0
+        if weights:
+            _load(self.model, weights)
         order = (0, x.ndim - 1, *range(1, x.ndim - 1))
         self.x = torch.from_numpy(np.ascontiguousarray(x.transpose(order)))
         if x.ndim == 4:
@@ -189,16 +223,20 @@ class Steps:
         self.run = torch.compile(self.model) if compile else self.model
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
 
-    def train(self) -> None:
+    def train(self) -> torch.Tensor:
+        """One step; its loss."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(self.run(self.x), self.y).backward()
+        loss = functional.cross_entropy(self.run(self.x), self.y)
+        loss.backward()
         self.optimizer.step()
+        return loss.detach()
 
-    def evaluate(self) -> None:
+    def evaluate(self) -> np.ndarray:
+        """Scores [B, K] or [B, *space, K]."""
         self.model.eval()
         with torch.inference_mode():
-            self.run(self.x)
+            return np.moveaxis(self.run(self.x).numpy(), 1, -1)
 
     def parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())

@@ -70,7 +70,7 @@ def test_the_table_of_convolutions(tmp_path):
 
 @pytest.mark.exhaustive
 def test_a_row_of_train_steps(tmp_path):
-    arguments = ["--only=resnet18_1d", "--notorch", "--repeats=1", "--seconds=0"]
+    arguments = ["--only=resnet18_1d", "--contenders=stock", "--repeats=1", "--seconds=0"]
     result = run("train_step", *arguments, workdir=tmp_path)
     (row,) = result["rows"]
     want = row["train_stock_ms"] / row["train_ours_ms"]

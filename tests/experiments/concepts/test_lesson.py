@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+
 from experiments.concepts.frame import code_key, explained, syllabus
+
+pytestmark = pytest.mark.once  # these read our own text
 
 
 def test_every_section_is_told_in_both_languages():

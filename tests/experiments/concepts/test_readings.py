@@ -12,6 +12,8 @@ from experiments.concepts.gradients import measure as gradients
 from experiments.concepts.residual import measure as residual
 from tests.experiments.concepts.test_recorded import unequal
 
+pytestmark = pytest.mark.once  # these read our own text
+
 
 def near(value, shape=(3,)):
     """Values of seeds about one."""

@@ -11,6 +11,8 @@ from tests.experiments.concepts import recorded
 from tests.experiments.concepts.frame.test_page import FRAMES, browse
 from tests.experiments.concepts.touch.devtools import Browser
 
+pytestmark = pytest.mark.once  # these read our own text
+
 # What stays as it is in Chinese: names of sets, people, programs and functions, and signs.
 LATIN = re.compile(
     r"mnist1d|digits|JAX|Flax|SciPy|NumPy|ReLU|Sigmoid|tanh|GELU|SiLU|Swish|He|Luo|Islam|Adebayo|Veit|sigmoid|leaky|"

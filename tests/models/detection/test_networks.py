@@ -19,11 +19,16 @@ NAMES = list_models(task="detection")
 PLAIN_SIZES = {"ssd300_vgg16": (300, 300)}
 
 
+# One of each design on every stack; the others are larger, or differ in a table.
+QUICK = ("detector_small", "fcos_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn")
+
+
 def shapes(name, num_classes):
+    """The network, its input, and by shapes alone what it gives and its variables."""
     model = create(name, num_classes=num_classes)
     x = jax.ShapeDtypeStruct((2, *PLAIN_SIZES.get(name, (96, 128)), 3), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return model, x, jax.eval_shape(partial(model.init, train=False), key, x)
+    return model, x, *jax.eval_shape(partial(model.init_with_output, train=False), key, x)
 
 
 def test_all_of_torchvision_is_here():
@@ -41,21 +46,21 @@ def test_all_of_torchvision_is_here():
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[] if each in QUICK else pytest.mark.once) for each in NAMES]
+)
 def test_parameters_boxes_and_stages(name):
     described = describe(name)
-    model, x, variables = shapes(name, described.num_classes)
+    model, x, outputs, variables = shapes(name, described.num_classes)
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     if described.params is not None:
         assert count == described.params
     if rules := described.rules.get("torchvision"):
         assert len(torch_shapes(variables, rules)) > 50
-    outputs = jax.eval_shape(partial(model.apply, train=False), variables, x)
     found = jax.eval_shape(partial(model.detect, size=x.shape[1:3]), outputs)
     assert found.boxes.shape == (2, model.max_detections, 4)
     assert found.scores.shape == found.labels.shape == (2, model.max_detections)
-    trunk, x, variables = shapes(name, None)
-    stages = jax.eval_shape(partial(trunk.apply, train=False), variables, x)
+    stages = shapes(name, None)[2]
     heights = [stage.shape[1] for stage in stages.values()]
     assert heights == sorted(heights, reverse=True)
 
@@ -116,7 +121,7 @@ def test_faster_rcnn_learns_through_the_train_step():
 
 
 def test_faster_rcnn_wants_targets_in_training():
-    model, x, variables = shapes("fasterrcnn_mobilenet_v3_large_320_fpn", 2)
+    model, x, _, variables = shapes("fasterrcnn_mobilenet_v3_large_320_fpn", 2)
     with pytest.raises(ValueError, match="give targets in training"):
         jax.eval_shape(partial(model.apply, train=True, mutable=["batch_stats"]), variables, x)
     targets = Targets(

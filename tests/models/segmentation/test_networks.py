@@ -25,7 +25,10 @@ def abstract(name, num_classes, train=False, **overrides):
     return jax.eval_shape(functools.partial(model.init_with_output, train=train), rngs, x)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=[] if each in FAMILIES else pytest.mark.once) for each in NAMES],
+)
 def test_parameters_shapes_dtypes_and_names(name):
     described = describe(name)
     logits, variables = abstract(name, described.num_classes)
