@@ -106,7 +106,12 @@ def flags_of(module):
     spec = importlib.util.find_spec(module)
     assert spec is not None, f"there is no {module}"
     place = Path(spec.origin)
-    files = [place, *place.parent.glob("*.py"), *(ROOT / "experiments").glob("*.py")]
+    files = [
+        place,
+        *place.parent.glob("*.py"),
+        *place.parent.glob("frame/*.py"),
+        *(ROOT / "experiments").glob("*.py"),
+    ]
     source = "".join(file.read_text(encoding="utf-8") for file in files)
     settings = [run.Recipe, run.SegmentationRecipe, run.DetectionRecipe]
     fields = {field.name for recipe in settings for field in dataclasses.fields(recipe)}

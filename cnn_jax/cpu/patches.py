@@ -38,12 +38,13 @@ def side_by_side(
     """
     if x.shape[-1] < RUN:
         for axis in range(len(taps), 0, -1):
-            step, stride, size = (a[axis - 1] for a in (steps, strides, sizes))
-            starts = [tap * step for tap in range(taps[axis - 1])]
-            seen = [
-                lax.slice_in_dim(x, a, a + (size - 1) * stride + 1, stride, axis) for a in starts
-            ]
-            x = lax.concatenate(seen, x.ndim - 1)
+            step, stride, size = steps[axis - 1], strides[axis - 1], sizes[axis - 1]
+            starts = (tap * step for tap in range(taps[axis - 1]))
+            ends = ((a, a + (size - 1) * stride + 1) for a in starts)
+            seen = (lax.slice_in_dim(x, *each, stride, axis) for each in ends)
+            # with an axis for the taps XLA makes one loop of it, else one for each tap (0.12)
+            x = lax.concatenate([lax.expand_dims(v, (v.ndim - 1,)) for v in seen], x.ndim - 1)
+            x = x.reshape(*x.shape[:-2], -1)
         return x
     views = []
     for tap in itertools.product(*map(range, taps)):

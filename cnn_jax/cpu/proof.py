@@ -115,6 +115,18 @@ def convolutions() -> Iterator[Convolution]:
         )
         larger = tuple(2 * n + 1 for n in whole)
         yield Convolution(
+            f"{rank}-D, depthwise gradient of a strided layer",
+            (*(2 * n for n in whole), 1)[:2],
+            (*whole, 1)[:2],
+            (1, 1),
+            ((1, 0), (int(rank > 1), 0)),
+            (2, rank),
+            16,
+            16,
+            16,
+            batch=1,
+        )
+        yield Convolution(
             f"{rank}-D, kernel gradient",
             (*larger, 5),
             (*whole, 1),

@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.benchmark import networks, timing
 
+WAIT = True  # whether ours have memory.wait_for_programs, as in experiments.classification
 JAX = ("ours", "ours_frozen", "pure_jax", "stock")
 TORCH = ("torch", "torch_compile", "torch_frozen")
 
@@ -26,9 +27,12 @@ def build(contender: str, network: networks.Network, weights: str) -> Any:
         if contender == "pure_jax":  # as on ARM and macOS, where jaxlib has no oneDNN
             os.environ["CNN_JAX_ONEDNN"] = "0"
         import cnn_jax.cpu
+        from cnn_jax.cpu import memory
         from experiments.benchmark.jax_steps import JaxSteps
 
         if contender != "stock":
+            if WAIT:
+                memory.wait_for_programs()
             cnn_jax.cpu.enable()
         if contender == "ours_frozen":
             from experiments.benchmark.frozen_steps import FrozenSteps

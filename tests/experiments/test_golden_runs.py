@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from PIL import Image
 
 from cnn_jax import data, run
+from experiments import predict
 from tests.experiments.golden_runs import make, make_deep
 
 GOLDEN = Path(__file__).parent / "golden_runs"
@@ -59,13 +62,26 @@ def numbers(row):
     return {name: value for name, value in row.items() if name != "split"}
 
 
+def predicted(name, capsys):
+    """What `experiments.predict` prints about the image of `name`, by line: in this process,
+    which trained none of the runs."""
+    _, _, image, more = make.RUNS[name]
+    chosen = dict(flag.removeprefix("--").split("=") for flag in more)
+    flags.FLAGS.mark_as_parsed()
+    capsys.readouterr()
+    with flagsaver.as_parsed(run=f"runs/{name}", **chosen):
+        assert predict.main([image]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize(("root", "name"), CASES)
-def test_a_run_of_another_version_goes_on_and_predicts(root, name, tmp_path):
+def test_a_run_of_another_version_goes_on_and_predicts(root, name, tmp_path, monkeypatch, capsys):
     expected = json.loads((root / "expected.json").read_text())[name]
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     place = tmp_path / "runs" / name
+    monkeypatch.chdir(tmp_path)
 
-    assert_says(make.predict(tmp_path, name, f"runs/{name}", **PLAIN), expected["stopped"])
+    assert_says(predicted(name, capsys), expected["stopped"])
 
     chosen = () if root == GOLDEN else make.CHOSEN
     more = (f"--workdir=runs/{name}", "--compilation_cache=", *chosen)
@@ -82,7 +98,7 @@ def test_a_run_of_another_version_goes_on_and_predicts(root, name, tmp_path):
         else:  # other versions round otherwise, and sums of a batch norm differ in the last bits
             same = {name: row[name] for name in numbers(was)}  # a newer one may tell more
             assert same == pytest.approx(numbers(was), rel=0.02, abs=0.02)
-    assert_says(make.predict(tmp_path, name, f"runs/{name}", **PLAIN), expected["finished"])
+    assert_says(predicted(name, capsys), expected["finished"])
 
 
 def test_a_run_on_12_bits_in_16_keeps_the_rule_that_it_was_trained_by(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from experiments import gpu_options
 
@@ -53,7 +54,26 @@ def test_what_the_user_set_stays(before, after, monkeypatch):
     assert all(option in after and option not in before for option in added)
 
 
-@pytest.mark.parametrize("options", [" ".join(ALL), "--xla_gpu_no_such_option=true"])
+def test_repeatable_runs_where_they_are_asked_for(monkeypatch):
+    monkeypatch.setattr(gpu_options, "gpu_expected", lambda *_: True)
+    (option,) = (f"--{name}={value}" for name, value in gpu_options.REPEATABLE.items())
+    values = flags.FlagValues()
+    flag = flags.DEFINE_bool("deterministic", False, "", flag_values=values)
+    values(["command", "--deterministic"])
+    monkeypatch.setattr(gpu_options, "DETERMINISTIC", flag)
+    environ = {}
+    gpu_options.set_gpu_options(environ)
+    assert environ["XLA_FLAGS"].split() == [*ALL, option]
+    environ = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=false"}
+    gpu_options.set_gpu_options(environ)
+    assert option not in environ["XLA_FLAGS"]
+    assert gpu_options.deterministic("--xla_dump_to=x") == f"--xla_dump_to=x {option}"
+
+
+EVERY = [*ALL, *(f"--{name}={value}" for name, value in gpu_options.REPEATABLE.items())]
+
+
+@pytest.mark.parametrize("options", [" ".join(EVERY), "--xla_gpu_no_such_option=true"])
 def test_this_version_of_xla_knows_them(options):
     """XLA aborts on what it does not know, whatever the platform: the second case shows it."""
     done = subprocess.run(

@@ -1,9 +1,9 @@
 """CIFAR-10 to 94% on one device in seconds: the recipe of Jordan 2024 in JAX, as one program.
 
 arXiv:2404.00498, and airbench94 of github.com/KellerJordan/cifar10-airbench, from which every
-number below is taken. 50,000 images lie on the device as bytes; `lax.scan` makes all 476 steps of a run,
-with their order, flips, shifts and lookahead, in one compiled program; a second one evaluates with
-six views of each image. Parameters are float32, the network computes in bfloat16.
+number below is taken. 50,000 images lie on the device as bytes; `lax.scan` makes all 476 steps of
+a run, with their order, flips, shifts and lookahead, in one compiled program; a second one
+evaluates with six views of each image. Parameters are float32, the network computes in bfloat16.
 """
 
 import math

@@ -77,9 +77,9 @@ class State(train_state.TrainState):
 
 
 def create(name: str, num_classes: int, dtype: Any, *, short: bool = False) -> ResNet:
-    """The network; with `short` it has one block in each stage."""
+    """The network; with `short` it has one block in all."""
     stages, bottleneck = STAGES[name]
-    return ResNet([1] * 4 if short else stages, bottleneck, num_classes, dtype)
+    return ResNet([1] if short else stages, bottleneck, num_classes, dtype)
 
 
 def start(model: ResNet, variables: Any, tx: optax.GradientTransformation) -> State:

@@ -26,7 +26,7 @@ class Row(NamedTuple):
         fields: of our network.
         classes: number of classes.
         dense: whether it gives a class for every pixel.
-        short: whether a ResNet has one block in each stage.
+        short: whether a ResNet has one block in all.
     """
 
     name: str
@@ -82,7 +82,7 @@ def row(name: str, *, tiny: bool = False, scale: float = 1.0) -> Row:
         short = found.name.startswith("resnet")
         smaller: dict[str, Any] = {"width": TINY_WIDTH} if found.dense else {}
         if short:
-            smaller = {"stage_sizes": (1, 1, 1, 1)}
+            smaller = {"stage_sizes": (1,)}
         return found._replace(
             batch=TINY_BATCH,
             size=TINY_SIZE,

@@ -81,7 +81,9 @@ def _network(of: Row) -> Any:
     if of.short:
         kind = torchvision.models.resnet
         block = kind.Bottleneck if of.name == "resnet50" else kind.BasicBlock
-        model = kind.ResNet(block, [1, 1, 1, 1], num_classes=of.classes)
+        model = kind.ResNet(block, [1, 1, 1, 1])
+        model.layer2 = model.layer3 = model.layer4 = torch.nn.Identity()
+        model.fc = torch.nn.Linear(64 * block.expansion, of.classes)
     else:
         model = torchvision.models.get_model(of.name, num_classes=of.classes)
     for module in model.modules():  # see `networks`

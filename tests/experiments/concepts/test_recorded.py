@@ -9,6 +9,7 @@ import pytest
 from experiments.concepts.frame import code_key, lesson, measured, page, syllabus
 from tests.experiments.concepts import recorded
 from tests.experiments.concepts.frame.test_page import FRAMES, browse
+from tests.experiments.concepts.touch.devtools import Browser
 
 pytestmark = pytest.mark.once  # these read our own text
 
@@ -110,3 +111,18 @@ def test_what_was_recorded_was_measured_by_the_code_of_today():
     kept = recorded.load()
     for concept in syllabus.concepts():
         assert kept[concept.name]["key"].partition("-")[0] == code_key.key(concept.measure)
+
+
+def test_no_table_is_cut_in_print(sections, tmp_path):
+    """As wide as A4 without its margins; what scrolls on a screen cannot scroll on paper."""
+    (path, _) = page.write([{**section, "charts": []} for section in sections], tmp_path)
+    with Browser(tmp_path / "profile") as browser:
+        browser.resize(718)
+        browser.send("Page.navigate", url=path.as_uri())
+        browser.wait("document.readyState === 'complete'")
+        browser.send("Emulation.setEmulatedMedia", media="print")
+        cut = browser.run(
+            "[...document.querySelectorAll('body *')].filter((e) => !e.closest('.formula, svg') &&"
+            "e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.textContent)"
+        )
+    assert cut == []

@@ -183,7 +183,8 @@ function layerName(owner, index) {
   const kinds = owner.layers.map(kindOf), own = kinds[index];
   const same = kinds.filter((kind) => kind === own).length;
   const before = kinds.slice(0, index + 1).filter((kind) => kind === own).length;
-  return t(`l_${own}`) + (same > 1 ? ` ${before}` : "");
+  const name = t(`l_${own}`), space = name.endsWith("）") ? "" : " "; // the bracket has its own
+  return name + (same > 1 ? space + before : "");
 }
 
 const className = (k) => DATA.classes[k] ?? String(k);

@@ -1,14 +1,17 @@
 """The page to touch in headless Chromium: as JAX computes, by pointer and keys, both languages."""
 
 import base64
+import os
+import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import cnn_jax.cpu
-from experiments.concepts.touch import contents, data, from_run, golden, training
+from experiments.concepts.touch import contents, data, from_run, golden, networks, training
 from experiments.concepts.touch import page as pages
 from tests.experiments.concepts.touch import touch_pages
 from tests.experiments.concepts.touch.devtools import Browser
@@ -232,6 +235,9 @@ def test_guess_then_measure(page):
         shown = page.run("document.querySelector('#guess').innerText")
         assert "+3.1" not in shown, "in print the answers come last"
         assert page.run("document.querySelector('main > :last-child').id") == "answers"
+        page.resize(718)  # A4 without its margins
+        page.run("dispatchEvent(new Event('beforeprint'))")
+        assert probe(page, "cut") == {"wide": [], "fits": True, "scrolling": 0}
     finally:
         page.send("Emulation.setEmulatedMedia", media="")
 
@@ -277,15 +283,35 @@ def test_a_page_of_a_run(page, tmp_path):
     assert probe(page, "cut") == {"wide": [], "fits": True, "scrolling": 0}
 
 
+TRAINS = """
+import pickle, sys
+from experiments.concepts.touch import training
+
+trained = training.train_digits(steps=int(sys.argv[1]))
+with open(sys.argv[2], "wb") as file:
+    pickle.dump([tuple(each) for each in trained.snapshots], file)
+"""
+
+
+def trained_digits(steps, path):
+    """The snapshots of the command's training, in a process that compiles as the command does:
+    here XLA's optimisations are off (see conftest), and training takes three times as long."""
+    subprocess.run(
+        [sys.executable, "-c", TRAINS, str(steps), path], check=True, timeout=600,
+        env={**os.environ, "XLA_FLAGS": ""}, cwd=Path(__file__).parents[4],
+    )  # fmt: skip
+    with path.open("rb") as file:
+        return [training.Snapshot(*each) for each in pickle.load(file)]
+
+
 @pytest.mark.slow
 def test_trained_in_a_minute_it_names_97_of_100_and_what_is_drawn(page, tmp_path):
-    """With three quarters of the command's 1,200 steps, which take 28 seconds of one core."""
-    cnn_jax.cpu.enable()
-    trained = training.train_digits(steps=3 * training.DIGIT_STEPS // 4)
+    """With three quarters of the command's 1,200 steps."""
+    snapshots = trained_digits(3 * training.DIGIT_STEPS // 4, tmp_path / "snapshots")
     small, labels = data.small_digits("test")
     images = data.canvases(small)
     judge = contents.accuracy(images, labels)
-    net, last = contents.network(trained.model, trained.snapshots, (24, 24, 1), judge=judge)
+    net, last = contents.network(networks.Digit(), snapshots, (24, 24, 1), judge=judge)
     accuracies = [each["accuracy"] for each in net["snapshots"]]
     assert accuracies[-1] >= 0.97
     assert accuracies[0] < 0.2
