@@ -9,6 +9,10 @@ from typing import Any
 PROGRAM = "import sys; from experiments.benchmark import serve; serve.main(*sys.argv[1:])"
 
 
+class EndedError(RuntimeError):
+    """A contender's process has ended by itself."""
+
+
 class Contender:
     """A contender in a separate process, with its own threads, heap and caches.
 
@@ -17,7 +21,7 @@ class Contender:
     """
 
     def __init__(self, name: str, network: str, weights: str):
-        self.name = name
+        self.name, self.network = name, network
         command = [sys.executable, "-c", PROGRAM, name, network, weights]
         self.process = subprocess.Popen(
             command,
@@ -44,16 +48,16 @@ class Contender:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()  # waits, and closes its pipes
 
     def _answer(self) -> dict[str, Any]:
         """
         Raises:
-            RuntimeError: the process has ended.
+            EndedError: the process has ended.
         """
         assert self.process.stdout is not None
         answer = self.process.stdout.readline()
         if not answer:
             status = self.process.wait()
-            raise RuntimeError(f"the contender {self.name} ended with status {status}; see above")
+            raise EndedError(f"{self.network}: {self.name} ended with status {status}, see above")
         return json.loads(answer)

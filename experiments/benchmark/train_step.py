@@ -38,7 +38,7 @@ from absl import flags
 
 from experiments import entry
 from experiments.benchmark import comparison, networks, serve, timing
-from experiments.benchmark.contender import Contender
+from experiments.benchmark.contender import Contender, EndedError
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
 ONLY = flags.DEFINE_list("only", [], "Names of the rows to measure; empty for all.")
@@ -91,6 +91,7 @@ def measure(network: networks.Network, names: list[str]) -> comparison.Row:
 
     Raises:
         DisagreementError: their parameters or first losses differ.
+        EndedError: one of them has failed.
     """
     with contextlib.ExitStack() as open_ones:
         folder = Path(open_ones.enter_context(tempfile.TemporaryDirectory()))
@@ -150,7 +151,7 @@ def main() -> int:
                 continue
             try:
                 rows.append({"run": run} | measure(network, names))
-            except DisagreementError as error:
+            except (DisagreementError, EndedError) as error:
                 left_out.append(str(error))
                 print(f"left out: {error}", file=sys.stderr, flush=True)
                 continue

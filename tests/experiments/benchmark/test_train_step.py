@@ -169,6 +169,16 @@ def test_a_result_counts_once(tmp_path):
         table.main([])
 
 
+def test_a_contender_that_ends_is_said(monkeypatch):
+    monkeypatch.setattr(contender_of, "PROGRAM", "import sys; sys.exit(3)")
+    each = contender_of.Contender("torch", "unet", "")
+    with pytest.raises(contender_of.EndedError, match="unet: torch ended with status 3"):
+        each.ready()
+    with pytest.raises(contender_of.EndedError):
+        each.step("first")
+    each.close()
+
+
 @pytest.mark.parametrize("name", [network.name for network in networks.TABLE])
 @pytest.mark.exhaustive
 def test_both_sides_are_the_same_network(name, tmp_path):
