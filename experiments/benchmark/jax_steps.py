@@ -102,5 +102,9 @@ class JaxSteps:
         """Scores [B, K] or [B, *space, K]."""
         return jax.block_until_ready(self._evaluate(self.state, self.x))
 
+    def memory_analysis(self) -> Any:
+        """XLA's account of the training step's memory."""
+        return self._train.memory_analysis()
+
     def parameters(self) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(self.state[0]))

@@ -15,8 +15,9 @@ import numpy as np
 
 from experiments.benchmark import networks, timing
 
-JAX = ("ours", "pure_jax", "stock")
-TORCH = ("torch", "torch_compile")
+WAIT = True  # whether ours have memory.wait_for_programs, as in experiments.classification
+JAX = ("ours", "ours_frozen", "pure_jax", "stock")
+TORCH = ("torch", "torch_compile", "torch_frozen")
 
 
 def build(contender: str, network: networks.Network, weights: str) -> Any:
@@ -26,15 +27,25 @@ def build(contender: str, network: networks.Network, weights: str) -> Any:
         if contender == "pure_jax":  # as on ARM and macOS, where jaxlib has no oneDNN
             os.environ["CNN_JAX_ONEDNN"] = "0"
         import cnn_jax.cpu
+        from cnn_jax.cpu import memory
         from experiments.benchmark.jax_steps import JaxSteps
 
         if contender != "stock":
+            if WAIT:
+                memory.wait_for_programs()
             cnn_jax.cpu.enable()
+        if contender == "ours_frozen":
+            from experiments.benchmark.frozen_steps import FrozenSteps
+
+            return FrozenSteps(network, x)
         return JaxSteps(network, x, y, save="" if os.path.exists(weights) else weights)
+    from experiments.benchmark.pytorch import frozen
     from experiments.benchmark.pytorch.train_step import Steps
 
     compiled = contender == "torch_compile"
     given = weights if os.path.exists(weights) else ""
+    if contender == "torch_frozen":
+        return frozen.FrozenSteps(network.name, x, y, network.num_classes, given)
     return Steps(network.name, x, y, network.num_classes, compile=compiled, weights=given)
 
 

@@ -10,8 +10,10 @@ float32, on all cores. Contenders are
     ours            JAX with cnn_jax.cpu
     pure_jax        the same without oneDNN, as on ARM and macOS
     stock           JAX's own convolutions
+    ours_frozen     evaluation by cnn_jax.cpu.freeze
     torch           PyTorch in channels_last, eager
     torch_compile   PyTorch with torch.compile
+    torch_frozen    evaluation by torch.compile with inductor's freezing
 
 All begin with the same weights and see the same batch, without dropout, and their first losses must
 agree: a network about which they do not is left out, which a line says. Each contender is a
@@ -42,7 +44,7 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for 
 ONLY = flags.DEFINE_list("only", [], "Names of the rows to measure; empty for all.")
 CONTENDERS = flags.DEFINE_list(
     "contenders",
-    ["ours", "pure_jax", "torch", "torch_compile"],
+    ["ours", "ours_frozen", "pure_jax", "torch", "torch_compile", "torch_frozen"],
     "Contenders, ours among them; PyTorch's are left out where it is not installed.",
 )
 STOCK = flags.DEFINE_bool("stock", False, "Time stock too: some of its gradients take minutes.")

@@ -135,6 +135,23 @@ def test_a_run_has_the_figures_of_its_result(trained, tmp_path, capsys):
             assert len(np.unique(np.asarray(picture.convert("L")))) > 3
 
 
+def test_a_frozen_network_has_the_same_figures_to_the_last_digits(trained, tmp_path, capsys):
+    """And they are not compared with the run's, bit by bit."""
+    out = tmp_path / "out"
+    flags = (f"--run={trained}", f"--output={out}", "--resamples=0", "--freeze_inference")
+    assert command(*flags) == 0
+    said = capsys.readouterr().out
+    assert "The network was frozen" in " ".join(said.split())
+    assert "to the last bit" not in said
+    found = json.loads((out / "figures.json").read_text())
+    assert found["settings"]["freeze_inference"] is True
+    plain = run.evaluate(trained)
+    frozen = run.evaluate(trained, freeze_inference=True)
+    for name in ("accuracy", "loss"):
+        assert found["figures"][name] == pytest.approx(plain[name], abs=1e-5)
+        assert frozen[name] == pytest.approx(plain[name], abs=1e-5)
+
+
 def test_other_data_by_the_names_of_their_classes(trained, folder, tmp_path):
     opened = run.open(trained, checkpoint="last")
     options = {"dataset": f"folder:{folder}", "split": "val"}
