@@ -106,12 +106,8 @@ def flags_of(module):
     spec = importlib.util.find_spec(module)
     assert spec is not None, f"there is no {module}"
     place = Path(spec.origin)
-    files = [
-        place,
-        *place.parent.glob("*.py"),
-        *place.parent.glob("frame/*.py"),
-        *(ROOT / "experiments").glob("*.py"),
-    ]
+    own = place.parent.rglob("*.py") if place.name == "__init__.py" else place.parent.glob("*.py")
+    files = [place, *own, *(ROOT / "experiments").glob("*.py")]
     source = "".join(file.read_text(encoding="utf-8") for file in files)
     settings = [run.Recipe, run.SegmentationRecipe, run.DetectionRecipe]
     fields = {field.name for recipe in settings for field in dataclasses.fields(recipe)}
