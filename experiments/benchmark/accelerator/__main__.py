@@ -8,8 +8,8 @@ Train steps of whole networks by our code, by plain Flax (ResNets) and by PyTorc
 gradients XLA is reported to be slow at; and airbench94. Each line is printed as it is measured.
 What no longer fits into --minutes is left out, and the command says what; the same command with the
 same --workdir then measures the rest. Contenders start from the same weights and take the same
-batch: one whose first loss differs from ours in float32 is named and not timed. Every contender is
-compiled with XLA's own defaults.
+batch: one whose first loss differs from ours in float32 is named and not timed (PyTorch's is
+compared without autocast). Every contender is compiled with XLA's own defaults.
 
 MFU is the share of the card's peak in bfloat16 (`cnn_jax.analysis.utilisation.PEAKS`), also for
 float32, which is TF32 on NVIDIA's cards. Peak memory is that of the process, by the device's own

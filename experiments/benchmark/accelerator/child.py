@@ -39,8 +39,12 @@ def step(spec: dict[str, Any]) -> None:
         facts = _wanted(jax_steps.card(), spec["platform"])
         facts["flops"] = jax_steps.flops(of)
         steps = jax_steps.Steps(contender, of, dtype, tune=spec.get("tune", False))
+    begun = time.perf_counter()
+    if contender.startswith("torch"):
+        facts["compared"] = steps.loss_in_float32()
+    checked = time.perf_counter() - begun  # seconds that a step does not need
     losses = [steps.run(1)]
-    facts["first_step_seconds"] = round(time.time() - spec["started"], 1)
+    facts["first_step_seconds"] = round(time.time() - spec["started"] - checked, 1)
     losses.append(steps.run(1))
     if spec.get("digest"):
         steps.run(spec["digest"] - 2)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax import models
-from cnn_jax.weights import layouts
+from experiments.benchmark.jax_steps import OWN_RULES
 
 
 class Row(NamedTuple):
@@ -55,17 +55,6 @@ TABLE = (
     Row("convnext_tiny", "convnext_tiny", 128, 224, {"stochastic_depth_rate": 0.0}),
 )
 TINY_BATCH, TINY_SIZE, TINY_WIDTH = 4, 32, 4
-
-# PyTorch's U-Net of `experiments.benchmark.pytorch.train_step`, in the form of `weights.torch`
-UNET_RULES = (
-    *(
-        (f"{theirs}.{{i}}.{index}", f"{ours}{{i}}/{layer}")
-        for theirs, ours in (("encoders", "encoder"), ("decoders", "decoder"))
-        for index, layer in ((0, "conv1"), (1, "bn1"), (3, "conv2"), (4, "bn2"))
-    ),
-    ("ups.{i}", "up{i}", layouts.TRANSPOSED_CONV),
-    ("head", "head"),
-)
 
 
 def row(name: str, *, tiny: bool = False, scale: float = 1.0) -> Row:
@@ -136,4 +125,4 @@ def variables(of: Row) -> dict[str, Any]:
 
 def torch_rules(of: Row) -> Any:
     """How PyTorch's network of this row names what ours has."""
-    return UNET_RULES if of.dense else models.describe(of.model).rules["torchvision"]
+    return OWN_RULES["unet"] if of.dense else models.describe(of.model).rules["torchvision"]

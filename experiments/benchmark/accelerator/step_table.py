@@ -90,12 +90,13 @@ def _one(
         assert facts is not None
         report.on(facts)
         if reference is not None:
-            off = abs(facts["losses"][0] / reference["losses"][0] - 1)
+            first = facts.get("compared", facts["losses"][0])
+            off = abs(first / reference["losses"][0] - 1)
             bound = TOLERANCE / facts["batch"] ** 0.5
             if not off <= bound:  # nor if it is NaN
                 report.skip(
                     f"{names['network']}, {contender}",
-                    f"it disagrees: its first loss is {facts['losses'][0]:.4f}, and that of "
+                    f"it disagrees: its first loss is {first:.4f}, and that of "
                     f"{reference['contender']} {reference['losses'][0]:.4f} ({off:.1e} apart, "
                     f"wanted {bound:.1e}); it is not timed",
                 )
