@@ -132,7 +132,7 @@ def groups(values: flags.FlagValues = flags.FLAGS) -> dict[str, list[flags.Flag]
     for module, members in _ours(values):
         if module == "experiments.recipe":
             settings |= {flag.name: flag for flag in members}
-        elif module in ("experiments.entry", "experiments.plugin_flag"):
+        elif module in ("experiments.entry", "experiments.plugin_flag", "experiments.gpu_options"):
             found[EVERY] += members
         else:
             found[OWN] += [flag for flag in members if not isinstance(flag, Help)]

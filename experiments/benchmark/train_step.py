@@ -40,25 +40,52 @@ from experiments import entry
 from experiments.benchmark import comparison, networks, serve, timing
 from experiments.benchmark.contender import Contender, EndedError
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Directory for result.json; '' for none.")
-ONLY = flags.DEFINE_list("only", [], "Names of the rows to measure; empty for all.")
+# Among absl's flags only where this is the program: tests import it beside other commands
+OWN = flags.FlagValues()
+WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Directory for result.json; '' for none.", flag_values=OWN
+)
+ONLY = flags.DEFINE_list(
+    "only", [], "Names of the rows to measure; empty for all.", flag_values=OWN
+)
 CONTENDERS = flags.DEFINE_list(
     "contenders",
     ["ours", "ours_frozen", "pure_jax", "torch", "torch_compile", "torch_frozen"],
     "Contenders, ours among them; PyTorch's are left out where it is not installed.",
+    flag_values=OWN,
 )
-STOCK = flags.DEFINE_bool("stock", False, "Time stock too: some of its gradients take minutes.")
-TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch's contenders, if it is installed.")
-COMPILE = flags.DEFINE_bool("compile", True, "Time PyTorch's compiled contenders too.")
-RUNS = flags.DEFINE_integer("runs", 1, "Runs, each with processes of its own.", lower_bound=1)
-REPEATS = flags.DEFINE_integer("repeats", 3, "Number of timed steps per contender.", lower_bound=1)
-SECONDS = flags.DEFINE_float("seconds", 10.0, "Seconds after which a contender sits out.")
+STOCK = flags.DEFINE_bool(
+    "stock", False, "Time stock too: some of its gradients take minutes.", flag_values=OWN
+)
+TORCH = flags.DEFINE_bool(
+    "torch", True, "Time PyTorch's contenders, if it is installed.", flag_values=OWN
+)
+COMPILE = flags.DEFINE_bool(
+    "compile", True, "Time PyTorch's compiled contenders too.", flag_values=OWN
+)
+RUNS = flags.DEFINE_integer(
+    "runs", 1, "Runs, each with processes of its own.", lower_bound=1, flag_values=OWN
+)
+REPEATS = flags.DEFINE_integer(
+    "repeats", 3, "Number of timed steps per contender.", lower_bound=1, flag_values=OWN
+)
+SECONDS = flags.DEFINE_float(
+    "seconds", 10.0, "Seconds after which a contender sits out.", flag_values=OWN
+)
 
 SETTLE = {"train": 1.0, "evaluate": 0.5}  # seconds of warm-up in each turn, see timing.SETTLE
 
 
 class DisagreementError(RuntimeError):
     """The contenders do not compute the same."""
+
+
+def define_flags() -> None:
+    """Makes our flags those of the command line."""
+    flags.FLAGS.append_flag_values(OWN)
+    for name in OWN:
+        flags.FLAGS.register_flag_by_module(sys.argv[0], OWN[name])
+    OWN.mark_as_parsed()
 
 
 def contenders() -> list[str]:
@@ -173,4 +200,4 @@ if __name__ == "__main__":
         # an accelerator has a command of its own, with flags of its own: this becomes it
         program = [sys.executable, "-m", "experiments.benchmark.accelerator", *sys.argv[1:]]
         os.execv(sys.executable, program)
-    entry.launch(main)
+    entry.launch(main, define=define_flags)
