@@ -28,8 +28,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
+from experiments import entry
 from experiments.benchmark import networks, serve, timing
 
 NETWORKS = ["resnet18", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "densenet121"]
@@ -126,9 +127,7 @@ def define(values: flags.FlagValues) -> None:
 def main(values: flags.FlagValues) -> None:
     known = [row.name for row in networks.TABLE]
     if unknown := set(values.networks) - set(known):
-        raise app.UsageError(
-            f"--networks={','.join(sorted(unknown))}: choose from {', '.join(known)}."
-        )
+        raise ValueError(f"--networks={','.join(sorted(unknown))}: choose from {', '.join(known)}.")
     options = {"steps": values.steps, "trim": values.trim, "wait": values.wait}
     found = all(map(importlib.util.find_spec, ("torch", "torchvision")))
     names = ["ours", "torch"] if values.torch and found else ["ours"]
@@ -149,5 +148,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    define(flags.FLAGS)
-    app.run(lambda _: main(flags.FLAGS))
+    entry.launch(lambda: main(flags.FLAGS), define=lambda: define(flags.FLAGS))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from absl import app, flags
+from absl import flags
 
 from experiments.benchmark import footprint, serve
 
@@ -63,7 +63,7 @@ def test_ratios_are_those_of_each_network(monkeypatch, tmp_path, capsys):
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["step_vs_torch"] == written["peak_vs_torch"] == 1.0
     assert "unet" in capsys.readouterr().out
-    with pytest.raises(app.UsageError, match="choose from resnet18"):
+    with pytest.raises(ValueError, match="choose from resnet18"):
         footprint.main(parsed("--networks=lenet"))
 
 
