@@ -56,6 +56,8 @@ GROUPS: dict[str, str] = {
 OTHERS = "More settings"
 OWN = "This command"
 EVERY = "Every command"
+# modules whose flags every command has, in the order in which they are shown
+EVERYWHERE = ("experiments.plugin_flag", "experiments.entry", "experiments.gpu_options")
 WIDEST = 100
 COLUMN = 31  # where the explanations begin
 
@@ -129,16 +131,18 @@ def groups(values: flags.FlagValues = flags.FLAGS) -> dict[str, list[flags.Flag]
     found: dict[str, list[flags.Flag]] = {OWN: []}
     found |= {title: [] for title in (*GROUPS, OTHERS, EVERY)}
     settings: dict[str, flags.Flag] = {}
+    of_every: dict[str, list[flags.Flag]] = {module: [] for module in EVERYWHERE}
     for module, members in _ours(values):
         if module == "experiments.recipe":
             settings |= {flag.name: flag for flag in members}
-        elif module in ("experiments.entry", "experiments.plugin_flag", "experiments.gpu_options"):
-            found[EVERY] += members
+        elif module in of_every:
+            of_every[module] = members
         else:
             found[OWN] += [flag for flag in members if not isinstance(flag, Help)]
     for title, names in GROUPS.items():
         found[title] = [settings.pop(name) for name in names.split() if name in settings]
     found[OTHERS] = list(settings.values())
+    found[EVERY] = [flag for members in of_every.values() for flag in members]
     return {title: members for title, members in found.items() if members}
 
 
