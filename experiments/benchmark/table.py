@@ -49,12 +49,18 @@ def read(folder: str) -> dict[str, Any]:
 
 
 def grouped(results: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], list[Row], list[str]]]:
-    """For each machine and set of versions: what it is, the rows of all runs, and their dates."""
+    """For each machine and set of versions: what it is, the rows of all runs, and their dates.
+
+    The first measurements of the networks are one run, the second ones another, and so on: it
+    may take a command for each network to make a run.
+    """
     machines: dict[str, tuple[dict[str, Any], list[Row], list[str]]] = {}
-    for number, result in enumerate(results):
+    for result in results:
         key = json.dumps(result["machine"], sort_keys=True)
         _, rows, dates = machines.setdefault(key, (result["machine"], [], []))
-        rows += [{**row, "run": (number, row.get("run", 0))} for row in result["rows"]]
+        for row in result["rows"]:
+            before = sum(other["network"] == row["network"] for other in rows)
+            rows.append({**row, "run": before})
         dates.append(result.get("date", ""))
     return list(machines.values())
 
@@ -91,14 +97,22 @@ def of(machine: dict[str, Any], rows: Sequence[Row], dates: Sequence[str]) -> st
         shape = "x".join(map(str, own[0]["input"]))
         cells = [_cell(own, keys, digits) for _, keys, digits in parts]
         lines.append([name, f"{own[0]['batch']}, {shape}", str(len(own)), *cells])
+    whole = _whole_runs(rows)
     means = []
     for _, keys, _ in parts:
-        values = comparison.by_run(rows, keys[0]) if "_vs_" in keys[0] else []
+        values = comparison.by_run(whole, keys[0]) if "_vs_" in keys[0] else []
         means.append(_with_spread(values, 2) if values else "")
-    lines.append(["geometric mean", "", str(len({row["run"] for row in rows})), *means])
+    lines.append(["geometric mean", "", str(len({row["run"] for row in whole})), *means])
     head = f"{machine['processor']}, {machine['cores']} cores; {_versions(machine)}; {_days(dates)}"
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return f"{head}\n\n{table}"
+
+
+def _whole_runs(rows: Sequence[Row]) -> list[Row]:
+    """The rows of runs that have all networks: means of other runs are of other networks."""
+    networks = {row["network"] for row in rows}
+    had = {run: {row["network"] for row in rows if row["run"] == run} for run in range(len(rows))}
+    return [row for row in rows if had[row["run"]] == networks]
 
 
 def _listed(names: Sequence[str]) -> str:

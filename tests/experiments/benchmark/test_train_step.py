@@ -145,6 +145,14 @@ def test_a_table_has_a_row_a_network_by_processor_with_n_and_spread(tmp_path, ca
     assert second.splitlines()[-1] == "| geometric mean |  | 1 |  | 1.00 |"
 
 
+def test_a_command_for_each_network_makes_one_run(tmp_path, capsys):
+    """Their ratios are of different networks, and no spread between runs."""
+    for name, each in {"a": {"resnet18": 1.0}, "b": {"unet": 4.0}, "c": {"unet": 4.0}}.items():
+        timing.write_result(str(tmp_path / name), result(each))
+    assert table.main([str(tmp_path / name) for name in "abc"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "| geometric mean |  | 1 |  | 2.00 |"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
