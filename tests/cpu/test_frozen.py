@@ -292,7 +292,7 @@ def test_under_the_transformations_of_jax(by_onednn, monkeypatch, touch):
     near(by_example, jax.grad(lambda x: plain(x).sum())(x))
     near(jax.jvp(made, (x,), (x,))[1], jax.jvp(plain, (x,), (x,))[1])
     if len(jax.devices()) > 1:
-        mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
         where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
         near(made(jax.device_put(x, where)), want)
     text = jax.export.export(jax.jit(made))(x).serialize()
