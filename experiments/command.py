@@ -8,6 +8,7 @@ from absl import flags
 import experiments
 from cnn_jax import run
 from cnn_jax.cpu import memory
+from cnn_jax.train import joining
 from experiments import console, entry, stopping
 from experiments import recipe as recipes
 from experiments.flag_names import in_flags
@@ -68,7 +69,8 @@ def train(kind: type[run.TrainingRecipe], values: flags.FlagValues = flags.FLAGS
     if values["trials"].present and not values.search:
         raise ValueError("--trials is the number of runs of --search: give that, or leave it out.")
     entry.prepare_jax(recipe.cpu_devices)
-    if recipe.cpu_devices <= 1 and not recipe.coordinator:
+    several = recipe.process_count != 1 and (recipe.coordinator or joining.detected())
+    if recipe.cpu_devices <= 1 and not several:
         memory.wait_for_programs()  # batches are read ahead in threads of their own
     if values.sweep:
         return _ended(recipe, run.grid(recipe, values.sweep, program=Command()))

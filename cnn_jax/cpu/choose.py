@@ -250,7 +250,7 @@ def run(
     )
     x, w = move(x, w, numbers)
     if method == "subpixel":
-        y = subpixel.convolve(x, w, g, partial(_undilated, g, params["precision"]))
+        y = subpixel.convolve(x, w, g, partial(undilated, g, params["precision"], None))
     else:
         convolve = (GRADIENT_METHODS if gradient else METHODS)[method]
         if apart:
@@ -261,8 +261,13 @@ def run(
     return move_back(y, numbers).astype(dtype)
 
 
-def _undilated(g: Geometry, precision, x, w, strides, padding, window_dilation):
-    """One phase of a sub-pixel decomposition, a primitive that comes back to `choose`."""
+def undilated(g: Geometry, precision, sums, x, w, strides, padding, window_dilation) -> jax.Array:
+    """A convolution without base dilation, in the layout of `Geometry`: one phase of a sub-pixel
+    decomposition, a primitive that comes back to the rules in force.
+
+    Args:
+        sums: dtype to ask for by name where the operands have it; None to leave that to JAX.
+    """
     space = tuple(range(1, g.rank + 1))
     last_two = (g.rank + 1, g.rank)[:: -1 if g.kernel_transposed else 1]
     numbers = lax.ConvDimensionNumbers(
@@ -277,4 +282,5 @@ def _undilated(g: Geometry, precision, x, w, strides, padding, window_dilation):
         dimension_numbers=numbers,
         feature_group_count=g.feature_groups,
         precision=precision,
+        preferred_element_type=None if sums is None or x.dtype != sums else sums,
     )

@@ -18,9 +18,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from cnn_jax.cpu import depthwise, geometry, grouped, kernel_gradient, phases, subpixel, taps
+from cnn_jax.cpu import (
+    choose,
+    depthwise,
+    geometry,
+    grouped,
+    kernel_gradient,
+    phases,
+    subpixel,
+    taps,
+)
 from cnn_jax.cpu.geometry import Geometry
 
 # Each tap is an operation of its own: with more of them a program takes long to compile
@@ -76,7 +84,9 @@ def run(method: str, g: Geometry, params: dict[str, Any], x: jax.Array, w: jax.A
         x, w = x.astype(sums), w.astype(sums)
     x, w = move(x, w, numbers)
     if method in ("subpixel", "phases"):
-        plain = partial(_plain, g, params["precision"], sums)
+        # cuDNN sums half precision in float32 and rounds once; a convolution of float32 that gives
+        # float32 is one it has kernels for, one of bfloat16 that gives float32 is not
+        plain = partial(choose.undilated, g, params["precision"], sums)
         if method == "subpixel":
             y = subpixel.convolve(x, w, g, plain)
         else:
@@ -99,25 +109,3 @@ GRADIENTS: dict[str, Callable[..., jax.Array]] = {
     "depthwise_gradient": depthwise.kernel_gradient,
     "grouped_gradient": grouped.kernel_gradient,
 }
-
-
-def _plain(g: Geometry, precision, sums, x, w, strides, padding, window_dilation) -> jax.Array:
-    """A convolution without base dilation, in the layout of `Geometry`."""
-    space = tuple(range(1, g.rank + 1))
-    last_two = (g.rank + 1, g.rank)[:: -1 if g.kernel_transposed else 1]
-    numbers = lax.ConvDimensionNumbers(
-        (0, g.rank + 1, *space), (*last_two, *range(g.rank)), (0, g.rank + 1, *space)
-    )
-    return lax.conv_general_dilated(
-        x,
-        w,
-        strides,
-        padding,
-        rhs_dilation=window_dilation,
-        dimension_numbers=numbers,
-        feature_group_count=g.feature_groups,
-        precision=precision,
-        # cuDNN sums half precision in float32 and rounds once; a convolution of float32 that gives
-        # float32 is one it has kernels for, one of bfloat16 that gives float32 is not
-        preferred_element_type=sums if x.dtype == sums else None,
-    )

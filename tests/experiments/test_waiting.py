@@ -8,6 +8,13 @@ from cnn_jax.cpu import memory
 from experiments import command, entry
 
 
+def test_a_process_that_slurm_started_among_others_does_not_wait(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "a,b")
+    test_a_run_on_one_device_waits_for_each_step(monkeypatch, [], False)
+    test_a_run_on_one_device_waits_for_each_step(monkeypatch, ["--process_count=1"], True)
+
+
 @pytest.mark.parametrize(
     ("more", "waits"),
     [([], True), (["--cpu_devices=2"], False), (["--coordinator=127.0.0.1:9"], False)],
