@@ -22,6 +22,7 @@ from cnn_jax.cpu import onednn, proof
 
 SWITCH = "CNN_JAX_ONEDNN"  # "0" in the environment: never use oneDNN
 PROGRAM = "from cnn_jax.cpu import proof; proof.main()"
+RIGHT = {"wrong": "", "error": ""}  # a report without a fault
 # Settings of XLA that do not matter on a CPU, or would make a child slow or make it write files
 _NOT_FOR_CHILD = ("--xla_dump", "--xla_gpu", "--xla_tpu", "--xla_force_host_platform_device_count")
 
@@ -30,11 +31,13 @@ class Verdict(NamedTuple):
     """Whether programs may call oneDNN, and why, as part of a sentence.
 
     `lost`: whether jaxlib has oneDNN, nobody has switched it off, and it still cannot be used.
+    `layers`: whether a product may be a whole layer, with what follows it (`proof_of_layers`).
     """
 
     works: bool
     why: str
     lost: bool = False
+    layers: bool = False
 
 
 def ask() -> tuple[Verdict, bool]:
@@ -75,13 +78,21 @@ def _judge(status: int, out: str, error: str, seconds: float) -> tuple[Verdict, 
     tried = [line.removeprefix(proof.STARTED) for line in lines if line.startswith(proof.STARTED)]
     said = [line.removeprefix(proof.FINISHED) for line in lines if line.startswith(proof.FINISHED)]
     moment = f"at {tried[-1]}" if tried else "before its first call"
+    layers = status == 0 and f"{proof.LAYERS}{json.dumps(RIGHT)}" in lines
+    # what ended it while it tried layers is no matter of the other calls
+    whole = status == 0 or (said and not lines[-1].startswith(proof.FINISHED))
     try:
-        report = json.loads(said[-1]) if said and tried and status == 0 else {}
+        report = json.loads(said[-1]) if said and tried and whole else {}
     except ValueError:  # something else wrote into its line
         report = {}
-    if report == {"wrong": "", "error": ""}:
+    # a user has ended it by one of these, or the kernel for lack of memory
+    by_others = -status in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+    if report == RIGHT:
         what = f"{len(tried)} forms of call proved on jaxlib {jaxlib.__version__}"
-        return Verdict(True, f"{what} by a child process in {seconds:.1f} s"), True
+        how = f"{what} by a child process in {seconds:.1f} s"
+        if not layers:
+            how += f", without those of frozen layers: it stopped {moment}"
+        return Verdict(True, how, layers=layers), not by_others
     last = (error.strip().splitlines() or [""])[-1].strip()[:200]
     keep = bool(tried)
     if report:
@@ -90,8 +101,7 @@ def _judge(status: int, out: str, error: str, seconds: float) -> tuple[Verdict, 
     elif status == -signal.SIGALRM:
         how = f"hung {moment} for {proof.LIMIT} s"
     else:
-        # a user has ended it by one of these, or the kernel for lack of memory
-        keep &= -status not in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+        keep &= not by_others
         by = f"by signal {-status}" if status < 0 else f"with status {status}"
         how = f"ended {by} {moment}{last and f' ({last})'}"
     return Verdict(False, f"the child process {how}", lost=True), keep

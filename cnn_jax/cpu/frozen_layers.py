@@ -1,5 +1,6 @@
 """Writes the layers of a folded program: by a call to oneDNN, by Winograd, or as they were."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from cnn_jax import jax_internals
-from cnn_jax.cpu import choose, geometry, trim, winograd
+from cnn_jax.cpu import choose, geometry, pointwise, trim, verdict, winograd
 from cnn_jax.cpu import onednn as calls
 from cnn_jax.cpu.flat import Slot, Value
 from cnn_jax.cpu.folding import CONVOLUTION, Layer
@@ -109,7 +110,7 @@ def _versions(
     method = choose.choose(g, by_onednn=onednn) or ""
     if winograd_too and method in TILES:
         return _by_winograd(layer, g, TILES[method])
-    if onednn and method == "onednn":
+    if onednn and method in ("onednn", "pointwise"):
         return _by_call(layer, g)
     return as_it_is
 
@@ -173,6 +174,7 @@ def _by_call(layer: Layer, g: geometry.Geometry) -> tuple[list[np.ndarray], Comp
     kernel = np.ascontiguousarray(layer.kernel.transpose(order))
     back = tuple(order.index(axis) for axis in range(len(order)))
     g = g._replace(kernel_transposed=False)
+    one_pixel = _is_product(g)
 
     def plain(x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> jax.Array:
         return ending.of(jax_internals.bind(eqn, x, lax.transpose(kernels[0], back)), bias, added)
@@ -181,11 +183,20 @@ def _by_call(layer: Layer, g: geometry.Geometry) -> tuple[list[np.ndarray], Comp
         x = lax.transpose(x, _to_canonical(numbers.lhs_spec))
         if added is not None:
             added = lax.transpose(added, _to_canonical(numbers.out_spec))
-        operands = [each for each in (bias, added) if each is not None]
-        y = calls.convolve(x, kernels[0], g, ending.after, operands)
+        if one_pixel:
+            y = _product(ending.after, x, kernels, bias, added)
+        else:
+            operands = [each for each in (bias, added) if each is not None]
+            y = calls.convolve(x, kernels[0], g, ending.after, operands)
         return geometry.from_canonical(y, numbers)
 
     return [kernel], plain, call
+
+
+def _is_product(g: geometry.Geometry) -> bool:
+    """Whether it is a product over the channels: oneDNN's convolution reorders its kernel anew."""
+    once = {*g.strides, *g.base_dilation} == {1}
+    return once and g.space == g.out and pointwise.fits(g) and verdict.verdict().layers
 
 
 def _to_canonical(spec: Sequence[int]) -> tuple[int, ...]:
@@ -193,27 +204,33 @@ def _to_canonical(spec: Sequence[int]) -> tuple[int, ...]:
 
 
 def _product_call(layer: Layer) -> Compute | None:
-    """A product over the last axis of a map is a convolution with a window of one pixel."""
+    """A product over the last axis; or a convolution with a window of one pixel, as proved."""
     shape, (channels, features) = layer.aval.shape, layer.kernel.shape
     after = _ending(layer).after
-    rows = int(np.prod(shape[:-1]))
-    if len(shape) < 3 or rows * channels * features < choose.LEAST_ONEDNN:
+    rows = math.prod(shape[:-1])
+    if rows * channels * features < choose.LEAST_ONEDNN:
+        return None
+    if verdict.verdict().layers:
+        return partial(_product, after)
+    if len(shape) < 3:
         return None
 
     def call(x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> jax.Array:
         x = x.reshape(shape[0], rows // shape[0], channels)
         operands = [] if bias is None else [bias]
         operands += [] if added is None else [added.reshape(shape[0], -1, features)]
-        once = (1,)
-        y = calls.convolution(
-            x,
-            kernels[0][None],
-            once,
-            ((0, 0),),
-            once,
-            after=after,
-            operands=operands,
-        )
+        once, none = (1,), ((0, 0),)
+        kernel = kernels[0][None]
+        y = calls.convolution(x, kernel, once, none, once, after=after, operands=operands)
         return y.reshape(shape)
 
     return call
+
+
+def _product(after: Sequence[str], x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> Any:
+    """x [..., C] times a kernel [.., C, F], and what follows, by one call: [..., F]."""
+    kernel = kernels[0].reshape(kernels[0].shape[-2:])
+    operands = [each for each in (bias, added) if each is not None]
+    rows = x.reshape(-1, x.shape[-1])
+    y = calls.matmul(rows, kernel, after=after, operands=operands)
+    return y.reshape(*x.shape[:-1], -1)

@@ -33,7 +33,7 @@ from jax import lax
 from cnn_jax.cpu.geometry import Geometry, Pairs, pad
 
 MATMUL, CONVOLUTION = "__onednn$matmul", "__onednn$convolution"
-# Activation functions that a convolution can end with, by the names of OneDnnFusionConfig. (SUM
+# Activation functions that a call can end with, by the names of OneDnnFusionConfig. (SUM
 # adds nothing where the result does not lie in the operand's memory; there is no hard swish.)
 ACTIVATIONS: dict[str, Callable[[Any], jax.Array]] = {
     "RELU": jax.nn.relu,
@@ -57,12 +57,24 @@ def _call(target: str, shape: Sequence[int], config: dict[str, Any], *operands) 
 
 
 def matmul(
-    x: jax.Array, y: jax.Array, transpose_x: bool = False, transpose_y: bool = False
+    x: jax.Array,
+    y: jax.Array,
+    transpose_x: bool = False,
+    transpose_y: bool = False,
+    after: Sequence[str] = (),
+    operands: Sequence[jax.Array] = (),
 ) -> jax.Array:
-    """float32 x [B.., M, K] times y [B.., K, N]: [B.., M, N]; either may come transposed."""
+    """float32 x [B.., M, K] times y [B.., K, N]: [B.., M, N]; either may come transposed.
+
+    `after` and `operands` as in `convolution`, for products without batch axes.
+    """
     rows, columns = x.shape[-1 if transpose_x else -2], y.shape[-2 if transpose_y else -1]
-    config = {"transpose_a": transpose_x, "transpose_b": transpose_y}
-    return _call(MATMUL, (*x.shape[:-2], rows, columns), config, x, y)
+    config: dict[str, Any] = {"transpose_a": transpose_x, "transpose_b": transpose_y}
+    if after:
+        config["fusions"] = {"ops": list(after)}
+    # a bias of one axis is refused ("could not create a primitive descriptor")
+    operands = [each.reshape(-1, columns) for each in operands]
+    return _call(MATMUL, (*x.shape[:-2], rows, columns), config, x, y, *operands)
 
 
 def convolution(

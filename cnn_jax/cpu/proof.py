@@ -22,9 +22,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from cnn_jax.cpu import onednn
+from cnn_jax.cpu import onednn, proof_of_layers
 
-STARTED, FINISHED = "cnn_jax proof: ", "cnn_jax verdict: "  # beginnings of the report's lines
+# Beginnings of the report's lines: each call that is tried, the verdict, and that on layers
+STARTED, FINISHED, LAYERS = "cnn_jax proof: ", "cnn_jax verdict: ", "cnn_jax layers: "
 LIMIT = 60  # seconds after which the process ends itself
 # Rounding of sums in float32, in units of the largest sum of absolute values. The rounding of
 # bfloat16's operands alone is thousands of times as coarse.
@@ -234,18 +235,25 @@ def _wrong(say: Callable[[str], None]) -> str:
 
 
 def main() -> None:
-    """Tries all forms, naming each beforehand, and prints the result."""
+    """Tries all forms, naming each beforehand, and prints the results."""
     _hold_still()
+    if _report(FINISHED, _wrong):
+        _report(LAYERS, proof_of_layers.wrong)
+
+
+def _report(beginning: str, find: Callable[[Callable[[str], None]], str]) -> bool:
+    """Prints what a proof finds; whether that is nothing."""
 
     def say(name: str) -> None:
         print(f"{STARTED}{name}", flush=True)
 
     wrong, error = "", ""
     try:
-        wrong = _wrong(say)
+        wrong = find(say)
     except Exception as failure:
         error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
-    print(f"{FINISHED}{json.dumps({'wrong': wrong, 'error': error})}", flush=True)
+    print(f"{beginning}{json.dumps({'wrong': wrong, 'error': error})}", flush=True)
+    return not wrong and not error
 
 
 def _hold_still() -> None:

@@ -25,7 +25,7 @@ import jax
 import jaxlib
 
 from cnn_jax import jax_internals, scratch
-from cnn_jax.cpu import child, onednn, proof
+from cnn_jax.cpu import child, onednn, proof, proof_of_layers
 from cnn_jax.cpu.child import SWITCH, Verdict
 
 AGAIN = 24 * 3600  # seconds after which a "no" is asked again
@@ -118,7 +118,7 @@ def _key() -> dict[str, Any]:
     return {
         "jaxlib": jaxlib.__version__,
         "library": sum(path.stat().st_size for path in child.libraries()),
-        "code": _hash("".join(_text(str(m.__file__)) for m in (onednn, proof))),
+        "code": _hash("".join(_text(str(m.__file__)) for m in (onednn, proof, proof_of_layers))),
         "processor": _processor(),
         "settings": [flags, *settings],
     }
@@ -163,7 +163,8 @@ def _read(name: str) -> Verdict | None:
             if not works and not 0 <= time.time() - when < AGAIN:
                 continue
             date = datetime.datetime.fromtimestamp(when).strftime("%Y-%m-%d")
-            return Verdict(works, f"{kept['why']} on {date}", kept["lost"] is True)
+            lost, layers = kept["lost"] is True, kept["layers"] is True
+            return Verdict(works, f"{kept['why']} on {date}", lost, layers)
         except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
             continue
     return None

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import cnn_jax.cpu
-from cnn_jax.cpu import child, proof, registry, verdict
+from cnn_jax.cpu import child, proof, proof_of_layers, registry, verdict
 
 pytestmark = pytest.mark.skipif(
     (platform.system(), platform.machine()) != ("Linux", "x86_64"),
@@ -63,6 +63,8 @@ def test_every_form_is_proved_within_five_seconds():
     used = time.process_time() - start + os.times().children_user - children
     assert used < 5  # seconds of one processor
     names = [name for name, *_ in proof.products()] + [c.name for c in proof.convolutions()]
+    names += [p.name for p in proof_of_layers.products()]
+    assert known.layers, known.why
     assert len(set(names)) == len(names)
     assert known.why.startswith(f"{len(names)} forms")
 
@@ -95,6 +97,29 @@ def test_a_mistake_ends_only_the_child(monkeypatch, place, program, why):
     assert re.search(why, known.why), known.why
     (file,) = place.iterdir()  # and is remembered
     assert json.loads(file.read_text())["works"] is False
+
+
+@pytest.mark.parametrize(
+    ("end", "layers", "kept"),
+    [
+        ("""print('cnn_jax layers: {"wrong": "", "error": ""}')""", True, True),
+        ("""print('cnn_jax layers: {"wrong": "product, RELU", "error": ""}')""", False, True),
+        ("os.abort()", False, True),  # a crash is an answer
+        ("os.kill(os.getpid(), 9)", False, False),  # and this says nothing
+    ],
+)
+def test_layers_that_cannot_be_products(monkeypatch, place, end, layers, kept):
+    """Other calls are used as before, and frozen layers of one pixel are convolutions."""
+    tried = "print('cnn_jax proof: product, RELU', flush=True); "
+    known = found(monkeypatch, f"{RIGHT}; import os; {tried}{end}")
+    assert known.works
+    assert known.layers == layers
+    assert ("without those of frozen layers: it stopped at product, RELU" in known.why) != layers
+    assert len(list(place.iterdir())) == kept
+    verdict.forget()
+    if kept:
+        monkeypatch.setattr(subprocess, "run", no_child)
+        assert verdict.verdict().layers == layers
 
 
 def test_a_child_that_hangs_is_ended(monkeypatch):
