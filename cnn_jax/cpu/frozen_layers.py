@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from cnn_jax import jax_internals
-from cnn_jax.cpu import choose, geometry, pointwise, trim, verdict, winograd
+from cnn_jax.cpu import choose, geometry, pointwise, products, trim, verdict, winograd
 from cnn_jax.cpu import onednn as calls
 from cnn_jax.cpu.flat import Slot, Value
 from cnn_jax.cpu.folding import CONVOLUTION, Layer
@@ -102,7 +102,7 @@ def _versions(
     if layer.eqn.params["precision"] not in (None, (lax.Precision.DEFAULT,) * 2):
         return as_it_is
     if layer.eqn.primitive.name != CONVOLUTION:
-        return as_it_is if not onednn else ([kernel], plain, _product_call(layer))
+        return as_it_is if not onednn else _by_product(layer, plain)
     g = geometry.of(x.shape, kernel.shape, y.shape, layer.eqn.params)
     empty = min((*x.shape, *kernel.shape, *y.shape)) == 0
     if empty or not calls.fits(g) or trim.live(g) or not choose.worth_onednn(g):
@@ -172,19 +172,24 @@ def _by_call(layer: Layer, g: geometry.Geometry) -> tuple[list[np.ndarray], Comp
     numbers = eqn.params["dimension_numbers"]
     order = (*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0])
     kernel = np.ascontiguousarray(layer.kernel.transpose(order))
-    back = tuple(order.index(axis) for axis in range(len(order)))
+    shape, back = kernel.shape, tuple(order.index(axis) for axis in range(len(order)))
     g = g._replace(kernel_transposed=False)
-    one_pixel = _is_product(g)
+    product = None
+    if _is_product(g):
+        product = products.versions(kernel.reshape(shape[-2:]), g.pixels, ending.after)
+        kernel = product.kernel
 
     def plain(x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> jax.Array:
-        return ending.of(jax_internals.bind(eqn, x, lax.transpose(kernels[0], back)), bias, added)
+        kernel = product.restored(kernels[0]).reshape(shape) if product else kernels[0]
+        return ending.of(jax_internals.bind(eqn, x, lax.transpose(kernel, back)), bias, added)
 
     def call(x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> jax.Array:
         x = lax.transpose(x, _to_canonical(numbers.lhs_spec))
         if added is not None:
             added = lax.transpose(added, _to_canonical(numbers.out_spec))
-        if one_pixel:
-            y = _product(ending.after, x, kernels, bias, added)
+        if product:
+            x = geometry.window_slice(x, (0,) * g.rank, g.strides, g.out)
+            y = product.call(x, kernels, bias, added)
         else:
             operands = [each for each in (bias, added) if each is not None]
             y = calls.convolve(x, kernels[0], g, ending.after, operands)
@@ -195,25 +200,29 @@ def _by_call(layer: Layer, g: geometry.Geometry) -> tuple[list[np.ndarray], Comp
 
 def _is_product(g: geometry.Geometry) -> bool:
     """Whether it is a product over the channels: oneDNN's convolution reorders its kernel anew."""
-    once = {*g.strides, *g.base_dilation} == {1}
-    return once and g.space == g.out and pointwise.fits(g) and verdict.verdict().layers
+    whole = {side for pair in g.padding for side in pair} == {0} and {*g.base_dilation} == {1}
+    return whole and pointwise.fits(g) and verdict.verdict().layers
 
 
 def _to_canonical(spec: Sequence[int]) -> tuple[int, ...]:
     return (spec[0], *spec[2:], spec[1])
 
 
-def _product_call(layer: Layer) -> Compute | None:
+def _by_product(layer: Layer, plain: Compute) -> tuple[list[np.ndarray], Compute, Compute | None]:
     """A product over the last axis; or a convolution with a window of one pixel, as proved."""
     shape, (channels, features) = layer.aval.shape, layer.kernel.shape
     after = _ending(layer).after
     rows = math.prod(shape[:-1])
-    if rows * channels * features < choose.LEAST_ONEDNN:
-        return None
+    small = rows * channels * features < choose.LEAST_ONEDNN
+    if small or (len(shape) < 3 and not verdict.verdict().layers):
+        return [layer.kernel], plain, None
     if verdict.verdict().layers:
-        return partial(_product, after)
-    if len(shape) < 3:
-        return None
+        product = products.versions(layer.kernel, rows, after)
+
+        def restored(x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> jax.Array:
+            return plain(x, [product.restored(kernels[0])], bias, added)
+
+        return [product.kernel], restored, product.call
 
     def call(x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> jax.Array:
         x = x.reshape(shape[0], rows // shape[0], channels)
@@ -224,13 +233,4 @@ def _product_call(layer: Layer) -> Compute | None:
         y = calls.convolution(x, kernel, once, none, once, after=after, operands=operands)
         return y.reshape(shape)
 
-    return call
-
-
-def _product(after: Sequence[str], x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> Any:
-    """x [..., C] times a kernel [.., C, F], and what follows, by one call: [..., F]."""
-    kernel = kernels[0].reshape(kernels[0].shape[-2:])
-    operands = [each for each in (bias, added) if each is not None]
-    rows = x.reshape(-1, x.shape[-1])
-    y = calls.matmul(rows, kernel, after=after, operands=operands)
-    return y.reshape(*x.shape[:-1], -1)
+    return [layer.kernel], plain, call

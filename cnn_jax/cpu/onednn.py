@@ -69,12 +69,28 @@ def matmul(
     `after` and `operands` as in `convolution`, for products without batch axes.
     """
     rows, columns = x.shape[-1 if transpose_x else -2], y.shape[-2 if transpose_y else -1]
-    config: dict[str, Any] = {"transpose_a": transpose_x, "transpose_b": transpose_y}
+    config = {"transpose_a": transpose_x, "transpose_b": transpose_y}
+    return _product(config, (*x.shape[:-2], rows, columns), x, y, after, operands)
+
+
+def packed_matmul(
+    x: jax.Array,
+    y: jax.Array,
+    features: int,
+    after: Sequence[str] = (),
+    operands: Sequence[jax.Array] = (),
+) -> jax.Array:
+    """float32 x [M, K] times a matrix [K, features] that lies in oneDNN's own order, flat."""
+    config = {"optimization_config": {"weights_prepacked": True}}
+    return _product(config, (x.shape[0], features), x, y, after, operands)
+
+
+def _product(config: dict[str, Any], shape, x, y, after, operands) -> jax.Array:
     if after:
-        config["fusions"] = {"ops": list(after)}
+        config = {**config, "fusions": {"ops": list(after)}}
     # a bias of one axis is refused ("could not create a primitive descriptor")
-    operands = [each.reshape(-1, columns) for each in operands]
-    return _call(MATMUL, (*x.shape[:-2], rows, columns), config, x, y, *operands)
+    operands = [each.reshape(-1, shape[-1]) for each in operands]
+    return _call(MATMUL, shape, config, x, y, *operands)
 
 
 def convolution(

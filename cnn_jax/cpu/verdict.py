@@ -25,7 +25,7 @@ import jax
 import jaxlib
 
 from cnn_jax import jax_internals, scratch
-from cnn_jax.cpu import child, onednn, proof, proof_of_layers
+from cnn_jax.cpu import child, onednn, products, proof, proof_of_layers
 from cnn_jax.cpu.child import SWITCH, Verdict
 
 AGAIN = 24 * 3600  # seconds after which a "no" is asked again
@@ -118,7 +118,9 @@ def _key() -> dict[str, Any]:
     return {
         "jaxlib": jaxlib.__version__,
         "library": sum(path.stat().st_size for path in child.libraries()),
-        "code": _hash("".join(_text(str(m.__file__)) for m in (onednn, proof, proof_of_layers))),
+        "code": _hash(
+            "".join(_text(str(m.__file__)) for m in (onednn, products, proof, proof_of_layers))
+        ),
         "processor": _processor(),
         "settings": [flags, *settings],
     }

@@ -12,7 +12,16 @@ from jax import lax
 
 import cnn_jax.cpu
 from cnn_jax import models
-from cnn_jax.cpu import choose, folding, frozen, geometry, onednn, verdict, winograd
+from cnn_jax.cpu import (
+    choose,
+    folding,
+    frozen,
+    geometry,
+    onednn,
+    products,
+    verdict,
+    winograd,
+)
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -304,13 +313,14 @@ def test_under_the_transformations_of_jax(by_onednn, monkeypatch, touch):
     near(jax.export.deserialize(text).call(x), want)
 
 
-@pytest.mark.parametrize("layers", [True, False])
-def test_windows_of_one_pixel_are_products(by_onednn, monkeypatch, layers):
+@pytest.mark.parametrize("how", ["packed", "as they are", "convolutions"])
+def test_windows_of_one_pixel_are_products(by_onednn, monkeypatch, how):
     """In any layout, with all that follows in one call; convolutions where that is not proved."""
-    known = verdict.verdict()
+    known, layers = verdict.verdict(), how != "convolutions"
     if layers and not known.layers:
         pytest.skip(f"without layers: {known.why}")
     monkeypatch.setattr(verdict, "verdict", lambda: known._replace(layers=layers))
+    monkeypatch.setattr(products, "LEAST_PACKED", 0 if how == "packed" else 10**9)
     bias = _random(24, seed=1)
 
     def function(v, x, z):
@@ -332,8 +342,27 @@ def test_windows_of_one_pixel_are_products(by_onednn, monkeypatch, layers):
     assert (counts.layers, counts.calls) == (6, 6 if layers else 5)
     made = cnn_jax.cpu.freeze(function, variables)
     text = jax.jit(made).lower(*inputs).compile().as_text()
-    assert text.count('"__onednn$matmul"') == (4 if layers else 0)
-    assert text.count('"__onednn$convolution"') == (2 if layers else 5)
+    assert text.count('"__onednn$matmul"') == (5 if layers else 0)
+    assert text.count('"__onednn$convolution"') == (1 if layers else 5)
+    assert ("weights_prepacked" in text) == (how == "packed" and products.block(4, 64, 96) > 0)
+    mapped = jax.vmap(made)(*(each[None] for each in inputs))  # by the plain version
+    for ours, want in zip(mapped, function(variables, *inputs), strict=True):
+        np.testing.assert_allclose(ours[0], want, rtol=0, atol=1e-5 * abs(want).max())
+
+
+def test_packed_kernels(by_onednn, monkeypatch):
+    """Only an order that gives the numbers of the plain product is used."""
+    kernel = _random(32, 20)
+    for size in products.BLOCKS:
+        flat = products.packed(kernel, size)
+        assert flat.size % size == 0
+        np.testing.assert_array_equal(products.unpacked(flat, kernel.shape, size), kernel)
+    if not verdict.verdict().layers:
+        pytest.skip(f"without layers: {verdict.verdict().why}")
+    monkeypatch.setattr(products, "BLOCKS", (8,))  # no order of oneDNN's
+    assert products.block(5, 32, 80, ("RELU",)) == 0
+    monkeypatch.setattr(products, "LEAST_PACKED", 0)
+    assert products.versions(kernel, 5, ("RELU",)).kernel is kernel
 
 
 def test_a_kernel_that_is_transformed_beforehand_gives_the_same():
