@@ -105,8 +105,12 @@ def _versions(
         return as_it_is if not onednn else _by_product(layer, plain)
     g = geometry.of(x.shape, kernel.shape, y.shape, layer.eqn.params)
     empty = min((*x.shape, *kernel.shape, *y.shape)) == 0
-    if empty or not calls.fits(g) or trim.live(g) or not choose.worth_onednn(g):
+    product = onednn and _is_product(g)  # of any number of axes
+    fits = product or calls.fits(g)
+    if empty or not fits or trim.live(g) or not choose.worth_onednn(g):
         return as_it_is
+    if product:
+        return _by_call(layer, g)
     method = choose.choose(g, by_onednn=onednn) or ""
     if winograd_too and method in TILES:
         return _by_winograd(layer, g, TILES[method])
@@ -188,7 +192,7 @@ def _by_call(layer: Layer, g: geometry.Geometry) -> tuple[list[np.ndarray], Comp
         if added is not None:
             added = lax.transpose(added, _to_canonical(numbers.out_spec))
         if product:
-            x = geometry.window_slice(x, (0,) * g.rank, g.strides, g.out)
+            x = geometry.window_slice(geometry.pad(x, g), (0,) * g.rank, g.strides, g.out)
             y = product.call(x, kernels, bias, added)
         else:
             operands = [each for each in (bias, added) if each is not None]
@@ -200,8 +204,8 @@ def _by_call(layer: Layer, g: geometry.Geometry) -> tuple[list[np.ndarray], Comp
 
 def _is_product(g: geometry.Geometry) -> bool:
     """Whether it is a product over the channels: oneDNN's convolution reorders its kernel anew."""
-    whole = {side for pair in g.padding for side in pair} == {0} and {*g.base_dilation} == {1}
-    return whole and pointwise.fits(g) and verdict.verdict().layers
+    undilated = max(g.base_dilation, default=1) == 1
+    return undilated and pointwise.fits(g) and verdict.verdict().layers
 
 
 def _to_canonical(spec: Sequence[int]) -> tuple[int, ...]:
