@@ -217,7 +217,8 @@ def _by_product(layer: Layer, plain: Compute) -> tuple[list[np.ndarray], Compute
     shape, (channels, features) = layer.aval.shape, layer.kernel.shape
     after = _ending(layer).after
     rows = math.prod(shape[:-1])
-    small = rows * channels * features < choose.LEAST_ONEDNN
+    # of one row XLA's products are the faster ones: 4096 to 4096 in 5.6 ms of a core and not 9.5
+    small = rows == 1 or rows * channels * features < choose.LEAST_ONEDNN
     if small or (len(shape) < 3 and not verdict.verdict().layers):
         return [layer.kernel], plain, None
     if verdict.verdict().layers:
