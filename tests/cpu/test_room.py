@@ -1,0 +1,94 @@
+"""A program's temporary block lies in one place, whatever else a step leaves in the heap."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from cnn_jax.cpu import memory, room
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+
+# Six steps whose first one keeps 12 MiB, which it takes while the temporary block is in use
+PROGRAM = """
+import json
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import io_callback
+from cnn_jax.cpu import memory
+
+def resident(name):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
+
+kept = []
+def keep(value):
+    if not kept:
+        kept.append(np.ones(12 * 2**20, np.uint8))
+    return np.float32(1)
+
+def step(x, w):
+    y = x @ w
+    factor = io_callback(keep, jax.ShapeDtypeStruct((), np.float32), y[0, 0])
+    return (y * factor).sum()
+
+memory.keep()
+memory.wait_for_programs()
+memory.LEAST_SECONDS = 0.0  # the program is small
+x, w = jnp.ones((2**19, 4)), jnp.ones((4, 48))
+f = jax.jit(step).lower(x, w).compile()
+before = resident("VmRSS")
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # the peak begins anew
+sums = [float(f(x, w)) for _ in range(6)]
+needed = f.memory_analysis().temp_size_in_bytes + kept[0].nbytes
+print(json.dumps({"took": resident("VmHWM") - before, "needed": needed, "sums": sums}))
+"""
+
+
+@needs_glibc
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
+def test_steps_take_one_temporary_block():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["needed"] > 90 * 2**20
+    assert found["took"] < 1.3 * found["needed"]
+    assert len(set(found["sums"])) == 1
+
+
+@needs_glibc
+def test_what_is_held_is_address_space_and_is_given_back(monkeypatch):
+    monkeypatch.setattr(memory, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(memory, "LEAST_LOWERING", 0.0)
+    memory.keep()
+    try:
+        jax.monitoring.record_event_duration_secs(memory.COMPILED, 2.0)
+        first, before = room.held(), _resident()
+        assert first >= len(room.GAPS) * room.LARGE
+        for _ in range(20):
+            jax.monitoring.record_event_duration_secs(memory.LOWERED, 2.0)
+            assert not room.held()  # the compiler may use these addresses
+            jax.monitoring.record_event_duration_secs(memory.COMPILED, 2.0)
+        assert room.held() <= first + 2 * room.LARGE  # no more with every compilation
+        assert _resident() - before < 16 * 2**20
+    finally:
+        memory.release()
+    assert not room.held()
+    jax.monitoring.record_event_duration_secs(memory.COMPILED, 2.0)
+    assert not room.held()  # malloc's own rules are back in force
+
+
+def _resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
