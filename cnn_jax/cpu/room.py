@@ -12,13 +12,16 @@ process, unused:
   heap, and holds all larger ones, so that larger blocks lie at the end. What it holds is address
   space: no page of it is used.
 - What was cut off goes to the thread's cache of small pieces, and counts as in use (before glibc
-  2.39, its bug 30723). `make` frees so many pieces of these sizes that the cache is full.
+  2.39, its bug 30723). `make` frees so many pieces of these sizes that the cache is full, which
+  lasts until others take them: hence `grown`, by which a block left behind is noticed after a step.
 
 `give_back` ends that, for one who needs these addresses: the next compilation. No result depends on
 any of it.
 """
 
 import ctypes
+import functools
+import mmap
 import threading
 
 MIB = 2**20
@@ -27,14 +30,18 @@ LARGE = 32 * MIB  # gaps of this size and more are held
 GAPS = (28, 28, 14, 14, 7, 7)
 CUT_OFF = range(24, 120, 16)  # bytes of what may be cut off, as malloc is asked for them
 CACHED = 64  # pieces of each size; glibc's cache of a thread holds 7, and is filled from the rest
+TIMES = 8  # each costs a step the time of fresh pages
 MOST = 2048  # gaps of LARGE that are held: an end for the search where malloc is not glibc's
 
 _held: list[int] = []
+_usual: int | None = 0  # bytes of resident memory after a step; None: the next one tells
+_times = 0  # how often `grown` may still be true
 _lock = threading.Lock()
 
 
 def make() -> None:
     """Makes the gaps and holds larger ones; malloc must have been trimmed. Only with glibc."""
+    global _usual, _times
     c = _library()
     with _lock:
         end = c.sbrk(0)
@@ -49,6 +56,7 @@ def make() -> None:
             c.free(gap)
         for piece in [c.malloc(size) for size in CUT_OFF for _ in range(CACHED)]:
             c.free(piece)
+        _usual, _times = _resident(), TIMES
 
 
 def give_back() -> None:
@@ -56,6 +64,24 @@ def give_back() -> None:
     with _lock:
         while _held:
             _library().free(_held.pop())
+
+
+def grown() -> bool:
+    """Whether a step has left LARGE or more behind; to be asked after each, in some 10 µs.
+
+    True after a first step of that size too, since what it leaves is not known yet. At most TIMES
+    times after `make`.
+    """
+    global _usual, _times
+    if not _times:
+        return False
+    now = _resident()
+    if _usual is None:  # free memory was given back before this step, so that it took one block
+        _usual = now
+    if now < _usual + LARGE:
+        return False
+    _usual, _times = None, _times - 1
+    return True
 
 
 def held() -> int:
@@ -70,6 +96,15 @@ def _hold(c: ctypes.CDLL, size: int) -> bool:
     return bool(piece)
 
 
+def _resident() -> int:
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            return int(file.read(64).split()[1]) * mmap.PAGESIZE
+    except OSError:  # no /proc here
+        return 0
+
+
+@functools.cache
 def _library() -> ctypes.CDLL:
     c = ctypes.CDLL(None)
     c.malloc.argtypes, c.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p

@@ -81,7 +81,7 @@ def measure(name: str, network: str, options: Mapping[str, Any]) -> dict[str, An
         if not options["trim"]:
             memory.LEAST_SECONDS = memory.LEAST_LOWERING = float("inf")
         if not options["room"]:
-            room.make = lambda: None
+            room.make = lambda: None  # `settle` does nothing either
     (row,) = (each for each in networks.TABLE if each.name == network)
     steps = serve.build(name, row, "")
     facts["compile"] = resident()["peak"]

@@ -22,9 +22,9 @@ import numpy as np
 from jax.experimental import io_callback
 from cnn_jax.cpu import memory
 
-def resident(name):
+def resident():
     with open("/proc/self/status") as lines:
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS"))
 
 kept = []
 def keep(value):
@@ -42,17 +42,17 @@ memory.wait_for_programs()
 memory.LEAST_SECONDS = 0.0  # the program is small
 x, w = jnp.ones((2**19, 4)), jnp.ones((4, 48))
 f = jax.jit(step).lower(x, w).compile()
-before = resident("VmRSS")
-with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")  # the peak begins anew
-sums = [float(f(x, w)) for _ in range(6)]
+before = resident()
+sums = []
+for _ in range(6):
+    sums.append(float(f(x, w)))
+    memory.settle()
 needed = f.memory_analysis().temp_size_in_bytes + kept[0].nbytes
-print(json.dumps({"took": resident("VmHWM") - before, "needed": needed, "sums": sums}))
+print(json.dumps({"took": resident() - before, "needed": needed, "sums": sums}))
 """
 
 
 @needs_glibc
-@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
 def test_steps_take_one_temporary_block():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -82,6 +82,22 @@ def test_what_is_held_is_address_space_and_is_given_back(monkeypatch):
             jax.monitoring.record_event_duration_secs(memory.COMPILED, 2.0)
         assert room.held() <= first + 2 * room.LARGE  # no more with every compilation
         assert _resident() - before < 16 * 2**20
+        trimmed = []
+        monkeypatch.setattr(memory, "trim", lambda: trimmed.append(True))
+        monkeypatch.setattr(room, "_resident", lambda: next(after) * room.LARGE)
+        usual = [100, 99, 99, 99]
+        after = iter([*usual, 101, 100, 100, *[102, 100] * 20])
+        for _ in usual:
+            memory.settle()
+        assert len(trimmed) == 1
+        memory.settle()  # another block
+        assert len(trimmed) == 2
+        memory.settle()
+        memory.settle()
+        assert len(trimmed) == 2
+        for _ in range(40):
+            memory.settle()
+        assert len(trimmed) == room.TIMES  # and no more: each costs time
     finally:
         memory.release()
     assert not room.held()
