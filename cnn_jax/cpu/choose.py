@@ -138,6 +138,8 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
             return "image_windows" if image_windows.fits(g) else "grouped_gradient"
         if g.rank == 1 and max(g.strides) > 1:
             return None  # dilated taps, as in a TCN: XLA took 0.7 to 1.1 times as long as ours
+        if kernel_gradient.fits_windows_of_dy(g):
+            return "windows_of_dy"
         best = _winograd(g, exact, TOUCH_ONEDNN)
         if best:
             return best
@@ -147,9 +149,9 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
         return "image_windows" if taken else "kernel_gradient"
     if subpixel.fits(g):
         return None if g.features <= 4 and g.taps > 1 else "subpixel"  # the gradient of an image
-    if not onednn.fits(g):
-        return "pointwise" if pointwise.fits(g) and g.rank == 0 else None
-    if _makes_few_of_many(g):
+    if pointwise.fits(g) and max(g.base_dilation, default=1) == 1:
+        return "pointwise"
+    if not onednn.fits(g) or _makes_few_of_many(g):
         return None
     best = _winograd(g, exact, TOUCH_ONEDNN) if g.feature_groups == 1 else None
     return best or "onednn"
@@ -214,6 +216,7 @@ GRADIENT_METHODS: dict[str, Callable[..., jax.Array]] = {
     "grouped_gradient": grouped.kernel_gradient,
     "image_windows": image_windows.kernel_gradient,
     "kernel_gradient": kernel_gradient.convolve,
+    "windows_of_dy": kernel_gradient.by_windows_of_dy,
     "winograd2_gradient": partial(winograd.kernel_gradient, tile=2),
     "winograd4_gradient": partial(winograd.kernel_gradient, tile=4),
 }

@@ -109,7 +109,7 @@ def _versions(
     method = choose.choose(g, by_onednn=onednn) or ""
     if winograd_too and method in TILES:
         return _by_winograd(layer, g, TILES[method])
-    if onednn and method == "onednn":
+    if onednn and method in ("onednn", "pointwise"):
         return _by_call(layer, g)
     return as_it_is
 

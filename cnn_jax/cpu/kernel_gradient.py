@@ -27,6 +27,9 @@ from cnn_jax.cpu.patches import side_by_side
 # The product x^T y runs near the processor's peak only if one side is wide. So the taps of a
 # network's first layer, which has three channels, are put side by side.
 WIDE, NARROW = 256, 32
+# A layer of at least this many times as many channels as features, on a map of few pixels: the
+# windows of dy are put side by side (DenseNet's 3x3 layers; see BUILD_NOTES.md)
+RATIO, FEW_PIXELS, FEW_COLUMNS = 4, 1024, 320
 LONG, TURNED = 16384, 64  # rows and columns for which `gram` transposes; measured with jax 0.10.2
 
 
@@ -65,6 +68,29 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
         total = gram(lax.concatenate(some, 1), above, **product)  # [taps * J, F]
         sums.append(total.reshape(len(some), g.batch, g.features))
     return lax.concatenate(sums, 0).reshape(*g.out, g.batch, g.features)
+
+
+def fits_windows_of_dy(g: Geometry) -> bool:
+    """Whether dy, much narrower than x, should be gathered in place of x."""
+    plain = {*g.strides, *g.base_dilation, *g.window_dilation, g.batch_groups} == {1}
+    narrow = g.batch >= RATIO * g.features and g.features * g.positions <= FEW_COLUMNS
+    return plain and narrow and g.positions > 1 and g.channels * g.taps <= FEW_PIXELS
+
+
+def by_windows_of_dy(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
+    """`convolve` as one product: of x, as it is, and what each tap sees of w, side by side.
+
+    Pixel q of x meets pixel q + padding - o of w for output o. Exact up to summation order.
+    """
+    sizes = zip(g.out, g.padding, g.window, g.space, strict=True)
+    sides = [(out - 1 - lo, space + lo - window) for out, (lo, _), window, space in sizes]
+    zeros = jnp.zeros((), w.dtype)
+    w = lax.pad(w, zeros, [(0, 0, 0), *((lo, hi, 0) for lo, hi in sides), (0, 0, 0)])
+    once = (1,) * g.rank
+    columns = side_by_side(w, g.out, once, once, g.space)  # [N, *space, taps * F], last tap first
+    columns = columns.reshape(-1, columns.shape[-1])
+    total = gram(x.reshape(-1, g.batch), columns, **product).reshape(g.batch, *g.out, g.features)
+    return jnp.moveaxis(lax.rev(total, range(1, g.rank + 1)), 0, -2)
 
 
 def _fits_dilated(g: Geometry) -> bool:
@@ -161,6 +187,8 @@ def gram(x: jax.Array, y: jax.Array, **product) -> jax.Array:
     if not product.get("onednn") and x.shape[0] <= LONG and x.shape[1] >= TURNED:
         turned = lax.optimization_barrier(x.T)  # otherwise XLA folds it into the product again
         return dot_general(turned, y, (((1,), (0,)), ((), ())), **product)
+    if product.get("onednn"):
+        return dot_general(x, y, (((0,), (0,)), ((), ())), **product)
     return batched_gram(x[None], y[None], **product)[0]
 
 

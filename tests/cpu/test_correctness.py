@@ -157,6 +157,7 @@ def ours(*, wide: bool = False, by_onednn: bool = False):
         if wide:
             patch.setattr(taps, "WIDE", 1)
             patch.setattr(kernel_gradient, "TURNED", 1)
+            patch.setattr(kernel_gradient, "RATIO", 0)
         assert registry.install()
         try:
             yield

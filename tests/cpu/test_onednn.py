@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,15 @@ from jax import export, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import cnn_jax.cpu
-from cnn_jax.cpu import choose, geometry, image_windows, onednn, registry, verdict
+from cnn_jax.cpu import (
+    choose,
+    geometry,
+    image_windows,
+    kernel_gradient,
+    onednn,
+    registry,
+    verdict,
+)
 
 CALL = "__onednn$"
 
@@ -186,6 +195,61 @@ def test_the_image_as_window(monkeypatch, parts, groups, stride):
         wide = (a.astype(np.float64) for a in (x, w, dy))
         want = jax.device_get(jax.jit(lambda *a: gradient(*a))(*wide))
     np.testing.assert_allclose(got, want, atol=4 * 99 * 2**-24 * abs(want).max())
+
+
+@pytest.mark.parametrize(
+    ("x", "window", "padding"),
+    [
+        ((2, 6, 24), (3,), [(2, 0)]),
+        ((3, 5, 4, 24), (3, 3), [(1, 1), (1, 1)]),
+        ((2, 5, 6, 24), (2, 4), [(0, 3), (4, 1)]),  # a tap that sees nothing but padding
+        ((2, 6, 7, 24), (3, 2), [(-1, 2), (1, -2)]),  # cropped
+        ((1, 3, 4, 3, 24), (2, 1, 3), [(1, 0), (0, 0), (1, 1)]),
+    ],
+    ids=str,
+)
+def test_windows_of_dy(monkeypatch, x, window, padding):
+    """Layers with many channels, few features and few pixels: DenseNet's."""
+    x, w = random(*x), random(*window, 24, 4, seed=1)
+    used = []
+    method = kernel_gradient.by_windows_of_dy
+
+    def spy(x, w, g, **product):
+        used.append(g)
+        return method(x, w, g, **product)
+
+    monkeypatch.setitem(choose.GRADIENT_METHODS, "windows_of_dy", spy)
+
+    def layer(x, w):
+        return convolution(x, w, (1,) * len(window), padding)
+
+    def gradient(x, w, dy):
+        return jax.vjp(partial(layer, x), w)[1](dy)[0]
+
+    dy = random(*jax.eval_shape(layer, x, w).shape, seed=2)
+    got = jax.jit(lambda *a: gradient(*a))(x, w, dy)
+    assert len(used) == 1
+    with cnn_jax.cpu.enabled(False), jax.enable_x64(True):
+        want = jax.device_get(jax.jit(gradient)(*(a.astype(np.float64) for a in (x, w, dy))))
+    np.testing.assert_allclose(got, want, atol=2e-6 * abs(want).max())
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+def test_windows_of_one_pixel_are_products(strides):
+    x, w = random(2, 9, 9, 16), random(1, 1, 16, 24, seed=1)
+
+    def step(x, w):
+        y, pull = jax.vjp(lambda x, w: convolution(x, w, strides), x, w)
+        return y, *pull(jnp.cos(y))
+
+    text = program(step, x, w)
+    assert text.count(onednn.MATMUL) == 3
+    assert onednn.CONVOLUTION not in text
+    got = jax.jit(lambda x, w: step(x, w))(x, w)
+    with cnn_jax.cpu.enabled(False), jax.enable_x64(True):
+        want = jax.device_get(jax.jit(step)(x.astype(np.float64), w.astype(np.float64)))
+    for have, true in zip(got, want, strict=True):
+        np.testing.assert_allclose(have, true, atol=2e-6 * abs(true).max())
 
 
 def test_fully_connected_layers(monkeypatch):
