@@ -45,10 +45,17 @@ def make() -> None:
     c = _library()
     with _lock:
         end = c.sbrk(0)
+        gaps, missing = [], []
+        for size in GAPS:  # among those that there are, so that few addresses are needed
+            gap = c.malloc(size * MIB)
+            if gap and gap + size * MIB <= end:
+                gaps.append(gap)
+            else:
+                c.free(gap)
+                missing.append(size)
         while len(_held) < MOST and _hold(c, LARGE) and _held[-1] + LARGE <= end:
             pass  # a gap; the first piece that is none lies at the end of the heap
-        gaps = []
-        for size in GAPS:
+        for size in missing:
             if gap := c.malloc(size * MIB):
                 gaps.append(gap)
             _hold(c, LARGE)  # at the end of the heap, for no gap is as large: it bounds this one
