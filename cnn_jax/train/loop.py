@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from cnn_jax.cpu import memory
 from cnn_jax.train import feeding, nonfinite
 from cnn_jax.train.callback import (
     CHECKPOINT,
@@ -194,6 +195,7 @@ class _Training:
         self._step += 1
         self._pending.append((self._step, metrics))
         self._collect(RUN_AHEAD)
+        memory.settle()
         self._callbacks.tell("on_dispatch", self._step, examples)
 
     def _collect(self, limit: int = 0) -> None:

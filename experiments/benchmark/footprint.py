@@ -12,9 +12,10 @@ are those of `experiments.benchmark.train_step`). All figures are MiB of residen
     peak        peak of the process
 
 and of JAX also XLA's own account: `temporary` buffers, `arguments`, and of these `aliased` with
-results; and malloc's: what is in use and what is kept free after the last step. `step` without
-`temporary` is what the C library or oneDNN took besides. --nowait lets calls return before their
-step ends, as JAX does by default, see `cnn_jax.cpu.memory`.
+results; and malloc's: what is in use and what is kept free after the last step. `kept_free` is
+address space: what was trimmed is not resident. `step` without `temporary` is what the C library or
+oneDNN took besides. --nowait lets calls return before their step ends, as JAX does by default, see
+`cnn_jax.cpu.memory`; --noroom leaves the heap as the compiler left it, see `cnn_jax.cpu.room`.
 """
 
 import ctypes
@@ -74,11 +75,13 @@ def measure(name: str, network: str, options: Mapping[str, Any]) -> dict[str, An
     """The figures of one contender, 'ours' or 'torch', in this process."""
     facts: dict[str, Any] = {}
     if name == "ours":
-        from cnn_jax.cpu import memory
+        from cnn_jax.cpu import memory, room
 
         serve.WAIT = options["wait"]
         if not options["trim"]:
-            memory.LEAST_SECONDS = float("inf")
+            memory.LEAST_SECONDS = memory.LEAST_LOWERING = float("inf")
+        if not options["room"]:
+            room.make = lambda: None  # `settle` does nothing either
     (row,) = (each for each in networks.TABLE if each.name == network)
     steps = serve.build(name, row, "")
     facts["compile"] = resident()["peak"]
@@ -95,7 +98,10 @@ def measure(name: str, network: str, options: Mapping[str, Any]) -> dict[str, An
         facts["temporary"] = seen.temp_size_in_bytes >> 20
         facts["arguments"] = seen.argument_size_in_bytes >> 20
         facts["aliased"] = seen.alias_size_in_bytes >> 20
-    return {**facts, **heap()}
+    facts.update(heap())
+    if name == "ours" and "in_use" in facts:
+        facts["in_use"] -= room.held() >> 20  # addresses without pages
+    return facts
 
 
 def apart(name: str, network: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,6 +126,7 @@ def define(values: flags.FlagValues) -> None:
     many("networks", NETWORKS, "Names of rows of the table of train_step.", flag_values=values)
     flags.DEFINE_integer("steps", 10, "Number of steps.", lower_bound=1, flag_values=values)
     switch("trim", True, "Give back what the compiler has freed.", flag_values=values)
+    switch("room", True, "Make room for what stays after a step.", flag_values=values)
     switch("wait", True, "Let each call return when its step is done.", flag_values=values)
     switch("torch", True, "Measure PyTorch too, if it is installed.", flag_values=values)
 
@@ -128,7 +135,7 @@ def main(values: flags.FlagValues) -> None:
     known = [row.name for row in networks.TABLE]
     if unknown := set(values.networks) - set(known):
         raise ValueError(f"--networks={','.join(sorted(unknown))}: choose from {', '.join(known)}.")
-    options = {"steps": values.steps, "trim": values.trim, "wait": values.wait}
+    options = {name: values[name].value for name in ("steps", "trim", "room", "wait")}
     found = all(map(importlib.util.find_spec, ("torch", "torchvision")))
     names = ["ours", "torch"] if values.torch and found else ["ours"]
     rows: list[dict[str, Any]] = []

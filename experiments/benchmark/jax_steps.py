@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from cnn_jax import models, weights
+from cnn_jax.cpu import memory
 from cnn_jax.weights import Rules, layouts
 from experiments.benchmark.networks import Network
 
@@ -96,7 +97,9 @@ class JaxSteps:
     def train(self) -> Any:
         """One step; its loss."""
         self.state, value = self._train(self.state, self.x, self.y)
-        return jax.block_until_ready((self.state, value))[1]
+        jax.block_until_ready((self.state, value))
+        memory.settle()  # as the loop of training commands does
+        return value
 
     def evaluate(self) -> Any:
         """Scores [B, K] or [B, *space, K]."""

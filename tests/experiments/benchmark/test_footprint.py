@@ -36,7 +36,7 @@ class Steps:
 def test_the_parts_of_the_memory_are_told_apart(monkeypatch):
     steps = []
     monkeypatch.setattr(serve, "build", lambda *given: steps.append(Steps()) or steps[0])
-    options = {"steps": 3, "trim": True, "wait": True}
+    options = {"steps": 3, "trim": True, "room": True, "wait": True}
     footprint.forget_peak()
     found = footprint.measure("ours", "resnet18", options)
     assert steps[0].made == 3
