@@ -11,7 +11,6 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.cpu import onednn
@@ -20,6 +19,7 @@ BLOCKS = (64, 48, 32, 24, 16)  # columns; on processors with AVX-512 64 was seen
 # A kernel of few numbers, or one that is used for many rows, gains nothing (Zen 4, two cores, jax
 # 0.10.2): 512 to 2048 channels for 16 rows 0.7 of the time, for 144 rows 0.9, for 576 0.96.
 LEAST_PACKED, MOST_ROWS = 400_000, 600
+LARGE = 10_000_000  # numbers of a kernel for which no other of this size is made to try an order
 
 
 class Versions(NamedTuple):
@@ -43,12 +43,18 @@ def versions(kernel: np.ndarray, rows: int, after: Sequence[str]) -> Versions:
         rows: number of rows of x.
         after: what follows, as in `onednn.convolution`.
     """
-    size = block(rows, *kernel.shape, tuple(after)) if _worth(rows, *kernel.shape) else 0
+    size = _size(kernel, rows, tuple(after)) if _worth(rows, *kernel.shape) else 0
     if not size:
         return Versions(kernel, lambda kept: kept, partial(_call, onednn.matmul, after))
     restored = partial(unpacked, shape=kernel.shape, size=size)
     multiply = partial(onednn.packed_matmul, features=kernel.shape[1])
     return Versions(packed(kernel, size), restored, partial(_call, multiply, after))
+
+
+def _size(kernel: np.ndarray, rows: int, after: tuple[str, ...]) -> int:
+    if kernel.size <= LARGE:
+        return block(rows, *kernel.shape, after)
+    return block_of(kernel, rows, after)  # itself: another one of its size would take much memory
 
 
 def _worth(rows: int, channels: int, features: int) -> bool:
@@ -70,48 +76,67 @@ def _call(
 
 @cache
 def block(rows: int, channels: int, features: int, after: tuple[str, ...] = ()) -> int:
-    """The number of columns in a block of a packed kernel for such a product; 0 if none is right.
+    """`block_of` for kernels [channels, features]: found with random numbers, once for a shape."""
+    random = np.random.default_rng(0)
+    return block_of(random.standard_normal((channels, features), np.float32), rows, after)
+
+
+def block_of(kernel: np.ndarray, rows: int, after: Sequence[str]) -> int:
+    """The number of columns in a block of this kernel [C, F], packed; 0 if no order is right.
 
     Half the random products of a wrong order would have the wrong sign: they cannot be taken for
     right ones.
     """
+    channels, features = kernel.shape
     if channels % 16:  # rows would be padded
         return 0
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(1)
 
     def numbers(*shape: int) -> np.ndarray:
         return random.standard_normal(shape, np.float32)
 
-    kernel = numbers(channels, features)
     operands = [
         numbers(*((features,) if each == "BIAS" else (rows, features)))
         for each in after
         if each in ("BIAS", "BINARY_ADD")
     ]
+    x = numbers(rows, channels)
+    with np.errstate(all="ignore"):
+        product = x @ kernel
 
     @jax.jit
-    def difference(x: Any, kernel: Any, flat: Any, *operands: Any) -> jax.Array:
-        want = onednn.matmul(x, kernel, after=after, operands=operands)
-        got = onednn.packed_matmul(x, flat, features, after=after, operands=operands)
-        return jnp.stack([jnp.abs(got - want).max(), jnp.abs(want).max()])
+    def both(x: Any, flat: Any, product: Any, *operands: Any) -> tuple[jax.Array, jax.Array]:
+        got = onednn.packed_matmul(x, flat, features, after, operands)
+        return got, _followed(product, after, operands)
 
-    x = numbers(rows, channels)
-    room = channels * (features + 2 * max(BLOCKS))  # whatever is read of it
+    room = channels * 2 * max(BLOCKS)  # whatever is read of it
     for size in BLOCKS:
-        flat = packed(kernel, size)
-        flat = np.concatenate([flat, np.zeros(room - flat.size, np.float32)])
-        most, largest = np.asarray(difference(x, kernel, flat, *operands))
-        if most <= 1e-4 * largest:
-            return size
+        flat = packed(kernel, size, room)
+        got, want = map(np.asarray, both(x, flat, product, *operands))
+        with np.errstate(all="ignore"):
+            if np.abs(got - want).max() <= 1e-4 * np.abs(want).max():
+                return size
     return 0
 
 
-def packed(kernel: np.ndarray, size: int) -> np.ndarray:
-    """A kernel [C, F] in blocks of `size` columns: flat."""
+def _followed(y: Any, after: Sequence[str], operands: Sequence[Any]) -> Any:
+    """What follows a product, by JAX's operations."""
+    left = list(operands)
+    for each in after:
+        y = y + left.pop(0) if each in ("BIAS", "BINARY_ADD") else onednn.ACTIVATIONS[each](y)
+    return y
+
+
+def packed(kernel: np.ndarray, size: int, room: int = 0) -> np.ndarray:
+    """A kernel [C, F] in blocks of `size` columns: flat, and `room` zeros behind it."""
     channels, features = kernel.shape
-    whole = np.zeros((channels, -(-features // size) * size), kernel.dtype)
-    whole[:, :features] = kernel
-    return np.ascontiguousarray(whole.reshape(channels, -1, size).swapaxes(0, 1)).reshape(-1)
+    blocks = -(-features // size)
+    flat = np.zeros(blocks * channels * size + room, kernel.dtype)
+    lying = flat[: flat.size - room].reshape(blocks, channels, size)
+    for i, columns in enumerate(lying):
+        some = kernel[:, i * size : (i + 1) * size]
+        columns[:, : some.shape[1]] = some
+    return flat
 
 
 def unpacked(flat: Any, shape: tuple[int, int], size: int) -> Any:
