@@ -19,7 +19,7 @@ BLOCKS = (64, 48, 32, 24, 16)  # columns; on processors with AVX-512 64 was seen
 # A kernel of few numbers, or one that is used for many rows, gains nothing (Zen 4, two cores, jax
 # 0.10.2): 512 to 2048 channels for 16 rows 0.7 of the time, for 144 rows 0.9, for 576 0.96.
 LEAST_PACKED, MOST_ROWS = 400_000, 600
-LARGE = 10_000_000  # numbers of a kernel for which no other of this size is made to try an order
+STEP = 7  # numbers between rows of the kernel with which an order is tried
 
 
 class Versions(NamedTuple):
@@ -43,18 +43,12 @@ def versions(kernel: np.ndarray, rows: int, after: Sequence[str]) -> Versions:
         rows: number of rows of x.
         after: what follows, as in `onednn.convolution`.
     """
-    size = _size(kernel, rows, tuple(after)) if _worth(rows, *kernel.shape) else 0
+    size = block(rows, *kernel.shape, tuple(after)) if _worth(rows, *kernel.shape) else 0
     if not size:
         return Versions(kernel, lambda kept: kept, partial(_call, onednn.matmul, after))
     restored = partial(unpacked, shape=kernel.shape, size=size)
     multiply = partial(onednn.packed_matmul, features=kernel.shape[1])
     return Versions(packed(kernel, size), restored, partial(_call, multiply, after))
-
-
-def _size(kernel: np.ndarray, rows: int, after: tuple[str, ...]) -> int:
-    if kernel.size <= LARGE:
-        return block(rows, *kernel.shape, after)
-    return block_of(kernel, rows, after)  # itself: another one of its size would take much memory
 
 
 def _worth(rows: int, channels: int, features: int) -> bool:
@@ -76,33 +70,27 @@ def _call(
 
 @cache
 def block(rows: int, channels: int, features: int, after: tuple[str, ...] = ()) -> int:
-    """`block_of` for kernels [channels, features]: found with random numbers, once for a shape."""
-    random = np.random.default_rng(0)
-    return block_of(random.standard_normal((channels, features), np.float32), rows, after)
-
-
-def block_of(kernel: np.ndarray, rows: int, after: Sequence[str]) -> int:
-    """The number of columns in a block of this kernel [C, F], packed; 0 if no order is right.
+    """The number of columns in a block of a packed kernel for such a product; 0 if none is right.
 
     Half the random products of a wrong order would have the wrong sign: they cannot be taken for
-    right ones.
+    right ones. The kernel is a view of few random numbers: its rows are windows, STEP apart.
     """
-    channels, features = kernel.shape
     if channels % 16:  # rows would be padded
         return 0
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(0)
 
     def numbers(*shape: int) -> np.ndarray:
         return random.standard_normal(shape, np.float32)
 
+    line = numbers((channels - 1) * STEP + features)
+    kernel = np.lib.stride_tricks.sliding_window_view(line, features)[::STEP]
     operands = [
         numbers(*((features,) if each == "BIAS" else (rows, features)))
         for each in after
         if each in ("BIAS", "BINARY_ADD")
     ]
     x = numbers(rows, channels)
-    with np.errstate(all="ignore"):
-        product = x @ kernel
+    product = x @ kernel
 
     @jax.jit
     def both(x: Any, flat: Any, product: Any, *operands: Any) -> tuple[jax.Array, jax.Array]:
@@ -113,7 +101,7 @@ def block_of(kernel: np.ndarray, rows: int, after: Sequence[str]) -> int:
     for size in BLOCKS:
         flat = packed(kernel, size, room)
         got, want = map(np.asarray, both(x, flat, product, *operands))
-        with np.errstate(all="ignore"):
+        with np.errstate(invalid="ignore"):  # a wrong order may give anything
             if np.abs(got - want).max() <= 1e-4 * np.abs(want).max():
                 return size
     return 0
