@@ -11,7 +11,16 @@ import numpy as np
 from jax import lax
 
 from cnn_jax import jax_internals
-from cnn_jax.cpu import choose, geometry, pointwise, products, trim, verdict, winograd
+from cnn_jax.cpu import (
+    choose,
+    geometry,
+    kernel_gradient,
+    pointwise,
+    products,
+    trim,
+    verdict,
+    winograd,
+)
 from cnn_jax.cpu import onednn as calls
 from cnn_jax.cpu.flat import Slot, Value
 from cnn_jax.cpu.folding import CONVOLUTION, Layer
@@ -86,6 +95,7 @@ def _versions(
 ) -> tuple[list[np.ndarray], Compute, Compute | None]:
     """The layer's kernels, the plain version of it, and one by oneDNN if there is one."""
 
+    layer = _without_dead_taps(layer)
     eqn, ending = layer.eqn, _ending(layer)
 
     def plain(x: Any, kernels: Sequence[Any], bias: Any, added: Any) -> jax.Array:
@@ -94,8 +104,7 @@ def _versions(
     kernel = np.asarray(layer.kernel)
     as_it_is = [kernel], plain, None
     x, y = layer.eqn.invars[0].aval, layer.aval
-    static = all(isinstance(size, int) for size in (*x.shape, *y.shape))  # or exported for any
-    if not static or not (onednn or winograd_too):
+    if not _is_static(layer) or not (onednn or winograd_too):
         return as_it_is
     if {kernel.dtype, x.dtype, y.dtype} != {np.dtype(np.float32)}:
         return as_it_is
@@ -104,10 +113,9 @@ def _versions(
     if layer.eqn.primitive.name != CONVOLUTION:
         return as_it_is if not onednn else _by_product(layer, plain)
     g = geometry.of(x.shape, kernel.shape, y.shape, layer.eqn.params)
-    empty = min((*x.shape, *kernel.shape, *y.shape)) == 0
     product = onednn and _is_product(g)  # of any number of axes
     fits = product or calls.fits(g)
-    if empty or not fits or trim.live(g) or not choose.worth_onednn(g):
+    if _is_empty(layer) or not fits or trim.live(g) or not choose.worth_onednn(g):
         return as_it_is
     if product:
         return _by_call(layer, g)
@@ -117,6 +125,31 @@ def _versions(
     if onednn and method in ("onednn", "pointwise"):
         return _by_call(layer, g)
     return as_it_is
+
+
+def _is_static(layer: Layer) -> bool:
+    """Whether sizes are numbers; in a program that is exported for any batch they are not."""
+    shapes = *layer.eqn.invars[0].aval.shape, *layer.aval.shape
+    return all(isinstance(size, int) for size in shapes)
+
+
+def _is_empty(layer: Layer) -> bool:
+    return min((*layer.eqn.invars[0].aval.shape, *layer.kernel.shape, *layer.aval.shape)) == 0
+
+
+def _without_dead_taps(layer: Layer) -> Layer:
+    """The same layer; taps of its kernel that meet nothing but padding are cut off."""
+    if layer.eqn.primitive.name != CONVOLUTION or not _is_static(layer) or _is_empty(layer):
+        return layer
+    params = layer.eqn.params
+    x, kernel = layer.eqn.invars[0].aval.shape, np.asarray(layer.kernel)
+    g = geometry.of(x, kernel.shape, layer.aval.shape, params)
+    ranges = trim.live(g)
+    if ranges is None or kernel_gradient.fits(g):  # of a gradient, outputs would be cut off
+        return layer
+    numbers = params["dimension_numbers"]
+    eqn = layer.eqn.replace(params={**params, "padding": trim.padding(g, ranges)})
+    return layer._replace(eqn=eqn, kernel=kernel[trim.kept(ranges, numbers.rhs_spec)])
 
 
 TILES = {f"winograd{tile}": tile for tile in winograd.POINTS}

@@ -9,6 +9,8 @@ For one axis, with stride s, window dilation r and padding before of p, output o
 position o * s + k * r - p of the (dilated) image, which has pixels from 0 to its size.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -50,24 +52,31 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, ranges: Ranges, params) ->
     Exact for finite numbers: an infinite or NaN dead tap does not turn its zeros into NaN.
     """
     _, w_spec, y_spec = params["dimension_numbers"]
-    gradient = kernel_gradient.fits(g)
-    steps = g.strides if gradient else g.window_dilation
-    counts = g.out if gradient else g.window
-    padding = tuple(
-        (low - first * step, high - (count - after) * step)
-        for (low, high), (first, after), step, count in zip(
-            g.padding, ranges, steps, counts, strict=True
-        )
-    )
-    params = {**params, "padding": padding}
+    params = {**params, "padding": padding(g, ranges)}
     convolution = jax_internals.primitive("conv_general_dilated")
-    if not gradient:
-        kept = [slice(None)] * w.ndim
-        for axis, (first, after) in zip(w_spec[2:], ranges, strict=True):
-            kept[axis] = slice(first, after)
-        return convolution.bind(x, w[tuple(kept)], **params)
+    if not kernel_gradient.fits(g):
+        return convolution.bind(x, w[kept(ranges, w_spec)], **params)
     y = convolution.bind(x, w, **params)
     around = [(0, 0, 0)] * y.ndim
-    for axis, (first, after), count in zip(y_spec[2:], ranges, counts, strict=True):
+    for axis, (first, after), count in zip(y_spec[2:], ranges, g.out, strict=True):
         around[axis] = (first, count - after, 0)
     return lax.pad(y, jnp.zeros((), y.dtype), around)
+
+
+def padding(g: Geometry, ranges: Ranges) -> tuple[tuple[int, int], ...]:
+    """The padding that live taps (or a kernel gradient's live outputs) see."""
+    gradient = kernel_gradient.fits(g)
+    steps, counts = (g.strides, g.out) if gradient else (g.window_dilation, g.window)
+    axes = zip(g.padding, ranges, steps, counts, strict=True)
+    return tuple(
+        (low - first * step, high - (count - after) * step)
+        for (low, high), (first, after), step, count in axes
+    )
+
+
+def kept(ranges: Ranges, w_spec: Sequence[int]) -> tuple[slice, ...]:
+    """What indexes the live taps of a kernel whose axes lie as `w_spec` says."""
+    index = [slice(None)] * len(w_spec)
+    for axis, (first, after) in zip(w_spec[2:], ranges, strict=True):
+        index[axis] = slice(first, after)
+    return tuple(index)

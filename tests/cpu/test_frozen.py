@@ -353,6 +353,36 @@ def test_windows_of_one_pixel_are_products(by_onednn, monkeypatch, how):
         np.testing.assert_allclose(ours[0], want, rtol=0, atol=1e-5 * abs(want).max())
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("calls", [False, True])
+def test_taps_that_meet_nothing_but_padding_are_cut_off(by_onednn, calls, layout):
+    """As in DeepLabV3, whose nine taps lie up to 36 pixels apart; with what follows in the call."""
+    numbers = (layout, "OIHW", layout) if layout == "NCHW" else NHWC
+    order = (3, 2, 0, 1) if layout == "NCHW" else (0, 1, 2, 3)
+    bias = _random(24, seed=1).reshape((24, 1, 1) if layout == "NCHW" else (24,))
+
+    def function(v, x):
+        w = v["w"].transpose(order)
+        layers = [  # all but the middle tap, one line of three, one corner, and none
+            _convolve(x, w, padding=pads, rhs_dilation=holes, dimension_numbers=numbers)
+            for pads, holes in [
+                (((24, 24),) * 2, (24, 24)),
+                (((1, 1), (9, 9)), (1, 9)),
+                (((20, 0), (0, 20)), (10, 10)),
+                ("SAME", (2, 2)),
+            ]
+        ]
+        return [nn.relu(layer + bias) for layer in layers]
+
+    x = _random(2, 8, 8, 16) if layout == "NHWC" else _random(2, 16, 8, 8)
+    v = {"w": _random(3, 3, 16, 24)}
+    counts = _check(function, v, x, calls=calls)
+    assert (counts.layers, counts.calls) == (4, 4 * calls)
+    _, weights, _, _ = cnn_jax.cpu.frozen.folded(function, v, x, onednn=calls)
+    sizes = [each.size // (16 * 24) for each in weights if each.size >= 16 * 24]
+    assert sizes == [1, 3, 1, 9]
+
+
 def test_packed_kernels(by_onednn, monkeypatch):
     """Only an order that gives the numbers of the plain product is used."""
     kernel = _random(32, 20)
