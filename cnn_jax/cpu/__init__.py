@@ -119,13 +119,15 @@ def _platforms() -> str:
 def enabled(on: bool = True) -> Iterator[None]:
     """Uses our lowerings within the block (or, with `on=False`, JAX's own).
 
-    Programs that are compiled in it keep them. At its end memory is given back, as by `disable`. To
-    run those programs afterwards call `cnn_jax.cpu.memory.keep` first; without it they take up to
-    twice as long.
+    Programs that are compiled in it keep them. At its end everything is as it was before, freed
+    memory too: if it was not kept, those programs take up to twice as long afterwards, unless
+    `cnn_jax.cpu.memory.keep` is called.
     """
-    before = registry.installed()
+    before, kept = registry.installed(), memory.kept()
     enable() if on else disable()
     try:
         yield
     finally:
-        enable() if before else disable()
+        enable(keep_memory=False) if before else disable()
+        if memory.kept() != kept:
+            memory.keep() if kept else memory.release()

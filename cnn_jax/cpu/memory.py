@@ -53,10 +53,10 @@ def keep() -> bool:
 
 def release() -> bool:
     """Restores glibc's defaults. False if the C library is not glibc."""
-    global _kept
+    global _kept, _opened
     if _kept:
         room.give_back()
-    _kept = False
+    _kept = _opened = False
     return _set(_DEFAULTS)
 
 

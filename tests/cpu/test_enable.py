@@ -50,6 +50,23 @@ def test_enabled_is_a_context_and_restores_what_was():
     assert not registry.installed()
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept with glibc only")
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("kept", [True, False])
+def test_enabled_restores_whether_memory_is_kept(on, installed, kept):
+    if installed:
+        cnn_jax.cpu.enable(keep_memory=False)
+    if kept:
+        memory.keep()
+    try:
+        with cnn_jax.cpu.enabled(on):
+            pass
+        assert (registry.installed(), memory.kept()) == (installed, kept)
+    finally:
+        memory.release()
+
+
 def test_a_function_that_was_compiled_before_is_compiled_anew():
     f = jax.jit(lambda x, w: _conv(x, w))
     f(X, W)
