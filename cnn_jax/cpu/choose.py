@@ -31,10 +31,12 @@ from cnn_jax.cpu import (
 )
 from cnn_jax.cpu.geometry import Geometry
 
+# With oneDNN, whose convolution needs no such loops, Winograd has to save more: its loops also take
+# XLA half a second a layer to compile. A frozen one is compiled forward alone, and runs often.
 TOUCH, TOUCH_ONEDNN = 40, 100
 # How often a transformed kernel is written or read: by its transform and by the products; for a
-# gradient, by the products and by the transforms along two axes
-MOVES, MOVES_GRADIENT = 2, 3
+# gradient, by the products and by the transforms along two axes; frozen, by the products alone
+MOVES, MOVES_GRADIENT, MOVES_FROZEN = 2, 3, 1
 # Winograd turns one convolution into about thirty loops, which take XLA half a second to compile:
 # not worth it for a layer that runs in less than half a millisecond.
 LEAST = 40_000_000
@@ -55,20 +57,23 @@ FEW, MANY = 8, 24
 PHASES = "phases of "  # prefix to the name of the method that runs the phases of a dilated one
 
 
-def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | None:
+def choose(
+    g: Geometry, exact: bool = False, by_onednn: bool = False, frozen: bool = False
+) -> str | None:
     """The name of a method, or None if XLA's own convolution is as good.
 
     Args:
         g: the convolution.
         exact: whether rounding must be that of a plain sum, which excludes Winograd.
         by_onednn: whether oneDNN's convolution and product may be used.
+        frozen: whether Winograd's kernels are transformed beforehand, see `cnn_jax.cpu.freeze`.
     """
     if _worth_phases(g, by_onednn):
         method = choose(phases.reduced(g), exact, by_onednn)
         if method and method.startswith("winograd"):
             return f"{PHASES}{method}"  # the other methods run dilated convolutions as they are
     if by_onednn:
-        return _choose_with_onednn(g, exact)
+        return _choose_with_onednn(g, exact, frozen)
     if kernel_gradient.fits(g):
         return _choose_gradient(g, exact)
     if subpixel.fits(g):
@@ -78,7 +83,7 @@ def choose(g: Geometry, exact: bool = False, by_onednn: bool = False) -> str | N
         return "pointwise"
     if depthwise.fits(g):
         return "depthwise"
-    best = _winograd(g, exact, TOUCH)
+    best = _winograd(g, exact, TOUCH, frozen)
     if best:
         return best
     if g.feature_groups > 1:
@@ -129,7 +134,7 @@ def worth_onednn(g: Geometry) -> bool:
     return g.multiplications * (GROUPED if groups > 1 else 1) >= LEAST_ONEDNN
 
 
-def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
+def _choose_with_onednn(g: Geometry, exact: bool, frozen: bool) -> str | None:
     """`choose` with oneDNN: its convolution, unless Winograd's needs less work."""
     if kernel_gradient.fits(g):
         if depthwise.fits_gradient(g):
@@ -153,7 +158,8 @@ def _choose_with_onednn(g: Geometry, exact: bool) -> str | None:
         return "pointwise"
     if not onednn.fits(g) or _makes_few_of_many(g):
         return None
-    best = _winograd(g, exact, TOUCH_ONEDNN) if g.feature_groups == 1 else None
+    touch = TOUCH if frozen else TOUCH_ONEDNN
+    best = _winograd(g, exact, touch, frozen) if g.feature_groups == 1 else None
     return best or "onednn"
 
 
@@ -162,11 +168,12 @@ def _makes_few_of_many(g: Geometry) -> bool:
     return plain and g.taps > 1 and g.features <= FEW and g.channels >= MANY
 
 
-def _winograd(g: Geometry, exact: bool, touch: int) -> str | None:
+def _winograd(g: Geometry, exact: bool, touch: int, frozen: bool = False) -> str | None:
     """The Winograd method that is cheaper than the sum it stands for, if there is one.
 
     Args:
         touch: cost of reading and writing a number, see `TOUCH`.
+        frozen: whether its kernels are transformed beforehand.
     """
     gradient = kernel_gradient.fits(g)
     if exact or not (winograd.fits_gradient(g) if gradient else winograd.fits(g)):
@@ -185,7 +192,7 @@ def _winograd(g: Geometry, exact: bool, touch: int) -> str | None:
         # writing each once, which counts in favour of "grouped" here.
         direct += touch * g.pixels * (g.taps * g.channels - 2 * (g.channels + g.features))
     sizes = (f.batch, f.out, f.window, f.channels, f.features)
-    return _best_tile(*sizes, blocks, direct, touch, MOVES)
+    return _best_tile(*sizes, blocks, direct, touch, MOVES_FROZEN if frozen else MOVES)
 
 
 def _best_tile(

@@ -119,7 +119,7 @@ def _versions(
         return as_it_is
     if product:
         return _by_call(layer, g)
-    method = choose.choose(g, by_onednn=onednn) or ""
+    method = choose.choose(g, by_onednn=onednn, frozen=True) or ""
     if winograd_too and method in TILES:
         return _by_winograd(layer, g, TILES[method])
     if onednn and method in ("onednn", "pointwise"):

@@ -283,7 +283,7 @@ def test_under_the_transformations_of_jax(by_onednn, monkeypatch, touch):
     Once with Winograd's kernels that are transformed beforehand, once with calls to oneDNN.
     """
     monkeypatch.setattr(choose, "LEAST", 0)
-    monkeypatch.setattr(choose, "TOUCH_ONEDNN", touch)
+    monkeypatch.setattr(choose, "TOUCH", touch)
     v, x = _block_variables(), _random(8, 32, 32, 16)
     made = cnn_jax.cpu.freeze(_block, v)
     assert made.counts(x).calls == 2

@@ -128,6 +128,26 @@ def test_the_rule_follows_the_costs():
     assert chosen(16, 3, 512, 512) == "taps"  # 16 tiles do not pay for transforming the kernel
 
 
+@pytest.mark.parametrize(
+    ("layer", "trained", "frozen"),
+    [
+        ((16, 3, 512), "onednn", "onednn"),
+        ((16, 6, 256), "onednn", "winograd2"),
+        ((16, 12, 128), "winograd4", "winograd4"),
+        ((16, 24, 64), "onednn", "winograd4"),
+        ((64, 4, 512), "winograd2", "winograd4"),
+        ((4, 8, 256), "onednn", "winograd2"),
+    ],
+)
+def test_a_kernel_that_is_transformed_beforehand_costs_less(layer, trained, frozen):
+    """The fastest of the four in each row as measured, see BUILD_NOTES.md."""
+    batch, size, channels = layer
+    x = np.empty((batch, size, size, channels))
+    g = _geometry(x, np.empty((3, 3, channels, channels)), 1)
+    assert choose.choose(g, by_onednn=True) == trained
+    assert choose.choose(g, by_onednn=True, frozen=True) == frozen
+
+
 def test_importing_changes_nothing():
     from cnn_jax.cpu import registry
 
