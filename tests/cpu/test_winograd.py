@@ -140,7 +140,7 @@ def test_the_rule_follows_the_costs():
     ],
 )
 def test_a_kernel_that_is_transformed_beforehand_costs_less(layer, trained, frozen):
-    """The fastest of the four in each row as measured, see BUILD_NOTES.md."""
+    """What is chosen when frozen was the fastest in each row, see BUILD_NOTES.md."""
     batch, size, channels = layer
     x = np.empty((batch, size, size, channels))
     g = _geometry(x, np.empty((3, 3, channels, channels)), 1)
