@@ -110,7 +110,8 @@ def freeze(function: Callable, variables: Any, *, onednn: bool = True) -> Frozen
     What depends on the variables alone is computed once. Batch norm's scale and shift, a bias, a
     residual sum and an activation function become part of the convolution or product before them,
     so that each map is written once; where oneDNN can be used, one call does it all. The results
-    are those of `function` up to rounding: 1e-5 of the largest for this project's networks.
+    are those of `function` up to rounding: 1e-5 of the largest for this project's networks (1.2e-5
+    was seen after 200 layers).
 
     Any function of JAX will do: of Flax, Equinox, Haiku, or none of these. On other platforms than
     a CPU and in half precision it is the same function, with what can be folded there.
