@@ -138,7 +138,10 @@ def _is_empty(layer: Layer) -> bool:
 
 
 def _without_dead_taps(layer: Layer) -> Layer:
-    """The same layer; taps of its kernel that meet nothing but padding are cut off."""
+    """The same layer; taps of its kernel that meet nothing but padding are cut off.
+
+    Not if the kernel is not finite: zeros times such taps are NaN, which should be seen.
+    """
     if layer.eqn.primitive.name != CONVOLUTION or not _is_static(layer) or _is_empty(layer):
         return layer
     params = layer.eqn.params
@@ -146,6 +149,8 @@ def _without_dead_taps(layer: Layer) -> Layer:
     g = geometry.of(x, kernel.shape, layer.aval.shape, params)
     ranges = trim.live(g)
     if ranges is None or kernel_gradient.fits(g):  # of a gradient, outputs would be cut off
+        return layer
+    if not np.isfinite(kernel).all():
         return layer
     numbers = params["dimension_numbers"]
     eqn = layer.eqn.replace(params={**params, "padding": trim.padding(g, ranges)})

@@ -383,6 +383,20 @@ def test_taps_that_meet_nothing_but_padding_are_cut_off(by_onednn, calls, layout
     assert sizes == [1, 3, 1, 9]
 
 
+def test_a_dead_tap_that_is_not_finite_is_not_hidden():
+    kernel = _random(3, 3, 4, 4)
+    kernel[0, 0, 0, 0] = np.inf  # meets padding alone
+
+    def function(v, x):
+        return _convolve(x, v, padding=((24, 24),) * 2, rhs_dilation=(24, 24))
+
+    x = _random(2, 8, 8, 4)
+    plain = np.asarray(jax.jit(function)(kernel, x))
+    got = np.asarray(cnn_jax.cpu.freeze(function, kernel, onednn=False)(x))
+    assert np.isnan(plain).any()
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(plain))
+
+
 def test_packed_kernels(by_onednn, monkeypatch):
     """Only an order that gives the numbers of the plain product is used."""
     kernel = _random(32, 20)
