@@ -12,6 +12,7 @@ a call has its limits:
 
 - It takes float32 only, and windows of one to three dimensions. It has no gradients, which we write
   as forward convolutions and products instead.
+- Without AVX-512 it takes no batches of products (`takes_batches`).
 - A mistake in its description raises no error but ends the process. So `cnn_jax.cpu.proof` tries
   every form of call in a child process; if that fails, programs run without oneDNN
   (`cnn_jax.cpu.verdict`).
@@ -22,8 +23,10 @@ a call has its limits:
 
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -167,9 +170,33 @@ def takes_product(x: Sequence[int], y: Sequence[int], dimensions) -> bool:
     the same order, either right after them or at the end.
     """
     (x_axes, y_axes), (x_batch, y_batch) = dimensions
+    if x_batch and not takes_batches():
+        return False
     leading = tuple(x_batch) == tuple(y_batch) == tuple(range(len(x_batch)))
     forms = _form(x, x_axes, len(x_batch)), _form(y, y_axes, len(x_batch))
     return leading and len(x_axes) > 0 and None not in forms
+
+
+@cache
+def takes_batches() -> bool:
+    """Whether oneDNN may compute several products by one call on this processor.
+
+    For AVX-512 it has a kernel that does. For AVX2 it divides the products among XLA's threads, and
+    if sums are long, each of these divides its product again. They then wait for each other for
+    ever, or write into each other's memory: [2, 32, 2048] times [2, 2048, 32] hung, and with the
+    right one turned ended in a segmentation fault (jaxlib 0.10.2, AMD Zen 3, two cores). Single
+    products are sound on both.
+    """
+    most = [os.environ.get(f"{name}_MAX_CPU_ISA", "") for name in ("ONEDNN", "DNNL")]
+    if any(
+        isa and not isa.upper().startswith(("AVX512", "AVX10", "ALL", "DEFAULT")) for isa in most
+    ):
+        return False
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return False
+    return {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(text.split())
 
 
 def _form(shape, axes, batch: int) -> tuple[tuple[int, ...], bool] | None:

@@ -1,21 +1,23 @@
-"""Convolutions for which XLA is slow on a GPU, by other methods: where a measurement says so.
+"""Convolutions and max pooling for which XLA is slow on a GPU, by other methods: where measured.
 
     import cnn_jax.gpu
 
-    cnn_jax.gpu.tune(train_step, state, batch)  # measures the convolutions of a function, once
+    cnn_jax.gpu.tune(train_step, state, batch)  # measures what the function consists of, once
     cnn_jax.gpu.enable()                        # later programs use what was measured
 
 XLA leaves a convolution on a GPU to cuDNN or MIOpen. Gradients of transposed, three-dimensional,
 grouped and depthwise layers were reported to be many times slower than what these libraries give
 other frameworks (github.com/jax-ml/jax, issues 13800, 23783, 26266, 31662). The same convolutions
-can be written as products and sums, as `cnn_jax.cpu` writes them. Which is faster depends on the
-card, the versions and the size of the layer; so nothing is guessed: `tune` times each method beside
-XLA's own convolution on this card, and `enable` uses a method for exactly the convolutions for
-which it was faster, by at least `tuning.MARGIN`. Without measurements nothing changes.
+can be written as products and sums, as `cnn_jax.cpu` writes them. The gradient of max pooling is a
+scatter in XLA, and can be written as a sum over windows. Which is faster depends on the card, the
+versions and the size of the layer; so nothing is guessed: `tune` times each method beside XLA's own
+on this card, and `enable` uses a method for exactly the operations for which it was faster, by at
+least `tuning.MARGIN`. Without measurements nothing changes.
 
 The verdicts are kept in a file of the user's cache, for this card and these versions. Gradients,
-`vmap`, sharding and export work as before, because only the lowering of
-`lax.conv_general_dilated` changes, as in `cnn_jax.cpu`; a TPU or CPU is not affected.
+`vmap`, sharding and export work as before, because only lowerings change, that of
+`lax.conv_general_dilated` and that of max pooling's gradient, as in `cnn_jax.cpu`; a TPU or CPU is
+not affected.
 """
 
 import contextlib
@@ -40,7 +42,7 @@ def enable(verdicts: Verdicts | None = None, *, platforms: tuple[str, ...] = reg
         platforms: the platforms whose lowering changes.
 
     Returns:
-        The number of convolutions that another method than XLA's is known for; with 0 nothing
+        The number of operations that another method than XLA's is known for; with 0 nothing
         changes.
     """
     disable()
@@ -51,7 +53,7 @@ def enable(verdicts: Verdicts | None = None, *, platforms: tuple[str, ...] = reg
 
 
 def disable() -> None:
-    """Restores XLA's own convolutions, if ours are in use."""
+    """Restores XLA's own methods, if ours are in use."""
     registry.uninstall()
 
 

@@ -10,6 +10,8 @@ float32; depthwise convolutions multiply in float32 too, which is free within on
     depthwise   shifted multiply-adds; depthwise_gradient the same for the kernel
     grouped     batched products over groups; grouped_gradient the same for the kernel
     phases      dilated convolutions: the pixels of one phase are a smaller image
+    blocks      strided ones of few channels: a block of pixels becomes the channels of one;
+                blocks_gradient the same for the kernel
 """
 
 from collections.abc import Callable
@@ -30,6 +32,7 @@ from cnn_jax.cpu import (
     taps,
 )
 from cnn_jax.cpu.geometry import Geometry
+from cnn_jax.gpu import blocks
 
 # Each tap is an operation of its own: with more of them a program takes long to compile
 MOST_TAPS = 128
@@ -42,9 +45,10 @@ def candidates(g: Geometry) -> tuple[str, ...]:
     if kernel_gradient.fits(g):
         if depthwise.fits_gradient(g):
             return ("depthwise_gradient",)
-        if g.positions > MOST_TAPS:
-            return ()
-        return ("grouped_gradient",) if g.batch_groups > 1 else ("gradient",)
+        found = ["blocks_gradient"] if blocks.fits(g) else []
+        if g.positions <= MOST_TAPS:
+            found.append("grouped_gradient" if g.batch_groups > 1 else "gradient")
+        return tuple(found)
     if g.batch_groups > 1:
         return ()
     found = []
@@ -59,6 +63,8 @@ def candidates(g: Geometry) -> tuple[str, ...]:
             found.append("taps")
     if phases.fits(g):
         found.append("phases")
+    if blocks.fits(g):
+        found.append("blocks")
     return tuple(found)
 
 
@@ -103,9 +109,11 @@ FORWARD: dict[str, Callable[..., jax.Array]] = {
     "taps": taps.convolve,
     "depthwise": depthwise.convolve,
     "grouped": grouped.convolve,
+    "blocks": blocks.convolve,
 }
 GRADIENTS: dict[str, Callable[..., jax.Array]] = {
     "gradient": kernel_gradient.convolve,
     "depthwise_gradient": depthwise.kernel_gradient,
     "grouped_gradient": grouped.kernel_gradient,
+    "blocks_gradient": blocks.gradient,
 }

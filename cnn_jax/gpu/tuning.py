@@ -1,40 +1,47 @@
-"""Times every method for the convolutions of a function, beside XLA's own, on this device."""
+"""Times every method for the operations of a function, beside XLA's own, on this device.
+
+A convolution takes tens of microseconds on a GPU, and starting a program about a hundred. So each
+program makes many calls, of which each needs the one before, and the whole is timed. Programs are
+compiled first, several at a time, and timed afterwards, when nothing else runs.
+"""
 
 import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from cnn_jax import jax_internals
-from cnn_jax.gpu import methods, registry, verdicts
-from cnn_jax.gpu.registry import Convolution
+from cnn_jax.gpu import registry, verdicts
+from cnn_jax.gpu.operations import Operation
 
 XLA = "xla"
-MARGIN = 1.1  # a method has to be so many times as fast as XLA's own convolution
-CALLS, REPEATS = 10, 5
+MARGIN = 1.1  # a method has to be so many times as fast as XLA's own
+CALLS, REPEATS = 20, 5  # calls in one program; programs, of whose times the median counts
+MOST_THREADS = 12  # compilations at a time
 # Largest error against XLA's own result, relative to its largest number: TF32 and bfloat16 have 10
 # and 8 bits, and sums are taken in another order
 TOLERANCE = {"float64": 1e-10, "float32": 5e-3, "bfloat16": 3e-2, "float16": 5e-3}
 
 
 class Timing(NamedTuple):
-    """One convolution, measured.
+    """One operation, measured.
 
     Attributes:
-        convolution: its description.
+        operation: its description.
         milliseconds: method -> median time of a call; 'xla' among them.
         chosen: the method that `enable` will use; 'xla' for none of ours.
         wrong: methods whose result was not XLA's, or that failed, and why.
     """
 
-    convolution: Convolution
+    operation: Operation
     milliseconds: dict[str, float]
     chosen: str
     wrong: dict[str, str]
@@ -46,10 +53,10 @@ def tune(
     platform: str = "",
     file: str | os.PathLike[str] | None = None,
 ) -> list[Timing]:
-    """Measures the convolutions of a function, and keeps the verdicts for `enable`.
+    """Measures the operations of a function, and keeps the verdicts for `enable`.
 
-    Convolutions that have a verdict already are not measured again. A method whose result is not
-    that of XLA's own convolution is never chosen.
+    They are its convolutions, the convolutions' gradients and those of max pooling. What has a
+    verdict already is not measured again. A method whose result is not XLA's is never chosen.
 
     Args:
         function: a function of arrays, such as a train step.
@@ -66,15 +73,13 @@ def tune(
         known = verdicts.load(file)
     else:
         known = verdicts.Verdicts(jax.devices()[0].device_kind, {})
-    timings = []
     found, measured = dict(known.methods), list(known.measured)
-    for one in registry.convolutions_of(function, *args, platform=platform):
-        if one.key in known.measured:
-            continue
-        timings.append(measure(one))
-        measured.append(one.key)
-        if timings[-1].chosen != XLA:
-            found[one.key] = timings[-1].chosen
+    operations = registry.operations_of(function, *args, platform=platform)
+    timings = list(measure([one for one in operations if one.key not in known.measured]))
+    for timing in timings:
+        measured.append(timing.operation.key)
+        if timing.chosen != XLA:
+            found[timing.operation.key] = timing.chosen
     if verdicts.save(verdicts.Verdicts(known.card, found, tuple(measured)), file) is None:
         warnings.warn(
             "cnn_jax.gpu.tune found no directory for its verdicts: they are not kept. Give a file.",
@@ -84,44 +89,108 @@ def tune(
     return timings
 
 
-def measure(one: Convolution, *, calls: int = CALLS, repeats: int = REPEATS) -> Timing:
-    """Times one convolution by XLA and by each of its `methods.candidates`."""
-    random = np.random.default_rng(0)
-    x, w = (jnp.asarray(random.standard_normal(a.shape, np.float32), a.dtype) for a in one.operands)
-    stock = jax.jit(
-        lambda x, w: jax_internals.primitive(registry.PRIMITIVE).bind(x, w, **one.params)
-    )
-    want = np.asarray(stock(x, w).astype(jnp.float32))
-    functions: dict[str, Callable] = {XLA: stock}
-    wrong: dict[str, str] = {}
-    for method in methods.candidates(one.g):
-        ours = jax.jit(partial(methods.run, method, one.g, one.params))
+def measure(
+    operations: Sequence[Operation], *, calls: int = CALLS, repeats: int = REPEATS
+) -> Iterator[Timing]:
+    """Times each operation by XLA and by each of its `candidates`.
+
+    Args:
+        operations: what to time, in this order.
+        calls: calls in one program.
+        repeats: runs of each program, of whose times the median counts.
+    """
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+        compiled = list(pool.map(partial(_programs, calls=calls), operations))
+    for one, programs in zip(operations, compiled, strict=True):
+        yield _timed(one, programs, calls, repeats)
+        programs.clear()  # and what they keep on the device
+
+
+def _programs(one: Operation, *, calls: int) -> dict[str, Any]:
+    """method -> its compiled program, or why there is none."""
+    functions: dict[str, Callable] = {XLA: one.by_xla}
+    functions |= {method: partial(one.run, method) for method in one.candidates()}
+    programs: dict[str, Any] = {}
+    for method, function in functions.items():
         try:
-            have = np.asarray(ours(x, w).astype(jnp.float32))
-        except Exception as error:  # out of memory, or what this compiler cannot do
-            wrong[method] = f"{type(error).__name__}: {str(error)[:200]}"
+            programs[method] = compiled(function, *one.operands, calls=calls)
+        except Exception as error:  # what this compiler cannot do
+            if method == XLA:
+                raise
+            programs[method] = _words(error)
+    return programs
+
+
+def compiled(function: Callable, x: Any, w: Any, *, calls: int) -> Callable:
+    """A program of so many calls of `function(x, w)`: (x, w) -> (x, w, result of the last call).
+
+    The calls are a loop. Each of them waits for the one before, since an element of x and one of w
+    are replaced by the first element of its result, if that is above 1e30: a compiler cannot know
+    that it is not. The program takes the memory of both, which it returns unchanged.
+    """
+    result = jax.eval_shape(function, x, w)
+
+    def call(_: Any, carried: Any) -> Any:
+        x, w, _y = carried
+        y = function(x, w)
+        return _after(x, y), _after(w, y), y
+
+    def loop(x, w):
+        return lax.fori_loop(0, calls, call, (x, w, jnp.zeros(result.shape, result.dtype)))
+
+    return jax.jit(loop, donate_argnums=(0, 1)).lower(x, w).compile()
+
+
+def _after(x: jax.Array, y: jax.Array) -> jax.Array:
+    """x, which a compiler must believe to depend on y."""
+    origin, one = (0,) * x.ndim, (1,) * x.ndim
+    first = lax.slice(y, (0,) * y.ndim, (1,) * y.ndim).reshape(one)
+    own = lax.slice(x, origin, one)
+    return lax.dynamic_update_slice(x, jnp.where(first > 1e30, first.astype(x.dtype), own), origin)
+
+
+def _timed(one: Operation, programs: dict[str, Any], calls: int, repeats: int) -> Timing:
+    random = np.random.default_rng(0)
+    x, w = (random.standard_normal(a.shape, np.float32).astype(a.dtype) for a in one.operands)
+    want, wrong = None, {}
+    times: dict[str, float] = {}
+    for method, program in programs.items():
+        if isinstance(program, str):
+            wrong[method] = program
             continue
+        on_device = jnp.asarray(x), jnp.asarray(w)
+        try:
+            time_of_one, y = milliseconds(program, *on_device, calls=calls, repeats=repeats)
+        except Exception as error:  # out of memory
+            if method == XLA:
+                raise
+            wrong[method] = _words(error)
+            continue
+        have = np.asarray(y.astype(jnp.float32))
+        if want is None:
+            want = have
         off = float(np.abs(have - want).max() / max(np.abs(want).max(), 1e-30))
         if off <= TOLERANCE[str(x.dtype)]:
-            functions[method] = ours
+            times[method] = time_of_one
         else:
             wrong[method] = f"an error of {off:.1e} of the largest number"
-    times = {name: _milliseconds(f, x, w, calls, repeats) for name, f in functions.items()}
     best = min(times, key=times.__getitem__)
     return Timing(one, times, best if times[XLA] > MARGIN * times[best] else XLA, wrong)
 
 
-def _milliseconds(function: Callable, x, w, calls: int, repeats: int) -> float:
-    """The median over repeats of the mean of some calls, which follow each other unwaited."""
-    jax.block_until_ready(function(x, w))
-    means = []
+def milliseconds(program: Callable, x, w, *, calls: int, repeats: int) -> tuple[float, Any]:
+    """The time of a call, the median of some runs of a `compiled` program; and its result."""
+    x, w, y = jax.block_until_ready(program(x, w))
+    times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        for _ in range(calls):
-            last = function(x, w)
-        jax.block_until_ready(last)
-        means.append(1e3 * (time.perf_counter() - start) / calls)
-    return statistics.median(means)
+        x, w, y = jax.block_until_ready(program(x, w))
+        times.append(1e3 * (time.perf_counter() - start) / calls)
+    return statistics.median(times), y
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def _platform() -> str:

@@ -1,4 +1,4 @@
-"""What was measured on a card, in a file: the convolutions for which a method beat XLA's own."""
+"""What was measured on a card, in a file: the operations for which a method beat XLA's own."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,7 @@ class Verdicts(NamedTuple):
 
     Attributes:
         card: name of the device, as JAX has it.
-        methods: key of a convolution (`registry.Convolution.key`) -> method. XLA's own is left
+        methods: key of an operation (`operations.Operation.key`) -> method. XLA's own is left
             out.
         measured: every key that was measured.
     """
@@ -83,4 +83,4 @@ def save(verdicts: Verdicts, file: str | os.PathLike[str] | None = None) -> Path
 
 def _name(card: str) -> str:
     key = f"{card} {jax.__version__} {jaxlib.__version__}"
-    return f"gpu-convolutions-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return f"gpu-operations-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

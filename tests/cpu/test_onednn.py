@@ -1,6 +1,7 @@
 """oneDNN's calls: right wherever they are written, and not written where they would not work."""
 
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
@@ -460,3 +461,38 @@ def test_not_for_the_gradient_of_an_image(channels, features, called):
     want = gradient(x, w)
     assert program(gradient, x, w).count(CALL) == 1 + called  # the layer's own, and the gradient
     np.testing.assert_allclose(jax.jit(lambda *a: gradient(*a))(x, w), want, atol=1e-3)
+
+
+BATCHES = """
+import jax, jax.numpy as jnp, numpy as np
+from cnn_jax.cpu import onednn
+random = np.random.default_rng(0)
+x, y = (jnp.asarray(random.standard_normal(s), jnp.float32) for s in ((2, 32, 2048), (2, 2048, 32)))
+want = np.asarray(x, np.float64) @ np.asarray(y, np.float64)
+
+def product(x, y):
+    last = x.ndim - 1
+    batch = tuple(range(last - 1))
+    return onednn.dot_general(x, y, (((last,), (last - 1,)), (batch, batch)), onednn=True)
+
+several, one = (jax.jit(product).lower(*o).compile() for o in ((x, y), (x[0], y[0])))
+calls = ["__onednn$matmul" in each.as_text() for each in (several, one)]
+for _ in range(200):
+    got = several(x, y), one(x[0], y[0])
+    assert max(abs(a - b).max() for a, b in zip(got, (want, want[0]))) < 1e-3
+print(*calls)
+"""
+
+
+def test_without_avx512_batches_of_long_products_do_not_hang(tmp_path):
+    """As they did by oneDNN's kernels for AVX2 (jaxlib 0.10.2), or ended the process."""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", BATCHES],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["False", "True"]

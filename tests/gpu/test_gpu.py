@@ -1,4 +1,4 @@
-"""Methods for GPUs equal XLA's own convolution, and are used where a measurement says so alone.
+"""Methods for GPUs equal XLA's own, and are used where a measurement says so alone.
 
 All of it on a CPU: the same rules, registered for it, and programs lowered for 'cuda'.
 """
@@ -6,6 +6,7 @@ All of it on a CPU: the same rules, registered for it, and programs lowered for 
 import json
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,10 @@ from cnn_jax.gpu.verdicts import Verdicts
 LAYERS = {  # name: (space, channels, features, window, further arguments)
     "strided": ((9, 8), 4, 6, 3, {"window_strides": (2, 2), "padding": [(1, 1), (0, 2)]}),
     "transposed": ((5, 4), 4, 6, 3, {"lhs_dilation": (2, 2), "padding": [(2, 1), (1, 2)]}),
+    "of a colour image": ((12, 11), 3, 8, 7, {"window_strides": (2, 2), "padding": [(3, 3)] * 2}),
+    "in patches": ((12, 9), 3, 8, 4, {"window_strides": (4, 4)}),
+    "of uneven steps": ((9, 8), 2, 4, 3, {"window_strides": (3, 1), "padding": [(0, 2), (1, 0)]}),
+    "of a sequence": ((20,), 1, 4, 5, {"window_strides": (3,), "padding": "SAME"}),
     "dilated": ((9, 8), 4, 6, 3, {"rhs_dilation": (2, 2), "padding": [(2, 2), (2, 2)]}),
     "grouped": ((6, 5), 8, 12, 3, {"feature_group_count": 4, "padding": "SAME"}),
     "grouped, strided": ((7, 7), 8, 8, 3, {"feature_group_count": 4, "window_strides": (2, 2)}),
@@ -61,18 +66,17 @@ def layer(name, dtype):
 def test_every_method_gives_what_xla_gives(name):
     """Each pass of each layer by every method that says it can do it: one program for a layer."""
     passes, x, w = layer(name, jnp.float32)
-    found = registry.convolutions_of(passes, x, w, platform="cpu")
-    primitive = registry.jax_internals.primitive(registry.PRIMITIVE)
+    found = registry.operations_of(passes, x, w, platform="cpu")
     random = np.random.default_rng(1)
     operands = [[random.standard_normal(a.shape, np.float32) for a in c.operands] for c in found]
 
     def results(operands):
         for one, (x, w) in zip(found, operands, strict=True):
-            want = primitive.bind(x, w, **one.params)
+            want = one.by_xla(x, w)
             half = [x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)]
-            for method in methods.candidates(one.g):
-                yield method, want, methods.run(method, one.g, one.params, x, w)
-                ours = jax.eval_shape(partial(methods.run, method, one.g, one.params), *half)
+            for method in one.candidates():
+                yield method, want, one.run(method, x, w)
+                ours = jax.eval_shape(partial(one.run, method), *half)
                 assert (ours.shape, ours.dtype) == (want.shape, jnp.bfloat16)
 
     names = []  # filled while tracing
@@ -89,10 +93,41 @@ def test_every_method_gives_what_xla_gives(name):
     assert names, "no method is for this layer"
 
 
+POOLS = {  # name: (space, window, strides, padding)
+    "ResNet's": ((9, 8), (3, 3), (2, 2), [(1, 1), (1, 1)]),
+    "in blocks": ((8, 7), (2, 2), (2, 2), "VALID"),
+    "of a sequence": ((11,), (3,), (1,), "SAME"),
+    "in space": ((4, 5, 4), (2, 2, 2), (2, 2, 2), "VALID"),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_max_poolings_gradient_is_xlas_with_equal_maxima_too(name, dtype):
+    space, window, strides, padding = POOLS[name]
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.integers(0, 4, (2, *space, 3)), dtype)  # many are equal
+
+    def gradient(x):
+        y, pull = jax.vjp(lambda x: nn.max_pool(x, window, strides, padding), x)
+        weights = jnp.arange(y.size, dtype=jnp.float32).reshape(y.shape) % 7
+        return pull(weights.astype(y.dtype))[0]
+
+    (one,) = registry.operations_of(gradient, x, platform="cpu")
+    assert one.candidates() == ("views",)
+    want = np.asarray(gradient(x))
+    with cnn_jax.gpu.enabled(Verdicts("a card", {one.key: "views"}), platforms=("cpu",)):
+        traced = jax.jit(lambda x: gradient(x)).lower(x)
+        assert "select_and_scatter" not in traced.as_text()
+        np.testing.assert_array_equal(traced.compile()(x), want)
+    # whole numbers below 256: sums are exact in bfloat16 too
+    np.testing.assert_array_equal(jax.jit(lambda x: gradient(x))(x), want)
+
+
 def test_a_verdict_is_used_for_its_convolution_and_for_no_other(tmp_path):
     passes, x, w = layer("transposed", jnp.bfloat16)
-    found = registry.convolutions_of(passes, x, w, platform="cuda")
-    (forward,) = [one for one in found if "subpixel" in methods.candidates(one.g)]
+    found = registry.operations_of(passes, x, w, platform="cuda")
+    (forward,) = [one for one in found if "subpixel" in one.candidates()]
 
     def text(*operands):
         traced = jax.jit(lambda *a: passes(*a)).trace(*operands)
@@ -113,16 +148,19 @@ def test_a_verdict_is_used_for_its_convolution_and_for_no_other(tmp_path):
 def test_tune_keeps_what_was_faster_and_right(tmp_path, monkeypatch):
     file = tmp_path / "verdicts.json"
     passes, x, w = layer("depthwise", jnp.float32)
-    clock = iter(range(10**6))
     slow = {"depthwise": 1.0, "depthwise_gradient": 9.5}
+    compile_it, names = tuning.compiled, {}
 
-    def milliseconds(function, *_):
-        next(clock)
-        inner = getattr(function, "__wrapped__", None)
-        method = inner.args[0] if isinstance(inner, partial) else None
-        return slow.get(method, 10.0)
+    def named(function, *operands, calls):
+        program = compile_it(function, *operands, calls=calls)
+        names[program] = function.args[0] if isinstance(function, partial) else "xla"
+        return program
 
-    monkeypatch.setattr(tuning, "_milliseconds", milliseconds)
+    def milliseconds(program, x, w, *, calls, repeats):
+        return slow.get(names[program], 10.0), program(x, w)[-1]
+
+    monkeypatch.setattr(tuning, "compiled", named)
+    monkeypatch.setattr(tuning, "milliseconds", milliseconds)
     broken = dict(methods.FORWARD)
     timings = cnn_jax.gpu.tune(passes, x, w, platform="cpu", file=file)
     chosen = [timing.chosen for timing in timings]
@@ -146,6 +184,32 @@ def test_tune_keeps_what_was_faster_and_right(tmp_path, monkeypatch):
     timings = cnn_jax.gpu.tune(passes, x, w, platform="cpu", file=file)
     assert {timing.chosen for timing in timings} == {"xla"}
     assert "error" in timings[0].wrong["depthwise"]
+
+
+def test_a_call_is_timed_as_often_as_it_says():
+    """So many calls, one after the other: none is left out, and the operands come back."""
+    calls = []
+
+    def function(x, w):
+        jax.debug.callback(lambda: calls.append(1))
+        return x @ w
+
+    x, w = jnp.eye(3), jnp.arange(9.0).reshape(3, 3)
+    want = np.asarray(w)
+    program = tuning.compiled(function, x, w, calls=7)
+    same, also, y = program(jnp.array(x), jnp.array(w))
+    jax.effects_barrier()
+    assert len(calls) == 7
+    np.testing.assert_array_equal(same, np.eye(3))
+    np.testing.assert_array_equal(also, want)
+    np.testing.assert_array_equal(y, want)
+
+    def text(function):
+        program = tuning.compiled(function, x, w, calls=7)
+        return program.as_text()
+
+    # what does not change from call to call stays within the loop
+    assert "dot" in text(lambda x, w: x @ w).partition("ENTRY")[0]
 
 
 def test_what_cannot_be_is_said_in_one_line(tmp_path):

@@ -50,6 +50,8 @@ def step(spec: dict[str, Any]) -> None:
         steps.run(spec["digest"] - 2)
         facts["digest"] = steps.digest()
     compiled = steps.compile_seconds
+    if (tuned := getattr(steps, "tuned", None)) is not None:
+        facts["tuned"] = tuned
     say(
         **facts,
         batch=of.batch,

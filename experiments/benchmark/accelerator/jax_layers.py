@@ -12,7 +12,6 @@ from experiments.benchmark.accelerator import layers
 from experiments.benchmark.accelerator.layers import Layer
 
 PLATFORMS = {"gpu": ("cuda", "rocm"), "cpu": ("cpu",), "tpu": ("tpu",)}
-CALLS, REPEATS = 10, 5
 
 
 def forward(layer: Layer) -> Callable[[Any, Any], Any]:
@@ -70,23 +69,26 @@ def rows(dtype: str, platform: str, file: str, *, tiny: bool) -> Iterator[dict[s
     (lowered, *_) = PLATFORMS[platform]
     if platform == "gpu" and "rocm" in str(jax.devices()[0].client.platform_version).lower():
         lowered = "rocm"
-    chosen, measured = {}, []
+    names, operations = [], []
     for layer in layers.table(tiny=tiny):
         for name, function in passes(layer).items():
             operands = shapes(layer, jnp.dtype(dtype))
-            found = registry.convolutions_of(function, *operands, platform=lowered)
-            for one in found:
-                timing = tuning.measure(one, calls=CALLS, repeats=REPEATS)
-                measured.append(one.key)
-                if timing.chosen != tuning.XLA:
-                    chosen[one.key] = timing.chosen
-                yield {
-                    "layer": layer.name,
-                    "pass": name,
-                    "milliseconds": timing.milliseconds,
-                    "chosen": timing.chosen,
-                    "wrong": timing.wrong,
-                }
+            found = registry.operations_of(function, *operands, platform=lowered)
+            names += [(layer.name, name)] * len(found)
+            operations += found
+    chosen, measured = {}, []
+    timings = tuning.measure(operations)
+    for (layer_name, pass_name), timing in zip(names, timings, strict=True):
+        measured.append(timing.operation.key)
+        if timing.chosen != tuning.XLA:
+            chosen[timing.operation.key] = timing.chosen
+        yield {
+            "layer": layer_name,
+            "pass": pass_name,
+            "milliseconds": timing.milliseconds,
+            "chosen": timing.chosen,
+            "wrong": timing.wrong,
+        }
     card = jax.devices()[0].device_kind
     known = verdicts.load() if not file else verdicts.Verdicts(card, {})
     verdicts.save(

@@ -1,6 +1,7 @@
 """Train steps in JAX: ours, and those of plain Flax. Each is compiled once, for one batch."""
 
 import hashlib
+import tempfile
 import time
 from typing import Any
 
@@ -27,6 +28,8 @@ class Steps:
         compile_seconds: of the step, without a cache.
         program_bytes: what the compiler plans for the step at its peak: arguments, results, and
             what lies between; None where it does not say.
+        tuned: what `cnn_jax.gpu` does otherwise: key of an operation -> (method, its milliseconds,
+            XLA's); None if it was not asked.
     """
 
     def __init__(self, contender: str, of: Row, dtype: str, *, tune: bool = False):
@@ -37,9 +40,9 @@ class Steps:
         step, self._state, self._batch = (_ours if contender == "ours" else _flax)(
             of, jnp.dtype(dtype), variables, tx, jnp.asarray(x), jnp.asarray(y)
         )
+        self.tuned: dict[str, tuple[str, float, float]] | None = None
         if tune:
-            cnn_jax.gpu.tune(step, self._state, *self._batch)
-            cnn_jax.gpu.enable()
+            self.tuned = _tuned(step, self._state, *self._batch)
         begun = time.perf_counter()
         jitted = jax.jit(step, donate_argnums=0)
         self._step = jitted.lower(self._state, *self._batch).compile()
@@ -62,6 +65,18 @@ class Steps:
         for leaf in jax.tree.leaves(jax.device_get(self._state)):
             bits.update(np.ascontiguousarray(leaf).tobytes())
         return bits.hexdigest()[:16]
+
+
+def _tuned(step: Any, *args: Any) -> dict[str, tuple[str, float, float]]:
+    """Measures what a step consists of, and uses what is faster from now on."""
+    with tempfile.TemporaryDirectory() as folder:  # so that all is measured now
+        timings = cnn_jax.gpu.tune(step, *args, file=f"{folder}/verdicts.json")
+        cnn_jax.gpu.enable(cnn_jax.gpu.load(f"{folder}/verdicts.json"))
+    return {
+        t.operation.key: (t.chosen, t.milliseconds[t.chosen], t.milliseconds["xla"])
+        for t in timings
+        if t.chosen != "xla"
+    }
 
 
 def _ours(of: Row, dtype: Any, variables: Any, tx: Any, x: Any, y: Any):

@@ -127,11 +127,13 @@ def line(row: Mapping[str, Any]) -> str:
         if row.get(key) is not None
     ]
     compiled = row["compile_seconds"]
+    tuned = [f"{len(row['tuned'])} operations by other methods"] if "tuned" in row else []
     parts = [
         f"{row['network']:16s} {row['contender']:23s} {row['images_per_second']:9.1f} images/s",
         f"{row['milliseconds']:.1f} ms (spread {row['spread']:.2f})",
         share,
         *memory,
+        *tuned,
         "compiles nothing" if compiled is None else f"compiled in {compiled} s",
         f"first step after {row['first_step_seconds']} s",
         f"first losses {', '.join(f'{loss:.4f}' for loss in row['losses'])}",

@@ -10,7 +10,7 @@ import torch
 from experiments.benchmark.accelerator import layers
 from experiments.benchmark.accelerator.layers import Layer
 
-CALLS, REPEATS = 10, 5
+CALLS, REPEATS = 20, 5
 
 
 def passes(layer: Layer, dtype: str, device: str) -> dict[str, Callable[[], Any]]:
@@ -52,17 +52,31 @@ def rows(dtype: str, platform: str, *, tiny: bool) -> Iterator[dict[str, Any]]:
 
 
 def _milliseconds(function: Callable[[], Any], device: str) -> float:
-    def wait() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
+    """The time of a call, without the time that Python takes to start it."""
+    for _ in range(3):
+        function()  # cuDNN's benchmark mode tries its algorithms
+    if device == "cuda":
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(CALLS):
+                function()
+        calls, wait = graph.replay, torch.cuda.synchronize
+    else:
 
-    function()  # cuDNN's benchmark mode tries its algorithms
+        def calls() -> None:
+            for _ in range(CALLS):
+                function()
+
+        def wait() -> None:
+            pass
+
+    calls()
     wait()
     means = []
     for _ in range(REPEATS):
         begun = time.perf_counter()
-        for _ in range(CALLS):
-            function()
+        calls()
         wait()
         means.append(1e3 * (time.perf_counter() - begun) / CALLS)
     return statistics.median(means)

@@ -240,5 +240,5 @@ def test_every_layer_can_be_lowered_with_a_method_for_a_gpu():
         grown = layer.size * layer.stride if layer.transposed else -(-layer.size // layer.stride)
         assert y.shape == (layer.batch, *(grown,) * layer.rank, layer.features)
         for function in jax_layers.passes(layer).values():
-            (one,) = registry.convolutions_of(function, x, w, y, platform="cuda")
+            (one,) = registry.operations_of(function, x, w, y, platform="cuda")
             assert methods.candidates(one.g)
