@@ -24,17 +24,18 @@ import contextlib
 from collections.abc import Iterator
 
 from cnn_jax.gpu import registry
+from cnn_jax.gpu.registry import GPUS
 from cnn_jax.gpu.tuning import Timing, tune
 from cnn_jax.gpu.verdicts import Verdicts, load
 
-__all__ = ["Timing", "Verdicts", "disable", "enable", "enabled", "load", "tune"]
+__all__ = ["GPUS", "Timing", "Verdicts", "disable", "enable", "enabled", "load", "tune"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-def enable(verdicts: Verdicts | None = None, *, platforms: tuple[str, ...] = registry.GPUS) -> int:
+def enable(verdicts: Verdicts | None = None, *, platforms: tuple[str, ...] = GPUS) -> int:
     """Uses the measured methods in programs compiled from now on (JAX's caches are cleared).
 
     Args:
@@ -59,7 +60,7 @@ def disable() -> None:
 
 @contextlib.contextmanager
 def enabled(
-    verdicts: Verdicts | None = None, *, platforms: tuple[str, ...] = registry.GPUS
+    verdicts: Verdicts | None = None, *, platforms: tuple[str, ...] = GPUS
 ) -> Iterator[int]:
     """`enable` within the block; programs that are compiled in it keep their methods."""
     count = enable(verdicts, platforms=platforms)

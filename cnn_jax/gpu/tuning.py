@@ -1,16 +1,14 @@
 """Times every method for the operations of a function, beside XLA's own, on this device.
 
 A convolution takes tens of microseconds on a GPU, and starting a program about a hundred. So each
-program makes many calls, of which each needs the one before, and the whole is timed. Programs are
-compiled first, several at a time, and timed afterwards, when nothing else runs.
+program makes many calls, of which each needs the one before, and the whole is timed.
 """
 
 import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,7 +23,6 @@ from cnn_jax.gpu.operations import Operation
 XLA = "xla"
 MARGIN = 1.1  # a method has to be so many times as fast as XLA's own
 CALLS, REPEATS = 20, 5  # calls in one program; programs, of whose times the median counts
-MOST_THREADS = 12  # compilations at a time
 # Largest error against XLA's own result, relative to its largest number: TF32 and bfloat16 have 10
 # and 8 bits, and sums are taken in another order
 TOLERANCE = {"float64": 1e-10, "float32": 5e-3, "bfloat16": 3e-2, "float16": 5e-3}
@@ -74,13 +71,18 @@ def tune(
     else:
         known = verdicts.Verdicts(jax.devices()[0].device_kind, {})
     found, measured = dict(known.methods), list(known.measured)
-    operations = registry.operations_of(function, *args, platform=platform)
-    timings = list(measure([one for one in operations if one.key not in known.measured]))
-    for timing in timings:
-        measured.append(timing.operation.key)
-        if timing.chosen != XLA:
-            found[timing.operation.key] = timing.chosen
-    if verdicts.save(verdicts.Verdicts(known.card, found, tuple(measured)), file) is None:
+    timings, kept = [], True
+    for one in registry.operations_of(function, *args, platform=platform):
+        if one.key in known.measured:
+            continue
+        timings.append(measure(one))
+        measured.append(one.key)
+        if timings[-1].chosen != XLA:
+            found[one.key] = timings[-1].chosen
+        # after each, for it takes seconds: who stops here goes on later
+        now = verdicts.Verdicts(known.card, found, tuple(measured))
+        kept = verdicts.save(now, file) is not None
+    if not kept:
         warnings.warn(
             "cnn_jax.gpu.tune found no directory for its verdicts: they are not kept. Give a file.",
             RuntimeWarning,
@@ -89,21 +91,15 @@ def tune(
     return timings
 
 
-def measure(
-    operations: Sequence[Operation], *, calls: int = CALLS, repeats: int = REPEATS
-) -> Iterator[Timing]:
-    """Times each operation by XLA and by each of its `candidates`.
+def measure(one: Operation, *, calls: int = CALLS, repeats: int = REPEATS) -> Timing:
+    """Times an operation by XLA and by each of its `candidates`.
 
     Args:
-        operations: what to time, in this order.
+        one: the operation.
         calls: calls in one program.
         repeats: runs of each program, of whose times the median counts.
     """
-    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
-        compiled = list(pool.map(partial(_programs, calls=calls), operations))
-    for one, programs in zip(operations, compiled, strict=True):
-        yield _timed(one, programs, calls, repeats)
-        programs.clear()  # and what they keep on the device
+    return _timed(one, _programs(one, calls=calls), calls, repeats)
 
 
 def _programs(one: Operation, *, calls: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from experiments.benchmark.accelerator import (
 )
 
 SECTIONS = ("steps", "airbench94", "layers")
-TINY = "resnet18"  # the network of --tiny
+SMALL = "resnet18"  # the network of --tiny and --deterministic
 
 
 def define_flags() -> None:
@@ -85,7 +85,7 @@ def main() -> int:
     rows = [row.name for row in networks.TABLE]
     wanted = [name for name in rows if name in chosen.only]
     if not chosen.only or "steps" in chosen.only:
-        wanted = rows if not chosen.tiny else [TINY]
+        wanted = rows if not chosen.tiny else [SMALL]
     report.tell(_machine(report))
 
     def steps(names: list[str]) -> None:
@@ -103,8 +103,7 @@ def main() -> int:
         airbench_table.measure(report, spec, environment, file=chosen.cifar10, runs=chosen.runs)
         airbench_table.measure_torch(report, chosen.airbench_torch)
     if chosen.deterministic:
-        name = TINY if chosen.tiny else rows[0]
-        deterministic.measure(report, name, spec, environment)
+        deterministic.measure(report, SMALL, spec, environment)
     if not chosen.only or "layers" in chosen.only:
         layer_table.measure(report, spec, environment, torch=torch)
     steps(wanted[1:])

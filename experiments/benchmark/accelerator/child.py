@@ -106,7 +106,13 @@ def _layer_rows(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     from experiments.benchmark.accelerator import jax_layers, jax_steps
 
     yield _wanted(jax_steps.card(), spec["platform"])
-    yield from jax_layers.rows(spec["dtype"], spec["platform"], spec["verdicts"], tiny=spec["tiny"])
+    yield from jax_layers.rows(
+        spec["dtype"],
+        spec["platform"],
+        spec["verdicts"],
+        tiny=spec["tiny"],
+        without=[(layer, name) for layer, name in spec["without"]],
+    )
 
 
 def airbench(spec: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from experiments.benchmark.accelerator.parent import Child, ChildError, Report
 from experiments.gpu_options import deterministic
 
 STEPS = 10
-SECONDS = 40.0  # of a process, about
+SECONDS = 22.0  # of a process, about
 
 
 def measure(

@@ -1,6 +1,6 @@
 """XLA's own convolutions beside `cnn_jax.gpu`'s methods, a pass of a layer at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import jax
@@ -64,31 +64,35 @@ def passes(layer: Layer) -> dict[str, Callable[..., Any]]:
     return dict(zip(layers.PASSES, functions, strict=True))
 
 
-def rows(dtype: str, platform: str, file: str, *, tiny: bool) -> Iterator[dict[str, Any]]:
-    """A row for each pass; the verdicts go to a file, '' for the user's cache."""
+def rows(
+    dtype: str, platform: str, file: str, *, tiny: bool, without: Collection[tuple[str, str]] = ()
+) -> Iterator[dict[str, Any]]:
+    """A row for each pass; the verdicts go to a file, '' for the user's cache.
+
+    Args:
+        without: (layer, pass) of rows that are there already.
+    """
     (lowered, *_) = PLATFORMS[platform]
     if platform == "gpu" and "rocm" in str(jax.devices()[0].client.platform_version).lower():
         lowered = "rocm"
-    names, operations = [], []
+    chosen, measured = {}, []
     for layer in layers.table(tiny=tiny):
         for name, function in passes(layer).items():
+            if (layer.name, name) in without:
+                continue
             operands = shapes(layer, jnp.dtype(dtype))
-            found = registry.operations_of(function, *operands, platform=lowered)
-            names += [(layer.name, name)] * len(found)
-            operations += found
-    chosen, measured = {}, []
-    timings = tuning.measure(operations)
-    for (layer_name, pass_name), timing in zip(names, timings, strict=True):
-        measured.append(timing.operation.key)
-        if timing.chosen != tuning.XLA:
-            chosen[timing.operation.key] = timing.chosen
-        yield {
-            "layer": layer_name,
-            "pass": pass_name,
-            "milliseconds": timing.milliseconds,
-            "chosen": timing.chosen,
-            "wrong": timing.wrong,
-        }
+            for one in registry.operations_of(function, *operands, platform=lowered):
+                timing = tuning.measure(one)
+                measured.append(one.key)
+                if timing.chosen != tuning.XLA:
+                    chosen[one.key] = timing.chosen
+                yield {
+                    "layer": layer.name,
+                    "pass": name,
+                    "milliseconds": timing.milliseconds,
+                    "chosen": timing.chosen,
+                    "wrong": timing.wrong,
+                }
     card = jax.devices()[0].device_kind
     known = verdicts.load() if not file else verdicts.Verdicts(card, {})
     verdicts.save(

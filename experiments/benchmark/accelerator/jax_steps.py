@@ -69,9 +69,13 @@ class Steps:
 
 def _tuned(step: Any, *args: Any) -> dict[str, tuple[str, float, float]]:
     """Measures what a step consists of, and uses what is faster from now on."""
+    backend = jax.default_backend()
+    platform = "" if backend == "gpu" else backend  # to try the command on a CPU
     with tempfile.TemporaryDirectory() as folder:  # so that all is measured now
-        timings = cnn_jax.gpu.tune(step, *args, file=f"{folder}/verdicts.json")
-        cnn_jax.gpu.enable(cnn_jax.gpu.load(f"{folder}/verdicts.json"))
+        file = f"{folder}/verdicts.json"
+        timings = cnn_jax.gpu.tune(step, *args, platform=platform, file=file)
+        platforms = (platform,) if platform else cnn_jax.gpu.GPUS
+        cnn_jax.gpu.enable(cnn_jax.gpu.load(file), platforms=platforms)
     return {
         t.operation.key: (t.chosen, t.milliseconds[t.chosen], t.milliseconds["xla"])
         for t in timings

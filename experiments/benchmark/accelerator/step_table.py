@@ -43,7 +43,7 @@ def contenders(network: str, *, torch: bool, compiled: bool, tuned: bool) -> lis
         if compiled:
             found.append(Contender("torch_compile", "bfloat16", 75))
     if tuned:
-        found.append(Contender("ours", "bfloat16", 150, tuned=True))
+        found.append(Contender("ours", "bfloat16", 300, tuned=True))
     return found
 
 
