@@ -204,12 +204,17 @@ def test_a_call_is_timed_as_often_as_it_says():
     np.testing.assert_array_equal(also, want)
     np.testing.assert_array_equal(y, want)
 
-    def text(function):
-        program = tuning.compiled(function, x, w, calls=7)
-        return program.as_text()
-
     # what does not change from call to call stays within the loop
-    assert "dot" in text(lambda x, w: x @ w).partition("ENTRY")[0]
+    text = tuning.compiled(lambda x, w: x @ w, x, w, calls=7).as_text()
+    assert "dot" in text.partition("ENTRY")[0]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_each_call_waits_for_the_one_before_in_every_dtype(dtype):
+    x = jnp.ones((2, 3), dtype)
+    huge = jnp.full((4,), jnp.finfo(dtype).max)
+    assert tuning._after(x, huge)[0, 0] == jnp.finfo(dtype).max  # so a compiler must have y first
+    np.testing.assert_array_equal(tuning._after(x, 100 * jnp.ones(4, dtype)), x)
 
 
 def test_what_cannot_be_is_said_in_one_line(tmp_path):
