@@ -347,7 +347,9 @@ def test_windows_of_one_pixel_are_products(by_onednn, monkeypatch, how):
     text = jax.jit(made).lower(*inputs).compile().as_text()
     assert text.count('"__onednn$matmul"') == (7 if layers else 0)
     assert text.count('"__onednn$convolution"') == (0 if layers else 5)
-    assert ("weights_prepacked" in text) == (how == "packed" and products.block(4, 64, 96) > 0)
+    # a kernel of few columns is one block, and so may be packed where others are not
+    assert how == "packed" or "weights_prepacked" not in text
+    assert how != "packed" or products.block(4, 64, 96) == 0 or "weights_prepacked" in text
     mapped = jax.vmap(made)(*(each[None] for each in inputs))  # by the plain version
     for ours, want in zip(mapped, function(variables, *inputs), strict=True):
         np.testing.assert_allclose(ours[0], want, rtol=0, atol=1e-5 * abs(want).max())
