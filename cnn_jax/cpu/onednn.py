@@ -12,7 +12,8 @@ a call has its limits:
 
 - It takes float32 only, and windows of one to three dimensions. It has no gradients, which we write
   as forward convolutions and products instead.
-- Without AVX-512 it takes no batches of products (`takes_batches`).
+- Without AVX-512 it takes no batches of products (`takes_batches`), nor what it would compute by
+  them (`is_batch`).
 - A mistake in its description raises no error but ends the process. So `cnn_jax.cpu.proof` tries
   every form of call in a child process; if that fails, programs run without oneDNN
   (`cnn_jax.cpu.verdict`).
@@ -184,7 +185,8 @@ def takes_batches() -> bool:
     For AVX-512 it has a kernel that does. For AVX2 it divides the products among XLA's threads, and
     if sums are long, each of these divides its product again. They then wait for each other for
     ever, or write into each other's memory: [2, 32, 2048] times [2, 2048, 32] hung, and with the
-    right one turned ended in a segmentation fault (jaxlib 0.10.2, AMD Zen 3, two cores). Single
+    right one turned ended in a segmentation fault (jaxlib 0.10.2, AMD Zen 3, two cores). So did
+    convolutions that it computes in this way (`is_batch`), in six of twenty processes. Single
     products are sound on both.
     """
     most = [os.environ.get(f"{name}_MAX_CPU_ISA", "") for name in ("ONEDNN", "DNNL")]
@@ -210,8 +212,22 @@ def _form(shape, axes, batch: int) -> tuple[tuple[int, ...], bool] | None:
 
 
 def fits(g: Geometry) -> bool:
-    """Whether `convolve` supports it: no gradient of a kernel, no dilated image."""
-    return g.batch_groups == 1 and 1 <= g.rank <= 3 and max(g.base_dilation) == 1
+    """Whether `convolve` supports it here: no gradient of a kernel, no dilated image."""
+    if g.batch_groups > 1 or not 1 <= g.rank <= 3 or max(g.base_dilation) > 1:
+        return False
+    return takes_batches() or not is_batch(
+        g.channels, g.features, g.feature_groups, g.window_dilation
+    )
+
+
+def is_batch(channels: int, features: int, groups: int, dilation: Sequence[int]) -> bool:
+    """Whether oneDNN for AVX2 convolves by a batch of products, one for each group.
+
+    It does so, of 220 layers that were tried, for depthwise ones over one axis, and over three if
+    the window has holes (ONEDNN_VERBOSE: `gemm:jit`, jaxlib 0.10.2). See `takes_batches`.
+    """
+    depthwise = groups > 1 and groups == channels == features
+    return depthwise and (len(dilation) == 1 or (len(dilation) == 3 and max(dilation) > 1))
 
 
 def convolve(
