@@ -6,12 +6,11 @@ depth"), 3 channels are 12, and a window of 7x7 with stride 2 is one of 4x4 bloc
 The kernel has a row and a column of zeros more, which change nothing.
 """
 
-import math
-
 import jax
+import jax.numpy as jnp
 from jax import lax
 
-from cnn_jax.cpu import kernel_gradient
+from cnn_jax.cpu import kernel_gradient, phases
 from cnn_jax.cpu.geometry import Geometry
 
 MOST_CHANNELS = 4  # of the image: with more of them cuDNN has enough
@@ -32,7 +31,7 @@ def convolve(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
     taps = _blocks(g.window, steps)
     sizes = [n + k - 1 for n, k in zip(g.out, taps, strict=True)]
     x = _split(x, steps, sizes, [lo for lo, _ in g.padding])
-    return _convolve(x, _split(w[None], steps, taps)[0], g.rank, product["precision"])
+    return _convolve(x, _split_kernel(w, steps, taps), g.rank, product["precision"])
 
 
 def gradient(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
@@ -46,7 +45,7 @@ def gradient(x: jax.Array, w: jax.Array, g: Geometry, **product) -> jax.Array:
         lambda kernel: _convolve(x, kernel, g.rank, product["precision"]), kernel
     )
     (y,) = transposed(w)
-    return _join(y, steps, g.batch)[tuple(map(slice, g.out))]
+    return _join_kernel(y, steps, g.batch)[tuple(map(slice, g.out))]
 
 
 def _convolve(x: jax.Array, w: jax.Array, rank: int, precision) -> jax.Array:
@@ -71,25 +70,22 @@ def _blocks(pixels: tuple[int, ...], steps: tuple[int, ...]) -> list[int]:
 
 
 def _split(x: jax.Array, steps, sizes, before=None) -> jax.Array:
-    """x [N, *space, *rest] -> [N, *sizes, prod(steps) * C, *]: each block's pixels as channels."""
-    rank = len(steps)
-    rest = x.shape[rank + 1 :]
-    axes = zip(steps, sizes, before or [0] * rank, x.shape[1:], strict=False)
-    ends = [(lo, size * step - pixels - lo, 0) for step, size, lo, pixels in axes]
-    x = lax.pad(x, x.dtype.type(0), [(0, 0, 0), *ends, *[(0, 0, 0)] * len(rest)])
-    pairs = [n for pair in zip(sizes, steps, strict=True) for n in pair]
-    x = x.reshape(x.shape[0], *pairs, *rest)
-    block, pixel = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
-    x = lax.transpose(x, (0, *block, *pixel, *range(2 * rank + 1, x.ndim)))
-    return x.reshape(x.shape[0], *sizes, math.prod(steps) * rest[0], *rest[1:])
+    """x [N, *space, C] -> [N, *sizes, prod(steps) * C]: each block's pixels as channels."""
+    apart = phases.split(x, steps, sizes, before).reshape(-1, x.shape[0], *sizes, x.shape[-1])
+    return jnp.moveaxis(apart, 0, -2).reshape(x.shape[0], *sizes, -1)
 
 
-def _join(y: jax.Array, steps: tuple[int, ...], channels: int) -> jax.Array:
+def _split_kernel(w: jax.Array, steps, taps) -> jax.Array:
+    """w [*window, C, F] -> [*taps, prod(steps) * C, F]."""
+    *window, channels, features = w.shape
+    w = _split(w.reshape(1, *window, channels * features), steps, taps)
+    return w.reshape(*taps, -1, features)
+
+
+def _join_kernel(y: jax.Array, steps: tuple[int, ...], channels: int) -> jax.Array:
     """y [*taps, prod(steps) * C, F] -> [*(taps * steps), C, F]."""
-    rank = len(steps)
-    taps = y.shape[:rank]
-    y = y.reshape(*taps, *steps, channels, y.shape[-1])
-    order = [axis for i in range(rank) for axis in (i, rank + i)]
-    y = lax.transpose(y, (*order, 2 * rank, 2 * rank + 1))
-    sizes = [n * step for n, step in zip(taps, steps, strict=True)]
-    return y.reshape(*sizes, channels, y.shape[-1])
+    rank, features = len(steps), y.shape[-1]
+    y = y.reshape(*y.shape[:rank], *steps, channels * features)
+    y = lax.transpose(y, (*range(rank, 2 * rank), *range(rank), 2 * rank))
+    y = phases.join(jnp.expand_dims(y, rank), rank)[0]
+    return y.reshape(*y.shape[:-1], channels, features)

@@ -66,22 +66,13 @@ def tune(
     """
     platform = platform or _platform()
     registry.uninstall()
-    if file is None or os.path.exists(file):
-        known = verdicts.load(file)
-    else:
-        known = verdicts.Verdicts(jax.devices()[0].device_kind, {})
-    found, measured = dict(known.methods), list(known.measured)
+    measured = _known(file).measured
     timings, kept = [], True
     for one in registry.operations_of(function, *args, platform=platform):
-        if one.key in known.measured:
-            continue
-        timings.append(measure(one))
-        measured.append(one.key)
-        if timings[-1].chosen != XLA:
-            found[one.key] = timings[-1].chosen
-        # after each, for it takes seconds: who stops here goes on later
-        now = verdicts.Verdicts(known.card, found, tuple(measured))
-        kept = verdicts.save(now, file) is not None
+        if one.key not in measured:
+            timings.append(measure(one))
+            # each at once, for it takes seconds: who stops here goes on later
+            kept = keep(timings[-1], file)
     if not kept:
         warnings.warn(
             "cnn_jax.gpu.tune found no directory for its verdicts: they are not kept. Give a file.",
@@ -89,6 +80,22 @@ def tune(
             stacklevel=2,
         )
     return timings
+
+
+def keep(timing: Timing, file: str | os.PathLike[str] | None = None) -> bool:
+    """Adds a verdict to those that `enable` uses; whether there was a place for it."""
+    known, key = _known(file), timing.operation.key
+    found = {other: method for other, method in known.methods.items() if other != key}
+    if timing.chosen != XLA:
+        found[key] = timing.chosen
+    measured = tuple(dict.fromkeys((*known.measured, key)))
+    return verdicts.save(verdicts.Verdicts(known.card, found, measured), file) is not None
+
+
+def _known(file: str | os.PathLike[str] | None) -> verdicts.Verdicts:
+    if file is None or os.path.exists(file):
+        return verdicts.load(file)
+    return verdicts.Verdicts(jax.devices()[0].device_kind, {})
 
 
 def measure(one: Operation, *, calls: int = CALLS, repeats: int = REPEATS) -> Timing:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnn_jax.gpu import registry, tuning, verdicts
+from cnn_jax.gpu import registry, tuning
 from experiments.benchmark.accelerator import layers
 from experiments.benchmark.accelerator.layers import Layer
 
@@ -75,7 +75,6 @@ def rows(
     (lowered, *_) = PLATFORMS[platform]
     if platform == "gpu" and "rocm" in str(jax.devices()[0].client.platform_version).lower():
         lowered = "rocm"
-    chosen, measured = {}, []
     for layer in layers.table(tiny=tiny):
         for name, function in passes(layer).items():
             if (layer.name, name) in without:
@@ -83,9 +82,7 @@ def rows(
             operands = shapes(layer, jnp.dtype(dtype))
             for one in registry.operations_of(function, *operands, platform=lowered):
                 timing = tuning.measure(one)
-                measured.append(one.key)
-                if timing.chosen != tuning.XLA:
-                    chosen[one.key] = timing.chosen
+                tuning.keep(timing, file or None)
                 yield {
                     "layer": layer.name,
                     "pass": name,
@@ -93,13 +90,3 @@ def rows(
                     "chosen": timing.chosen,
                     "wrong": timing.wrong,
                 }
-    card = jax.devices()[0].device_kind
-    known = verdicts.load() if not file else verdicts.Verdicts(card, {})
-    verdicts.save(
-        verdicts.Verdicts(
-            card,
-            {**{k: v for k, v in known.methods.items() if k not in measured}, **chosen},
-            tuple(dict.fromkeys((*known.measured, *measured))),
-        ),
-        file or None,
-    )

@@ -69,8 +69,7 @@ class Steps:
 
 def _tuned(step: Any, *args: Any) -> dict[str, tuple[str, float, float]]:
     """Measures what a step consists of, and uses what is faster from now on."""
-    backend = jax.default_backend()
-    platform = "" if backend == "gpu" else backend  # to try the command on a CPU
+    platform = "cpu" if jax.default_backend() == "cpu" else ""  # to try the command on a CPU
     with tempfile.TemporaryDirectory() as folder:  # so that all is measured now
         file = f"{folder}/verdicts.json"
         timings = cnn_jax.gpu.tune(step, *args, platform=platform, file=file)

@@ -232,7 +232,7 @@ def test_cifar10_in_one_file(tmp_path):
 
 def test_every_layer_can_be_lowered_with_a_method_for_a_gpu():
     """Nothing is run: shapes, and that one of our methods is there for each that is not plain."""
-    from cnn_jax.gpu import methods, registry
+    from cnn_jax.gpu import registry
     from experiments.benchmark.accelerator import jax_layers
 
     for layer in (layers.TABLE[0], layers.TABLE[3], layers.TABLE[9]):
@@ -241,4 +241,4 @@ def test_every_layer_can_be_lowered_with_a_method_for_a_gpu():
         assert y.shape == (layer.batch, *(grown,) * layer.rank, layer.features)
         for function in jax_layers.passes(layer).values():
             (one,) = registry.operations_of(function, x, w, y, platform="cuda")
-            assert methods.candidates(one.g)
+            assert one.candidates()
