@@ -11,6 +11,15 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# Containers often forbid Python to write bytecode, and some installers (uv) leave packages without:
+# then each of the some hundred processes that tests start compiled all of JAX from its text, for 7
+# of its 11 seconds. What is compiled is kept beside pytest's own cache, outside the packages.
+if sys.dont_write_bytecode:
+    kept = Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(kept)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(kept)
+
 # A shell that starts the tests in the background, or nohup, lets them ignore these, and every
 # process that a test starts would inherit it.
 for ignored in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):

@@ -41,6 +41,14 @@ except RuntimeError as error:
     assert "no_such_platform" in python(code, JAX_PLATFORMS="no_such_platform")
 
 
+@pytest.mark.parametrize("command", ["classification", "segmentation", "detection"])
+def test_a_run_begins_without_what_it_draws_with(command):
+    code = f"import sys, experiments.{command}"
+    assert (
+        python(f"{code}; print([m for m in ('matplotlib', 'scipy') if m in sys.modules])") == "[]"
+    )
+
+
 def test_a_part_is_loaded_when_it_is_asked_for():
     code = """
 import sys, cnn_jax

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 
 def half_width(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95) -> float:
@@ -21,6 +20,8 @@ def half_width(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95
     n = len(values)
     if n < 2:
         return 0.0
+    from scipy import special  # late: a tenth of a second
+
     t = special.stdtrit(n - 1, (1 + confidence) / 2)
     return float(t * np.std(values, ddof=1) / np.sqrt(n))
 

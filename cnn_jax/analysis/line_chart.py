@@ -6,14 +6,15 @@ Matplotlib draws them in colours that stand for the page's own, which are put in
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from cnn_jax.analysis.page import escape
 from cnn_jax.printable import in_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Of Okabe and Ito, from light to dark themes shifted so that each is seen on both.
 LIGHT = ("#0072b2", "#d55e00", "#009e73", "#b3589a", "#8a6d00", "#2f8fc4", "#4d4d4d", "#7b3294")
@@ -62,6 +63,8 @@ def chart(title: str, x_name: str, lines: Sequence[Line], *, may_be_wide: bool =
         lines: the lines; the first are drawn last, on top.
         may_be_wide: whether the axis may be logarithmic, as for a loss.
     """
+    from matplotlib.figure import Figure  # late: half a second
+
     figure = Figure(figsize=_SIZE, layout="constrained", facecolor="none")
     axis = figure.subplots()
     axis.set_facecolor("none")
@@ -118,7 +121,9 @@ def _variable(colour: int) -> str:
     return f"var({_NAME}{colour})" if colour < COLOURS else "var(--soft)"
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: "Figure") -> str:
+    import matplotlib
+
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.image_inline": True}):

@@ -8,12 +8,13 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
-from cnn_jax.analysis import figure_files
 from cnn_jax.analysis.page_style import BASE
 from cnn_jax.printable import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLE = (
     BASE
@@ -118,10 +119,12 @@ def picture(png: bytes, caption: str) -> str:
     )
 
 
-def figure(drawn: Figure | Path, caption: str) -> str:
+def figure(drawn: "Figure | Path", caption: str) -> str:
     """A figure of Matplotlib, or the file of one, with its caption."""
     if isinstance(drawn, Path):
         return picture(drawn.read_bytes(), caption)
+    from cnn_jax.analysis import figure_files  # late: Matplotlib
+
     file = io.BytesIO()
     figure_files.save(drawn, file)
     return picture(file.getvalue(), caption)

@@ -34,6 +34,9 @@ WHOLE, PART_DEPTHWISE = 2**24, 2**22
 # Groups: examples that one call takes, and how many are taken at a time if there are more. For more
 # than 16, jaxlib's oneDNN chose a kernel that took two to three times as long for each.
 MOST_GROUPED, PART_GROUPED = 16, 8
+# Without AVX-512 the examples of a block of groups must stay in a core's cache (512 KB, where this
+# was measured) together with their window: 16 examples of 28x28 took 54 ms, four at a time 28
+NEAR, LEAST_GROUPED = 2**18, 4
 AXES = "space", "window", "out", "strides", "padding", "base_dilation", "window_dilation"
 WHOLE_STRIDED, PART_STRIDED = 2**23, 2**22  # the same where the layer has strides
 
@@ -61,8 +64,20 @@ def kernel_gradient(x: jax.Array, w: jax.Array, g: Geometry, **_) -> jax.Array:
         return _by_rows(pad(x, g), w, g._replace(padding=((0, 0),) * g.rank))
     if min(min(pair) for pair in g.padding) < 0:  # the call cannot crop
         x, g = pad(x, g), g._replace(padding=((0, 0),) * g.rank)
-    some = g.channels if g.channels <= MOST_GROUPED else PART_GROUPED
+    some = _examples_at_a_time(x, w, g)
     return in_parts(_by_channels, x, w, g, (x.nbytes + w.nbytes) * some // g.channels)
+
+
+def _examples_at_a_time(x: jax.Array, w: jax.Array, g: Geometry) -> int:
+    """How many examples of a layer with groups one call takes."""
+    some = g.channels if g.channels <= MOST_GROUPED else PART_GROUPED
+    if onednn.has_avx512():
+        return some
+    blocks = g.batch_groups // merged(g.batch_groups, g.batch // g.batch_groups)
+    each = max(x.nbytes, w.nbytes) // (blocks * g.channels)
+    while some // 2 >= LEAST_GROUPED and some * each > NEAR:
+        some //= 2
+    return some
 
 
 def _reaching(g: Geometry) -> Geometry:

@@ -178,7 +178,6 @@ def takes_product(x: Sequence[int], y: Sequence[int], dimensions) -> bool:
     return leading and len(x_axes) > 0 and None not in forms
 
 
-@cache
 def takes_batches() -> bool:
     """Whether oneDNN may compute several products by one call on this processor.
 
@@ -189,6 +188,12 @@ def takes_batches() -> bool:
     convolutions that it computes in this way (`is_batch`), in six of twenty processes. Single
     products are sound on both.
     """
+    return has_avx512()
+
+
+@cache
+def has_avx512() -> bool:
+    """Whether oneDNN has AVX-512 here: of the processor, and not forbidden by the environment."""
     most = [os.environ.get(f"{name}_MAX_CPU_ISA", "") for name in ("ONEDNN", "DNNL")]
     if any(
         isa and not isa.upper().startswith(("AVX512", "AVX10", "ALL", "DEFAULT")) for isa in most

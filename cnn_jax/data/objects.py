@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
 
 from cnn_jax.data.loaders.boxes import tidy
 from cnn_jax.data.types import Source
@@ -61,6 +60,8 @@ def in_mask(index: int, mask: np.ndarray, classes: Sequence[int]) -> list[Object
         mask: the class of each pixel.
         classes: those whose regions count.
     """
+    import scipy.ndimage  # late: a tenth of a second
+
     found = []
     height, width = mask.shape
     for label in classes:

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from cnn_jax import data, losses, models
-from cnn_jax.analysis import figures
 from cnn_jax.augment import STEPS
 from cnn_jax.run import class_weights, fine_tuning
 from cnn_jax.run.experiment import (
@@ -238,6 +237,8 @@ def _loader(recipe: ClassificationRecipe, source: data.Source, crop: str) -> Any
 def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
+    from cnn_jax.analysis import figures  # late: Matplotlib
+
     names = facts.class_names
     figures.confusion_matrix(observed.sums["confusion"], names, workdir / "confusion_matrix.png")
     images, labels, logits = _samples(held.batches(), predict)

@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from cnn_jax.analysis import figures
-
 
 def draw(recipe: Any, model: Any, image_shape: tuple[int, ...], workdir: Path) -> None:
     """Draws `learning_curves.png` of a run's `metrics.jsonl`.
@@ -16,6 +14,8 @@ def draw(recipe: Any, model: Any, image_shape: tuple[int, ...], workdir: Path) -
         image_shape: [*space, C] of an input.
         workdir: its directory.
     """
+    from cnn_jax.analysis import figures  # late: Matplotlib
+
     figures.learning_curves(
         workdir / "metrics.jsonl",
         workdir / "learning_curves.png",

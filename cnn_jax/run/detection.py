@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 from cnn_jax import data, models
-from cnn_jax.analysis import detection_figures
 from cnn_jax.augment import STEPS
 from cnn_jax.data.errors import UnlabelledError
 from cnn_jax.run.experiment import (
@@ -184,6 +183,8 @@ def _reading(
 def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
+    from cnn_jax.analysis import detection_figures  # late: Matplotlib
+
     names, found = facts.class_names, observed.rows
     detection_figures.precision_recall(
         found["detections"], found["truth"], names, workdir / "precision_recall.png"

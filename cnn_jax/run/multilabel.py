@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax import data, losses
-from cnn_jax.analysis import figures
 from cnn_jax.run import classification
 from cnn_jax.run.experiment import Experiment, HeldOut
 from cnn_jax.run.facts import Facts
@@ -73,4 +72,6 @@ def held_out(
 def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
+    from cnn_jax.analysis import figures  # late: Matplotlib
+
     figures.first_filters(variables["params"], workdir / "filters.png")

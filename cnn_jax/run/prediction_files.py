@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from cnn_jax.analysis import figure_files, segmentation_figures
 from cnn_jax.data import reading
 from cnn_jax.data.decode import image_size
 from cnn_jax.run.answers import Classified, Segmented
@@ -245,6 +244,8 @@ class AsMasks:
             return
         if not isinstance(answer, Segmented):
             raise ValueError("Masks are of networks for segmentation, and this is none.")
+        from cnn_jax.analysis import figure_files, segmentation_figures  # late: Matplotlib
+
         mask = Image.fromarray(answer.label)
         mask.putpalette(segmentation_figures.palette(len(names)).ravel().tolist())
         written = self.path / figure_files.named_after(self._names[image], ".png")

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.analysis import detection_figures
 from cnn_jax.metrics import bootstrap, calibration, per_class, weighted_precision
 from cnn_jax.metrics.bootstrap import Interval
 from cnn_jax.run import class_figures
@@ -177,6 +176,8 @@ def _segmentation(measured: Measured, resamples: int, seed: int) -> Report:
 
 
 def _detection(measured: Measured, resamples: int, seed: int) -> Report:
+    from cnn_jax.analysis import detection_figures  # late: Matplotlib
+
     names = measured.predictor.facts.class_names
     detections, truth = measured.row("detections"), measured.row("truth")
     verdicts = [detection_figures.judge(d, t) for d, t in zip(detections, truth, strict=True)]

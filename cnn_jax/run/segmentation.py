@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from cnn_jax import data, losses, models
-from cnn_jax.analysis import figures, segmentation_figures
 from cnn_jax.augment import STEPS
 from cnn_jax.run import class_weights
 from cnn_jax.run.experiment import (
@@ -154,6 +153,8 @@ def _batches(recipe: SegmentationRecipe, source: data.Source) -> Callable[..., A
 def _draw(
     held: HeldOut, facts: Facts, workdir: Path, observed: Observed, variables: PyTree, predict: Any
 ) -> None:
+    from cnn_jax.analysis import figures, segmentation_figures  # late: Matplotlib
+
     names = facts.class_names
     figures.confusion_matrix(observed.sums["confusion"], names, workdir / "confusion_matrix.png")
     batch = next(iter(held.batches()))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import rich.table
-from matplotlib.figure import Figure
 
 from cnn_jax.analysis.interval import Spread, spread
 from cnn_jax.run import result as results
@@ -78,6 +77,8 @@ def table(result: Mapping[str, Any]) -> rich.table.Table:
 def draw(path: Path, best: str, figure_path: Path, *, part: str = "test") -> None:
     """Draws the best metric of an evaluated part against the step: the mean of the seeds, and the
     extremes."""
+    from matplotlib.figure import Figure  # late: half a second
+
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()

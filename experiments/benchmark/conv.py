@@ -11,7 +11,6 @@ by the measured peak of matrix products on this machine; Winograd can exceed 1.
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +22,7 @@ import cnn_jax.cpu
 from cnn_jax.cpu import memory
 from experiments import flag_help
 from experiments.benchmark import timing
+from experiments.benchmark.layer import Layer
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for result.json.")
 QUICK = flags.DEFINE_bool("quick", False, "Run a short check: a third of the table, batches of 2.")
@@ -31,21 +31,6 @@ SECONDS = flags.DEFINE_float("seconds", 2.0, "Seconds after which a contender si
 ONLY = flags.DEFINE_string("only", "", "Text that the names of rows must contain.")
 STOCK = flags.DEFINE_bool("stock", True, "Time XLA's own convolutions too, by far the slowest.")
 TORCH = flags.DEFINE_bool("torch", True, "Time PyTorch too, if it is installed.")
-
-
-class Layer(NamedTuple):
-    """x [batch, size, size, channels] * w [window, window, channels / groups, features]."""
-
-    name: str
-    batch: int
-    size: int
-    channels: int
-    features: int
-    window: int
-    stride: int = 1
-    groups: int = 1
-    dilation: int = 1
-    rank: int = 2
 
 
 TABLE = [
@@ -92,7 +77,6 @@ TABLE = [
 
 
 def convolution(layer: Layer) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    pad = layer.dilation * (layer.window - 1) // 2 if layer.stride != layer.window else 0
     spatial = "DHW"[-layer.rank :]
 
     def convolve(x, w):
@@ -100,7 +84,7 @@ def convolution(layer: Layer) -> Callable[[jax.Array, jax.Array], jax.Array]:
             x,
             w,
             (layer.stride,) * layer.rank,
-            [(pad, pad)] * layer.rank,
+            [(layer.padding,) * 2] * layer.rank,
             rhs_dilation=(layer.dilation,) * layer.rank,
             dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
             feature_group_count=layer.groups,
@@ -151,8 +135,7 @@ def torch_calls(layer: Layer, x, w, y) -> dict[str, Callable[[], object]]:
     image = (0, rank + 1, *range(1, rank + 1))
     x, y = tensor(x, image), tensor(y, image)
     w = tensor(w, (rank + 1, rank, *range(rank)))
-    pad = layer.dilation * (layer.window - 1) // 2 if layer.stride != layer.window else 0
-    each = ((layer.stride,) * rank, (pad,) * rank, (layer.dilation,) * rank)
+    each = ((layer.stride,) * rank, (layer.padding,) * rank, (layer.dilation,) * rank)
     function = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}[rank]
 
     def backward(mask):

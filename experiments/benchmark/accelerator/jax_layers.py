@@ -9,7 +9,7 @@ from jax import lax
 
 from cnn_jax.gpu import registry, tuning
 from experiments.benchmark.accelerator import layers
-from experiments.benchmark.accelerator.layers import Layer
+from experiments.benchmark.layer import Layer
 
 PLATFORMS = {"gpu": ("cuda", "rocm"), "cpu": ("cpu",), "tpu": ("tpu",)}
 

@@ -3,34 +3,7 @@
 github.com/jax-ml/jax, issues 13800, 23783, 26266 and 31662.
 """
 
-from typing import NamedTuple
-
-
-class Layer(NamedTuple):
-    """x [batch, *size, channels] * w [window, .., channels / groups, features].
-
-    Attributes:
-        transposed: whether it is a transposed convolution, which enlarges by `stride`.
-        rank: number of spatial axes, each of `size`.
-    """
-
-    name: str
-    batch: int
-    size: int
-    channels: int
-    features: int
-    window: int
-    stride: int = 1
-    groups: int = 1
-    dilation: int = 1
-    rank: int = 2
-    transposed: bool = False
-
-    @property
-    def padding(self) -> int:
-        """Pixels on each side: half of the window, or none where windows do not overlap."""
-        return 0 if self.window == self.stride else self.dilation * (self.window - 1) // 2
-
+from experiments.benchmark.layer import Layer
 
 PASSES = ("forward", "input gradient", "kernel gradient")
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from experiments.benchmark.accelerator import layers
-from experiments.benchmark.accelerator.layers import Layer
+from experiments.benchmark.layer import Layer
 
 CALLS, REPEATS = 20, 5
 
