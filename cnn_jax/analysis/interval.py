@@ -20,7 +20,7 @@ def half_width(values: Sequence[float] | np.ndarray, *, confidence: float = 0.95
     n = len(values)
     if n < 2:
         return 0.0
-    from scipy import special  # late: a tenth of a second
+    from scipy import special  # late: SciPy
 
     t = special.stdtrit(n - 1, (1 + confidence) / 2)
     return float(t * np.std(values, ddof=1) / np.sqrt(n))

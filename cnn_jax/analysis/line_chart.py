@@ -63,7 +63,7 @@ def chart(title: str, x_name: str, lines: Sequence[Line], *, may_be_wide: bool =
         lines: the lines; the first are drawn last, on top.
         may_be_wide: whether the axis may be logarithmic, as for a loss.
     """
-    from matplotlib.figure import Figure  # late: half a second
+    from matplotlib.figure import Figure  # late: Matplotlib
 
     figure = Figure(figsize=_SIZE, layout="constrained", facecolor="none")
     axis = figure.subplots()

@@ -60,7 +60,7 @@ def in_mask(index: int, mask: np.ndarray, classes: Sequence[int]) -> list[Object
         mask: the class of each pixel.
         classes: those whose regions count.
     """
-    import scipy.ndimage  # late: a tenth of a second
+    import scipy.ndimage  # late: SciPy
 
     found = []
     height, width = mask.shape

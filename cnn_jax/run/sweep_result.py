@@ -77,7 +77,7 @@ def table(result: Mapping[str, Any]) -> rich.table.Table:
 def draw(path: Path, best: str, figure_path: Path, *, part: str = "test") -> None:
     """Draws the best metric of an evaluated part against the step: the mean of the seeds, and the
     extremes."""
-    from matplotlib.figure import Figure  # late: half a second
+    from matplotlib.figure import Figure  # late: Matplotlib
 
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     figure = Figure(figsize=(6, 4), layout="constrained")
