@@ -513,6 +513,7 @@ def test_equinox():
 
 
 @pytest.mark.exhaustive
+@pytest.mark.filterwarnings("ignore:A large amount of constants")  # 2.6 GB of regnet_y_128gf
 @pytest.mark.parametrize(
     "name", [name for task in models.registry.TASKS for name in models.list_models(task=task)]
 )
